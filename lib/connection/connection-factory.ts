@@ -1,0 +1,102 @@
+import { MikroORM, type EntityName, type Options } from '@mikro-orm/core';
+
+import {
+  DEFAULT_CONNECTION_NAME,
+  DEFAULTS,
+  type DbConnectionOptions,
+} from '../db-context.options.js';
+import { InvalidOptionsError } from '../errors.js';
+import {
+  assertSupported,
+  DbConnection,
+  type FaultReporter,
+  type ResolvedLimits,
+} from './db-connection.js';
+
+type LimitName = keyof ResolvedLimits;
+
+const LIMIT_NAMES = [
+  'acquireTimeoutMs',
+  'transactionTimeoutMs',
+  'drainTimeoutMs',
+  'endTimeoutMs',
+  'savepointTimeoutMs',
+] as const satisfies readonly LimitName[];
+
+// Node fires timers with a longer delay at once.
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** The name that options declare. */
+export function connectionNameOf(options: DbConnectionOptions): string {
+  return options.name ?? DEFAULT_CONNECTION_NAME;
+}
+
+/**
+ * Makes a connection from its options. Nothing connects to the database yet (L1).
+ *
+ * @param featureEntities entities that feature modules add
+ * @throws {@link InvalidOptionsError}, or MikroORM's error for metadata that it cannot read
+ */
+export async function createConnection(
+  options: DbConnectionOptions,
+  featureEntities: readonly EntityName[],
+  report: FaultReporter,
+): Promise<DbConnection> {
+  const name = connectionNameOf(options);
+  const { limits, rest } = splitLimits(name, options);
+  const isHandedOver = options.orm !== undefined;
+  const orm = isHandedOver ? options.orm : await initOrm(name, rest, featureEntities, limits);
+  assertSupported(name, orm);
+  return new DbConnection(name, orm, limits, !isHandedOver, report);
+}
+
+async function initOrm(
+  name: string,
+  options: Partial<Options>,
+  featureEntities: readonly EntityName[],
+  limits: ResolvedLimits,
+): Promise<MikroORM> {
+  const { driver, driverOptions, entities = [] } = options;
+  if (driver === undefined) {
+    throw new InvalidOptionsError(
+      `The connection "${name}" has neither "orm" nor "driver". Wrap its options in defineConfig() of ` +
+        `"@mikro-orm/postgresql": connections: [defineConfig({ clientUrl, entities })].`,
+    );
+  }
+  const isPlain = driverOptions === undefined || driverOptions.constructor === Object;
+  return MikroORM.init({
+    // MikroORM would look for the database, and create it, on a connection of its own.
+    ensureDatabase: false,
+    contextName: name,
+    ...options,
+    entities: [...new Set([...entities, ...(featureEntities as typeof entities)])],
+    ...(isPlain && {
+      driverOptions: {
+        connectionTimeoutMillis: limits.acquireTimeoutMs,
+        keepAlive: true,
+        ...(driverOptions as object | undefined),
+      },
+    }),
+  });
+}
+
+function splitLimits(
+  name: string,
+  options: DbConnectionOptions,
+): { limits: ResolvedLimits; rest: Partial<Options> } {
+  const rest: Partial<Options> & { -readonly [K in LimitName]?: number } = { ...options };
+  delete rest.name;
+  const limits = {} as Record<LimitName, number>;
+  for (const key of LIMIT_NAMES) {
+    const value = options[key] ?? DEFAULTS[key];
+    if (!(value > 0 && value <= LONGEST_TIMER_MS)) {
+      throw new InvalidOptionsError(
+        `The connection "${name}" has ${key}: ${String(value)}. Give a number of milliseconds between 1 ` +
+          `and ${LONGEST_TIMER_MS}.`,
+      );
+    }
+    limits[key] = value;
+    delete rest[key];
+  }
+  return { limits, rest };
+}

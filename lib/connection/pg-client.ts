@@ -1,0 +1,83 @@
+import { connect } from 'node:net';
+
+/**
+ * The part of `pg` that the library stands on, as types of its own: the driver is an optional peer
+ * and must not appear in public types. `test/e2e/pg-surface.spec.ts` fails when an upgrade of
+ * `pg` changes any of it.
+ */
+export interface PgClient {
+  readonly host: string;
+  readonly port: number;
+  /** Backend process id and cancel key, which the server sends at log-in. */
+  readonly processID: number | null;
+  readonly secretKey: number | null;
+  /** The wire; destroyed where a graceful goodbye could wait for ever. */
+  readonly connection: { readonly stream: { destroy(): void } };
+  query(text: string, values?: readonly unknown[]): Promise<PgResult | PgResult[]>;
+  /** Transaction status of the last `ReadyForQuery`: idle, in a transaction, in a failed one. */
+  getTransactionStatus(): 'I' | 'T' | 'E' | null;
+  release(destroy?: boolean | Error): void;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  off(event: 'error', listener: (error: Error) => void): unknown;
+}
+
+export interface PgResult {
+  readonly command: string | null;
+  readonly rowCount: number | null;
+  readonly rows: unknown[];
+}
+
+export interface PgPool {
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+  readonly options: { readonly max: number };
+  connect(): Promise<PgClient>;
+}
+
+/**
+ * Whether the server itself refused the statement and keeps the connection. Anything else (a cut
+ * link, FATAL, a timeout on the client) leaves the connection in an unknown state.
+ */
+export function isServerError(error: unknown): boolean {
+  return (error as { severity?: unknown } | null)?.severity === 'ERROR';
+}
+
+/**
+ * Takes a client out of its pool for good. The socket is destroyed as well: on a half-open link
+ * the polite goodbye of `release(true)` never ends, and the pool would not serve its waiters.
+ */
+export function destroyClient(client: PgClient): void {
+  client.release(true);
+  client.connection.stream.destroy();
+}
+
+const CANCEL_REQUEST_CODE = 80_877_102;
+const CANCEL_TIMEOUT_MS = 1_000;
+
+/**
+ * Asks the server to stop what a backend is running, so that its locks go with the connection. A
+ * backend does not notice a closed socket while it executes.
+ *
+ * Best effort: the request goes over a connection of its own and is never answered. See
+ * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS
+ */
+export function cancelBackend(client: PgClient): void {
+  const { processID, secretKey, host, port } = client;
+  if (processID === null || secretKey === null) {
+    return;
+  }
+  const request = Buffer.alloc(16);
+  request.writeInt32BE(16, 0);
+  request.writeInt32BE(CANCEL_REQUEST_CODE, 4);
+  request.writeInt32BE(processID, 8);
+  request.writeInt32BE(secretKey, 12);
+  const socket = host.startsWith('/')
+    ? connect({ path: `${host}/.s.PGSQL.${port}` })
+    : connect({ host, port });
+  socket.unref();
+  socket.setTimeout(CANCEL_TIMEOUT_MS, () => socket.destroy());
+  // The request is a courtesy; where it cannot be delivered the closed socket has to do.
+  socket.on('error', () => socket.destroy());
+  socket.end(request);
+}

@@ -1,0 +1,18 @@
+/** What {@link withinLimit} resolves to when the limit came first. */
+export const TIMED_OUT = Symbol('timed out');
+
+/** Waits for `promise`, for at most `limitMs`. A late rejection of `promise` is not unhandled. */
+export async function withinLimit<T>(
+  promise: Promise<T>,
+  limitMs: number,
+): Promise<T | typeof TIMED_OUT> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<typeof TIMED_OUT>((resolve) => {
+    timer = setTimeout(resolve, limitMs, TIMED_OUT);
+  });
+  try {
+    return await Promise.race([promise, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

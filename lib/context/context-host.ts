@@ -1,0 +1,174 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import type { DbConnection, FaultReporter } from '../connection/db-connection.js';
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import {
+  DbContextNotActiveError,
+  DuplicateConnectionError,
+  SessionClosedError,
+  ShuttingDownError,
+  UnknownConnectionError,
+} from '../errors.js';
+import { SessionFactory } from '../session/session-factory.js';
+import { DbContainer, type Decision } from './container.js';
+import { currentContainer, runWithContainer } from './context-storage.js';
+
+/**
+ * The connections and the running contexts of one application. Everything that opens or ends a
+ * context goes through here, so that a shutdown finds what is still running.
+ */
+export class ContextHost {
+  readonly #factories = new Map<string, SessionFactory>();
+  readonly #handles = new Map<string, EntityManager>();
+  readonly #running = new Set<DbContainer>();
+  #isShuttingDown = false;
+  #onIdle: (() => void) | undefined;
+  readonly #report: FaultReporter;
+
+  constructor(report: FaultReporter) {
+    this.#report = report;
+  }
+
+  /** @throws {@link DuplicateConnectionError} */
+  register(connection: DbConnection): void {
+    const { name } = connection;
+    if (this.#factories.has(name)) {
+      throw new DuplicateConnectionError(name);
+    }
+    const factory = new SessionFactory(connection);
+    this.#factories.set(name, factory);
+    this.#handles.set(
+      name,
+      factory.createHandle(() => this.require().session(name).manager),
+    );
+  }
+
+  /**
+   * What stands for the session of a connection, in whatever context it is used.
+   *
+   * @throws {@link UnknownConnectionError}
+   */
+  handle(name: string): EntityManager {
+    const handle = this.#handles.get(name);
+    if (handle === undefined) {
+      throw new UnknownConnectionError(name, [...this.#handles.keys()]);
+    }
+    return handle;
+  }
+
+  get connections(): readonly DbConnection[] {
+    return [...this.#factories.values()].map((factory) => factory.connection);
+  }
+
+  /** Number of contexts that have not been settled. */
+  get runningCount(): number {
+    return this.#running.size;
+  }
+
+  /** The context that the current code runs in and that is still open. */
+  active(): DbContainer | undefined {
+    const container = currentContainer(this);
+    return container?.isSettled === true ? undefined : container;
+  }
+
+  /**
+   * The context that the current code runs in.
+   *
+   * @throws {@link DbContextNotActiveError} there is none
+   */
+  require(): DbContainer {
+    const container = currentContainer(this);
+    if (container === undefined) {
+      throw new DbContextNotActiveError();
+    }
+    return container;
+  }
+
+  /**
+   * The session that code outside of it, which nobody awaited, may no longer use.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   */
+  requireOpen(name: string): DbContainer {
+    const container = this.require();
+    if (container.isSettled) {
+      throw new SessionClosedError(name);
+    }
+    return container;
+  }
+
+  /**
+   * Opens a context. Whoever opens one settles it.
+   *
+   * @throws {@link ShuttingDownError}
+   */
+  open(): DbContainer {
+    if (this.#isShuttingDown) {
+      throw new ShuttingDownError();
+    }
+    const container = new DbContainer(this.#factories);
+    this.#running.add(container);
+    return container;
+  }
+
+  /** Runs `callback` inside of a context. */
+  runIn<T>(container: DbContainer, callback: () => T): T {
+    return runWithContainer(this, container, callback);
+  }
+
+  /** Runs `callback` outside of any context. */
+  runOutside<T>(callback: () => T): T {
+    return runWithContainer(this, undefined, callback);
+  }
+
+  /** Ends a context, see {@link DbContainer.settle}. */
+  async settle(container: DbContainer, decision: Decision): Promise<void> {
+    try {
+      await container.settle(decision);
+    } finally {
+      this.#running.delete(container);
+      if (this.#running.size === 0) {
+        this.#onIdle?.();
+      }
+    }
+  }
+
+  /** Rolls a context back. Never throws: whoever does this has an error of its own to report. */
+  async abandon(container: DbContainer): Promise<void> {
+    await this.settle(container, 'rollback').catch((error: unknown) =>
+      this.#report('a context could not be rolled back', error),
+    );
+  }
+
+  /**
+   * Opens no more contexts, waits for those that run, and rolls back what is left after the limit.
+   *
+   * @param timeoutMs how long running contexts may go on, in milliseconds
+   */
+  async drain(timeoutMs: number): Promise<void> {
+    this.#isShuttingDown = true;
+    if (this.#running.size > 0) {
+      const idle = new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+      if ((await withinLimit(idle, timeoutMs)) === TIMED_OUT) {
+        await Promise.all([...this.#running].map((container) => this.abandon(container)));
+      }
+    }
+  }
+
+  /**
+   * Closes all connections, each whatever becomes of the others.
+   *
+   * @throws the first error, after all have been attempted
+   */
+  async closeConnections(): Promise<void> {
+    const results = await Promise.allSettled(
+      this.connections.map((connection) => connection.close()),
+    );
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed !== undefined) {
+      throw failed.reason;
+    }
+  }
+}

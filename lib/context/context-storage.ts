@@ -1,0 +1,41 @@
+import { ClsServiceManager } from 'nestjs-cls';
+
+import type { DbContainer } from './container.js';
+
+// Shared by the CommonJS and the ESM build of whatever else uses the same store.
+const KEY = Symbol.for('nestjs-db-context:containers');
+
+/** The containers that the current code runs in, one per application, innermost first. */
+interface Entry {
+  /** The application's host; two applications in one process do not see each other's. */
+  readonly owner: object;
+  readonly container: DbContainer | undefined;
+  readonly outer: Entry | undefined;
+}
+
+/** The container of `owner` that the current code runs in. */
+export function currentContainer(owner: object): DbContainer | undefined {
+  let entry = currentEntry();
+  while (entry !== undefined && entry.owner !== owner) {
+    entry = entry.outer;
+  }
+  return entry?.container;
+}
+
+/**
+ * Runs `callback` with `container` as the current one of `owner`; with `undefined`, outside of any.
+ * The store is a copy of the application's own, which goes on seeing its values.
+ */
+export function runWithContainer<T>(
+  owner: object,
+  container: DbContainer | undefined,
+  callback: () => T,
+): T {
+  const cls = ClsServiceManager.getClsService();
+  const entry: Entry = { owner, container, outer: currentEntry() };
+  return cls.runWith({ ...cls.get(), [KEY]: entry }, callback);
+}
+
+function currentEntry(): Entry | undefined {
+  return ClsServiceManager.getClsService().get<Entry | undefined>(KEY as never);
+}

@@ -1,0 +1,203 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { SessionClosedError } from '../errors.js';
+import type { DbContainer } from './container.js';
+import type { ContextHost } from './context-host.js';
+import { closeSessions, commitSessions, rollbackSessions } from './settlement.js';
+
+/** Options of {@link DbContext.run}. */
+export interface RunOptions<T> {
+  /**
+   * Whether a result commits; what is thrown always rolls back.
+   * @defaultValue every result commits
+   */
+  readonly commitOn?: (result: T) => boolean;
+}
+
+/**
+ * The context of the current unit of work: its sessions, and the ways to end them early. The
+ * interceptor opens and settles one per request; `run()` does so anywhere else.
+ *
+ * @example
+ * ```ts
+ * // a cron job, which no interceptor reaches
+ * await this.dbContext.run(async () => {
+ *   await this.invoices.sendDue();
+ * });
+ * ```
+ *
+ * @publicApi
+ */
+export class DbContext {
+  readonly #host: ContextHost;
+
+  /** @internal */
+  constructor(host: ContextHost) {
+    this.#host = host;
+  }
+
+  /** Whether the calling code runs in a context that has not been settled. */
+  isActive(): boolean {
+    return this.#host.active() !== undefined;
+  }
+
+  /**
+   * The session of the current context, as `@InjectSession(name)` injects it.
+   *
+   * @typeParam E the driver's EntityManager, for its query builder and Kysely
+   * @param name name of the connection; the default one if omitted
+   * @throws {@link DbContextNotActiveError} no context is active
+   * @throws {@link SessionClosedError} the context has been settled
+   * @throws {@link UnknownConnectionError}
+   */
+  session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
+    this.#host.requireOpen(name);
+    return this.#host.handle(name) as E;
+  }
+
+  /**
+   * Runs `callback` in a context: in the active one, which it never settles (S8), else in one of
+   * its own, committed when `callback` succeeds and rolled back when it throws.
+   *
+   * @returns what `callback` returns
+   * @throws what `callback` throws, or why the commit failed
+   * @throws {@link ShuttingDownError} the application is closing
+   */
+  async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
+    if (this.#host.active() !== undefined) {
+      return callback();
+    }
+    const container = this.#host.open();
+    let result: T;
+    let commits: boolean;
+    try {
+      result = await this.#host.runIn(container, async () => callback());
+      commits = options.commitOn?.(result) ?? true;
+    } catch (error) {
+      await this.#host.abandon(container);
+      throw error;
+    }
+    await this.#host.settle(container, commits ? 'commit' : 'rollback');
+    return result;
+  }
+
+  /**
+   * Commits one session now, without waiting for the end of the context; the next statement begins
+   * a new transaction. Nothing happens where the context has no session for the connection.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   * @throws {@link UnexpectedRollbackError}, {@link CommitOutcomeUnknownError}, or MikroORM's
+   *   exception for the server's error; the session is then gone and a new one takes its place
+   */
+  async commit(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
+    await this.#existing(name)?.manager.commit();
+  }
+
+  /**
+   * Rolls one session back now and forgets its entities; the next statement begins a new
+   * transaction.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   */
+  async rollback(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
+    await this.#existing(name)?.manager.rollback();
+  }
+
+  /**
+   * Rolls one session back and drops it, so that its connection is free; the next use makes a new
+   * session.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   */
+  async close(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
+    await this.#existing(name)?.close();
+  }
+
+  /**
+   * Commits all sessions of the context now: all are flushed before the first is committed.
+   *
+   * @throws {@link PartialCommitError} one failed after another had been committed
+   * @throws what {@link DbContext.commit} throws
+   */
+  async commitAll(): Promise<void> {
+    const container = this.#open();
+    await commitSessions({
+      get sessions() {
+        return container.sessions;
+      },
+    });
+  }
+
+  /**
+   * Rolls all sessions of the context back now, each whatever becomes of the others.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   */
+  async rollbackAll(): Promise<void> {
+    await rollbackSessions(this.#open().sessions);
+  }
+
+  /**
+   * Closes all sessions of the context now, each whatever becomes of the others.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   */
+  async closeAll(): Promise<void> {
+    await closeSessions(this.#open().sessions);
+  }
+
+  /**
+   * The session itself, if the context has one: the entity manager behind the injected one. For
+   * transports of your own, together with `putSession` and `popSession`.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   */
+  getSession<E extends EntityManager = EntityManager>(
+    name: string = DEFAULT_CONNECTION_NAME,
+  ): E | undefined {
+    return this.#existing(name)?.manager as E | undefined;
+  }
+
+  /**
+   * Makes an entity manager the session of the current context, which settles it from now on: one
+   * that `popSession` gave, or a plain fork.
+   *
+   * @throws {@link InvalidTransactionStateError} the fork is in a transaction of its own, or there
+   *   is a session already
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError},
+   *   {@link UnknownConnectionError}
+   */
+  putSession(session: EntityManager, name: string = DEFAULT_CONNECTION_NAME): void {
+    const container = this.#host.requireOpen(name);
+    container.put(name, container.factory(name).from(session));
+  }
+
+  /**
+   * Takes the session out of the context, which then does not settle it: that is up to the caller,
+   * by its `commit()` or `rollback()`.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   */
+  popSession<E extends EntityManager = EntityManager>(
+    name: string = DEFAULT_CONNECTION_NAME,
+  ): E | undefined {
+    return this.#host.requireOpen(name).pop(name)?.manager as E | undefined;
+  }
+
+  #existing(name: string): ReturnType<DbContainer['existing']> {
+    const container = this.#host.requireOpen(name);
+    container.factory(name);
+    return container.existing(name);
+  }
+
+  #open(): DbContainer {
+    const container = this.#host.require();
+    if (container.isSettled) {
+      throw new SessionClosedError(
+        container.sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME,
+      );
+    }
+    return container;
+  }
+}

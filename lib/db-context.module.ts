@@ -1,0 +1,198 @@
+import type { EntityName } from '@mikro-orm/core';
+import { Module, type DynamicModule, type Provider } from '@nestjs/common';
+
+import { connectionNameOf } from './connection/connection-factory.js';
+import type {
+  DbContextModuleAsyncOptions,
+  DbContextModuleOptions,
+  DbContextOptionsFactory,
+} from './db-context.module-options.js';
+import { DEFAULT_CONNECTION_NAME, type DbConnectionOptions } from './db-context.options.js';
+import { getConnectionToken, getRepositoryToken, getSessionToken } from './db-context.tokens.js';
+import { DuplicateConnectionError, InvalidOptionsError } from './errors.js';
+import { asyncConnectionProviders, connectionProviders } from './module/connection.providers.js';
+import { DbContextCoreModule } from './module/db-context-core.module.js';
+import { FeatureEntities } from './module/feature-entities.js';
+import { MODULE_OPTIONS } from './module/internal-tokens.js';
+import { repositoryProvider } from './module/repository.providers.js';
+
+/**
+ * Gives every request one lazy MikroORM session per named database.
+ *
+ * @publicApi
+ */
+@Module({})
+export class DbContextModule {
+  /**
+   * Declares the connections and the options of all contexts. Imported once, in the AppModule.
+   *
+   * @throws {@link InvalidOptionsError}, {@link DuplicateConnectionError}
+   * @example
+   * ```ts
+   * @Module({
+   *   imports: [
+   *     DbContextModule.forRoot({
+   *       connections: [defineConfig({ clientUrl: process.env.DATABASE_URL, entities: [Account] })],
+   *     }),
+   *   ],
+   * })
+   * export class AppModule {}
+   * ```
+   */
+  static forRoot(options: DbContextModuleOptions): DynamicModule {
+    assertOptions(options, 'forRoot');
+    return {
+      module: DbContextModule,
+      imports: [
+        DbContextCoreModule.register(
+          { provide: MODULE_OPTIONS, useValue: options },
+          options.connections.flatMap(connectionProviders),
+        ),
+      ],
+    };
+  }
+
+  /**
+   * As `forRoot()`, with options that come from other providers.
+   *
+   * @throws {@link InvalidOptionsError}, {@link DuplicateConnectionError}
+   * @example
+   * ```ts
+   * DbContextModule.forRootAsync({
+   *   connectionNames: ['default', 'audit'],
+   *   inject: [ConfigService],
+   *   useFactory: (config: ConfigService) => ({
+   *     connections: [
+   *       defineConfig({ clientUrl: config.getOrThrow('DATABASE_URL'), entities: [Account] }),
+   *       { name: 'audit', ...defineConfig({ clientUrl: config.getOrThrow('AUDIT_URL') }) },
+   *     ],
+   *   }),
+   * });
+   * ```
+   */
+  static forRootAsync(options: DbContextModuleAsyncOptions): DynamicModule {
+    const names = options.connectionNames ?? [DEFAULT_CONNECTION_NAME];
+    assertDistinct(names);
+    return {
+      module: DbContextModule,
+      imports: [
+        DbContextCoreModule.register(
+          asyncOptionsProvider(options),
+          names.flatMap(asyncConnectionProviders),
+          options.useClass === undefined ? [] : [options.useClass],
+          options.imports,
+        ),
+      ],
+    };
+  }
+
+  /** Declares a further named connection from a feature module; it can be injected anywhere. */
+  static forFeature(connection: DbConnectionOptions): DynamicModule;
+  /**
+   * Adds entities to a connection and provides their repositories, for `@InjectRepository()` in
+   * the importing module.
+   *
+   * @param entities entity classes or schemas
+   * @param connectionName name of the connection
+   * @defaultValue 'default'
+   * @throws {@link UnknownConnectionError}, {@link UnknownEntityError} while the application boots
+   */
+  static forFeature(entities: readonly EntityName[], connectionName?: string): DynamicModule;
+  static forFeature(
+    feature: DbConnectionOptions | readonly EntityName[],
+    connectionName: string = DEFAULT_CONNECTION_NAME,
+  ): DynamicModule {
+    return isEntityList(feature)
+      ? repositoriesModule(feature, connectionName)
+      : connectionModule(feature);
+  }
+}
+
+function isEntityList(
+  feature: DbConnectionOptions | readonly EntityName[],
+): feature is readonly EntityName[] {
+  return Array.isArray(feature);
+}
+
+function connectionModule(options: DbConnectionOptions): DynamicModule {
+  if (typeof options !== 'object' || options === null) {
+    throw new InvalidOptionsError(
+      'DbContextModule.forFeature() was given no options. Write forFeature({ name: "reports", ' +
+        '...defineConfig({ clientUrl }) }) for a connection, or forFeature([Author]) for repositories.',
+    );
+  }
+  const name = connectionNameOf(options);
+  return {
+    module: DbContextModule,
+    global: true,
+    providers: connectionProviders(options),
+    exports: [getConnectionToken(name), getSessionToken(name)],
+  };
+}
+
+function repositoriesModule(
+  entities: readonly EntityName[],
+  connectionName: string,
+): DynamicModule {
+  const missing = entities.findIndex((entity) => entity === undefined || entity === null);
+  if (missing >= 0) {
+    throw new InvalidOptionsError(
+      `DbContextModule.forFeature() was given ${String(entities[missing])} as entity number ` +
+        `${missing + 1}. Two files that import each other are the usual cause; break the cycle.`,
+    );
+  }
+  return {
+    module: DbContextModule,
+    providers: [
+      {
+        provide: Symbol('nestjs-db-context:feature-entities'),
+        useValue: new FeatureEntities(connectionName, entities),
+      },
+      ...entities.map((entity) => repositoryProvider(entity, connectionName)),
+    ],
+    exports: entities.map((entity) => getRepositoryToken(entity, connectionName)),
+  };
+}
+
+function asyncOptionsProvider(options: DbContextModuleAsyncOptions): Provider {
+  const { useFactory, useClass, useExisting, inject = [] } = options;
+  const given = [useFactory, useClass, useExisting].filter((each) => each !== undefined);
+  if (given.length !== 1) {
+    throw new InvalidOptionsError(
+      'DbContextModule.forRootAsync() takes exactly one of useFactory, useClass and useExisting, ' +
+        `and was given ${given.length}.`,
+    );
+  }
+  if (useFactory !== undefined) {
+    return {
+      provide: MODULE_OPTIONS,
+      inject,
+      useFactory: async (...dependencies: never[]) =>
+        assertOptions(await useFactory(...dependencies), 'forRootAsync'),
+    };
+  }
+  return {
+    provide: MODULE_OPTIONS,
+    inject: [(useClass ?? useExisting)!],
+    useFactory: async (factory: DbContextOptionsFactory) =>
+      assertOptions(await factory.createDbContextOptions(), 'forRootAsync'),
+  };
+}
+
+function assertOptions(options: DbContextModuleOptions, method: string): DbContextModuleOptions {
+  if (!Array.isArray(options?.connections)) {
+    throw new InvalidOptionsError(
+      `DbContextModule.${method}() was given no connections. Write { connections: [defineConfig({ ` +
+        'clientUrl, entities })] }, with defineConfig from "@mikro-orm/postgresql".',
+    );
+  }
+  assertDistinct(options.connections.map(connectionNameOf));
+  return options;
+}
+
+function assertDistinct(names: readonly string[]): void {
+  const duplicate = names.find((name, index) => names.indexOf(name) !== index);
+  if (duplicate !== undefined) {
+    throw new DuplicateConnectionError(duplicate);
+  }
+}

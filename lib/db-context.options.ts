@@ -1,0 +1,144 @@
+import type { MikroORM, Options } from '@mikro-orm/core';
+
+/** Name of the connection that is meant where none is given. */
+export const DEFAULT_CONNECTION_NAME = 'default';
+
+/**
+ * Limits on everything that waits, in milliseconds. All are finite, so no fault can hold a
+ * connection or a caller for ever.
+ *
+ * @publicApi
+ */
+export interface ConnectionLimits {
+  /**
+   * Longest wait for a free or a new connection.
+   * @defaultValue 10_000
+   */
+  readonly acquireTimeoutMs?: number;
+  /**
+   * Longest time that one transaction may stay open; after it the transaction is rolled back and
+   * its connection freed, whatever the code that holds it is doing.
+   * @defaultValue 60_000
+   */
+  readonly transactionTimeoutMs?: number;
+  /**
+   * How long the end of a transaction waits for statements that are still running. After it they
+   * are cancelled and the connection is destroyed.
+   * @defaultValue 5_000
+   */
+  readonly drainTimeoutMs?: number;
+  /**
+   * Longest wait for the server's answer to COMMIT or ROLLBACK.
+   * @defaultValue 10_000
+   */
+  readonly endTimeoutMs?: number;
+  /**
+   * How long a statement waits for a nested transaction of a parallel branch of the same session.
+   * @defaultValue 30_000
+   */
+  readonly savepointTimeoutMs?: number;
+}
+
+/**
+ * One named database. Either `orm` (a `MikroORM` that the application already has) or MikroORM's
+ * own options.
+ *
+ * @example
+ * ```ts
+ * import { defineConfig } from '@mikro-orm/postgresql';
+ *
+ * DbContextModule.forRoot({
+ *   connections: [
+ *     defineConfig({ clientUrl: process.env.DATABASE_URL, entities: [Account] }),
+ *     { name: 'audit', ...defineConfig({ clientUrl: process.env.AUDIT_URL, entities: [AuditEntry] }) },
+ *   ],
+ * });
+ * ```
+ *
+ * @publicApi
+ */
+export type DbConnectionOptions = ConnectionLimits & {
+  /**
+   * Name of the connection, for `@InjectSession(name)`.
+   * @defaultValue 'default'
+   */
+  readonly name?: string;
+} & (
+    | {
+        /**
+         * An initialised MikroORM. It stays the application's: it is used and never closed here.
+         * Its pool keeps its own settings; set `connectionTimeoutMillis` there.
+         */
+        readonly orm: MikroORM;
+      }
+    | (Omit<Partial<Options>, 'name'> & { readonly orm?: never })
+  );
+
+/** What `commitOn` decides by. */
+export interface RequestOutcome {
+  /** What the handler, a pipe or an inner interceptor threw; `undefined` when nothing was thrown. */
+  readonly error?: unknown;
+  /** Whether something was thrown. */
+  readonly failed: boolean;
+  /**
+   * HTTP status of the response to come, as far as it is known before it is sent: of the exception
+   * (500 when it carries none), of a returned web `Response`, of a redirect, else of the response
+   * object. `undefined` for other transports.
+   */
+  readonly status: number | undefined;
+}
+
+/**
+ * Decides whether a context is committed.
+ *
+ * @returns `true` to commit, `false` to roll back. A policy that throws rolls back, and its error
+ * becomes the response.
+ *
+ * @publicApi
+ */
+export type CommitPolicy = (outcome: RequestOutcome) => boolean;
+
+/**
+ * Options that hold for all contexts of an application.
+ *
+ * @publicApi
+ */
+export interface DbContextOptions {
+  /**
+   * What opens the context of a request. `interceptor`: a global interceptor, after the guards.
+   * `middleware`: a middleware, before the guards, settled by the interceptor; when that never
+   * ran (a guard refused), rolled back as the response closes. `none`: nothing is registered; use
+   * `@UseInterceptors(DbContextInterceptor)`.
+   * @defaultValue 'interceptor'
+   */
+  readonly mount?: 'interceptor' | 'middleware' | 'none';
+  /**
+   * Which requests commit.
+   * @defaultValue {@link commitOnSuccess}: nothing was thrown and the status is below 400
+   */
+  readonly commitOn?: CommitPolicy;
+  /**
+   * What becomes of the context when the client goes away while a Promise handler runs. `finish`:
+   * the handler runs on and settles as usual. `rollback`: the context is rolled back at once, and
+   * later statements of the handler are refused. An Observable handler is always rolled back.
+   * @defaultValue 'finish'
+   */
+  readonly onDisconnect?: 'finish' | 'rollback';
+  /**
+   * On shutdown, how long running contexts may go on before they are rolled back, in milliseconds.
+   * @defaultValue 10_000
+   */
+  readonly shutdownTimeoutMs?: number;
+}
+
+/** Defaults of every option, in one place. */
+export const DEFAULTS = {
+  acquireTimeoutMs: 10_000,
+  transactionTimeoutMs: 60_000,
+  drainTimeoutMs: 5_000,
+  endTimeoutMs: 10_000,
+  savepointTimeoutMs: 30_000,
+  mount: 'interceptor',
+  onDisconnect: 'finish',
+  shutdownTimeoutMs: 10_000,
+} as const satisfies Required<ConnectionLimits> & Omit<Required<DbContextOptions>, 'commitOn'>;

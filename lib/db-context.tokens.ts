@@ -1,0 +1,59 @@
+import type { EntityName } from '@mikro-orm/core';
+
+import { DEFAULT_CONNECTION_NAME } from './db-context.options.js';
+
+// The tokens are sentences because Nest prints them when it cannot resolve one, at boot.
+
+/**
+ * Injection token of a session.
+ *
+ * @param name name of the connection
+ * @defaultValue 'default'
+ * @publicApi
+ */
+export function getSessionToken(name: string = DEFAULT_CONNECTION_NAME): string {
+  return `session of connection "${name}" (${howToDeclare(name)})`;
+}
+
+/**
+ * Injection token of a {@link DbConnection}.
+ *
+ * @param name name of the connection
+ * @defaultValue 'default'
+ * @publicApi
+ */
+export function getConnectionToken(name: string = DEFAULT_CONNECTION_NAME): string {
+  return `connection "${name}" (${howToDeclare(name)})`;
+}
+
+/**
+ * Injection token of the repository of an entity.
+ *
+ * @param entity the entity class, or its `EntitySchema`
+ * @param name name of the connection
+ * @defaultValue 'default'
+ * @publicApi
+ */
+export function getRepositoryToken(
+  entity: EntityName,
+  name: string = DEFAULT_CONNECTION_NAME,
+): string {
+  const entityName = entityNameOf(entity);
+  const where = name === DEFAULT_CONNECTION_NAME ? '' : `, '${name}'`;
+  return `repository of ${entityName} on connection "${name}" (declare it with DbContextModule.forFeature([${entityName}]${where}))`;
+}
+
+/** The name of an entity, for tokens and messages. */
+export function entityNameOf(entity: EntityName): string {
+  if (typeof entity === 'function') {
+    return entity.name;
+  }
+  const { name, meta } = entity as { name?: string; meta?: { className?: string } };
+  return meta?.className ?? name ?? String(entity);
+}
+
+function howToDeclare(name: string): string {
+  return name === DEFAULT_CONNECTION_NAME
+    ? 'declare it with DbContextModule.forRoot({ connections: [{ ... }] })'
+    : `declare it with DbContextModule.forFeature({ name: '${name}', ... })`;
+}

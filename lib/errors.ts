@@ -1,0 +1,357 @@
+import { DriverException } from '@mikro-orm/core';
+
+/** How one session of a context ended. */
+export interface SettlementOutcome {
+  /** Name of the connection. */
+  readonly connectionName: string;
+  /**
+   * `committed`: the server confirmed the COMMIT. `rolled-back`: nothing of it was saved.
+   * `unknown`: COMMIT was sent and its answer was lost. `untouched`: no transaction had begun.
+   */
+  readonly outcome: 'committed' | 'rolled-back' | 'unknown' | 'untouched';
+}
+
+/** Why a commit was refused, see {@link UnexpectedRollbackError}. */
+export type RollbackReason =
+  | 'failed-statement'
+  | 'unawaited-statements'
+  | 'connection-lost'
+  | 'server-rollback'
+  | 'context-ended';
+
+/**
+ * Base of every error that this library throws. `code` names the case and is stable across
+ * versions; the message says what happened, on which connection, and how to mend it.
+ *
+ * It extends MikroORM's `DriverException` for one reason: MikroORM's driver wraps every error
+ * that is not one, so an error raised below `em.find()` would reach the caller as another class.
+ *
+ * @publicApi
+ */
+export abstract class DbContextError extends DriverException {
+  /** Stable, machine-readable name of the case. */
+  declare readonly code: string;
+
+  protected constructor(code: string, message: string, cause?: unknown) {
+    super({ name: 'DbContextError', message });
+    // The fields of a server's answer do not apply here; unset, they do not clutter a log line.
+    for (const key of ['errno', 'sqlState', 'sqlMessage', 'errmsg'] as const) {
+      delete this[key];
+    }
+    this.code = code;
+    if (cause !== undefined) {
+      Object.defineProperty(this, 'cause', { value: cause, writable: true, configurable: true });
+    }
+  }
+}
+
+/**
+ * Options given to the module are missing, contradict each other, or name something unknown.
+ * Thrown while the application boots.
+ *
+ * @publicApi
+ */
+export class InvalidOptionsError extends DbContextError {
+  constructor(message: string, cause?: unknown) {
+    super('INVALID_OPTIONS', message, cause);
+  }
+}
+
+/**
+ * Two connections were declared under one name. Thrown while the application boots.
+ *
+ * @publicApi
+ */
+export class DuplicateConnectionError extends DbContextError {
+  constructor(readonly connectionName: string) {
+    super(
+      'DUPLICATE_CONNECTION',
+      `The connection "${connectionName}" is declared twice. Give each connection its own name: ` +
+        `{ name: 'reports', ... }; the name defaults to "default".`,
+    );
+  }
+}
+
+/**
+ * A session, a connection or a repository was asked for under a name that no module declares.
+ *
+ * @publicApi
+ */
+export class UnknownConnectionError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    readonly knownNames: readonly string[],
+  ) {
+    const known = knownNames.map((name) => `"${name}"`).join(', ') || 'none';
+    super(
+      'UNKNOWN_CONNECTION',
+      `There is no connection "${connectionName}" (declared: ${known}). Declare it with ` +
+        `DbContextModule.forRoot({ connections: [{ name: '${connectionName}', ... }] }) or ` +
+        `DbContextModule.forFeature({ name: '${connectionName}', ... }).`,
+    );
+  }
+}
+
+/**
+ * A repository was asked for an entity that its connection does not know.
+ *
+ * @publicApi
+ */
+export class UnknownEntityError extends DbContextError {
+  constructor(
+    readonly entityName: string,
+    readonly connectionName: string,
+  ) {
+    super(
+      'UNKNOWN_ENTITY',
+      `The connection "${connectionName}" does not know the entity ${entityName}. Decorate the ` +
+        `class with @Entity(), and add it to the connection: entities: [${entityName}] in its ` +
+        `options, or in those of the MikroORM instance that was handed over.`,
+    );
+  }
+}
+
+/**
+ * A session was used where no context is open.
+ *
+ * @publicApi
+ */
+export class DbContextNotActiveError extends DbContextError {
+  constructor() {
+    super(
+      'DB_CONTEXT_NOT_ACTIVE',
+      'No database context is active here. Inside an HTTP handler the interceptor opens one (in a ' +
+        "guard or a middleware only with mount: 'middleware'; never under @SkipDbContext()). " +
+        'Elsewhere (cron job, queue consumer, script) wrap the work in dbContext.run(() => ...).',
+    );
+  }
+}
+
+/**
+ * A session was used after its transaction had ended, most often by work that nobody awaited.
+ * The statement did not reach the database.
+ *
+ * @publicApi
+ */
+export class SessionClosedError extends DbContextError {
+  constructor(readonly connectionName: string) {
+    super(
+      'SESSION_CLOSED',
+      `The session of connection "${connectionName}" is closed: its transaction has ended, and this ` +
+        'statement was not sent. Await everything that uses the session before the handler returns, ' +
+        'or give work that must outlive it a context of its own.',
+    );
+  }
+}
+
+/**
+ * The application is shutting down and opens no new context.
+ *
+ * @publicApi
+ */
+export class ShuttingDownError extends DbContextError {
+  constructor() {
+    super(
+      'SHUTTING_DOWN',
+      'The application is shutting down; no new database context is opened. Retry on another instance.',
+    );
+  }
+}
+
+/**
+ * A call does not fit the state that the transaction is in, for example `commit()` inside
+ * `em.transactional()`.
+ *
+ * @publicApi
+ */
+export class InvalidTransactionStateError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    message: string,
+  ) {
+    super('INVALID_TRANSACTION_STATE', `Connection "${connectionName}": ${message}`);
+  }
+}
+
+/**
+ * A statement was refused because the transaction could not begin, or its connection is lost.
+ * `cause` is the first failure.
+ *
+ * @publicApi
+ */
+export class TransactionAbortedError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    cause: Error,
+  ) {
+    super(
+      'TRANSACTION_ABORTED',
+      `The transaction on connection "${connectionName}" is beyond use (${cause.message}); this ` +
+        'statement was not sent. Call rollback() on the session to start over.',
+      cause,
+    );
+  }
+}
+
+/**
+ * A commit was asked for and the transaction was rolled back instead; nothing of it was saved.
+ *
+ * PostgreSQL answers COMMIT of a failed transaction with `ROLLBACK` and no error, see
+ * https://www.postgresql.org/docs/current/sql-commit.html; this error stands in for the missing one.
+ *
+ * @publicApi
+ */
+export class UnexpectedRollbackError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    readonly reason: RollbackReason,
+    cause?: unknown,
+  ) {
+    super(
+      'UNEXPECTED_ROLLBACK',
+      `The transaction on connection "${connectionName}" was rolled back instead of committed: ` +
+        `${ROLLBACK_REASONS[reason]}${cause instanceof Error ? ` (${cause.message})` : ''}.`,
+      cause,
+    );
+  }
+}
+
+const ROLLBACK_REASONS: Record<RollbackReason, string> = {
+  'failed-statement':
+    'a statement had failed and its error was swallowed; let the error through, or wrap the ' +
+    'statement in em.transactional() so that a savepoint undoes it',
+  'unawaited-statements':
+    'statements were still running or waiting when it was to be committed; await all of them',
+  'connection-lost': 'its connection was lost before COMMIT was sent',
+  'server-rollback': 'the server answered COMMIT with ROLLBACK',
+  'context-ended':
+    'its context had been ended before, because the client went away or the application shuts down',
+};
+
+/**
+ * COMMIT was sent and its answer never came. The transaction may or may not have been saved; look
+ * at the data before doing the work again. It is never retried.
+ *
+ * @publicApi
+ */
+export class CommitOutcomeUnknownError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    cause: unknown,
+  ) {
+    super(
+      'COMMIT_OUTCOME_UNKNOWN',
+      `COMMIT was sent on connection "${connectionName}" and its answer was lost: the work may or may ` +
+        'not be saved. Check the data before repeating it.',
+      cause,
+    );
+  }
+}
+
+/**
+ * A context with several connections was committed on some of them only. `cause` is the error of
+ * the commit that failed; `outcomes` says how each session ended, in the order of their commits.
+ *
+ * @publicApi
+ */
+export class PartialCommitError extends DbContextError {
+  constructor(
+    readonly outcomes: readonly SettlementOutcome[],
+    cause: unknown,
+  ) {
+    const list = outcomes.map((each) => `${each.connectionName} ${each.outcome}`).join(', ');
+    super(
+      'PARTIAL_COMMIT',
+      `Not every connection of the context was committed: ${list}. What is committed stays; repair ` +
+        'it by hand, or keep writes that belong together in one database.',
+      cause,
+    );
+  }
+}
+
+/**
+ * The pool had no free connection within `acquireTimeoutMs`.
+ *
+ * @publicApi
+ */
+export class AcquireTimeoutError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    readonly timeoutMs: number,
+    pool: { size: number; checkedOut: number; waiting: number },
+  ) {
+    super(
+      'ACQUIRE_TIMEOUT',
+      `No connection of "${connectionName}" became free within ${timeoutMs} ms (pool of ${pool.size}, ` +
+        `${pool.checkedOut} checked out, ${pool.waiting} waiting). Enlarge pool.max, shorten transactions, ` +
+        'or raise acquireTimeoutMs.',
+    );
+  }
+}
+
+/**
+ * The server could not be reached, or refused the connection. `cause` is the driver's error.
+ *
+ * @publicApi
+ */
+export class ConnectionFailedError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    cause: unknown,
+  ) {
+    super(
+      'CONNECTION_FAILED',
+      `Could not connect to the database of connection "${connectionName}": ${describe(cause)}. The ` +
+        'next request tries again; no restart is needed.',
+      cause,
+    );
+  }
+}
+
+/**
+ * A transaction was open for longer than `transactionTimeoutMs` and was ended; nothing of it was
+ * saved.
+ *
+ * @publicApi
+ */
+export class TransactionTimeoutError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    readonly timeoutMs: number,
+  ) {
+    super(
+      'TRANSACTION_TIMEOUT',
+      `The transaction on connection "${connectionName}" was open for more than ${timeoutMs} ms and was ` +
+        'rolled back, so that its connection is free again. Commit or close earlier around slow work, ' +
+        'or raise transactionTimeoutMs.',
+    );
+  }
+}
+
+/**
+ * A statement waited for a nested transaction of another branch for longer than
+ * `savepointTimeoutMs`.
+ *
+ * @publicApi
+ */
+export class SavepointTimeoutError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    readonly timeoutMs: number,
+  ) {
+    super(
+      'SAVEPOINT_TIMEOUT',
+      `A statement on connection "${connectionName}" waited more than ${timeoutMs} ms for a nested ` +
+        'transaction of a parallel branch. Nested transactions of one session run one after another; ' +
+        'do not let one wait for work that is outside it.',
+    );
+  }
+}
+
+// A refused connection to a name with several addresses is an AggregateError with an empty message.
+function describe(cause: unknown): string {
+  if (cause instanceof AggregateError && cause.errors.length > 0) {
+    return cause.errors.map((each) => describe(each)).join('; ');
+  }
+  return cause instanceof Error ? cause.message || cause.name : String(cause);
+}

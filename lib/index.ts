@@ -1,0 +1,47 @@
+export type { PoolState } from './connection/checkout.js';
+export { DbConnection } from './connection/db-connection.js';
+export { DbContext, type RunOptions } from './context/db-context.service.js';
+export { DbContextModule } from './db-context.module.js';
+export type {
+  DbContextModuleAsyncOptions,
+  DbContextModuleOptions,
+  DbContextOptionsFactory,
+} from './db-context.module-options.js';
+export type {
+  CommitPolicy,
+  ConnectionLimits,
+  DbConnectionOptions,
+  DbContextOptions,
+  RequestOutcome,
+} from './db-context.options.js';
+export { getConnectionToken, getRepositoryToken, getSessionToken } from './db-context.tokens.js';
+export {
+  InjectConnection,
+  InjectRepository,
+  InjectSession,
+  type InjectDecorator,
+} from './decorators/inject.decorators.js';
+export { CommitOn, SkipDbContext } from './decorators/route.decorators.js';
+export {
+  AcquireTimeoutError,
+  CommitOutcomeUnknownError,
+  ConnectionFailedError,
+  DbContextError,
+  DbContextNotActiveError,
+  DuplicateConnectionError,
+  InvalidOptionsError,
+  InvalidTransactionStateError,
+  PartialCommitError,
+  SavepointTimeoutError,
+  SessionClosedError,
+  ShuttingDownError,
+  TransactionAbortedError,
+  TransactionTimeoutError,
+  UnexpectedRollbackError,
+  UnknownConnectionError,
+  UnknownEntityError,
+  type RollbackReason,
+  type SettlementOutcome,
+} from './errors.js';
+export { commitOnSuccess } from './transport/commit-policy.js';
+export { DbContextInterceptor } from './transport/db-context.interceptor.js';

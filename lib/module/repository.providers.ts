@@ -1,0 +1,40 @@
+import type { EntityManager, EntityName, EntityRepository } from '@mikro-orm/core';
+import type { FactoryProvider } from '@nestjs/common';
+
+import type { DbConnection } from '../connection/db-connection.js';
+import { ContextHost } from '../context/context-host.js';
+import {
+  entityNameOf,
+  getConnectionToken,
+  getRepositoryToken,
+  getSessionToken,
+} from '../db-context.tokens.js';
+import { UnknownConnectionError, UnknownEntityError } from '../errors.js';
+
+/** The repository of an entity, bound to the session of a connection. */
+export function repositoryProvider(
+  entity: EntityName,
+  connectionName: string,
+): FactoryProvider<EntityRepository<object>> {
+  return {
+    provide: getRepositoryToken(entity, connectionName),
+    inject: [
+      ContextHost,
+      // Optional, so that an unknown name gets this library's error.
+      { token: getConnectionToken(connectionName), optional: true },
+      { token: getSessionToken(connectionName), optional: true },
+    ],
+    useFactory: (host: ContextHost, connection?: DbConnection, session?: EntityManager) => {
+      if (connection === undefined || session === undefined) {
+        throw new UnknownConnectionError(
+          connectionName,
+          host.connections.map((each) => each.name),
+        );
+      }
+      if (connection.orm.getMetadata().find(entity as never) === undefined) {
+        throw new UnknownEntityError(entityNameOf(entity), connectionName);
+      }
+      return session.getRepository(entity as EntityName<object>);
+    },
+  };
+}

@@ -1,0 +1,261 @@
+import type { PgResult } from '../connection/pg-client.js';
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import {
+  InvalidTransactionStateError,
+  SavepointTimeoutError,
+  SessionClosedError,
+  UnexpectedRollbackError,
+  type DbContextError,
+} from '../errors.js';
+import type { TransactionLease } from './lease.js';
+import { innermostScope } from './nesting.js';
+
+type ScopeState = 'open' | 'shut' | 'committed' | 'rolled-back';
+
+/**
+ * A stretch of a transaction that ends as one: the whole of it (the root), or what came after a
+ * savepoint. Savepoints of PostgreSQL are a stack, so a rollback to one erases everything after
+ * it, whoever issued it. Therefore at most one child is open at a time, and statements of the
+ * parent or of a sibling wait until it has ended; only code that runs inside the child goes on
+ * (F5).
+ */
+export class TransactionScope {
+  readonly #lease: TransactionLease;
+  readonly #parent: TransactionScope | undefined;
+  readonly #savepointTimeoutMs: number;
+  #child: { readonly scope: TransactionScope; readonly ended: Promise<void> } | undefined;
+  #onEnd: (() => void) | undefined;
+  #state: ScopeState = 'open';
+  #unfinished = 0;
+  #objection: DbContextError | undefined;
+
+  constructor(lease: TransactionLease, savepointTimeoutMs: number, parent?: TransactionScope) {
+    this.#lease = lease;
+    this.#savepointTimeoutMs = savepointTimeoutMs;
+    this.#parent = parent;
+  }
+
+  get connectionName(): string {
+    return this.#lease.connectionName;
+  }
+
+  get parent(): TransactionScope | undefined {
+    return this.#parent;
+  }
+
+  get state(): ScopeState {
+    return this.#state;
+  }
+
+  /** Whether statements are refused. */
+  get isShut(): boolean {
+    return this.#state !== 'open' || this.#lease.isShut;
+  }
+
+  get hasBegun(): boolean {
+    return this.#lease.hasBegun;
+  }
+
+  /** The savepoint that is open on top of this scope. */
+  get openChild(): TransactionScope | undefined {
+    return this.#child?.scope;
+  }
+
+  get lease(): TransactionLease {
+    return this.#lease;
+  }
+
+  /** Whether this scope lies below `ancestor`, at any depth. */
+  isWithin(ancestor: TransactionScope): boolean {
+    for (let each = this.#parent; each !== undefined; each = each.#parent) {
+      if (each === ancestor) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /**
+   * Sends a statement as part of this scope.
+   *
+   * @param onSend called as its turn comes, right before it leaves
+   */
+  run(
+    sql: string,
+    values: readonly unknown[] = [],
+    onSend?: () => void,
+  ): Promise<PgResult | PgResult[]> {
+    return this.#counted(async () => {
+      const scope = await this.#enter();
+      const gate = (): void => {
+        scope.#assertOpen();
+        onSend?.();
+      };
+      return scope.#counted(() => this.#lease.run(sql, values, gate));
+    });
+  }
+
+  /** Opens a savepoint; waits for its turn while another one of this scope is open. */
+  async openSavepoint(name: string): Promise<TransactionScope> {
+    return this.#counted(async () => {
+      const scope = await this.#enter();
+      const child = new TransactionScope(this.#lease, this.#savepointTimeoutMs, scope);
+      const ended = new Promise<void>((resolve) => {
+        child.#onEnd = resolve;
+      });
+      scope.#child = { scope: child, ended };
+      try {
+        await this.#lease.run(`savepoint ${quote(name)}`, [], () => scope.#assertOpen());
+      } catch (error) {
+        child.#finish('rolled-back');
+        throw error;
+      }
+      return child;
+    });
+  }
+
+  /**
+   * Ends a savepoint and keeps what it did.
+   *
+   * @throws {@link UnexpectedRollbackError} a statement failed in it, or was not awaited; the
+   *   savepoint then has to be rolled back
+   */
+  async releaseSavepoint(name: string): Promise<void> {
+    this.#assertOpen();
+    const objection = this.#shut();
+    if (objection !== undefined) {
+      throw objection;
+    }
+    await this.#lease.run(`release savepoint ${quote(name)}`, [], allow);
+    this.#finish('committed');
+  }
+
+  /** Ends a savepoint and undoes everything since. */
+  async rollbackToSavepoint(name: string): Promise<void> {
+    if (this.#state === 'committed' || this.#state === 'rolled-back') {
+      throw new SessionClosedError(this.connectionName);
+    }
+    this.#state = 'shut';
+    try {
+      const savepoint = quote(name);
+      await this.#lease.run(
+        `rollback to savepoint ${savepoint}; release savepoint ${savepoint}`,
+        [],
+        allow,
+      );
+    } finally {
+      this.#finish('rolled-back');
+    }
+  }
+
+  /**
+   * Shuts the gate of the whole transaction, synchronously. May be asked again.
+   *
+   * @returns why it cannot be committed, if it cannot
+   */
+  shut(): DbContextError | undefined {
+    const objection = this.#shut();
+    return this.#lease.shut() ?? objection;
+  }
+
+  /** Commits the whole transaction, see {@link TransactionLease.commit}. */
+  async commit(): Promise<void> {
+    this.#assertRoot('commit');
+    const objection = this.shut();
+    if (objection !== undefined) {
+      await this.rollback();
+      throw objection;
+    }
+    await this.#lease.commit();
+    this.#finish('committed');
+  }
+
+  /** Rolls the whole transaction back. Does not throw on faults of the connection. */
+  async rollback(): Promise<void> {
+    this.#assertRoot('rollback');
+    this.#shut();
+    await this.#lease.rollback();
+    this.#finish('rolled-back');
+  }
+
+  #shut(): DbContextError | undefined {
+    if (this.#state === 'open') {
+      this.#state = 'shut';
+      this.#objection = this.#objectionToCommit();
+    }
+    return this.#objection;
+  }
+
+  #objectionToCommit(): DbContextError | undefined {
+    const { failure } = this.#lease;
+    if (this.#unfinished > 0 || this.#child !== undefined) {
+      return new UnexpectedRollbackError(this.connectionName, 'unawaited-statements', failure);
+    }
+    // The lease speaks for the root: it also knows what became of the connection.
+    return this.#parent === undefined || failure === undefined
+      ? undefined
+      : new UnexpectedRollbackError(this.connectionName, 'failed-statement', failure);
+  }
+
+  /** Waits until no child is open, and finds the scope that the current code belongs to. */
+  async #enter(): Promise<TransactionScope> {
+    for (;;) {
+      this.#assertOpen();
+      const child = this.#child;
+      if (child === undefined) {
+        return this;
+      }
+      const own = innermostScope(this);
+      if (own !== undefined && (own === child.scope || own.isWithin(child.scope))) {
+        return own.#enter();
+      }
+      const waited = await withinLimit(child.ended, this.#savepointTimeoutMs);
+      if (waited === TIMED_OUT) {
+        throw new SavepointTimeoutError(this.connectionName, this.#savepointTimeoutMs);
+      }
+    }
+  }
+
+  async #counted<T>(task: () => Promise<T>): Promise<T> {
+    this.#unfinished++;
+    try {
+      return await task();
+    } finally {
+      this.#unfinished--;
+    }
+  }
+
+  #finish(state: 'committed' | 'rolled-back'): void {
+    this.#state = state;
+    const child = this.#child?.scope;
+    if (child !== undefined) {
+      child.#finish('rolled-back');
+    }
+    this.#onEnd?.();
+    const parent = this.#parent;
+    if (parent?.openChild === this) {
+      parent.#child = undefined;
+    }
+  }
+
+  #assertOpen(): void {
+    if (this.#state !== 'open') {
+      throw new SessionClosedError(this.connectionName);
+    }
+  }
+
+  #assertRoot(verb: string): void {
+    if (this.#parent !== undefined) {
+      throw new InvalidTransactionStateError(
+        this.connectionName,
+        `${verb}() was called on a savepoint.`,
+      );
+    }
+  }
+}
+
+const allow = (): void => undefined;
+
+function quote(identifier: string): string {
+  return `"${identifier.replaceAll('"', '""')}"`;
+}

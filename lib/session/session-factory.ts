@@ -1,0 +1,49 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import type { DbConnection } from '../connection/db-connection.js';
+import type { KyselyClient } from './kysely-shapes.js';
+import { createSessionHandle } from './session-handle.js';
+import { controlOf, sessionManagerClass, type EntityManagerClass } from './session-manager.js';
+import { Session, type SessionParts } from './session.js';
+import { scopeContextFactory } from './transaction-context.js';
+
+/** Makes the sessions of one connection, and the handle that stands for them. */
+export class SessionFactory {
+  readonly connection: DbConnection;
+  #parts: SessionParts | undefined;
+
+  constructor(connection: DbConnection) {
+    this.connection = connection;
+  }
+
+  /** A new session. It holds no connection until its first statement. */
+  create(): Session {
+    this.#parts ??= this.#createParts();
+    return new Session(this.#parts);
+  }
+
+  /**
+   * The session behind an entity manager; a plain fork becomes one.
+   *
+   * @throws {@link InvalidTransactionStateError} the fork is in a transaction of its own
+   */
+  from(manager: EntityManager): Session {
+    this.#parts ??= this.#createParts();
+    const control = controlOf(manager);
+    return control instanceof Session ? control : new Session(this.#parts, manager);
+  }
+
+  /** See {@link createSessionHandle}. */
+  createHandle(resolve: () => EntityManager): EntityManager {
+    return createSessionHandle(this.connection.orm, this.connection.name, resolve);
+  }
+
+  #createParts(): SessionParts {
+    const { connection } = this;
+    return {
+      connection,
+      SessionManager: sessionManagerClass(connection.orm.em.constructor as EntityManagerClass),
+      createContext: scopeContextFactory(connection.getKysely() as KyselyClient),
+    };
+  }
+}

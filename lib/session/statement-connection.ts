@@ -1,0 +1,95 @@
+import type { PgResult } from '../connection/pg-client.js';
+import type { CompiledStatement, StatementConnection, StatementResult } from './kysely-shapes.js';
+import type { TransactionScope } from './scope.js';
+
+const WRITE_COMMANDS = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE']);
+const CURSOR_ABLE = /^(?:\s|\(|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(?:select|with|values|table)\b/i;
+
+/**
+ * What Kysely and MikroORM take for a database connection: hands each statement to a scope, which
+ * may only now take a real one. Made anew for each statement, so that an abort hits no other.
+ */
+export class ScopedConnection implements StatementConnection {
+  readonly #scope: TransactionScope;
+  readonly #nextCursorId: () => number;
+  #isRunning = false;
+
+  constructor(scope: TransactionScope, nextCursorId: () => number) {
+    this.#scope = scope;
+    this.#nextCursorId = nextCursorId;
+  }
+
+  async executeQuery({ sql, parameters }: CompiledStatement): Promise<StatementResult> {
+    try {
+      return toStatementResult(
+        await this.#scope.run(sql, parameters, () => {
+          this.#isRunning = true;
+        }),
+      );
+    } finally {
+      this.#isRunning = false;
+    }
+  }
+
+  /**
+   * Streams through a cursor of the server (DECLARE, FETCH), so that other statements of the same
+   * transaction can run between two chunks; with `pg-cursor` they would wait for the stream for
+   * ever. See https://www.postgresql.org/docs/current/sql-declare.html
+   */
+  async *streamQuery(
+    { sql, parameters }: CompiledStatement,
+    chunkSize: number,
+  ): AsyncIterableIterator<StatementResult> {
+    if (!CURSOR_ABLE.test(sql)) {
+      yield await this.executeQuery({ sql, parameters });
+      return;
+    }
+    const cursor = `db_context_cursor_${this.#nextCursorId()}`;
+    await this.#scope.run(`declare ${cursor} no scroll cursor for ${sql}`, parameters);
+    let finished = false;
+    try {
+      for (;;) {
+        const chunk = toStatementResult(
+          await this.#scope.run(`fetch forward ${chunkSize} from ${cursor}`),
+        );
+        if (chunk.rows.length > 0) {
+          yield chunk;
+        }
+        if (chunk.rows.length < chunkSize) {
+          break;
+        }
+      }
+      finished = true;
+    } finally {
+      // After a failure there is no cursor any more: the transaction is aborted, or has ended.
+      if (finished || (!this.#scope.isShut && this.#scope.lease.failure === undefined)) {
+        await this.#scope.run(`close ${cursor}`);
+      }
+    }
+  }
+
+  async collectSessionInfo(): Promise<void> {}
+
+  async cancelQuery(): Promise<void> {
+    if (this.#isRunning) {
+      this.#scope.lease.cancel();
+    }
+  }
+
+  async killSession(): Promise<void> {
+    if (this.#isRunning) {
+      this.#scope.lease.kill(new Error('the session was killed by an aborted signal'));
+    }
+  }
+}
+
+function toStatementResult(result: PgResult | PgResult[]): StatementResult {
+  // Several statements in one string have several results; like Kysely, none of them is chosen.
+  if (Array.isArray(result)) {
+    return { rows: [] };
+  }
+  const { command, rowCount, rows } = result;
+  return command !== null && WRITE_COMMANDS.has(command)
+    ? { numAffectedRows: BigInt(rowCount ?? 0), rows }
+    : { rows };
+}

@@ -1,0 +1,136 @@
+import { InvalidTransactionStateError } from '../errors.js';
+import type {
+  Command,
+  KyselyClient,
+  KyselyConstructor,
+  StatementConnection,
+} from './kysely-shapes.js';
+import { TransactionScope } from './scope.js';
+import { ScopedConnection } from './statement-connection.js';
+
+/**
+ * What MikroORM calls a transaction context: an object that it treats as Kysely's
+ * `ControlledTransaction`, and that `em.getKysely()` returns. This one stands for a scope, which
+ * may not have taken a connection yet.
+ */
+export interface ScopeContext extends KyselyClient {
+  readonly scope: TransactionScope;
+  /** The context that a savepoint was set on; none for a whole transaction. */
+  readonly parent: ScopeContext | undefined;
+  readonly isRolledBack: boolean;
+  commit(): Command<void>;
+  rollback(): Command<void>;
+  savepoint(name: string): Command<ScopeContext>;
+  releaseSavepoint(name: string): Command<ScopeContext>;
+  rollbackToSavepoint(name: string): Command<ScopeContext>;
+}
+
+/** Makes the contexts of one connection. */
+export type ScopeContextFactory = (scope: TransactionScope) => ScopeContext;
+
+/**
+ * Builds on the Kysely class that MikroORM itself uses, so that queries built with
+ * `em.getKysely()` are compiled as everywhere else.
+ */
+export function scopeContextFactory(client: KyselyClient): ScopeContextFactory {
+  const Kysely = client.constructor as KyselyConstructor;
+  const executor = client.getExecutor();
+  const dialect = {
+    createAdapter: () => executor.adapter,
+    createIntrospector: () => client.introspection,
+  };
+  let cursors = 0;
+  const nextCursorId = (): number => ++cursors;
+
+  class LazyTransaction extends Kysely implements ScopeContext {
+    readonly scope: TransactionScope;
+    readonly parent: ScopeContext | undefined;
+
+    constructor(scope: TransactionScope, parent?: ScopeContext) {
+      super({
+        config: { dialect },
+        dialect,
+        driver: new NestedTransactionsRefused(scope),
+        executor: executor.withConnectionProvider({
+          provideConnection: <T>(consumer: (connection: StatementConnection) => Promise<T>) =>
+            consumer(new ScopedConnection(scope, nextCursorId)),
+        }),
+      });
+      this.scope = scope;
+      this.parent = parent;
+    }
+
+    get isTransaction(): true {
+      return true;
+    }
+
+    get isCommitted(): boolean {
+      return this.scope.state === 'committed';
+    }
+
+    get isRolledBack(): boolean {
+      return this.scope.state === 'rolled-back';
+    }
+
+    commit(): Command<void> {
+      return command(() => this.scope.commit());
+    }
+
+    rollback(): Command<void> {
+      return command(() => this.scope.rollback());
+    }
+
+    savepoint(name: string): Command<ScopeContext> {
+      return command(async () => new LazyTransaction(await this.scope.openSavepoint(name), this));
+    }
+
+    releaseSavepoint(name: string): Command<ScopeContext> {
+      return command(async () => {
+        await this.scope.releaseSavepoint(name);
+        return this;
+      });
+    }
+
+    rollbackToSavepoint(name: string): Command<ScopeContext> {
+      return command(async () => {
+        await this.scope.rollbackToSavepoint(name);
+        return this;
+      });
+    }
+  }
+
+  return (scope) => new LazyTransaction(scope);
+}
+
+/** A transaction context of MikroORM, if it is one of this library's. */
+export function asScopeContext(context: unknown): ScopeContext | undefined {
+  const candidate = context as Partial<ScopeContext> | undefined;
+  return candidate?.scope instanceof TransactionScope ? (candidate as ScopeContext) : undefined;
+}
+
+/**
+ * Stands where Kysely keeps its driver, which it asks only for transactions of its own:
+ * `em.getKysely().transaction()` would send BEGIN inside a transaction and its COMMIT would end
+ * the outer one.
+ */
+class NestedTransactionsRefused {
+  readonly #scope: TransactionScope;
+
+  constructor(scope: TransactionScope) {
+    this.#scope = scope;
+  }
+
+  beginTransaction(): Promise<never> {
+    return Promise.reject(
+      new InvalidTransactionStateError(
+        this.#scope.connectionName,
+        'Kysely cannot begin a transaction of its own inside the session. Use em.transactional(), ' +
+          'which sets a savepoint.',
+      ),
+    );
+  }
+}
+
+function command<T>(execute: () => Promise<T>): Command<T> {
+  return { execute };
+}

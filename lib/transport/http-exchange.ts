@@ -1,0 +1,103 @@
+import { HttpException, type ExecutionContext } from '@nestjs/common';
+
+import type { RequestOutcome } from '../db-context.options.js';
+
+/** What Express' and Fastify's responses have in common, as far as it is needed here. */
+export interface HttpResponse {
+  readonly statusCode?: number;
+  /** Node's own response, under Fastify's reply. */
+  readonly raw?: HttpResponse;
+  readonly headersSent?: boolean;
+  readonly writableFinished?: boolean;
+  once?(event: 'close', listener: () => void): unknown;
+  off?(event: 'close', listener: () => void): unknown;
+}
+
+// Nest's own metadata keys; `test/e2e/nest-surface.spec.ts` fails when an upgrade changes them.
+const REDIRECT_METADATA = '__redirect__';
+const SSE_METADATA = '__sse__';
+
+/** The response of an HTTP request, or `undefined` for other transports. */
+export function httpResponseOf(context: ExecutionContext): HttpResponse | undefined {
+  return context.getType() === 'http'
+    ? context.switchToHttp().getResponse<HttpResponse>()
+    : undefined;
+}
+
+/** Whether a route answers with server-sent events. */
+export function isSse(context: ExecutionContext): boolean {
+  return Reflect.getMetadata(SSE_METADATA, context.getHandler()) === true;
+}
+
+/** Whether the head of the response has left. */
+export function headersWereSent(response: HttpResponse | undefined): boolean {
+  return (response?.raw ?? response)?.headersSent === true;
+}
+
+/**
+ * Calls `listener` when the client goes away before the response is complete.
+ *
+ * @returns stops listening
+ */
+export function onDisconnect(response: HttpResponse, listener: () => void): () => void {
+  const raw = response.raw ?? response;
+  const onClose = (): void => {
+    if (raw.writableFinished !== true) {
+      listener();
+    }
+  };
+  raw.once?.('close', onClose);
+  return () => raw.off?.('close', onClose);
+}
+
+/** What a handler's success says about the response to come. */
+export function outcomeOfSuccess(
+  context: ExecutionContext,
+  response: HttpResponse | undefined,
+  value: unknown,
+): RequestOutcome {
+  if (response === undefined) {
+    return { failed: false, status: undefined };
+  }
+  return { failed: false, status: statusOfSuccess(context, response, value) };
+}
+
+/** What a handler's failure says about the response to come. */
+export function outcomeOfFailure(
+  response: HttpResponse | undefined,
+  error: unknown,
+): RequestOutcome {
+  return {
+    failed: true,
+    error,
+    status: response === undefined ? undefined : statusOfFailure(error),
+  };
+}
+
+// The response object does not know the status yet where Nest sets it while sending.
+function statusOfSuccess(
+  context: ExecutionContext,
+  response: HttpResponse,
+  value: unknown,
+): number | undefined {
+  if (value instanceof Response) {
+    return value.status;
+  }
+  const redirect = Reflect.getMetadata(REDIRECT_METADATA, context.getHandler()) as
+    | { readonly statusCode?: number }
+    | undefined;
+  if (redirect !== undefined) {
+    const returned = (value as { readonly statusCode?: unknown } | null | undefined)?.statusCode;
+    return typeof returned === 'number' ? returned : (redirect.statusCode ?? 302);
+  }
+  return response.statusCode;
+}
+
+function statusOfFailure(error: unknown): number {
+  if (error instanceof HttpException) {
+    return error.getStatus();
+  }
+  // Nest answers with the status of errors in the manner of `http-errors`.
+  const { statusCode } = (error ?? {}) as { readonly statusCode?: unknown };
+  return typeof statusCode === 'number' ? statusCode : 500;
+}

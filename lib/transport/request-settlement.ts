@@ -1,0 +1,48 @@
+import type { ExecutionContext } from '@nestjs/common';
+
+import type { DbContainer } from '../context/container.js';
+import type { ContextHost } from '../context/context-host.js';
+import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
+
+/** How one request is to be settled. */
+export interface RequestSettlement {
+  readonly host: ContextHost;
+  readonly container: DbContainer;
+  readonly commitOn: CommitPolicy;
+  /** Told before a commit, while the transaction is still open. */
+  onCommit(context: ExecutionContext): void;
+}
+
+/**
+ * Settles the context of a request by its outcome.
+ *
+ * @throws the handler's error, unless the policy wanted it committed and that failed
+ * @throws why the commit failed, or what the policy threw
+ */
+export async function settleRequest(
+  settlement: RequestSettlement,
+  context: ExecutionContext,
+  outcome: RequestOutcome,
+): Promise<void> {
+  const { host, container, commitOn } = settlement;
+  let commits: boolean;
+  try {
+    commits = commitOn(outcome);
+  } catch (error) {
+    await host.abandon(container);
+    throw error;
+  }
+  if (commits) {
+    if (container.hasBegun) {
+      settlement.onCommit(context);
+    }
+    await host.settle(container, 'commit');
+  } else if (outcome.failed) {
+    await host.abandon(container);
+  } else {
+    await host.settle(container, 'rollback');
+  }
+  if (outcome.failed) {
+    throw outcome.error;
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * Packs the built library and checks the tarball as its users will meet it: outside of this
+ * repository, with nothing beside it but the peers that package.json requires. Needs `dist`, so it
+ * runs after `npm run build`; needs no network. Prints one line per check and ends with exit code 1
+ * at the first that fails.
+ */
+import { readFileSync } from 'node:fs';
+import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { PackageTypes } from './package-types.mjs';
+import { CommandFailed, run } from './run.mjs';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const BIN = join(ROOT, 'node_modules', '.bin');
+const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+
+const REQUIRED_FILES = [
+  'package.json',
+  'README.md',
+  'LICENSE',
+  'CHANGELOG.md',
+  'dist/index.js',
+  'dist/index.d.ts',
+];
+const EXPORTS = ['DbContextModule', 'DbContext', 'InjectSession'];
+/** What the public types must not mention: optional, or the business of one HTTP server. */
+const HIDDEN_FROM_TYPES = [
+  '@mikro-orm/postgresql',
+  '@mikro-orm/sql',
+  'kysely',
+  'pg',
+  'express',
+  'fastify',
+];
+
+const CONSUMER_MODULE = `
+import * as library from '${manifest.name}';
+const missing = ${JSON.stringify(EXPORTS)}.filter((name) => typeof library[name] !== 'function');
+if (missing.length > 0) throw new Error('not exported: ' + missing.join(', '));
+`;
+
+const CONSUMER_TYPES = `
+import { Injectable, Module } from '@nestjs/common';
+import type { EntityManager } from '@mikro-orm/core';
+import { DbContext, DbContextModule, InjectSession } from '${manifest.name}';
+
+@Injectable()
+export class Accounts {
+  constructor(
+    @InjectSession() readonly session: EntityManager,
+    readonly context: DbContext,
+  ) {}
+}
+
+@Module({ providers: [Accounts] })
+export class AccountsModule {}
+
+export const library: object = DbContextModule;
+`;
+
+/** A project that uses the package: its tarball unpacked, the required peers linked beside it. */
+async function installInto(directory, tarball) {
+  const modules = join(directory, 'node_modules');
+  const target = join(modules, manifest.name);
+  await mkdir(target, { recursive: true });
+  await run('tar', ['-xzf', tarball, '-C', target, '--strip-components=1']);
+
+  const optional = Object.keys(manifest.peerDependenciesMeta ?? {});
+  const required = Object.keys(manifest.peerDependencies).filter(
+    (name) => !optional.includes(name),
+  );
+  const dependencies = Object.keys(manifest.dependencies ?? {});
+  for (const name of [...required, ...dependencies, '@types/node']) {
+    const link = join(modules, name);
+    await mkdir(dirname(link), { recursive: true });
+    await symlink(join(ROOT, 'node_modules', name), link, 'junction');
+  }
+  await writeFile(join(directory, 'package.json'), '{ "type": "module", "private": true }');
+}
+
+async function pack(directory) {
+  const [packed] = JSON.parse(
+    await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', directory], ROOT),
+  );
+  return {
+    tarball: join(directory, packed.filename),
+    files: packed.files.map(({ path }) => path),
+  };
+}
+
+class CheckFailed extends Error {}
+
+function fail(reason) {
+  throw new CheckFailed(reason);
+}
+
+async function check(title, work) {
+  try {
+    const remark = await work();
+    console.log(`ok    ${title}${remark === undefined ? '' : ` (${remark})`}`);
+  } catch (error) {
+    console.log(`FAIL  ${title}`);
+    throw error;
+  }
+}
+
+async function checkAll(directory) {
+  let tarball = '';
+  let files = [];
+  await check('npm pack', async () => {
+    ({ tarball, files } = await pack(directory));
+    return `${files.length} files`;
+  });
+  await check('the tarball holds what it should and nothing else', () => {
+    const missing = REQUIRED_FILES.filter((file) => !files.includes(file));
+    if (missing.length > 0) fail(`missing: ${missing.join(', ')}`);
+    const odd = files.filter((file) => !file.startsWith('dist/') && !REQUIRED_FILES.includes(file));
+    if (odd.length > 0) fail(`not expected: ${odd.join(', ')}`);
+  });
+  await check('publint --strict', () =>
+    run(join(BIN, 'publint'), [tarball, '--strict']).then(() => undefined),
+  );
+  await check('attw --profile esm-only', () =>
+    run(join(BIN, 'attw'), [tarball, '--profile', 'esm-only']).then(() => undefined),
+  );
+
+  const consumer = join(directory, 'consumer');
+  await check('installs beside its required peers', () => installInto(consumer, tarball));
+  await check(`plain node imports ${EXPORTS.join(', ')}`, async () => {
+    const file = join(consumer, 'consumer.mjs');
+    await writeFile(file, CONSUMER_MODULE);
+    await run(process.execPath, [file], consumer);
+  });
+
+  const source = join(consumer, 'consumer.ts');
+  await writeFile(source, CONSUMER_TYPES);
+  const types = new PackageTypes(source, join(consumer, 'node_modules', manifest.name, sep));
+  await check(`the public types import none of ${HIDDEN_FROM_TYPES.join(', ')}`, () => {
+    const leaks = types.imports.filter(({ specifier }) =>
+      HIDDEN_FROM_TYPES.some((name) => specifier === name || specifier.startsWith(`${name}/`)),
+    );
+    if (leaks.length > 0) {
+      fail(leaks.map(({ file, specifier }) => `${file} imports ${specifier}`).join('\n'));
+    }
+    return `${types.files} files`;
+  });
+  await check('a strict consumer compiles, with the library checked', () => {
+    if (types.errors.length > 0) fail(types.errors.join('\n'));
+    return types.foreignErrors === 0
+      ? undefined
+      : `${types.foreignErrors} errors in the types of other packages are not ours`;
+  });
+}
+
+// The real path, because TypeScript names files by it and the temporary directory may be a link.
+const directory = await realpath(await mkdtemp(join(tmpdir(), 'nestjs-db-context-package-')));
+try {
+  await checkAll(directory);
+} catch (error) {
+  console.error(
+    error instanceof CheckFailed || error instanceof CommandFailed ? error.message : error,
+  );
+  process.exitCode = 1;
+} finally {
+  await rm(directory, { recursive: true, force: true });
+}

@@ -1,0 +1,66 @@
+import { randomUUID } from 'node:crypto';
+import { Client, type QueryResultRow } from 'pg';
+
+/** A database of its own for one spec file, with a direct view on it past the code under test. */
+export interface TestDatabase {
+  /** Connection URL of this database. */
+  readonly url: string;
+  readonly name: string;
+  /**
+   * Runs one statement on a direct connection that the code under test knows nothing of, and
+   * returns its rows. The place to look at the truth: row counts, `pg_stat_activity`, locks.
+   */
+  query<Row extends QueryResultRow = QueryResultRow>(
+    sql: string,
+    params?: readonly unknown[],
+  ): Promise<Row[]>;
+  /** Closes the direct connection and drops the database, whoever is still connected to it. */
+  drop(): Promise<void>;
+}
+
+async function onServer(sql: string): Promise<void> {
+  const admin = new Client({ connectionString: serverUrl() });
+  await admin.connect();
+  try {
+    await admin.query(sql);
+  } finally {
+    await admin.end();
+  }
+}
+
+function serverUrl(): string {
+  const url = process.env['DB_CONTEXT_TEST_URL'];
+  if (url === undefined) {
+    throw new Error("DB_CONTEXT_TEST_URL is not set; Jest's global setup sets it");
+  }
+  return url;
+}
+
+/**
+ * Creates an empty database with a unique name on the server of `DB_CONTEXT_TEST_URL`.
+ *
+ * @throws Error when `DB_CONTEXT_TEST_URL` is not set, and what `pg` throws when the server fails
+ */
+export async function createTestDatabase(): Promise<TestDatabase> {
+  const name = `spec_${randomUUID().replaceAll('-', '')}`;
+  // template0, because nobody can be connected to it; a session on template1 makes this fail.
+  await onServer(`create database ${name} template template0`);
+
+  const url = new URL(serverUrl());
+  url.pathname = name;
+  const client = new Client({ connectionString: url.href });
+  await client.connect();
+  // A client without this listener would end the process; the next query() reports the loss anyway.
+  client.on('error', () => undefined);
+
+  return {
+    url: url.href,
+    name,
+    query: async <Row extends QueryResultRow>(sql: string, params: readonly unknown[] = []) =>
+      (await client.query<Row>(sql, [...params])).rows,
+    drop: async () => {
+      await client.end();
+      await onServer(`drop database ${name} with (force)`);
+    },
+  };
+}

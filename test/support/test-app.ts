@@ -1,0 +1,95 @@
+import type { AddressInfo } from 'node:net';
+
+import { defineConfig } from '@mikro-orm/postgresql';
+import type { DynamicModule, INestApplication, Provider, Type } from '@nestjs/common';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+import {
+  DbConnection,
+  DbContext,
+  DbContextModule,
+  getConnectionToken,
+  getSessionToken,
+  type ConnectionLimits,
+  type DbConnectionOptions,
+  type DbContextOptions,
+  type PoolState,
+} from 'nestjs-db-context';
+import type { EntityManager } from '@mikro-orm/postgresql';
+
+import { Note } from './note.entity.js';
+
+export type AdapterName = 'express' | 'fastify';
+
+export interface TestAppOptions extends DbContextOptions {
+  readonly adapter?: AdapterName;
+  readonly connections: readonly DbConnectionOptions[];
+  readonly controllers?: readonly Type[];
+  readonly providers?: readonly Provider[];
+  readonly imports?: readonly (DynamicModule | Type)[];
+  /** Called before the application is initialised. */
+  configure?(app: INestApplication): void;
+}
+
+/** A running application with what tests look at. */
+export interface TestApp {
+  readonly app: INestApplication;
+  readonly url: string;
+  readonly dbContext: DbContext;
+  session(name?: string): EntityManager;
+  connection(name?: string): DbConnection;
+  /** Counters of a pool, all zero while it has not been used. */
+  pool(name?: string): PoolState;
+  fetch(path: string, init?: RequestInit): Promise<Response>;
+  close(): Promise<void>;
+}
+
+/** Options of a connection with `Note`, over a pool of 5. */
+export function noteConnection(
+  clientUrl: string,
+  extra: ConnectionLimits & { name?: string; poolMax?: number; applicationName?: string } = {},
+): DbConnectionOptions {
+  const { poolMax = 5, applicationName, name, ...limits } = extra;
+  return {
+    ...defineConfig({
+      clientUrl,
+      entities: [Note],
+      pool: { min: 0, max: poolMax },
+      ...(applicationName !== undefined && {
+        driverOptions: { application_name: applicationName },
+      }),
+    }),
+    ...(name !== undefined && { name }),
+    ...limits,
+  };
+}
+
+/** Starts an application that listens on a free port. */
+export async function startApp(options: TestAppOptions): Promise<TestApp> {
+  const { adapter = 'express', controllers, providers, imports, configure, ...root } = options;
+  const testingModule = await Test.createTestingModule({
+    imports: [DbContextModule.forRoot(root), ...(imports ?? [])],
+    controllers: [...(controllers ?? [])],
+    providers: [...(providers ?? [])],
+  }).compile();
+  const app = testingModule.createNestApplication<INestApplication | NestFastifyApplication>(
+    adapter === 'express' ? new ExpressAdapter() : (new FastifyAdapter() as never),
+    { logger: false, forceCloseConnections: true },
+  );
+  configure?.(app);
+  await app.listen(0, '127.0.0.1');
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  const url = `http://127.0.0.1:${port}`;
+  const connection = (name?: string): DbConnection => app.get(getConnectionToken(name));
+  return {
+    app,
+    url,
+    dbContext: app.get(DbContext),
+    session: (name) => app.get(getSessionToken(name)),
+    connection,
+    pool: (name) => connection(name).poolState() ?? { size: 0, checkedOut: 0, idle: 0, waiting: 0 },
+    fetch: (path, init) => fetch(`${url}${path}`, init),
+    close: () => app.close(),
+  };
+}
