@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+
 import {
   cancelBackend,
   destroyClient,
@@ -42,6 +44,8 @@ export interface LeaseBegin {
 /** Asked right before a statement is sent; refuses it by throwing. */
 export type Gate = () => void;
 
+const insideHooks = new AsyncLocalStorage<TransactionLease>();
+
 /**
  * One transaction on one pooled connection, from the first statement to the verified end.
  *
@@ -57,7 +61,7 @@ export type Gate = () => void;
 export class TransactionLease {
   readonly #source: LeaseSource;
   readonly #how: LeaseBegin;
-  #isAnnounced = false;
+  #ready: Promise<PgClient> | undefined;
   #begun: Promise<PgClient> | undefined;
   #client: PgClient | undefined;
   #queue: Promise<unknown> = Promise.resolve();
@@ -82,7 +86,7 @@ export class TransactionLease {
 
   /** Whether a connection was asked for, so that there is something to end. */
   get hasBegun(): boolean {
-    return this.#begun !== undefined;
+    return this.#ready !== undefined;
   }
 
   /** Whether the gate is shut. */
@@ -101,23 +105,15 @@ export class TransactionLease {
    */
   async begin(): Promise<PgClient> {
     this.#assertOpen();
-    if (this.#isAnnounced) {
-      // Also the way in for statements of the two hooks, which must not wait for themselves.
+    // Statements of the hooks would otherwise wait for the hooks.
+    if (insideHooks.getStore() === this) {
       return this.#beginOnce();
     }
-    this.#isAnnounced = true;
-    try {
-      await this.#how.before();
-      const client = await this.#beginOnce();
-      await this.#how.after();
-      return client;
-    } catch (error) {
-      this.#doom ??= error as Error;
-      throw error;
-    }
+    this.#ready ??= insideHooks.run(this, () => this.#beginWithHooks());
+    return this.#ready;
   }
 
-  /** Sends one statement after all that were issued before it. */
+  /** Sends one statement, after all for which this was called before. */
   async run(sql: string, values: readonly unknown[], gate: Gate): Promise<PgResult | PgResult[]> {
     const client = await this.begin();
     return this.#enqueue(() => {
@@ -224,6 +220,18 @@ export class TransactionLease {
   cancel(): void {
     if (this.#client !== undefined) {
       cancelBackend(this.#client);
+    }
+  }
+
+  async #beginWithHooks(): Promise<PgClient> {
+    try {
+      await this.#how.before();
+      const client = await this.#beginOnce();
+      await this.#how.after();
+      return client;
+    } catch (error) {
+      this.#doom ??= error as Error;
+      throw error;
     }
   }
 

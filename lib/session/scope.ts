@@ -85,20 +85,18 @@ export class TransactionScope {
     values: readonly unknown[] = [],
     onSend?: () => void,
   ): Promise<PgResult | PgResult[]> {
-    return this.#counted(async () => {
-      const scope = await this.#enter();
+    return this.#enter((scope) => {
       const gate = (): void => {
         scope.#assertOpen();
         onSend?.();
       };
-      return scope.#counted(() => this.#lease.run(sql, values, gate));
+      return this.#lease.run(sql, values, gate);
     });
   }
 
   /** Opens a savepoint; waits for its turn while another one of this scope is open. */
-  async openSavepoint(name: string): Promise<TransactionScope> {
-    return this.#counted(async () => {
-      const scope = await this.#enter();
+  openSavepoint(name: string): Promise<TransactionScope> {
+    return this.#enter(async (scope) => {
       const child = new TransactionScope(this.#lease, this.#savepointTimeoutMs, scope);
       const ended = new Promise<void>((resolve) => {
         child.#onEnd = resolve;
@@ -197,23 +195,28 @@ export class TransactionScope {
       : new UnexpectedRollbackError(this.connectionName, 'failed-statement', failure);
   }
 
-  /** Waits until no child is open, and finds the scope that the current code belongs to. */
-  async #enter(): Promise<TransactionScope> {
-    for (;;) {
-      this.#assertOpen();
-      const child = this.#child;
-      if (child === undefined) {
-        return this;
+  /**
+   * Waits until no child is open, finds the scope that the calling code belongs to, and uses it
+   * at once: between the look and the use nobody else gets in.
+   */
+  #enter<T>(use: (scope: TransactionScope) => Promise<T>): Promise<T> {
+    return this.#counted(async () => {
+      for (;;) {
+        this.#assertOpen();
+        const child = this.#child;
+        if (child === undefined) {
+          return use(this);
+        }
+        const own = innermostScope(this);
+        if (own !== undefined && (own === child.scope || own.isWithin(child.scope))) {
+          return own.#enter(use);
+        }
+        const waited = await withinLimit(child.ended, this.#savepointTimeoutMs);
+        if (waited === TIMED_OUT) {
+          throw new SavepointTimeoutError(this.connectionName, this.#savepointTimeoutMs);
+        }
       }
-      const own = innermostScope(this);
-      if (own !== undefined && (own === child.scope || own.isWithin(child.scope))) {
-        return own.#enter();
-      }
-      const waited = await withinLimit(child.ended, this.#savepointTimeoutMs);
-      if (waited === TIMED_OUT) {
-        throw new SavepointTimeoutError(this.connectionName, this.#savepointTimeoutMs);
-      }
-    }
+    });
   }
 
   async #counted<T>(task: () => Promise<T>): Promise<T> {

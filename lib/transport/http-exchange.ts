@@ -1,4 +1,5 @@
 import { HttpException, type ExecutionContext } from '@nestjs/common';
+import { BaseExceptionFilter } from '@nestjs/core';
 
 import type { RequestOutcome } from '../db-context.options.js';
 
@@ -9,6 +10,7 @@ export interface HttpResponse {
   readonly raw?: HttpResponse;
   readonly headersSent?: boolean;
   readonly writableFinished?: boolean;
+  readonly closed?: boolean;
   once?(event: 'close', listener: () => void): unknown;
   off?(event: 'close', listener: () => void): unknown;
 }
@@ -16,6 +18,9 @@ export interface HttpResponse {
 // Nest's own metadata keys; `test/e2e/nest-surface.spec.ts` fails when an upgrade changes them.
 const REDIRECT_METADATA = '__redirect__';
 const SSE_METADATA = '__sse__';
+
+// Asked what status an error gets, and nothing else; it has no state.
+const nestDefaultFilter = new BaseExceptionFilter();
 
 /** The response of an HTTP request, or `undefined` for other transports. */
 export function httpResponseOf(context: ExecutionContext): HttpResponse | undefined {
@@ -35,7 +40,8 @@ export function headersWereSent(response: HttpResponse | undefined): boolean {
 }
 
 /**
- * Calls `listener` when the client goes away before the response is complete.
+ * Calls `listener` when the client goes away before the response is complete; at once when it has
+ * gone already.
  *
  * @returns stops listening
  */
@@ -46,6 +52,9 @@ export function onDisconnect(response: HttpResponse, listener: () => void): () =
       listener();
     }
   };
+  if (raw.closed === true) {
+    onClose();
+  }
   raw.once?.('close', onClose);
   return () => raw.off?.('close', onClose);
 }
@@ -80,7 +89,7 @@ function statusOfSuccess(
   response: HttpResponse,
   value: unknown,
 ): number | undefined {
-  if (value instanceof Response) {
+  if (isWebResponse(value)) {
     return value.status;
   }
   const redirect = Reflect.getMetadata(REDIRECT_METADATA, context.getHandler()) as
@@ -97,7 +106,11 @@ function statusOfFailure(error: unknown): number {
   if (error instanceof HttpException) {
     return error.getStatus();
   }
-  // Nest answers with the status of errors in the manner of `http-errors`.
-  const { statusCode } = (error ?? {}) as { readonly statusCode?: unknown };
-  return typeof statusCode === 'number' ? statusCode : 500;
+  // As Nest does it: `http-errors` and the like keep their status, any other `statusCode` is a 500.
+  return nestDefaultFilter.isHttpError(error) ? error.statusCode : 500;
+}
+
+// By its tag, as Nest does it: the class of another realm or of a polyfill is not ours.
+function isWebResponse(value: unknown): value is Response {
+  return Object.prototype.toString.call(value) === '[object Response]';
 }
