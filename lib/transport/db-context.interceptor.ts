@@ -60,11 +60,11 @@ export class DbContextInterceptor implements NestInterceptor {
 
   intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
     const targets = [context.getHandler(), context.getClass()];
-    const opened = this.#fromMiddleware.claim(this.#host.active());
+    const response = httpResponseOf(context);
     if (this.#reflector.getAllAndOverride<boolean | undefined>(SKIP_METADATA, targets) === true) {
-      return this.#runOutside(opened, next);
+      return this.#runOutside(response, next);
     }
-    if (opened === undefined && this.#host.active() !== undefined) {
+    if (!this.#fromMiddleware.has(response) && this.#host.active() !== undefined) {
       return next.handle();
     }
     const commitOn =
@@ -72,8 +72,8 @@ export class DbContextInterceptor implements NestInterceptor {
       this.#options.commitOn ??
       commitOnSuccess;
     return new Observable((subscriber) => {
-      const container = opened ?? openForRequest(this.#host);
-      const response = httpResponseOf(context);
+      // Only now: an Observable that nobody subscribes to would hold what it has claimed for ever.
+      const container = this.#fromMiddleware.claim(response) ?? openForRequest(this.#host);
       // A value goes on only when the next one comes, and the last one after the commit. Events
       // of a stream are not held back: each is for the client at once.
       const holdsBack = response !== undefined && !isSse(context);
@@ -93,6 +93,9 @@ export class DbContextInterceptor implements NestInterceptor {
           };
           await settleRequest(settlement, context, outcome);
         } catch (error) {
+          if (subscriber.closed && error !== outcome.error) {
+            this.#reportUntold(context, error);
+          }
           subscriber.error(error);
           return;
         }
@@ -130,14 +133,22 @@ export class DbContextInterceptor implements NestInterceptor {
     });
   }
 
-  #runOutside(opened: DbContainer | undefined, next: CallHandler): Observable<unknown> {
-    if (opened === undefined) {
-      return next.handle();
-    }
+  #runOutside(response: HttpResponse | undefined, next: CallHandler): Observable<unknown> {
     return new Observable((subscriber) => {
-      void this.#host.abandon(opened);
+      const opened = this.#fromMiddleware.claim(response);
+      if (opened !== undefined) {
+        void this.#host.abandon(opened);
+      }
       return this.#host.runOutside(() => next.handle().subscribe(subscriber));
     });
+  }
+
+  /** A commit failed, and the client to whom that would be told has left. */
+  #reportUntold(context: ExecutionContext, error: unknown): void {
+    this.#logger.error(
+      `${nameOf(context)} could not be committed, and its client has left: ${String(error)}`,
+      error instanceof Error ? error.stack : undefined,
+    );
   }
 
   #watchDisconnect(response: HttpResponse | undefined, container: DbContainer): () => void {
@@ -152,11 +163,15 @@ export class DbContextInterceptor implements NestInterceptor {
     if (headersWereSent(response) && !this.#warned.has(handler)) {
       this.#warned.add(handler);
       this.#logger.warn(
-        `${context.getClass().name}.${handler.name} sends its response before the transaction is ` +
+        `${nameOf(context)} sends its response before the transaction is ` +
           'committed, so a client may see a success that then fails. Return the value instead of ' +
           'using @Res(), commit with dbContext.commit() before sending, or mark the route with ' +
           '@SkipDbContext().',
       );
     }
   }
+}
+
+function nameOf(context: ExecutionContext): string {
+  return `${context.getClass().name}.${context.getHandler().name}`;
 }

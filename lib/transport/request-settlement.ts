@@ -9,7 +9,7 @@ export interface RequestSettlement {
   readonly host: ContextHost;
   readonly container: DbContainer;
   readonly commitOn: CommitPolicy;
-  /** Told before a commit, while the transaction is still open. */
+  /** Told before a commit that the server will hear of, while the transaction is still open. */
   onCommit(context: ExecutionContext): void;
 }
 
@@ -33,7 +33,7 @@ export async function settleRequest(
     throw error;
   }
   if (commits) {
-    if (container.hasBegun) {
+    if (hasWork(container)) {
       settlement.onCommit(context);
     }
     await host.settle(container, 'commit');
@@ -45,4 +45,15 @@ export async function settleRequest(
   if (outcome.failed) {
     throw outcome.error;
   }
+}
+
+/** Whether a transaction is open, or the commit will open one to write what was only persisted. */
+function hasWork(container: DbContainer): boolean {
+  return (
+    container.hasBegun ||
+    container.sessions.some(({ manager }) => {
+      const unitOfWork = manager.getUnitOfWork(false);
+      return unitOfWork.getPersistStack().size + unitOfWork.getRemoveStack().size > 0;
+    })
+  );
 }

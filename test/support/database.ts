@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { Client, type QueryResultRow } from 'pg';
+import { Client, Pool, type QueryResultRow } from 'pg';
 
 /** A database of its own for one spec file, with a direct view on it past the code under test. */
 export interface TestDatabase {
@@ -14,7 +14,7 @@ export interface TestDatabase {
     sql: string,
     params?: readonly unknown[],
   ): Promise<Row[]>;
-  /** Closes the direct connection and drops the database, whoever is still connected to it. */
+  /** Closes the direct connections and drops the database, whoever is still connected to it. */
   drop(): Promise<void>;
 }
 
@@ -48,18 +48,18 @@ export async function createTestDatabase(): Promise<TestDatabase> {
 
   const url = new URL(serverUrl());
   url.pathname = name;
-  const client = new Client({ connectionString: url.href });
-  await client.connect();
-  // A client without this listener would end the process; the next query() reports the loss anyway.
-  client.on('error', () => undefined);
+  // Two, so that parallel looks at the truth do not queue behind one another.
+  const pool = new Pool({ connectionString: url.href, max: 2 });
+  // Without this listener a loss would end the process; the next query() reports it anyway.
+  pool.on('error', () => undefined);
 
   return {
     url: url.href,
     name,
     query: async <Row extends QueryResultRow>(sql: string, params: readonly unknown[] = []) =>
-      (await client.query<Row>(sql, [...params])).rows,
+      (await pool.query<Row>(sql, [...params])).rows,
     drop: async () => {
-      await client.end();
+      await pool.end();
       await onServer(`drop database ${name} with (force)`);
     },
   };

@@ -46,6 +46,7 @@ export async function startWorld(
 async function openTransactions(database: TestDatabase): Promise<unknown[]> {
   return database.query(
     `select pid, state, query from pg_stat_activity
-     where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null`,
+     where datname = current_database() and pid <> pg_backend_pid() and xact_start is not null
+       and query not like '%pg_stat_activity%'`,
   );
 }

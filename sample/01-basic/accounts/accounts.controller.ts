@@ -1,4 +1,4 @@
-import { Controller, Get, Param } from '@nestjs/common';
+import { Controller, Get, Param, ParseIntPipe } from '@nestjs/common';
 
 import { IdPipe } from '../input/id.pipe.js';
 import type { Account } from './account.entity.js';
@@ -14,7 +14,7 @@ export class AccountsController {
   }
 
   @Get(':id')
-  get(@Param('id', IdPipe) id: number): Promise<Account> {
+  get(@Param('id', ParseIntPipe, IdPipe) id: number): Promise<Account> {
     return this.accounts.get(id);
   }
 }

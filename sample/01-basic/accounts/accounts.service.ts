@@ -1,4 +1,4 @@
-import { EntityRepository, LockMode } from '@mikro-orm/postgresql';
+import { EntityRepository, FlushMode, LockMode } from '@mikro-orm/postgresql';
 import {
   Injectable,
   NotFoundException,
@@ -43,8 +43,13 @@ export class AccountsService {
 
   /** Refuses what would overdraw an account. It asks the database, which knows all debits. */
   async requireCovered(account: Account): Promise<void> {
-    // MikroORM sends pending changes of accounts before it counts them.
-    if ((await this.accounts.count({ id: account.id, balanceCents: { $lt: 0 } })) > 0) {
+    const overdrawn = await this.accounts.count(
+      { id: account.id, balanceCents: { $lt: 0 } },
+      // All pending changes are sent first. (By default MikroORM sends them before a query when an
+      // entity of that kind was persisted or removed, but not when one was only changed.)
+      { flushMode: FlushMode.ALWAYS },
+    );
+    if (overdrawn > 0) {
       throw new UnprocessableEntityException(`There is too little money in account ${account.id}.`);
     }
   }

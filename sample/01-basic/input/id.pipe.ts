@@ -1,14 +1,13 @@
-import { Injectable, ParseIntPipe, type ArgumentMetadata } from '@nestjs/common';
+import { BadRequestException, Injectable, type PipeTransform } from '@nestjs/common';
 
 import { isId } from './body.pipe.js';
 
-/** Nest's ParseIntPipe, within the range of an id: PostgreSQL refuses larger numbers with an error. */
+/** Refuses a number that no row can have as its id; PostgreSQL would answer with an error. */
 @Injectable()
-export class IdPipe extends ParseIntPipe {
-  override async transform(value: string, metadata: ArgumentMetadata): Promise<number> {
-    const id = await super.transform(value, metadata);
+export class IdPipe implements PipeTransform<number, number> {
+  transform(id: number): number {
     if (!isId(id)) {
-      throw this.exceptionFactory('Validation failed (an id is expected)');
+      throw new BadRequestException('Validation failed (an id is expected)');
     }
     return id;
   }

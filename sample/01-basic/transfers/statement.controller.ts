@@ -1,4 +1,11 @@
-import { Controller, ForbiddenException, Get, Param, UseGuards } from '@nestjs/common';
+import {
+  Controller,
+  ForbiddenException,
+  Get,
+  Param,
+  ParseIntPipe,
+  UseGuards,
+} from '@nestjs/common';
 
 import { Account } from '../accounts/account.entity.js';
 import { AccountsService } from '../accounts/accounts.service.js';
@@ -18,7 +25,7 @@ export class StatementController {
   @Get()
   async statement(
     @CurrentAccount() reader: Account,
-    @Param('id', IdPipe) id: number,
+    @Param('id', ParseIntPipe, IdPipe) id: number,
   ): Promise<{ account: Account; transfers: Transfer[] }> {
     if (reader.id !== id) {
       throw new ForbiddenException('This is the key of another account.');
