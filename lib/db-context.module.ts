@@ -137,8 +137,8 @@ function repositoriesModule(
   const missing = entities.findIndex((entity) => entity === undefined || entity === null);
   if (missing >= 0) {
     throw new InvalidOptionsError(
-      `DbContextModule.forFeature() was given ${String(entities[missing])} as entity number ` +
-        `${missing + 1}. Two files that import each other are the usual cause; break the cycle.`,
+      `DbContextModule.forFeature() was given nothing as entity number ${missing + 1}. Two files ` +
+        'that import each other are the usual cause; break the cycle.',
     );
   }
   return {

@@ -49,7 +49,7 @@ export function entityNameOf(entity: EntityName): string {
     return entity.name;
   }
   const { name, meta } = entity as { name?: string; meta?: { className?: string } };
-  return meta?.className ?? name ?? String(entity);
+  return meta?.className ?? name ?? 'an entity without a name';
 }
 
 function howToDeclare(name: string): string {

@@ -36,11 +36,13 @@ export interface PgPool {
 }
 
 /**
- * Whether the server itself refused the statement and keeps the connection. Anything else (a cut
- * link, FATAL, a timeout on the client) leaves the connection in an unknown state.
+ * Whether the server itself refused the statement. Anything else (a cut link, a timeout on the
+ * client) leaves the connection in an unknown state. The value of `severity` does not help: the
+ * server translates it.
  */
 export function isServerError(error: unknown): boolean {
-  return (error as { severity?: unknown } | null)?.severity === 'ERROR';
+  const { severity, code } = (error ?? {}) as { severity?: unknown; code?: unknown };
+  return typeof severity === 'string' && typeof code === 'string';
 }
 
 /**

@@ -51,6 +51,7 @@ export class DbContext {
    * @throws {@link SessionClosedError} the context has been settled
    * @throws {@link UnknownConnectionError}
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
     this.#host.requireOpen(name);
     return this.#host.handle(name) as E;
@@ -153,6 +154,7 @@ export class DbContext {
    *
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   getSession<E extends EntityManager = EntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
@@ -179,6 +181,7 @@ export class DbContext {
    *
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   popSession<E extends EntityManager = EntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {

@@ -2,14 +2,12 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import {
   cancelBackend,
-  destroyClient,
   isServerError,
   type PgClient,
   type PgResult,
 } from '../connection/pg-client.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
-  CommitOutcomeUnknownError,
   InvalidTransactionStateError,
   SessionClosedError,
   TransactionAbortedError,
@@ -17,18 +15,16 @@ import {
   UnexpectedRollbackError,
   type DbContextError,
 } from '../errors.js';
+import { StatementQueue } from './statement-queue.js';
+import { abandon, commitOn, rollBackOn, type EndSource } from './transaction-end.js';
 
 /** What a lease needs of its connection. */
-export interface LeaseSource {
-  readonly name: string;
-  readonly limits: {
+export interface LeaseSource extends EndSource {
+  readonly limits: EndSource['limits'] & {
     readonly transactionTimeoutMs: number;
     readonly drainTimeoutMs: number;
-    readonly endTimeoutMs: number;
   };
   checkOut(): Promise<PgClient>;
-  /** Told of BEGIN, COMMIT and ROLLBACK, which MikroORM does not see, for its query log. */
-  onStatement(sql: string, tookMs: number): void;
 }
 
 /** How a transaction begins. */
@@ -53,9 +49,8 @@ const insideHooks = new AsyncLocalStorage<TransactionLease>();
  * - nothing is taken before the first statement, and BEGIN is sent once: `begin()` (L3, F5);
  * - statements go one at a time, each after a look at the gate: `#enqueue()` (F3);
  * - the gate shuts synchronously, before COMMIT or ROLLBACK: `shut()` (F3);
- * - COMMIT counts only when the server says `COMMIT`, and is tried once: `commit()` (F4, S6);
- * - the client goes back to the pool only when the server is outside a transaction, else it is
- *   destroyed, and always by one of the two: `#giveBack()` (F1, F2);
+ * - whoever ends it gets the client from `#takeClient()`, once, and gives it back or destroys it:
+ *   `commitOn()`, `rollBackOn()`, `abandon()` (F1, F2, F4, S6);
  * - every wait has a limit (F6).
  */
 export class TransactionLease {
@@ -64,8 +59,7 @@ export class TransactionLease {
   #ready: Promise<PgClient> | undefined;
   #begun: Promise<PgClient> | undefined;
   #client: PgClient | undefined;
-  #queue: Promise<unknown> = Promise.resolve();
-  #unfinished = 0;
+  readonly #queue = new StatementQueue();
   #isShut = false;
   #objection: DbContextError | undefined;
   #ended = false;
@@ -73,6 +67,8 @@ export class TransactionLease {
   #failure: Error | undefined;
   /** Why no statement can be sent any more, whatever the server would say. */
   #doom: Error | undefined;
+  /** Whether it could not begin: there never was a transaction to lose. */
+  #couldNotBegin = false;
   #deadline: NodeJS.Timeout | undefined;
 
   constructor(source: LeaseSource, how: LeaseBegin) {
@@ -155,32 +151,9 @@ export class TransactionLease {
     if (this.#ended) {
       throw new SessionClosedError(this.connectionName);
     }
-    const client = this.#end();
-    if (client === undefined) {
-      return;
-    }
-    const startedAt = Date.now();
-    const { endTimeoutMs } = this.#source.limits;
-    let answer: PgResult | PgResult[] | typeof TIMED_OUT;
-    try {
-      answer = await withinLimit(client.query('commit'), endTimeoutMs);
-    } catch (error) {
-      if (isServerError(error)) {
-        // The server has rolled back. One more round trip makes sure of it, and keeps the client.
-        await this.#rollBack(client);
-        throw error;
-      }
-      destroyClient(client);
-      throw new CommitOutcomeUnknownError(this.connectionName, error);
-    }
-    if (answer === TIMED_OUT) {
-      destroyClient(client);
-      throw new CommitOutcomeUnknownError(this.connectionName, answerMissing(endTimeoutMs));
-    }
-    this.#source.onStatement('commit', Date.now() - startedAt);
-    this.#giveBack(client);
-    if (Array.isArray(answer) || answer.command !== 'COMMIT') {
-      throw new UnexpectedRollbackError(this.connectionName, 'server-rollback');
+    const client = this.#takeClient();
+    if (client !== undefined) {
+      await commitOn(client, this.#source).finally(() => this.#stopListening(client));
     }
   }
 
@@ -191,14 +164,19 @@ export class TransactionLease {
   async rollback(): Promise<void> {
     this.shut();
     if (this.#client !== undefined && this.#doom === undefined) {
-      const drained = await withinLimit(this.#queue, this.#source.limits.drainTimeoutMs);
+      const drained = await withinLimit(this.#queue.drained, this.#source.limits.drainTimeoutMs);
       if (drained === TIMED_OUT) {
         this.kill(new SessionClosedError(this.connectionName));
       }
     }
-    const client = this.#end();
-    if (client !== undefined) {
-      await this.#rollBack(client);
+    const client = this.#takeClient();
+    if (client === undefined) {
+      return;
+    }
+    if (this.#doom === undefined) {
+      await rollBackOn(client, this.#source).finally(() => this.#stopListening(client));
+    } else {
+      abandon(client);
     }
   }
 
@@ -209,10 +187,9 @@ export class TransactionLease {
   kill(reason: Error): void {
     this.#doom ??= reason;
     this.shut();
-    const client = this.#end();
+    const client = this.#takeClient();
     if (client !== undefined) {
-      cancelBackend(client);
-      destroyClient(client);
+      abandon(client);
     }
   }
 
@@ -230,7 +207,10 @@ export class TransactionLease {
       await this.#how.after();
       return client;
     } catch (error) {
-      this.#doom ??= error as Error;
+      if (this.#doom === undefined) {
+        this.#doom = error as Error;
+        this.#couldNotBegin = true;
+      }
       throw error;
     }
   }
@@ -241,41 +221,30 @@ export class TransactionLease {
   }
 
   async #begin(): Promise<PgClient> {
-    try {
-      const client = await this.#source.checkOut();
-      if (this.#isShut) {
-        client.release();
-        throw new SessionClosedError(this.connectionName);
-      }
-      this.#client = client;
-      client.on('error', this.#onClientError);
-      const { transactionTimeoutMs } = this.#source.limits;
-      this.#deadline = setTimeout(() => {
-        this.kill(new TransactionTimeoutError(this.connectionName, transactionTimeoutMs));
-      }, transactionTimeoutMs);
-      this.#deadline.unref();
-      const startedAt = Date.now();
-      const sql = this.#how.sql();
-      await this.#send(client, sql, []);
-      this.#source.onStatement(sql, Date.now() - startedAt);
-      return client;
-    } catch (error) {
-      this.#doom ??= error as Error;
-      throw error;
+    const client = await this.#source.checkOut();
+    if (this.#isShut) {
+      client.release();
+      throw new SessionClosedError(this.connectionName);
     }
+    this.#client = client;
+    client.on('error', this.#onClientError);
+    const { transactionTimeoutMs } = this.#source.limits;
+    this.#deadline = setTimeout(() => {
+      this.kill(new TransactionTimeoutError(this.connectionName, transactionTimeoutMs));
+    }, transactionTimeoutMs);
+    this.#deadline.unref();
+    const startedAt = Date.now();
+    const sql = this.#how.sql();
+    await this.#send(client, sql, []);
+    this.#source.onStatement(sql, Date.now() - startedAt);
+    return client;
   }
 
-  /** One at a time, in the order of the calls: `pg` 9 takes no overlapping queries on one client. */
   #enqueue<T>(task: () => Promise<T>): Promise<T> {
-    this.#unfinished++;
-    const result = this.#queue
-      .then(() => {
-        this.#assertOpen();
-        return task();
-      })
-      .finally(() => this.#unfinished--);
-    this.#queue = result.catch(() => undefined);
-    return result;
+    return this.#queue.add(() => {
+      this.#assertOpen();
+      return task();
+    });
   }
 
   async #send(
@@ -318,7 +287,7 @@ export class TransactionLease {
   }
 
   #objectionToCommit(): DbContextError | undefined {
-    if (this.#unfinished > 0) {
+    if (this.#queue.unfinished > 0) {
       return new UnexpectedRollbackError(
         this.connectionName,
         'unawaited-statements',
@@ -333,15 +302,19 @@ export class TransactionLease {
   /** Looked at anew each time: a connection can be lost after the gate was shut. */
   #objectionOfDoom(): DbContextError | undefined {
     const doom = this.#doom;
-    return doom === undefined ||
+    if (
+      doom === undefined ||
       doom instanceof TransactionTimeoutError ||
       doom instanceof InvalidTransactionStateError
-      ? doom
-      : new UnexpectedRollbackError(this.connectionName, 'connection-lost', doom);
+    ) {
+      return doom;
+    }
+    const reason = this.#couldNotBegin ? 'failed-statement' : 'connection-lost';
+    return new UnexpectedRollbackError(this.connectionName, reason, doom);
   }
 
   /** Hands the client to whoever ends the transaction, exactly once. */
-  #end(): PgClient | undefined {
+  #takeClient(): PgClient | undefined {
     if (this.#ended) {
       return undefined;
     }
@@ -352,39 +325,11 @@ export class TransactionLease {
     return client;
   }
 
-  async #rollBack(client: PgClient): Promise<void> {
-    if (this.#doom === undefined) {
-      const startedAt = Date.now();
-      try {
-        const { endTimeoutMs } = this.#source.limits;
-        const answer = await withinLimit(client.query('rollback'), endTimeoutMs);
-        if (answer !== TIMED_OUT) {
-          this.#source.onStatement('rollback', Date.now() - startedAt);
-          this.#giveBack(client);
-          return;
-        }
-      } catch {
-        // Whatever made ROLLBACK fail, the server rolls back when the connection goes.
-      }
-    }
-    cancelBackend(client);
-    destroyClient(client);
-  }
-
-  #giveBack(client: PgClient): void {
-    if (client.getTransactionStatus() === 'I') {
-      client.off('error', this.#onClientError);
-      client.release();
-    } else {
-      destroyClient(client);
-    }
+  #stopListening(client: PgClient): void {
+    client.off('error', this.#onClientError);
   }
 
   readonly #onClientError = (error: Error): void => {
     this.#doom ??= error;
   };
-}
-
-function answerMissing(limitMs: number): Error {
-  return new Error(`no answer within ${limitMs} ms`);
 }

@@ -34,16 +34,14 @@ beforeAll(async () => {
       noteConnection(proxy.url, { name: names[index]!, endTimeoutMs: 1_000 }),
     ),
   });
-  const sides = parts.map(
-    (part, index): Side => ({
-      ...part,
-      session: app.session(names[index]),
-      texts: async () =>
-        (await part.database.query<{ text: string }>('select text from note order by id')).map(
-          ({ text }) => text,
-        ),
-    }),
-  );
+  const sides = parts.map((part, index): Side => ({
+    ...part,
+    session: app.session(names[index]),
+    texts: async () =>
+      (await part.database.query<{ text: string }>('select text from note order by id')).map(
+        ({ text }) => text,
+      ),
+  }));
   [left, right, third] = sides as [Side, Side, Side];
 });
 
@@ -68,8 +66,7 @@ afterEach(() => {
   }
 });
 
-const insert = (side: Side, text: string): Promise<unknown> =>
-  side.session.insert(Note, { text } as Note);
+const insert = (side: Side, text: string): Promise<unknown> => side.session.insert(Note, { text });
 
 /** Makes the COMMIT of a session fail: the duplicate is found only then. */
 const failAtCommit = async (side: Side): Promise<void> => {

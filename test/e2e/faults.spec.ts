@@ -26,7 +26,7 @@ let world: TestWorld;
 let session: EntityManager;
 
 const run = <T>(callback: () => Promise<T>): Promise<T> => world.dbContext.run(callback);
-const insert = (text: string): Promise<unknown> => session.insert(Note, { text } as Note);
+const insert = (text: string): Promise<unknown> => session.insert(Note, { text });
 const pid = async (): Promise<number> => {
   const [row] = await session.execute<{ pid: number }[]>('select pg_backend_pid() as pid');
   return row!.pid;
@@ -44,7 +44,9 @@ async function start(
 
 /** Runs a fault 20 times at once over a pool of 5. */
 async function repeat(fault: (index: number) => Promise<unknown>): Promise<unknown[]> {
-  const results = await Promise.allSettled(Array.from({ length: TIMES }, (_, index) => fault(index)));
+  const results = await Promise.allSettled(
+    Array.from({ length: TIMES }, (_, index) => fault(index)),
+  );
   return results.map((result) => (result.status === 'rejected' ? result.reason : undefined));
 }
 
@@ -252,7 +254,7 @@ describe('what never answers', () => {
 
   it('F1, F6: a half-open link: statements fail at the limit of the transaction', async () => {
     for (let each = 0; each < TIMES / 5; each++) {
-      const isFrozen = deferred<void>();
+      const isFrozen = deferred();
       let begun = 0;
       const frozen = Array.from({ length: 5 }, () =>
         run(async () => {
@@ -301,7 +303,7 @@ describe('what never answers', () => {
   });
 
   it('F1: handlers that hang do not hold their connections', async () => {
-    const never = deferred<void>();
+    const never = deferred();
     let begun = 0;
     const hanging = repeat((index) =>
       run(async () => {
@@ -322,8 +324,8 @@ describe('what never answers', () => {
   it('F6: a pool that is exhausted says so, and the late connection goes back', async () => {
     await world.close();
     await start({ poolMax: 1, acquireTimeoutMs: 100 });
-    const isHeld = deferred<void>();
-    const release = deferred<void>();
+    const isHeld = deferred();
+    const release = deferred();
     const holder = run(async () => {
       await insert('held');
       isHeld.resolve();
@@ -334,6 +336,16 @@ describe('what never answers', () => {
       constructor: AcquireTimeoutError,
       code: 'ACQUIRE_TIMEOUT',
       timeoutMs: 100,
+    });
+    // swallowed, it still forbids the commit
+    await expect(
+      run(async () => {
+        await insert('waiting').catch(() => undefined);
+      }),
+    ).rejects.toMatchObject({
+      constructor: UnexpectedRollbackError,
+      reason: 'failed-statement',
+      cause: { code: 'ACQUIRE_TIMEOUT' },
     });
     release.resolve();
     await holder;
@@ -453,8 +465,8 @@ describe('F3: the end of a transaction is a gate', () => {
   it('F3: a rollback while the connection is still being acquired leaves nothing behind', async () => {
     await world.close();
     await start({ poolMax: 1 });
-    const isHeld = deferred<void>();
-    const release = deferred<void>();
+    const isHeld = deferred();
+    const release = deferred();
     const holder = run(async () => {
       await insert('held');
       isHeld.resolve();

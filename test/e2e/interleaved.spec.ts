@@ -44,7 +44,11 @@ describe.each<AdapterName>(['express', 'fastify'])('200 requests at once over %s
     const responses = await Promise.all(
       Array.from({ length: REQUESTS }, async (_, number) => {
         const response = await world.fetch(`/rows/${number}`, { method: 'POST' });
-        return { number, status: response.status, body: (await response.json()) as { xid?: string } };
+        return {
+          number,
+          status: response.status,
+          body: (await response.json()) as { xid?: string },
+        };
       }),
     );
     const succeeded = responses.filter(({ status }) => status === 201);
@@ -56,9 +60,13 @@ describe.each<AdapterName>(['express', 'fastify'])('200 requests at once over %s
     const rows = await world.database.query<{ text: string; xid: string }>(
       'select text, xid::text as xid from note',
     );
-    const expected = succeeded.map(({ number, body }) => ({ text: `row ${number}`, xid: body.xid }));
-    const byText = (a: { text: string }, b: { text: string }): number => a.text.localeCompare(b.text);
-    expect([...rows].sort(byText)).toEqual(expected.sort(byText));
+    const expected = succeeded.map(({ number, body }) => ({
+      text: `row ${number}`,
+      xid: body.xid,
+    }));
+    const byText = (a: { text: string }, b: { text: string }): number =>
+      a.text.localeCompare(b.text);
+    expect(rows.toSorted(byText)).toEqual(expected.toSorted(byText));
     expect(new Set(rows.map(({ xid }) => xid)).size).toBe(REQUESTS / 2);
 
     expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });

@@ -1,10 +1,4 @@
-import {
-  Entity,
-  ManyToOne,
-  OneToMany,
-  PrimaryKey,
-  Property,
-} from '@mikro-orm/decorators/legacy';
+import { Entity, ManyToOne, OneToMany, PrimaryKey, Property } from '@mikro-orm/decorators/legacy';
 import { Collection, type Ref } from '@mikro-orm/core';
 
 @Entity({ tableName: 'author' })

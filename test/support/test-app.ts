@@ -29,7 +29,7 @@ export interface TestAppOptions extends DbContextOptions {
   readonly providers?: readonly Provider[];
   readonly imports?: readonly (DynamicModule | Type)[];
   /** Called before the application is initialised. */
-  configure?(app: INestApplication): void;
+  readonly configure?: (app: INestApplication) => void;
 }
 
 /** A running application with what tests look at. */

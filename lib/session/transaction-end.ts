@@ -1,0 +1,88 @@
+import {
+  cancelBackend,
+  destroyClient,
+  isServerError,
+  type PgClient,
+  type PgResult,
+} from '../connection/pg-client.js';
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { CommitOutcomeUnknownError, UnexpectedRollbackError } from '../errors.js';
+
+/** What the end of a transaction needs to know of its connection. */
+export interface EndSource {
+  readonly name: string;
+  readonly limits: { readonly endTimeoutMs: number };
+  /** Told of COMMIT and ROLLBACK, which MikroORM does not see, for its query log. */
+  onStatement(sql: string, tookMs: number): void;
+}
+
+/**
+ * Sends COMMIT, once, and believes only the server's own `COMMIT` (F4, S6). Whatever comes of it,
+ * the client is given back or destroyed (F1).
+ *
+ * @throws {@link UnexpectedRollbackError} the server answered `ROLLBACK`
+ * @throws {@link CommitOutcomeUnknownError} no answer came
+ * @throws the server's own error, when it refused (a deferred constraint, 40001)
+ */
+export async function commitOn(client: PgClient, source: EndSource): Promise<void> {
+  const startedAt = Date.now();
+  const { endTimeoutMs } = source.limits;
+  let answer: PgResult | PgResult[] | typeof TIMED_OUT;
+  try {
+    answer = await withinLimit(client.query('commit'), endTimeoutMs);
+  } catch (error) {
+    if (!isServerError(error)) {
+      destroyClient(client);
+      throw new CommitOutcomeUnknownError(source.name, error);
+    }
+    // The server refused, if it is still there: an answer to ROLLBACK tells ERROR from FATAL.
+    const isRolledBack = await rollBackOn(client, source);
+    throw isRolledBack ? error : new CommitOutcomeUnknownError(source.name, error);
+  }
+  if (answer === TIMED_OUT) {
+    destroyClient(client);
+    const cause = new Error(`no answer within ${endTimeoutMs} ms`);
+    throw new CommitOutcomeUnknownError(source.name, cause);
+  }
+  source.onStatement('commit', Date.now() - startedAt);
+  giveBack(client);
+  if (Array.isArray(answer) || answer.command !== 'COMMIT') {
+    throw new UnexpectedRollbackError(source.name, 'server-rollback');
+  }
+}
+
+/**
+ * Sends ROLLBACK. The client is given back, or destroyed when no answer came.
+ *
+ * @returns whether the server confirmed it; if not, it rolls back as the connection goes
+ */
+export async function rollBackOn(client: PgClient, source: EndSource): Promise<boolean> {
+  const startedAt = Date.now();
+  try {
+    const answer = await withinLimit(client.query('rollback'), source.limits.endTimeoutMs);
+    if (answer !== TIMED_OUT) {
+      source.onStatement('rollback', Date.now() - startedAt);
+      giveBack(client);
+      return true;
+    }
+  } catch {
+    // Whatever made ROLLBACK fail, the end of the connection does its work.
+  }
+  abandon(client);
+  return false;
+}
+
+/** Destroys a client in an unknown state, and stops what the server is running for it. */
+export function abandon(client: PgClient): void {
+  cancelBackend(client);
+  destroyClient(client);
+}
+
+/** Only the server's word that it is outside a transaction lets a client back into the pool (F2). */
+function giveBack(client: PgClient): void {
+  if (client.getTransactionStatus() === 'I') {
+    client.release();
+  } else {
+    destroyClient(client);
+  }
+}
