@@ -1,4 +1,6 @@
-import type { INestApplication } from '@nestjs/common';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+
 import { NestFactory } from '@nestjs/core';
 
 import { AppModule } from './app.module.js';
@@ -32,13 +34,16 @@ async function stop(exitCode: number): Promise<void> {
 
 async function start(): Promise<void> {
   const port = portOf(process.env['PORT'] ?? '3000');
+  await requireFree(port);
   const app = await NestFactory.create(AppModule.register(await findDatabases()), {
     logger: ['warn', 'error', 'fatal'],
     forceCloseConnections: true,
+    // Or Nest would end the process by itself, without the clean-up below.
+    abortOnError: false,
   });
   cleanUp.push(() => app.close());
   await prepareDatabases(app);
-  await listen(app, port);
+  await app.listen(port, HOST);
   console.log(walkthrough(await app.getUrl()));
 }
 
@@ -53,17 +58,24 @@ async function findDatabases(): Promise<ReturnType<typeof databaseUrls>> {
   return databaseUrls(await postgres.url);
 }
 
-async function listen(app: INestApplication, port: number): Promise<void> {
+/** Looks before anything is started, so that the answer comes at once. */
+async function requireFree(port: number): Promise<void> {
+  const probe = createServer().listen(port, HOST);
   try {
-    await app.listen(port, HOST);
+    await once(probe, 'listening');
   } catch (error) {
     if ((error as { readonly code?: unknown }).code === 'EADDRINUSE') {
-      throw new Error(`Port ${port} is busy. Choose another: PORT=${port + 1} npm start`, {
-        cause: error,
-      });
+      throw new Error(
+        `Port ${port} is busy. Choose another: PORT=${port === 3000 ? 3001 : 3000} npm start`,
+        {
+          cause: error,
+        },
+      );
     }
     throw error;
   }
+  probe.close();
+  await once(probe, 'close');
 }
 
 function portOf(text: string): number {

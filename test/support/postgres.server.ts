@@ -65,6 +65,8 @@ const server = new EmbeddedPostgres({
   onError: log,
 });
 
+// A parent that died meanwhile does not read the URL; what then has to be done is below.
+process.stdout.on('error', () => undefined);
 // Listened for before the start, so that a run that is killed while it starts is noticed too.
 const abandoned = once(process.stdin.resume(), 'close');
 await server.initialise();

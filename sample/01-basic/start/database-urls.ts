@@ -7,10 +7,16 @@ import type { DatabaseUrls } from '../app.module.js';
  * @throws Error when a URL is none
  */
 export function databaseUrls(databaseUrl: string, auditUrl?: string): DatabaseUrls {
-  const url = URL.parse(databaseUrl);
-  if (url === null || url.pathname.length < 2) {
-    throw new Error('DATABASE_URL must look like postgres://user:password@host:5432/database');
-  }
+  const url = parse(databaseUrl, 'DATABASE_URL');
   url.pathname += '_audit';
-  return { databaseUrl, auditUrl: auditUrl ?? url.href };
+  const audit = auditUrl === undefined ? url : parse(auditUrl, 'AUDIT_DATABASE_URL');
+  return { databaseUrl, auditUrl: audit.href };
+}
+
+function parse(text: string, variable: string): URL {
+  const url = URL.parse(text);
+  if (url === null || url.pathname.length < 2) {
+    throw new Error(`${variable} must look like postgres://user:password@host:5432/database`);
+  }
+  return url;
 }

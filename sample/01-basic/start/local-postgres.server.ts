@@ -41,6 +41,8 @@ const remember = (message: unknown): void => {
 
 // Listened for before the start, so that a sample that ends meanwhile is noticed too.
 const abandoned = once(process.stdin.resume(), 'close');
+// Nobody reads the URL then; unheard, the error would end this process before its clean-up.
+process.stdout.on('error', () => undefined);
 
 const directory = await mkdtemp(join(tmpdir(), 'nestjs-db-context-sample-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));

@@ -180,6 +180,9 @@ describe('sample 01-basic', () => {
     expect(responses.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 201));
     expect(await balances()).toEqual([10_000, 10_000, 10_000]);
     expect(await auditTrail()).toHaveLength(10);
+    const locks = proxy.log.filter((sql) => /for update/i.test(sql));
+    expect(locks).toHaveLength(10);
+    expect(count(locks, /order by .*"id" asc for update/i)).toBe(10);
   });
 
   it('/health sends no statement', async () => {

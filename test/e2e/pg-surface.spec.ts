@@ -1,0 +1,75 @@
+import { Pool } from 'pg';
+
+import { isServerError, type PgClient, type PgPool } from '../../lib/connection/pg-client.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+
+// What lib/connection/pg-client.ts takes for granted of `pg`. A failure here after an upgrade means
+// that the library must be looked at, not this file.
+describe('the part of pg that the library stands on', () => {
+  let database: TestDatabase;
+  let pool: Pool;
+  let client: PgClient;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    pool = new Pool({ connectionString: database.url, max: 3 });
+    client = (await pool.connect()) as unknown as PgClient;
+  });
+
+  afterAll(async () => {
+    await pool.end();
+    await database.drop();
+  });
+
+  it('a pool has counters and a size', () => {
+    const seen: PgPool = pool as unknown as PgPool;
+    expect([seen.totalCount, seen.idleCount, seen.waitingCount, seen.options.max]).toEqual([
+      1, 0, 0, 3,
+    ]);
+  });
+
+  it('a client knows its server and its cancel key', () => {
+    expect(client).toMatchObject({
+      host: expect.any(String),
+      port: expect.any(Number),
+      processID: expect.any(Number),
+      secretKey: expect.any(Number),
+    });
+    expect(typeof client.connection.stream.destroy).toBe('function');
+  });
+
+  it('the transaction status is that of the last answer', async () => {
+    const statuses = [client.getTransactionStatus()];
+    for (const sql of ['begin', 'select 1', 'select 1 / 0', 'select 1', 'rollback']) {
+      await client.query(sql).catch(() => undefined);
+      // after an error the status comes with the next answer at the latest
+      statuses.push(client.getTransactionStatus());
+    }
+    expect(statuses.filter((_, index) => index !== 3)).toEqual(['I', 'T', 'T', 'E', 'I']);
+  });
+
+  it('COMMIT of a failed transaction is answered with ROLLBACK and no error', async () => {
+    await client.query('begin');
+    await client.query('select 1 / 0').catch(() => undefined);
+    expect(await client.query('commit')).toMatchObject({ command: 'ROLLBACK' });
+  });
+
+  it('several statements in one string have several results', async () => {
+    expect(await client.query('select 1 as a; select 2 as b')).toMatchObject([
+      { command: 'SELECT', rows: [{ a: 1 }] },
+      { command: 'SELECT', rows: [{ b: 2 }] },
+    ]);
+  });
+
+  it('errors of the server are told from all others', async () => {
+    const error = await client.query('select 1 / 0').catch((reason: unknown) => reason);
+    expect(isServerError(error)).toBe(true);
+    expect(isServerError(Object.assign(new Error('cut'), { code: 'EPIPE' }))).toBe(false);
+    expect(isServerError(undefined)).toBe(false);
+  });
+
+  it('release(true) takes a client out of the pool', async () => {
+    client.release(true);
+    expect(pool.totalCount).toBe(0);
+  });
+});
