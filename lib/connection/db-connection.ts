@@ -4,6 +4,7 @@ import { ConnectionFailedError, InvalidOptionsError } from '../errors.js';
 import { checkOut, poolState, type PoolState } from './checkout.js';
 import type { PgClient, PgPool } from './pg-client.js';
 import { ReserveHooks } from './reserve-hooks.js';
+import { withinLimit } from './time-limit.js';
 
 /** The limits of a connection, with every default filled in. */
 export interface ResolvedLimits {
@@ -78,14 +79,18 @@ export class DbConnection {
   }
 
   /**
-   * Closes the pool once all its connections are back. An `orm` that was handed over stays open:
-   * it belongs to the application.
+   * Closes the pool once all its connections are back, for which it waits up to `drainTimeoutMs`.
+   * An `orm` that was handed over stays open: it belongs to the application.
    */
   async close(): Promise<void> {
     if (!this.#isClosed) {
       this.#isClosed = true;
       if (this.#ownsOrm) {
         await this.orm.close(true);
+        // MikroORM ends the pool only when it has used it itself.
+        if (this.#pool?.ending === false) {
+          await withinLimit(this.#pool.end(), this.limits.drainTimeoutMs);
+        }
       }
     }
   }

@@ -32,7 +32,11 @@ export interface PgPool {
   readonly idleCount: number;
   readonly waitingCount: number;
   readonly options: { readonly max: number };
+  /** Whether `end()` was called; a second call is an error. */
+  readonly ending: boolean;
   connect(): Promise<PgClient>;
+  /** Resolves when every client has been returned and closed. */
+  end(): Promise<void>;
 }
 
 /**

@@ -22,6 +22,15 @@ function closing(socket: Socket): Promise<void> {
   return new Promise((resolve) => void socket.once('close', () => resolve()));
 }
 
+/** Ends a socket with RST. After FIN there is no RST any more: Node would never close the socket. */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) {
+    socket.destroy();
+  } else {
+    socket.resetAndDestroy();
+  }
+}
+
 /** One client connection and its counterpart to the server. */
 export class WireConnection {
   /** Resolves when both sides are closed. */
@@ -56,8 +65,8 @@ export class WireConnection {
 
   /** Ends both sides with RST, at once. */
   destroy(): void {
-    this.#client.resetAndDestroy();
-    this.#server.resetAndDestroy();
+    reset(this.#client);
+    reset(this.#server);
   }
 
   /** Everything of one direction, its end too, goes through one queue, so nothing overtakes. */
@@ -78,7 +87,7 @@ export class WireConnection {
     // 'close' follows and says whether there was one; without a listener it would be thrown.
     source.on('error', () => undefined);
     source.on('close', (hadError) => {
-      if (hadError) later(() => void target.resetAndDestroy());
+      if (hadError) later(() => reset(target));
     });
   }
 
