@@ -9,11 +9,17 @@ import type {
 } from './db-context.module-options.js';
 import { DEFAULT_CONNECTION_NAME, type DbConnectionOptions } from './db-context.options.js';
 import { getConnectionToken, getRepositoryToken, getSessionToken } from './db-context.tokens.js';
-import { DuplicateConnectionError, InvalidOptionsError } from './errors.js';
+import { InvalidOptionsError } from './errors.js';
 import { asyncConnectionProviders, connectionProviders } from './module/connection.providers.js';
 import { DbContextCoreModule } from './module/db-context-core.module.js';
-import { FeatureEntities } from './module/feature-entities.js';
+import { FeatureEntities } from './module/declarations.js';
 import { MODULE_OPTIONS } from './module/internal-tokens.js';
+import {
+  assertDistinct,
+  checkConnectionNames,
+  checkConnectionOptions,
+  checkModuleOptions,
+} from './module/option-checks.js';
 import { repositoryProvider } from './module/repository.providers.js';
 
 /**
@@ -40,7 +46,7 @@ export class DbContextModule {
    * ```
    */
   static forRoot(options: DbContextModuleOptions): DynamicModule {
-    assertOptions(options, 'forRoot');
+    checkModuleOptions(options, 'forRoot');
     return {
       module: DbContextModule,
       imports: [
@@ -77,7 +83,7 @@ export class DbContextModule {
       module: DbContextModule,
       imports: [
         DbContextCoreModule.register(
-          asyncOptionsProvider(options),
+          asyncOptionsProvider(options, names),
           names.flatMap(asyncConnectionProviders),
           options.useClass === undefined ? [] : [options.useClass],
           options.imports,
@@ -115,12 +121,7 @@ function isEntityList(
 }
 
 function connectionModule(options: DbConnectionOptions): DynamicModule {
-  if (typeof options !== 'object' || options === null) {
-    throw new InvalidOptionsError(
-      'DbContextModule.forFeature() was given no options. Write forFeature({ name: "reports", ' +
-        '...defineConfig({ clientUrl }) }) for a connection, or forFeature([Author]) for repositories.',
-    );
-  }
+  checkConnectionOptions(options, 'DbContextModule.forFeature()');
   const name = connectionNameOf(options);
   return {
     module: DbContextModule,
@@ -154,7 +155,10 @@ function repositoriesModule(
   };
 }
 
-function asyncOptionsProvider(options: DbContextModuleAsyncOptions): Provider {
+function asyncOptionsProvider(
+  options: DbContextModuleAsyncOptions,
+  names: readonly string[],
+): Provider {
   const { useFactory, useClass, useExisting, inject = [] } = options;
   const given = [useFactory, useClass, useExisting].filter((each) => each !== undefined);
   if (given.length !== 1) {
@@ -163,36 +167,22 @@ function asyncOptionsProvider(options: DbContextModuleAsyncOptions): Provider {
         `and was given ${given.length}.`,
     );
   }
+  const check = (made: DbContextModuleOptions): DbContextModuleOptions => {
+    checkModuleOptions(made, 'forRootAsync');
+    checkConnectionNames(names, made);
+    return made;
+  };
   if (useFactory !== undefined) {
     return {
       provide: MODULE_OPTIONS,
       inject,
-      useFactory: async (...dependencies: never[]) =>
-        assertOptions(await useFactory(...dependencies), 'forRootAsync'),
+      useFactory: async (...dependencies: never[]) => check(await useFactory(...dependencies)),
     };
   }
   return {
     provide: MODULE_OPTIONS,
     inject: [(useClass ?? useExisting)!],
     useFactory: async (factory: DbContextOptionsFactory) =>
-      assertOptions(await factory.createDbContextOptions(), 'forRootAsync'),
+      check(await factory.createDbContextOptions()),
   };
-}
-
-function assertOptions(options: DbContextModuleOptions, method: string): DbContextModuleOptions {
-  if (!Array.isArray(options?.connections)) {
-    throw new InvalidOptionsError(
-      `DbContextModule.${method}() was given no connections. Write { connections: [defineConfig({ ` +
-        'clientUrl, entities })] }, with defineConfig from "@mikro-orm/postgresql".',
-    );
-  }
-  assertDistinct(options.connections.map(connectionNameOf));
-  return options;
-}
-
-function assertDistinct(names: readonly string[]): void {
-  const duplicate = names.find((name, index) => names.indexOf(name) !== index);
-  if (duplicate !== undefined) {
-    throw new DuplicateConnectionError(duplicate);
-  }
 }

@@ -1,6 +1,7 @@
 import type { EntityName } from '@mikro-orm/core';
 
 import { DEFAULT_CONNECTION_NAME } from './db-context.options.js';
+import { InvalidOptionsError } from './errors.js';
 
 // The tokens are sentences because Nest prints them when it cannot resolve one, at boot.
 
@@ -32,12 +33,19 @@ export function getConnectionToken(name: string = DEFAULT_CONNECTION_NAME): stri
  * @param entity the entity class, or its `EntitySchema`
  * @param name name of the connection
  * @defaultValue 'default'
+ * @throws {@link InvalidOptionsError} there is no entity, as a circular import leaves it
  * @publicApi
  */
 export function getRepositoryToken(
   entity: EntityName,
   name: string = DEFAULT_CONNECTION_NAME,
 ): string {
+  if (entity === undefined || entity === null) {
+    throw new InvalidOptionsError(
+      'The repository of undefined was asked for, in @InjectRepository() or getRepositoryToken(). ' +
+        'Two files that import each other are the usual cause; break the cycle.',
+    );
+  }
   const entityName = entityNameOf(entity);
   const where = name === DEFAULT_CONNECTION_NAME ? '' : `, '${name}'`;
   return `repository of ${entityName} on connection "${name}" (declare it with DbContextModule.forFeature([${entityName}]${where}))`;

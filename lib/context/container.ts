@@ -27,9 +27,9 @@ export class DbContainer implements SessionGroup {
     this.#factories = factories;
   }
 
-  /** Whether somebody has begun to end it. */
-  get isSettled(): boolean {
-    return this.#settlement !== undefined;
+  /** Whether it gives out no sessions any more: its gates are shut. */
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   /** The sessions that are open, in the order of their first use. */
@@ -130,7 +130,8 @@ export class DbContainer implements SessionGroup {
 
   async #rollback(): Promise<void> {
     this.#isClosed = true;
-    this.#undone = this.sessions.find((session) => session.hasBegun)?.connectionName;
+    // Also where no statement was sent: what was only persisted is lost as well.
+    this.#undone = this.sessions[0]?.connectionName;
     await closeSessions(this.sessions);
   }
 }

@@ -68,7 +68,7 @@ export class ContextHost {
   /** The context that the current code runs in and that is still open. */
   active(): DbContainer | undefined {
     const container = currentContainer(this);
-    return container?.isSettled === true ? undefined : container;
+    return container?.isClosed === true ? undefined : container;
   }
 
   /**
@@ -91,7 +91,7 @@ export class ContextHost {
    */
   requireOpen(name: string): DbContainer {
     const container = this.require();
-    if (container.isSettled) {
+    if (container.isClosed) {
       throw new SessionClosedError(name);
     }
     return container;
@@ -124,7 +124,8 @@ export class ContextHost {
   /** Ends a context, see {@link DbContainer.settle}. */
   async settle(container: DbContainer, decision: Decision): Promise<void> {
     try {
-      await container.settle(decision);
+      // Inside of it, for the sake of flush hooks and subscribers that use the session.
+      await this.runIn(container, () => container.settle(decision));
     } finally {
       this.#running.delete(container);
       if (this.#running.size === 0) {

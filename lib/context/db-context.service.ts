@@ -112,7 +112,9 @@ export class DbContext {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   async close(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
-    await this.#existing(name)?.close();
+    const session = this.#existing(name);
+    session?.assertNotNested('close');
+    await session?.close();
   }
 
   /**
@@ -122,7 +124,7 @@ export class DbContext {
    * @throws what {@link DbContext.commit} throws
    */
   async commitAll(): Promise<void> {
-    const container = this.#open();
+    const container = this.#openFor('commitAll');
     await commitSessions({
       get sessions() {
         return container.sessions;
@@ -136,7 +138,7 @@ export class DbContext {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   async rollbackAll(): Promise<void> {
-    await rollbackSessions(this.#open().sessions);
+    await rollbackSessions(this.#openFor('rollbackAll').sessions);
   }
 
   /**
@@ -145,7 +147,7 @@ export class DbContext {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   async closeAll(): Promise<void> {
-    await closeSessions(this.#open().sessions);
+    await closeSessions(this.#openFor('closeAll').sessions);
   }
 
   /**
@@ -194,13 +196,14 @@ export class DbContext {
     return container.existing(name);
   }
 
-  #open(): DbContainer {
+  #openFor(verb: string): DbContainer {
     const container = this.#host.require();
-    if (container.isSettled) {
+    if (container.isClosed) {
       throw new SessionClosedError(
         container.sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME,
       );
     }
+    container.sessions.forEach((session) => session.assertNotNested(verb));
     return container;
   }
 }

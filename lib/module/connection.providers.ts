@@ -1,5 +1,5 @@
 import type { EntityManager } from '@mikro-orm/core';
-import type { FactoryProvider, Provider } from '@nestjs/common';
+import type { FactoryProvider, OptionalFactoryDependency, Provider } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 
 import { connectionNameOf, createConnection } from '../connection/connection-factory.js';
@@ -9,18 +9,23 @@ import type { DbContextModuleOptions } from '../db-context.module-options.js';
 import type { DbConnectionOptions } from '../db-context.options.js';
 import { getConnectionToken, getSessionToken } from '../db-context.tokens.js';
 import { InvalidOptionsError } from '../errors.js';
+import { collectFeatureEntities, DeclaredConnection } from './declarations.js';
 import { reportFault } from './fault-report.js';
-import { collectFeatureEntities } from './feature-entities.js';
 import { MODULE_OPTIONS } from './internal-tokens.js';
+
+/** Optional, so that its absence gets this library's error; see {@link assertRoot}. */
+export const OPTIONAL_HOST: OptionalFactoryDependency = { token: ContextHost, optional: true };
 
 /** The connection and the session of one set of options. */
 export function connectionProviders(options: DbConnectionOptions): Provider[] {
   const name = connectionNameOf(options);
   return [
+    declarationOf(name),
     {
       provide: getConnectionToken(name),
-      inject: [ContextHost, ModulesContainer],
-      useFactory: (host: ContextHost, modules: ModulesContainer) => connect(options, host, modules),
+      inject: [OPTIONAL_HOST, ModulesContainer],
+      useFactory: (host: ContextHost | undefined, modules: ModulesContainer) =>
+        connect(options, host, modules),
     },
     sessionProvider(name),
   ];
@@ -29,6 +34,7 @@ export function connectionProviders(options: DbConnectionOptions): Provider[] {
 /** The connection and the session of a name whose options come from the module's factory. */
 export function asyncConnectionProviders(name: string): Provider[] {
   return [
+    declarationOf(name),
     {
       provide: getConnectionToken(name),
       inject: [ContextHost, ModulesContainer, MODULE_OPTIONS],
@@ -37,14 +43,8 @@ export function asyncConnectionProviders(name: string): Provider[] {
         modules: ModulesContainer,
         { connections }: DbContextModuleOptions,
       ) => {
-        const options = connections.find((each) => connectionNameOf(each) === name);
-        if (options === undefined) {
-          const returned = connections.map((each) => `'${connectionNameOf(each)}'`).join(', ');
-          throw new InvalidOptionsError(
-            `forRootAsync() declares the connection "${name}", but its factory returned only ` +
-              `${returned}. Make connectionNames and the names of connections the same.`,
-          );
-        }
+        // It is there: the names have been compared when the factory returned.
+        const options = connections.find((each) => connectionNameOf(each) === name)!;
         return connect(options, host, modules);
       },
     },
@@ -52,22 +52,43 @@ export function asyncConnectionProviders(name: string): Provider[] {
   ];
 }
 
+/** @throws {@link InvalidOptionsError} the application has no `DbContextModule.forRoot()` */
+export function assertRoot(host: ContextHost | undefined): asserts host is ContextHost {
+  if (host === undefined) {
+    throw new InvalidOptionsError(
+      'DbContextModule.forFeature() is imported, and DbContextModule.forRoot() is missing. Import ' +
+        'it once, in the AppModule; connections: [] is enough.',
+    );
+  }
+}
+
 async function connect(
   options: DbConnectionOptions,
-  host: ContextHost,
+  host: ContextHost | undefined,
   modules: ModulesContainer,
 ): Promise<DbConnection> {
+  assertRoot(host);
   const entities = collectFeatureEntities(modules, connectionNameOf(options));
   const connection = await createConnection(options, entities, reportFault);
   host.register(connection);
   return connection;
 }
 
+function declarationOf(name: string): Provider {
+  return {
+    provide: Symbol('nestjs-db-context:declared-connection'),
+    useValue: new DeclaredConnection(name),
+  };
+}
+
 function sessionProvider(name: string): FactoryProvider<EntityManager> {
   return {
     provide: getSessionToken(name),
     // The connection is awaited for its effect: it puts the session into the host.
-    inject: [ContextHost, getConnectionToken(name)],
-    useFactory: (host: ContextHost) => host.handle(name),
+    inject: [OPTIONAL_HOST, getConnectionToken(name)],
+    useFactory: (host: ContextHost | undefined) => {
+      assertRoot(host);
+      return host.handle(name);
+    },
   };
 }

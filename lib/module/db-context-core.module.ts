@@ -127,6 +127,6 @@ function passOn(_context: unknown, next: { handle(): unknown }): unknown {
   return next.handle();
 }
 
-function tokenOf(provider: Provider): string {
-  return (provider as { readonly provide: string }).provide;
+function tokenOf(provider: Provider): string | symbol {
+  return (provider as { readonly provide: string | symbol }).provide;
 }

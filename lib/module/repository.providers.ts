@@ -1,8 +1,9 @@
 import type { EntityManager, EntityName, EntityRepository } from '@mikro-orm/core';
 import type { FactoryProvider } from '@nestjs/common';
+import { ModulesContainer } from '@nestjs/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
-import { ContextHost } from '../context/context-host.js';
+import type { ContextHost } from '../context/context-host.js';
 import {
   entityNameOf,
   getConnectionToken,
@@ -10,6 +11,8 @@ import {
   getSessionToken,
 } from '../db-context.tokens.js';
 import { UnknownConnectionError, UnknownEntityError } from '../errors.js';
+import { assertRoot, OPTIONAL_HOST } from './connection.providers.js';
+import { collectConnectionNames } from './declarations.js';
 
 /** The repository of an entity, bound to the session of a connection. */
 export function repositoryProvider(
@@ -19,17 +22,21 @@ export function repositoryProvider(
   return {
     provide: getRepositoryToken(entity, connectionName),
     inject: [
-      ContextHost,
+      OPTIONAL_HOST,
+      ModulesContainer,
       // Optional, so that an unknown name gets this library's error.
       { token: getConnectionToken(connectionName), optional: true },
       { token: getSessionToken(connectionName), optional: true },
     ],
-    useFactory: (host: ContextHost, connection?: DbConnection, session?: EntityManager) => {
+    useFactory: (
+      host: ContextHost | undefined,
+      modules: ModulesContainer,
+      connection?: DbConnection,
+      session?: EntityManager,
+    ) => {
+      assertRoot(host);
       if (connection === undefined || session === undefined) {
-        throw new UnknownConnectionError(
-          connectionName,
-          host.connections.map((each) => each.name),
-        );
+        throw new UnknownConnectionError(connectionName, collectConnectionNames(modules));
       }
       if (connection.orm.getMetadata().find(entity as never) === undefined) {
         throw new UnknownEntityError(entityNameOf(entity), connectionName);

@@ -5,40 +5,50 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { TransactionScope } from './scope.js';
 
 /**
- * One `em.transactional()` that the current code runs in. MikroORM keeps only the innermost one,
- * whichever database it is of; this list keeps one per session.
+ * One `em.transactional()` that the current code runs in, its hooks and its final flush included.
+ * MikroORM keeps only the innermost one, whichever database it is of; this list keeps one per
+ * session.
  */
-interface Nesting {
+export interface Nesting {
   /** The session that `transactional()` was called on. */
   readonly session: EntityManager;
-  /** The fork that MikroORM made for the callback. */
-  readonly fork: EntityManager;
-  /** The savepoint of the callback; none where MikroORM opened a transaction of its own. */
-  readonly scope: TransactionScope | undefined;
+  /** The fork that MikroORM makes for the callback, as soon as it is known. */
+  fork?: EntityManager;
+  /** Its savepoint, as soon as it is asked for; none for a transaction of its own. */
+  scope?: TransactionScope;
   readonly outer: Nesting | undefined;
 }
 
 const storage = new AsyncLocalStorage<Nesting>();
 
-/** Runs `callback` as the inside of a nested transaction of `session`. */
+/** Runs `transactional` as a nested transaction of `session`. */
 export function runNested<T>(
-  nesting: Omit<Nesting, 'outer'>,
-  callback: () => Promise<T>,
+  session: EntityManager,
+  transactional: (nesting: Nesting) => Promise<T>,
 ): Promise<T> {
-  return storage.run({ ...nesting, outer: storage.getStore() }, callback);
+  const nesting: Nesting = { session, outer: storage.getStore() };
+  return storage.run(nesting, () => transactional(nesting));
+}
+
+/** Makes `scope` the savepoint of the nested transaction that is being opened here, if one is. */
+export function claimNesting(scope: TransactionScope): void {
+  const nesting = storage.getStore();
+  if (nesting !== undefined && nesting.fork === undefined) {
+    nesting.scope ??= scope;
+  }
 }
 
 /** The fork of the innermost nested transaction of `session` that the current code runs in. */
 export function innermostFork(session: EntityManager): EntityManager | undefined {
   for (let each = storage.getStore(); each !== undefined; each = each.outer) {
-    if (each.session === session) {
+    if (each.session === session && each.fork !== undefined) {
       return each.fork;
     }
   }
   return undefined;
 }
 
-/** The innermost savepoint below `ancestor` that the current code runs in. */
+/** The innermost savepoint below `ancestor` that the current code runs in, also if it has ended. */
 export function innermostScope(ancestor: TransactionScope): TransactionScope | undefined {
   for (let each = storage.getStore(); each !== undefined; each = each.outer) {
     if (each.scope?.isWithin(ancestor) === true) {

@@ -8,7 +8,7 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { TransactionLease } from './lease.js';
-import { innermostScope } from './nesting.js';
+import { claimNesting, innermostScope } from './nesting.js';
 
 type ScopeState = 'open' | 'shut' | 'committed' | 'rolled-back';
 
@@ -47,9 +47,13 @@ export class TransactionScope {
     return this.#state;
   }
 
-  /** Whether statements are refused. */
+  /** Whether statements are refused: it has ended, or whatever it lies in has. */
   get isShut(): boolean {
-    return this.#state !== 'open' || this.#lease.isShut;
+    return !this.#isOpen || this.#lease.isShut;
+  }
+
+  get #isOpen(): boolean {
+    return this.#state === 'open' && (this.#parent === undefined || this.#parent.#isOpen);
   }
 
   get hasBegun(): boolean {
@@ -102,6 +106,7 @@ export class TransactionScope {
         child.#onEnd = resolve;
       });
       scope.#child = { scope: child, ended };
+      claimNesting(child);
       try {
         await this.#lease.run(`savepoint ${quote(name)}`, [], () => scope.#assertOpen());
       } catch (error) {
@@ -130,16 +135,20 @@ export class TransactionScope {
 
   /** Ends a savepoint and undoes everything since. */
   async rollbackToSavepoint(name: string): Promise<void> {
-    if (this.#state === 'committed' || this.#state === 'rolled-back') {
-      throw new SessionClosedError(this.connectionName);
-    }
-    this.#state = 'shut';
+    // With what it lies in, the savepoint itself is gone, and asking for it would be an error.
+    const assertExists = (): void => {
+      if (this.#state !== 'shut' || this.#parent === undefined || !this.#parent.#isOpen) {
+        throw new SessionClosedError(this.connectionName);
+      }
+    };
+    this.#shut();
+    assertExists();
     try {
       const savepoint = quote(name);
       await this.#lease.run(
         `rollback to savepoint ${savepoint}; release savepoint ${savepoint}`,
         [],
-        allow,
+        assertExists,
       );
     } finally {
       this.#finish('rolled-back');
@@ -203,13 +212,14 @@ export class TransactionScope {
     return this.#counted(async () => {
       for (;;) {
         this.#assertOpen();
+        const own = innermostScope(this);
+        if (own !== undefined) {
+          // Once the callback has returned, this refuses what it left behind.
+          return own.#enter(use);
+        }
         const child = this.#child;
         if (child === undefined) {
           return use(this);
-        }
-        const own = innermostScope(this);
-        if (own !== undefined && (own === child.scope || own.isWithin(child.scope))) {
-          return own.#enter(use);
         }
         const waited = await withinLimit(child.ended, this.#savepointTimeoutMs);
         if (waited === TIMED_OUT) {
@@ -228,11 +238,12 @@ export class TransactionScope {
     }
   }
 
-  #finish(state: 'committed' | 'rolled-back'): void {
+  #finish(state: 'shut' | 'committed' | 'rolled-back'): void {
     this.#state = state;
-    const child = this.#child?.scope;
+    const child = this.openChild;
     if (child !== undefined) {
-      child.#finish('rolled-back');
+      // Not by its own rollback: MikroORM takes that for a success, which the child has not had.
+      child.#finish('shut');
     }
     this.#onEnd?.();
     const parent = this.#parent;
@@ -242,7 +253,7 @@ export class TransactionScope {
   }
 
   #assertOpen(): void {
-    if (this.#state !== 'open') {
+    if (!this.#isOpen) {
       throw new SessionClosedError(this.connectionName);
     }
   }

@@ -40,10 +40,12 @@ export class SessionFactory {
 
   #createParts(): SessionParts {
     const { connection } = this;
+    const createContext = scopeContextFactory(connection.getKysely() as KyselyClient);
+    const Base = connection.orm.em.constructor as EntityManagerClass;
     return {
       connection,
-      SessionManager: sessionManagerClass(connection.orm.em.constructor as EntityManagerClass),
-      createContext: scopeContextFactory(connection.getKysely() as KyselyClient),
+      SessionManager: sessionManagerClass(Base, { connection, createContext }),
+      createContext,
     };
   }
 }

@@ -1,6 +1,16 @@
-import type { EntityManager, Transaction, TransactionOptions } from '@mikro-orm/core';
+import {
+  TransactionPropagation,
+  type Connection,
+  type ConnectionType,
+  type EntityManager,
+  type Transaction,
+  type TransactionOptions,
+} from '@mikro-orm/core';
 
 import { InvalidTransactionStateError } from '../errors.js';
+import type { BeginSettings } from './begin-sql.js';
+import type { TransactionParts } from './lazy-transaction.js';
+import { leasedConnection } from './leased-connection.js';
 import { innermostFork, runNested } from './nesting.js';
 import { asScopeContext, type ScopeContext } from './transaction-context.js';
 
@@ -9,7 +19,7 @@ export interface SessionControl {
   readonly connectionName: string;
   /** The current transaction context; armed anew after each commit and rollback. */
   readonly context: ScopeContext;
-  begin(options: BeginOptions): Promise<void>;
+  begin(settings: BeginSettings): Promise<void>;
   commit(): Promise<void>;
   rollback(): Promise<void>;
 }
@@ -36,7 +46,10 @@ const ROOT = Symbol('nestjs-db-context:session-root');
  * A fork of a session (`em.fork()`) is of this class too, but has no session behind it and
  * behaves as any fork.
  */
-export function sessionManagerClass(Base: EntityManagerClass): EntityManagerClass {
+export function sessionManagerClass(
+  Base: EntityManagerClass,
+  parts: TransactionParts,
+): EntityManagerClass {
   // No private members: `adopt()` makes forks instances of this class without its constructor.
   return class SessionManager extends Base {
     declare [CONTROL]?: SessionControl;
@@ -60,10 +73,10 @@ export function sessionManagerClass(Base: EntityManagerClass): EntityManagerClas
 
     override resetTransactionContext(): void {
       const control = this[CONTROL];
-      if (control === undefined) {
-        super.resetTransactionContext();
-      } else {
+      if (control !== undefined) {
         super.setTransactionContext(control.context);
+      } else if (this[ROOT] === undefined) {
+        super.resetTransactionContext();
       }
     }
 
@@ -114,18 +127,43 @@ export function sessionManagerClass(Base: EntityManagerClass): EntityManagerClas
       if (current !== this) {
         return current.transactional(callback, options);
       }
+      await applyToFirstBegin(this[CONTROL], options);
       const root = this[ROOT] ?? this;
-      return super.transactional((fork) => {
-        // REQUIRED and its like run the callback on this very manager.
-        if (fork === this) {
-          return callback(fork);
-        }
-        fork[ROOT] = root;
-        const scope = asScopeContext(fork.getTransactionContext())?.scope;
-        return runNested({ session: root, fork, scope }, async () => callback(fork));
-      }, options);
+      return runNested(root, (nesting) =>
+        super.transactional(
+          (fork) => {
+            nesting.fork = fork;
+            // REQUIRED and its like run the callback on this very manager.
+            if (fork !== this) {
+              fork[ROOT] = root;
+            }
+            return callback(fork);
+          },
+          // MikroORM writes into the options, which may be a constant of the application.
+          { ...options },
+        ),
+      );
+    }
+
+    override getConnection<C extends Connection>(type?: ConnectionType): C {
+      return leasedConnection(super.getConnection(type), parts) as C;
     }
   };
+}
+
+/** Isolation level and access mode can only be had from a BEGIN, and a savepoint is none. */
+async function applyToFirstBegin(
+  control: SessionControl | undefined,
+  { isolationLevel, readOnly, propagation }: TransactionOptions,
+): Promise<void> {
+  const isSavepoint = propagation === undefined || propagation === TransactionPropagation.NESTED;
+  const asksForMore = isolationLevel !== undefined || readOnly === true;
+  if (control !== undefined && isSavepoint && asksForMore && !control.context.scope.hasBegun) {
+    await control.begin({
+      ...(isolationLevel !== undefined && { isolationLevel }),
+      ...(readOnly !== undefined && { readOnly }),
+    });
+  }
 }
 
 /** MikroORM itself ends the transaction of a callback; a second end would be one too many. */

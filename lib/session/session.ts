@@ -1,38 +1,39 @@
-import { EventType, type EntityManager, type TransactionEventType } from '@mikro-orm/core';
+import { AsyncLocalStorage } from 'node:async_hooks';
 
-import type { DbConnection } from '../connection/db-connection.js';
-import { DbContextError, InvalidTransactionStateError, SessionClosedError } from '../errors.js';
-import { TransactionLease } from './lease.js';
-import { TransactionScope } from './scope.js';
+import type { EntityManager, TransactionEventType } from '@mikro-orm/core';
+
 import {
-  adopt,
-  type BeginOptions,
-  type EntityManagerClass,
-  type SessionControl,
-} from './session-manager.js';
-import type { ScopeContext, ScopeContextFactory } from './transaction-context.js';
+  InvalidTransactionStateError,
+  SessionClosedError,
+  UnexpectedRollbackError,
+  type DbContextError,
+} from '../errors.js';
+import type { BeginSettings } from './begin-sql.js';
+import { LazyTransaction, type CommitResult, type TransactionParts } from './lazy-transaction.js';
+import { innermostFork } from './nesting.js';
+import { adopt, type EntityManagerClass, type SessionControl } from './session-manager.js';
+import type { ScopeContext } from './transaction-context.js';
 
-/** What a connection's sessions share. */
-export interface SessionParts {
-  readonly connection: DbConnection;
+/** What the sessions of a connection share. */
+export interface SessionParts extends TransactionParts {
   readonly SessionManager: EntityManagerClass;
-  readonly createContext: ScopeContextFactory;
 }
 
-/** What became of a transaction: `untouched` when none had begun. */
-export type CommitResult = 'committed' | 'untouched';
+const insideEnd = new AsyncLocalStorage<Session>();
 
 /**
- * One entity manager with its lazy transaction. It commits in steps, so that a context with
- * several of them can take each step on all before the next: `flush()`, `prepare()`,
- * `complete()`.
+ * One entity manager with its lazy transaction, which is replaced by a new one each time it ends.
+ * It commits in steps, so that a context with several of them can take each step on all before
+ * the next: `flush()`, `prepare()`, `complete()`.
  */
 export class Session implements SessionControl {
   readonly manager: EntityManager;
   readonly #parts: SessionParts;
-  #context: ScopeContext;
-  #beginSql = 'begin';
+  #transaction: LazyTransaction;
   #isClosed = false;
+  /** Ends of transactions, one after another: what a later one finds is a new transaction. */
+  #ends: Promise<unknown> = Promise.resolve();
+  #endsUnfinished = 0;
 
   /**
    * @param manager a fork to become the session; by default a new one
@@ -46,7 +47,7 @@ export class Session implements SessionControl {
         'only a fork (orm.em.fork()) that is in no transaction can become the session.',
       );
     }
-    this.#context = this.#arm();
+    this.#transaction = this.#arm();
     const fork = manager ?? parts.connection.orm.em.fork({ disableContextResolution: true });
     this.manager = adopt(fork, parts.SessionManager, this);
   }
@@ -56,12 +57,12 @@ export class Session implements SessionControl {
   }
 
   get context(): ScopeContext {
-    return this.#context;
+    return this.#transaction.context;
   }
 
   /** Whether a transaction has begun and not ended yet. */
   get hasBegun(): boolean {
-    return this.#context.scope.hasBegun;
+    return this.#transaction.hasBegun;
   }
 
   /** Whether it has ended for good; the context then makes a new one. */
@@ -69,29 +70,16 @@ export class Session implements SessionControl {
     return this.#isClosed;
   }
 
-  /**
-   * Begins now rather than with the first statement.
-   *
-   * @throws {@link InvalidTransactionStateError} it has begun already
-   */
-  async begin(options: BeginOptions = {}): Promise<void> {
-    if (this.#context.scope.hasBegun) {
-      throw new InvalidTransactionStateError(
-        this.connectionName,
-        'begin() was called and the transaction has begun already. Use em.transactional() for a ' +
-          'savepoint, or commit() first.',
-      );
-    }
-    this.#beginSql = beginSql(options);
-    await this.#context.scope.lease.begin();
+  /** See {@link LazyTransaction.begin}. */
+  async begin(settings: BeginSettings = {}): Promise<void> {
+    await this.#transaction.begin(settings);
   }
 
-  /** Writes the changes of the unit of work. */
+  /** Writes the changes of the unit of work, after an end that is still under way. */
   async flush(): Promise<void> {
+    await this.#ends;
     await this.manager.flush();
-    if (this.#context.scope.hasBegun && !this.#context.scope.isShut) {
-      await this.#dispatch(EventType.beforeTransactionCommit);
-    }
+    await this.#transaction.announceCommit();
   }
 
   /**
@@ -100,7 +88,9 @@ export class Session implements SessionControl {
    * @returns why the session cannot be committed, if it cannot
    */
   prepare(): DbContextError | undefined {
-    return this.#context.scope.shut();
+    return this.#endsUnfinished > 0
+      ? new UnexpectedRollbackError(this.connectionName, 'unawaited-statements')
+      : this.#transaction.shut();
   }
 
   /**
@@ -108,96 +98,110 @@ export class Session implements SessionControl {
    * transaction; after a failure it is closed.
    *
    * @param final whether it is closed after a success, too
-   * @throws {@link UnexpectedRollbackError}, {@link CommitOutcomeUnknownError},
-   *   {@link TransactionTimeoutError}, or MikroORM's exception for the server's error
+   * @throws what {@link LazyTransaction.commit} throws
    */
-  async complete(final = false): Promise<CommitResult> {
-    const { scope } = this.#context;
+  complete(final = false): Promise<CommitResult> {
     this.#isClosed ||= final;
-    const result = scope.hasBegun ? 'committed' : 'untouched';
-    try {
-      await scope.commit();
-    } catch (error) {
-      this.#discard();
-      throw this.manager.getDriver().convertException(error as Error);
-    }
-    if (result === 'committed') {
-      // The row is saved; a subscriber that fails now cannot change that, only be reported.
-      await this.#dispatch(EventType.afterTransactionCommit).catch((error: unknown) =>
-        this.#parts.connection.report('a subscriber failed after COMMIT', error),
-      );
-    }
-    this.#rearm();
-    return result;
+    return this.#exclusively('commit', () => this.#commit());
   }
 
   /** Flushes and commits. The next statement begins a new transaction. */
   async commit(): Promise<void> {
-    this.#assertUsable();
-    await this.flush();
-    const objection = this.prepare();
-    if (objection !== undefined) {
-      await this.close();
-      throw objection;
-    }
-    await this.complete();
+    await this.#exclusively('commit', async () => {
+      this.#assertUsable();
+      await this.manager.flush();
+      await this.#transaction.announceCommit();
+      const objection = this.#transaction.shut();
+      if (objection !== undefined) {
+        this.#isClosed = true;
+        await this.#rollBack();
+        throw objection;
+      }
+      await this.#commit();
+    });
   }
 
   /** Rolls back, forgets all entities, and is ready for a new transaction. */
   async rollback(): Promise<void> {
-    this.#assertUsable();
-    await this.#rollBack();
-    this.#rearm();
+    await this.#exclusively('rollback', () => {
+      this.#assertUsable();
+      return this.#rollBack();
+    });
   }
 
   /** Rolls back what is open, for good. May be called again. */
   async close(): Promise<void> {
     if (!this.#isClosed) {
       this.#isClosed = true;
-      await this.#rollBack();
+      this.#transaction.shut();
+      await this.#exclusively('close', () => this.#rollBack());
+    }
+  }
+
+  /** @throws {@link InvalidTransactionStateError} the calling code is inside em.transactional() */
+  assertNotNested(verb: string): void {
+    if (innermostFork(this.manager) !== undefined) {
+      throw new InvalidTransactionStateError(
+        this.connectionName,
+        `${verb}() was called inside em.transactional(). Return from its callback to keep the ` +
+          'work, or throw to undo it.',
+      );
+    }
+  }
+
+  async #commit(): Promise<CommitResult> {
+    try {
+      const result = await this.#transaction.commit();
+      this.#rearm();
+      return result;
+    } catch (error) {
+      // The unit of work no longer knows what the database holds.
+      this.#isClosed = true;
+      this.manager.clear();
+      throw error;
     }
   }
 
   async #rollBack(): Promise<void> {
-    const { scope } = this.#context;
-    const hadBegun = scope.hasBegun;
-    // The gate first: no statement may slip in while subscribers are told.
-    scope.shut();
-    if (hadBegun) {
-      await this.#dispatch(EventType.beforeTransactionRollback).catch((error: unknown) =>
-        this.#parts.connection.report('a subscriber failed before ROLLBACK', error),
-      );
-    }
-    await scope.rollback();
+    await this.#transaction.rollback();
     this.manager.clear();
-    if (hadBegun) {
-      await this.#dispatch(EventType.afterTransactionRollback).catch((error: unknown) =>
-        this.#parts.connection.report('a subscriber failed after ROLLBACK', error),
-      );
-    }
+    this.#rearm();
   }
 
-  #discard(): void {
-    this.#isClosed = true;
-    this.manager.clear();
+  #exclusively<T>(verb: string, end: () => Promise<T>): Promise<T> {
+    if (insideEnd.getStore() === this) {
+      // It would wait for itself.
+      return Promise.reject(
+        new InvalidTransactionStateError(
+          this.connectionName,
+          `${verb}() was called by a flush hook or a subscriber of the commit() or rollback() that ` +
+            'is under way. Throw there to undo the transaction.',
+        ),
+      );
+    }
+    this.#endsUnfinished++;
+    const result = this.#ends
+      .then(() => insideEnd.run(this, end))
+      .finally(() => this.#endsUnfinished--);
+    this.#ends = result.catch(() => undefined);
+    return result;
   }
 
   #rearm(): void {
     if (!this.#isClosed) {
-      this.#context = this.#arm();
-      this.manager.setTransactionContext(this.#context);
+      this.#transaction = this.#arm();
+      this.manager.setTransactionContext(this.context);
     }
   }
 
-  #arm(): ScopeContext {
-    const { connection, createContext } = this.#parts;
-    this.#beginSql = 'begin';
-    const lease = new TransactionLease(connection, {
-      sql: () => this.#beginSql,
-      before: () => this.#dispatch(EventType.beforeTransactionStart),
-      after: () => this.#dispatch(EventType.afterTransactionStart),
-    });
-    return createContext(new TransactionScope(lease, connection.limits.savepointTimeoutMs));
+  #arm(): LazyTransaction {
+    return new LazyTransaction(this.#parts, (event, context) => this.#broadcast(event, context));
+  }
+
+  async #broadcast(event: TransactionEventType, transaction: ScopeContext): Promise<void> {
+    const em = this.manager;
+    const uow = em.getUnitOfWork(false);
+    await em.getEventManager().dispatchEvent(event, { em, uow, transaction });
   }
 
   #assertUsable(): void {
@@ -205,21 +209,4 @@ export class Session implements SessionControl {
       throw new SessionClosedError(this.connectionName);
     }
   }
-
-  async #dispatch(event: TransactionEventType): Promise<void> {
-    const em = this.manager;
-    await em.getEventManager().dispatchEvent(event, {
-      em,
-      uow: em.getUnitOfWork(false),
-      transaction: this.#context,
-    });
-  }
-}
-
-function beginSql({ isolationLevel, readOnly }: BeginOptions): string {
-  return [
-    'begin',
-    isolationLevel === undefined ? '' : ` isolation level ${isolationLevel}`,
-    readOnly === true ? ' read only' : '',
-  ].join('');
 }

@@ -16,8 +16,8 @@ export interface HttpResponse {
 }
 
 // Nest's own metadata keys; `test/e2e/nest-surface.spec.ts` fails when an upgrade changes them.
-const REDIRECT_METADATA = '__redirect__';
-const SSE_METADATA = '__sse__';
+export const REDIRECT_METADATA = '__redirect__';
+export const SSE_METADATA = '__sse__';
 
 // Asked what status an error gets, and nothing else; it has no state.
 const nestDefaultFilter = new BaseExceptionFilter();

@@ -125,9 +125,7 @@ class OutcomesController {
 
   @Redirect('/elsewhere', 301)
   @Get('redirect-dynamic')
-  async redirectDynamic(
-    @Query('text') text: string,
-  ): Promise<{ url: string; statusCode: number }> {
+  async redirectDynamic(@Query('text') text: string): Promise<{ url: string; statusCode: number }> {
     await this.notes.write(text);
     return { url: '/there', statusCode: 307 };
   }

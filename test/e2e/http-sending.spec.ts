@@ -10,7 +10,13 @@ import {
   type MessageEvent,
 } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { DbContext, DbContextNotActiveError, InjectSession, SkipDbContext } from 'nestjs-db-context';
+import {
+  DbContext,
+  DbContextNotActiveError,
+  InjectSession,
+  SessionClosedError,
+  SkipDbContext,
+} from 'nestjs-db-context';
 import { Observable, type Subscriber } from 'rxjs';
 
 import { ContextHost } from '../../lib/context/context-host.js';
@@ -115,6 +121,7 @@ class SendingController {
     } catch (error) {
       seenByBody.push(error);
     }
+    yield ` ${await this.dbContext.run(() => this.session.count(Note))}`;
   }
 }
 
@@ -122,18 +129,23 @@ describe.each<AdapterName>(['express', 'fastify'])('responses of their own over 
   let world: TestWorld;
   let logger: LogRecorder;
 
-  beforeEach(async () => {
-    logger = new LogRecorder();
-    seenByBody.length = 0;
-    source = undefined;
+  const start = async (mount: 'interceptor' | 'middleware' = 'interceptor'): Promise<void> => {
     world = await startWorld(
       {},
       {
         adapter,
+        mount,
         controllers: [SendingController],
         configure: (app) => app.useLogger(logger),
       },
     );
+  };
+
+  beforeEach(async () => {
+    logger = new LogRecorder();
+    seenByBody.length = 0;
+    source = undefined;
+    await start();
   });
 
   afterEach(() => world?.close());
@@ -145,13 +157,22 @@ describe.each<AdapterName>(['express', 'fastify'])('responses of their own over 
     waitFor(() => client.received.endsWith('\r\n0\r\n\r\n'), { what: 'the last chunk' });
   const warnings = () => logger.ofLibrary('warn');
 
-  it.each(['file', 'generator'])(
-    'S1: /%s is committed before its body is produced',
-    async (path) => {
+  it.each([
+    ['file', 'interceptor', DbContextNotActiveError],
+    ['generator', 'interceptor', DbContextNotActiveError],
+    ['file', 'middleware', SessionClosedError],
+    ['generator', 'middleware', SessionClosedError],
+  ] as const)(
+    'S1: /%s is committed before its body is produced, which may open a context (%s)',
+    async (path, mount, error) => {
+      if (mount === 'middleware') {
+        await world.close();
+        await start(mount);
+      }
       const answer = await world.fetch(`/${path}?text=a`);
-      expect(await answer.text()).toBe('body');
+      expect(await answer.text()).toBe('body 1');
       expect(await world.savedTexts()).toEqual(['a']);
-      expect(seenByBody).toEqual([expect.any(DbContextNotActiveError)]);
+      expect(seenByBody).toEqual([expect.any(error)]);
       expect(warnings()).toEqual([]);
       expect(world.pool().checkedOut).toBe(0);
     },

@@ -1,0 +1,103 @@
+import { connectionNameOf } from '../connection/connection-factory.js';
+import type { DbContextModuleOptions } from '../db-context.module-options.js';
+import type { DbConnectionOptions, DbContextOptions } from '../db-context.options.js';
+import { DuplicateConnectionError, InvalidOptionsError } from '../errors.js';
+
+// Node fires timers with a longer delay at once.
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+const CHOICES = {
+  mount: ['interceptor', 'middleware', 'none'],
+  onDisconnect: ['finish', 'rollback'],
+} as const satisfies { [K in keyof DbContextOptions]?: readonly DbContextOptions[K][] };
+
+/**
+ * Looks at what can be seen before anything is made of it; types do not reach options that come
+ * from the environment, or from JavaScript.
+ *
+ * @throws {@link InvalidOptionsError}, {@link DuplicateConnectionError}
+ */
+export function checkModuleOptions(
+  options: DbContextModuleOptions,
+  method: string,
+): DbContextModuleOptions {
+  const where = `DbContextModule.${method}()`;
+  if (!Array.isArray(options?.connections)) {
+    throw new InvalidOptionsError(
+      `${where} was given no connections. Write { connections: [defineConfig({ clientUrl, ` +
+        'entities })] }, with defineConfig from "@mikro-orm/postgresql".',
+    );
+  }
+  options.connections.forEach((connection, index) =>
+    checkConnectionOptions(connection, `${where}: connection number ${index + 1}`),
+  );
+  assertDistinct(options.connections.map(connectionNameOf));
+  for (const [key, choices] of Object.entries(CHOICES)) {
+    const value = options[key as keyof typeof CHOICES];
+    if (value !== undefined && !(choices as readonly string[]).includes(value)) {
+      throw new InvalidOptionsError(
+        `${where} was given ${key}: ${value}. Give one of ${choices.join(', ')}.`,
+      );
+    }
+  }
+  const { shutdownTimeoutMs = 1 } = options;
+  if (!(shutdownTimeoutMs > 0 && shutdownTimeoutMs <= LONGEST_TIMER_MS)) {
+    throw new InvalidOptionsError(
+      `${where} was given shutdownTimeoutMs: ${String(shutdownTimeoutMs)}. Give a number of ` +
+        `milliseconds between 1 and ${LONGEST_TIMER_MS}.`,
+    );
+  }
+  return options;
+}
+
+/**
+ * @param where begins the sentence of the error
+ * @throws {@link InvalidOptionsError}
+ */
+export function checkConnectionOptions(options: DbConnectionOptions, where: string): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new InvalidOptionsError(
+      `${where} was given no options. Write { name: 'reports', ...defineConfig({ clientUrl }) } ` +
+        'for a connection; entities, for their repositories, go in a list: forFeature([Author]).',
+    );
+  }
+  if (options.orm instanceof Promise) {
+    throw new InvalidOptionsError(
+      `${where} was given an orm that is a promise. Await it, or use forRootAsync() with a ` +
+        'factory that does.',
+    );
+  }
+}
+
+/**
+ * Compares the names that providers were made for with those that the factory returned.
+ *
+ * @throws {@link InvalidOptionsError}
+ */
+export function checkConnectionNames(
+  declared: readonly string[],
+  { connections }: DbContextModuleOptions,
+): void {
+  const returned = connections.map(connectionNameOf);
+  const isSame =
+    declared.length === returned.length && declared.every((name) => returned.includes(name));
+  if (!isSame) {
+    throw new InvalidOptionsError(
+      `DbContextModule.forRootAsync() declares the connections ${list(declared)}, and its factory ` +
+        `returned ${list(returned)}. Providers are made before it runs, so the names must be ` +
+        `declared: forRootAsync({ connectionNames: ${list(returned)}, ... }).`,
+    );
+  }
+}
+
+/** @throws {@link DuplicateConnectionError} */
+export function assertDistinct(names: readonly string[]): void {
+  const duplicate = names.find((name, index) => names.indexOf(name) !== index);
+  if (duplicate !== undefined) {
+    throw new DuplicateConnectionError(duplicate);
+  }
+}
+
+function list(names: readonly string[]): string {
+  return `[${names.map((name) => `'${name}'`).join(', ')}]`;
+}

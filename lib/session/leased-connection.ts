@@ -1,0 +1,103 @@
+import type { Connection, TransactionEventType } from '@mikro-orm/core';
+
+import type { BeginSettings } from './begin-sql.js';
+import { LazyTransaction, type TransactionParts } from './lazy-transaction.js';
+import type { ScopeContext } from './transaction-context.js';
+
+/** The options that MikroORM passes to `connection.transactional()` and `.begin()`. */
+interface TransactionalOptions extends BeginSettings {
+  /** Given for a savepoint. */
+  readonly ctx?: unknown;
+  readonly eventBroadcaster?: {
+    dispatchEvent(event: TransactionEventType, transaction?: unknown): Promise<void>;
+  };
+  readonly sessionContext?: unknown;
+  readonly loggerContext?: unknown;
+}
+
+/** MikroORM's way to set the variables and the role of row-level security. */
+interface SessionContextSupport {
+  applySessionContext(
+    context: unknown,
+    sessionContext: unknown,
+    loggerContext: unknown,
+  ): Promise<void>;
+}
+
+/**
+ * MikroORM's connection, with transactions of this library in place of its own. MikroORM begins one
+ * by itself for `REQUIRES_NEW`, and for forks of a session; on a lease those lose no pool slot and
+ * tell no lies either.
+ *
+ * In all else it stays MikroORM's object; a proxy, because its class keeps private state that a
+ * derived object could not reach.
+ */
+export function leasedConnection(target: Connection, parts: TransactionParts): Connection {
+  return new Proxy(target, {
+    get: (_, property) => {
+      if (property === 'transactional') {
+        return (callback: TransactionCallback, options: TransactionalOptions = {}) =>
+          options.ctx === undefined
+            ? runTransaction(target, parts, callback, options)
+            : target.transactional(callback, options as never);
+      }
+      if (property === 'begin') {
+        return (options: TransactionalOptions = {}) =>
+          options.ctx === undefined
+            ? beginTransaction(target, parts, options)
+            : target.begin(options as never);
+      }
+      const value: unknown = Reflect.get(target, property, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
+type TransactionCallback = (context: ScopeContext) => Promise<unknown>;
+
+async function runTransaction(
+  target: Connection,
+  parts: TransactionParts,
+  callback: TransactionCallback,
+  options: TransactionalOptions,
+): Promise<unknown> {
+  const transaction = open(target, parts, options);
+  try {
+    const result = await callback(transaction.context);
+    await transaction.announceCommit();
+    await transaction.commit();
+    return result;
+  } catch (error) {
+    await transaction.rollback();
+    throw error;
+  }
+}
+
+async function beginTransaction(
+  target: Connection,
+  parts: TransactionParts,
+  options: TransactionalOptions,
+): Promise<ScopeContext> {
+  const transaction = open(target, parts, options);
+  await transaction.begin(options);
+  return transaction.context;
+}
+
+function open(
+  target: Connection,
+  parts: TransactionParts,
+  options: TransactionalOptions,
+): LazyTransaction {
+  const { eventBroadcaster, sessionContext, loggerContext } = options;
+  return new LazyTransaction(
+    parts,
+    async (event, context) => {
+      if (event === 'afterTransactionStart' && sessionContext !== undefined) {
+        const support = target as unknown as SessionContextSupport;
+        await support.applySessionContext(context, sessionContext, loggerContext);
+      }
+      await eventBroadcaster?.dispatchEvent(event, context);
+    },
+    options,
+  );
+}

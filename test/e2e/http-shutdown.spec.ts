@@ -1,0 +1,141 @@
+import { Controller, Get } from '@nestjs/common';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { InjectSession, SessionClosedError } from 'nestjs-db-context';
+
+import { ContextHost } from '../../lib/context/context-host.js';
+import { deferred, type Deferred } from '../support/deferred.js';
+import { Note } from '../support/note.entity.js';
+import type { AdapterName } from '../support/test-app.js';
+import { startWorld, type TestWorld } from '../support/test-world.js';
+import { waitFor } from '../support/wait-for.js';
+
+let reached: Deferred<void>;
+let mayGoOn: Deferred<void>;
+let done: Deferred<unknown>;
+
+@Controller()
+class SlowController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @Get('slow')
+  async slow(): Promise<string> {
+    try {
+      await this.session.persist(new Note('first')).flush();
+      reached.resolve();
+      await mayGoOn.promise;
+      await this.session.persist(new Note('second')).flush();
+      done.resolve('done');
+      return 'done';
+    } catch (error) {
+      done.resolve(error);
+      throw error;
+    }
+  }
+
+  @Get('quick')
+  quick(): string {
+    return 'quick';
+  }
+}
+
+describe.each<AdapterName>(['express', 'fastify'])('shutdown over %s', (adapter) => {
+  let world: TestWorld;
+  let closing: Promise<void> | undefined;
+
+  beforeEach(() => {
+    reached = deferred();
+    mayGoOn = deferred();
+    done = deferred<unknown>();
+    closing = undefined;
+  });
+
+  afterEach(async () => {
+    mayGoOn.resolve();
+    await closing;
+    if (world !== undefined) {
+      await world.app.close();
+      await poolIsClosed();
+      await world.close();
+    }
+  });
+
+  const poolIsClosed = () =>
+    waitFor(() => world.proxy.openConnections === 0, {
+      what: 'the pool to be closed',
+      timeoutMs: 3_000,
+    });
+
+  const start = async (options: Parameters<typeof startWorld>[1] = {}): Promise<void> => {
+    world = await startWorld({}, { adapter, controllers: [SlowController], ...options });
+  };
+  const isDraining = () =>
+    waitFor(
+      () => {
+        try {
+          const host = world.app.get(ContextHost);
+          void host.abandon(host.open());
+          return false;
+        } catch {
+          return true;
+        }
+      },
+      { what: 'the drain to begin' },
+    );
+  const ends = () => world.proxy.log.filter((sql) => /^(commit|rollback)/.test(sql));
+
+  it('H3: a handler that ends within shutdownTimeoutMs commits and is answered', async () => {
+    await start();
+    const answer = world.fetch('/slow');
+    await reached.promise;
+    closing = world.app.close();
+    await isDraining();
+    mayGoOn.resolve();
+    const response = await answer;
+    expect(response.status).toBe(200);
+    expect(await response.text()).toBe('done');
+    await closing;
+    expect(await world.savedTexts()).toEqual(['first', 'second']);
+    expect(ends()).toEqual(['commit']);
+  });
+
+  it('H3: app.close() closes the pool, rather than leave it to its idle timeout', async () => {
+    await start();
+    mayGoOn.resolve();
+    expect((await world.fetch('/slow')).status).toBe(200);
+    expect(world.proxy.openConnections).toBe(1);
+    await world.app.close();
+    await poolIsClosed();
+  });
+
+  it('H3: a handler that does not is rolled back, once', async () => {
+    await start({ shutdownTimeoutMs: 100 });
+    const answer = world.fetch('/slow').catch(() => undefined);
+    await reached.promise;
+    closing = world.app.close();
+    await closing;
+    await world.serverIsIdle();
+    mayGoOn.resolve();
+    expect(await done.promise).toBeInstanceOf(SessionClosedError);
+    await answer;
+    expect(ends()).toEqual(['rollback']);
+    expect(await world.savedTexts()).toEqual([]);
+  });
+
+  it.each(['interceptor', 'middleware'] as const)(
+    'H3: new requests get 503 during the drain (mount: %s)',
+    async (mount) => {
+      await start({ mount });
+      const answer = world.fetch('/slow');
+      await reached.promise;
+      closing = world.app.close();
+      await isDraining();
+      const refused = await world.fetch('/quick');
+      expect(refused.status).toBe(503);
+      expect(await refused.text()).toContain('shutting down');
+      mayGoOn.resolve();
+      expect((await answer).status).toBe(200);
+      await closing;
+      expect(await world.savedTexts()).toEqual(['first', 'second']);
+    },
+  );
+});

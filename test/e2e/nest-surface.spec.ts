@@ -1,0 +1,92 @@
+import { EventEmitter } from 'node:events';
+import { ServerResponse } from 'node:http';
+
+import { Injectable, type CallHandler, type NestInterceptor } from '@nestjs/common';
+import * as nestInternals from '@nestjs/common/internal';
+import {
+  APP_INTERCEPTOR,
+  ApplicationConfig,
+  BaseExceptionFilter,
+  ExternalContextCreator,
+} from '@nestjs/core';
+import { DbContextInterceptor } from 'nestjs-db-context';
+import type { Observable } from 'rxjs';
+
+import { REDIRECT_METADATA, SSE_METADATA } from '../../lib/transport/http-exchange.js';
+import { noteConnection, startApp, type AdapterName, type TestApp } from '../support/test-app.js';
+
+interface InterceptorList {
+  getGlobalInterceptors(): NestInterceptor[];
+}
+
+@Injectable()
+class OtherInterceptor implements NestInterceptor {
+  intercept(_context: unknown, next: CallHandler): Observable<unknown> {
+    return next.handle();
+  }
+}
+
+// What lib/transport takes from Nest without being told that it may. When one of these fails after
+// an upgrade, look at lib/transport/outermost.ts and lib/transport/http-exchange.ts.
+describe('the parts of Nest that are not its public API', () => {
+  it("http-exchange.ts: the metadata keys are Nest's", () => {
+    expect(nestInternals.REDIRECT_METADATA).toBe(REDIRECT_METADATA);
+    expect(nestInternals.SSE_METADATA).toBe(SSE_METADATA);
+  });
+
+  it('http-exchange.ts: BaseExceptionFilter tells which errors keep their status', () => {
+    const filter = new BaseExceptionFilter();
+    const gone = Object.assign(new Error('gone'), { statusCode: 410, status: 410, expose: true });
+    expect(filter.isHttpError(gone)).toBe(true);
+    expect(filter.isHttpError(Object.assign(new Error('no'), { statusCode: 200 }))).toBe(false);
+    expect(filter.isHttpError(undefined)).toBe(false);
+  });
+
+  it('http-exchange.ts: a response knows that its client has left', () => {
+    const response = new ServerResponse({ method: 'GET' } as never);
+    expect(response).toBeInstanceOf(EventEmitter);
+    expect(response).toMatchObject({ closed: false, headersSent: false, writableFinished: false });
+  });
+
+  describe.each<AdapterName>(['express', 'fastify'])('outermost.ts over %s', (adapter) => {
+    let app: TestApp;
+    const useGlobal = new OtherInterceptor();
+
+    beforeAll(async () => {
+      app = await startApp({
+        adapter,
+        // The tests look at Nest only; nothing connects.
+        connections: [noteConnection('postgres://postgres@127.0.0.1:1/nothing')],
+        providers: [{ provide: APP_INTERCEPTOR, useClass: OtherInterceptor }],
+        configure: (nest) => nest.useGlobalInterceptors(useGlobal),
+      });
+    });
+
+    afterAll(() => app?.close());
+
+    const list = (): InterceptorList => {
+      const creator = app.app.get<{ interceptorsContextCreator: { config: InterceptorList } }>(
+        ExternalContextCreator,
+      );
+      return creator.interceptorsContextCreator.config;
+    };
+
+    it('ExternalContextCreator leads to the global interceptors', () => {
+      expect(list()).toBeInstanceOf(ApplicationConfig);
+      expect(list().getGlobalInterceptors()).toHaveLength(3);
+    });
+
+    it('the list is the one that Nest reads, not a copy', () => {
+      expect(list().getGlobalInterceptors()).toBe(list().getGlobalInterceptors());
+    });
+
+    it('S1: DbContextInterceptor comes first', () => {
+      expect(
+        list()
+          .getGlobalInterceptors()
+          .map((each) => each.constructor),
+      ).toEqual([DbContextInterceptor, OtherInterceptor, OtherInterceptor]);
+      expect(list().getGlobalInterceptors()[2]).toBe(useGlobal);
+    });
+  });
+});
