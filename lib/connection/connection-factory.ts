@@ -89,7 +89,7 @@ function splitLimits(
   const limits = {} as Record<LimitName, number>;
   for (const key of LIMIT_NAMES) {
     const value = options[key] ?? DEFAULTS[key];
-    if (!(value > 0 && value <= LONGEST_TIMER_MS)) {
+    if (!(typeof value === 'number' && value > 0 && value <= LONGEST_TIMER_MS)) {
       throw new InvalidOptionsError(
         `The connection "${name}" has ${key}: ${String(value)}. Give a number of milliseconds between 1 ` +
           `and ${LONGEST_TIMER_MS}.`,

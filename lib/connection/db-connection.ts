@@ -104,7 +104,7 @@ export class DbConnection {
   async checkOut(): Promise<PgClient> {
     this.#pool = await this.#currentPool();
     const client = await checkOut(this.#pool, this.name, this.limits.acquireTimeoutMs);
-    await this.#reserveHooks.run(client, this.name);
+    await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs);
     return client;
   }
 
@@ -143,6 +143,12 @@ export function assertSupported(name: string, orm: MikroORM): void {
   if (!orm.driver.getDependencies().includes('pg')) {
     throw new InvalidOptionsError(
       `The connection "${name}" uses ${orm.driver.constructor.name}; only PostgreSQL is supported. ${mend}`,
+    );
+  }
+  if (orm.config.get('sessionContext') === 'connection') {
+    throw new InvalidOptionsError(
+      `The connection "${name}" has sessionContext: 'connection', which sets the variables of row-level ` +
+        "security on pooled connections. Use sessionContext: 'transaction', which a session sets with its BEGIN.",
     );
   }
   const driverOptions: unknown = orm.config.get('driverOptions');

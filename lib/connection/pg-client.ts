@@ -65,13 +65,16 @@ const CANCEL_TIMEOUT_MS = 1_000;
  * Asks the server to stop what a backend is running, so that its locks go with the connection. A
  * backend does not notice a closed socket while it executes.
  *
- * Best effort: the request goes over a connection of its own and is never answered. See
+ * The request goes over a connection of its own and is never answered; the server closes that
+ * connection once it has signalled the backend. See
  * https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-CANCELING-REQUESTS
+ *
+ * @returns whether the request is over and done with; if not, it may yet hit a later statement
  */
-export function cancelBackend(client: PgClient): void {
+export function cancelBackend(client: PgClient): Promise<boolean> {
   const { processID, secretKey, host, port } = client;
   if (processID === null || secretKey === null) {
-    return;
+    return Promise.resolve(true);
   }
   const request = Buffer.alloc(16);
   request.writeInt32BE(16, 0);
@@ -81,9 +84,16 @@ export function cancelBackend(client: PgClient): void {
   const socket = host.startsWith('/')
     ? connect({ path: `${host}/.s.PGSQL.${port}` })
     : connect({ host, port });
-  socket.unref();
-  socket.setTimeout(CANCEL_TIMEOUT_MS, () => socket.destroy());
-  // The request is a courtesy; where it cannot be delivered the closed socket has to do.
-  socket.on('error', () => socket.destroy());
-  socket.end(request);
+  return new Promise((resolve) => {
+    socket.unref();
+    socket.setTimeout(CANCEL_TIMEOUT_MS, () => {
+      resolve(false);
+      socket.destroy();
+    });
+    // The request is a courtesy; where it cannot be delivered the closed socket has to do.
+    socket.on('error', () => resolve(false));
+    socket.on('close', () => resolve(true));
+    socket.on('data', () => undefined);
+    socket.write(request);
+  });
 }

@@ -2,6 +2,7 @@ import type { MikroORM } from '@mikro-orm/core';
 
 import { ConnectionFailedError } from '../errors.js';
 import { destroyClient, type PgClient } from './pg-client.js';
+import { TIMED_OUT, withinLimit } from './time-limit.js';
 
 type Hook = (connection: HookConnection) => Promise<void>;
 
@@ -27,8 +28,11 @@ export class ReserveHooks {
     this.#onReserve = orm.config.get('onReserveConnection') as Hook | undefined;
   }
 
-  /** @throws {@link ConnectionFailedError} a hook threw; the client is destroyed */
-  async run(client: PgClient, connectionName: string): Promise<void> {
+  /**
+   * @param limitMs longest time that the hooks may take, in milliseconds
+   * @throws {@link ConnectionFailedError} a hook threw, or took too long; the client is destroyed
+   */
+  async run(client: PgClient, connectionName: string, limitMs: number): Promise<void> {
     const isNew = this.#onCreate !== undefined && !this.#seen.has(client);
     if (!isNew && this.#onReserve === undefined) {
       return;
@@ -36,12 +40,17 @@ export class ReserveHooks {
     const connection: HookConnection = {
       executeQuery: ({ sql, parameters }) => client.query(sql, parameters),
     };
-    try {
+    const hooks = async (): Promise<void> => {
       if (isNew) {
         await this.#onCreate?.(connection);
         this.#seen.add(client);
       }
       await this.#onReserve?.(connection);
+    };
+    try {
+      if ((await withinLimit(hooks(), limitMs)) === TIMED_OUT) {
+        throw new Error(`onCreateConnection and onReserveConnection took more than ${limitMs} ms`);
+      }
     } catch (error) {
       destroyClient(client);
       throw new ConnectionFailedError(connectionName, error);

@@ -108,6 +108,10 @@ export class DbContainer implements SessionGroup {
    */
   async settle(decision: Decision): Promise<void> {
     if (this.#settlement !== undefined) {
+      if (decision === 'rollback' && !this.#isClosed) {
+        // A commit that hangs in its flush would hold this up.
+        await closeSessions(this.sessions);
+      }
       await this.#settlement.done;
       if (decision === 'commit' && this.#undone !== undefined) {
         throw new UnexpectedRollbackError(this.#undone, 'context-ended');

@@ -32,8 +32,17 @@ export function runWithContainer<T>(
   callback: () => T,
 ): T {
   const cls = ClsServiceManager.getClsService();
-  const entry: Entry = { owner, container, outer: currentEntry() };
+  const entry: Entry = { owner, container, outer: without(owner, currentEntry()) };
   return cls.runWith({ ...cls.get(), [KEY]: entry }, callback);
+}
+
+/** What this entry hides for good; kept, it would chain all contexts of a job that restarts itself. */
+function without(owner: object, entry: Entry | undefined): Entry | undefined {
+  if (entry === undefined) {
+    return undefined;
+  }
+  const outer = without(owner, entry.outer);
+  return entry.owner === owner ? outer : { ...entry, outer };
 }
 
 function currentEntry(): Entry | undefined {

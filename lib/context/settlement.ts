@@ -44,14 +44,22 @@ export async function commitSessions(
   return completeSessions(sessions, final);
 }
 
+// Hooks that keep giving one another work would go on for ever.
+const FLUSH_ROUNDS = 10;
+
+/** Flushes all, and again those that a flush hook of another one gave work to. */
 async function flushAll(group: SessionGroup): Promise<void> {
-  const flushed = new Set<Session>();
+  const rounds = new Map<Session, number>();
+  const isDue = (session: Session): boolean => {
+    const round = rounds.get(session) ?? 0;
+    return round === 0 || (session.hasPendingChanges && round < FLUSH_ROUNDS);
+  };
   for (;;) {
-    const next = group.sessions.find((session) => !flushed.has(session));
+    const next = group.sessions.find(isDue);
     if (next === undefined) {
       return;
     }
-    flushed.add(next);
+    rounds.set(next, (rounds.get(next) ?? 0) + 1);
     await next.flush();
   }
 }

@@ -14,11 +14,20 @@ export interface TransactionParts {
   readonly createContext: ScopeContextFactory;
 }
 
-/** Tells MikroORM's subscribers of an event of a transaction. */
-export type TransactionBroadcast = (
-  event: TransactionEventType,
-  context: ScopeContext,
-) => Promise<void>;
+/** Whose transaction it is. */
+export interface TransactionOwner {
+  /** Tells MikroORM's subscribers of an event. */
+  broadcast(event: TransactionEventType, context: ScopeContext): Promise<void>;
+  /** Variables and role of row-level security, to be set right after BEGIN. */
+  sessionContext(): unknown;
+  /** Whether it is a session's: only the session may then end it. */
+  readonly isSession: boolean;
+}
+
+/** MikroORM's way to set variables and role. */
+interface SessionContextSupport {
+  applySessionContext(context: unknown, sessionContext: unknown): Promise<void>;
+}
 
 /** What became of a transaction: `untouched` when none had begun. */
 export type CommitResult = 'committed' | 'untouched';
@@ -30,25 +39,21 @@ export type CommitResult = 'committed' | 'untouched';
 export class LazyTransaction {
   readonly context: ScopeContext;
   readonly #parts: TransactionParts;
-  readonly #broadcast: TransactionBroadcast;
+  readonly #owner: TransactionOwner;
   #settings: BeginSettings;
 
-  constructor(
-    parts: TransactionParts,
-    broadcast: TransactionBroadcast,
-    settings: BeginSettings = {},
-  ) {
+  constructor(parts: TransactionParts, owner: TransactionOwner, settings: BeginSettings = {}) {
     this.#parts = parts;
-    this.#broadcast = broadcast;
+    this.#owner = owner;
     this.#settings = settings;
     const { connection } = parts;
     const lease = new TransactionLease(connection, {
       sql: () => beginSql(this.#settings),
-      before: () => broadcast(EventType.beforeTransactionStart, this.context),
-      after: () => broadcast(EventType.afterTransactionStart, this.context),
+      before: () => owner.broadcast(EventType.beforeTransactionStart, this.context),
+      after: () => this.#afterBegin(),
     });
     const scope = new TransactionScope(lease, connection.limits.savepointTimeoutMs);
-    this.context = parts.createContext(scope);
+    this.context = parts.createContext(scope, owner.isSession);
   }
 
   get hasBegun(): boolean {
@@ -72,10 +77,31 @@ export class LazyTransaction {
     await this.context.scope.lease.begin();
   }
 
+  /**
+   * Begins with these settings, or makes sure that it has.
+   *
+   * @throws {@link InvalidTransactionStateError} it has begun with others
+   */
+  async demand(settings: BeginSettings): Promise<void> {
+    if (!this.hasBegun) {
+      await this.begin(settings);
+      return;
+    }
+    const { isolationLevel = this.#settings.isolationLevel, readOnly } = settings;
+    const isReadOnly = readOnly !== true || this.#settings.readOnly === true;
+    if (isolationLevel !== this.#settings.isolationLevel || !isReadOnly) {
+      throw new InvalidTransactionStateError(
+        this.#parts.connection.name,
+        'an isolation level or read-only mode was asked for, and the transaction has begun without ' +
+          'it. Ask before the first statement, or with propagation "requires_new".',
+      );
+    }
+  }
+
   /** Tells subscribers that a commit is to come; they may still run statements, or throw. */
   async announceCommit(): Promise<void> {
     if (this.hasBegun && !this.context.scope.isShut) {
-      await this.#broadcast(EventType.beforeTransactionCommit, this.context);
+      await this.#owner.broadcast(EventType.beforeTransactionCommit, this.context);
     }
   }
 
@@ -127,11 +153,24 @@ export class LazyTransaction {
     }
   }
 
+  async #afterBegin(): Promise<void> {
+    const sessionContext = this.#owner.sessionContext();
+    if (sessionContext !== undefined) {
+      const target: unknown = this.#parts.connection.orm.driver.getConnection('write');
+      const support = target as SessionContextSupport;
+      await support.applySessionContext(this.context, sessionContext);
+    }
+    await this.#owner.broadcast(EventType.afterTransactionStart, this.context);
+  }
+
   /** Tells subscribers of what they cannot change. */
   async #tell(event: TransactionEventType): Promise<void> {
     const { name, limits, report } = this.#parts.connection;
     try {
-      const told = await withinLimit(this.#broadcast(event, this.context), limits.endTimeoutMs);
+      const told = await withinLimit(
+        this.#owner.broadcast(event, this.context),
+        limits.endTimeoutMs,
+      );
       if (told === TIMED_OUT) {
         report(
           `a subscriber of ${event} on connection "${name}" failed`,

@@ -61,6 +61,7 @@ export class TransactionLease {
   #client: PgClient | undefined;
   readonly #queue = new StatementQueue();
   #isShut = false;
+  readonly #onShut = Promise.withResolvers<void>();
   #objection: DbContextError | undefined;
   #ended = false;
   /** The first failed statement that no savepoint undid. */
@@ -69,6 +70,10 @@ export class TransactionLease {
   #doom: Error | undefined;
   /** Whether it could not begin: there never was a transaction to lose. */
   #couldNotBegin = false;
+  /** A cancel request under way; it must not meet a later statement. */
+  #cancelling: Promise<void> | undefined;
+  /** Whether the client may go back into the pool at all. */
+  #mayReuse = true;
   #deadline: NodeJS.Timeout | undefined;
 
   constructor(source: LeaseSource, how: LeaseBegin) {
@@ -83,6 +88,11 @@ export class TransactionLease {
   /** Whether a connection was asked for, so that there is something to end. */
   get hasBegun(): boolean {
     return this.#ready !== undefined;
+  }
+
+  /** Resolves when the gate shuts. */
+  get whenShut(): Promise<void> {
+    return this.#onShut.promise;
   }
 
   /** Whether the gate is shut. */
@@ -100,7 +110,7 @@ export class TransactionLease {
    * @throws {@link AcquireTimeoutError}, {@link ConnectionFailedError} or the server's error
    */
   async begin(): Promise<PgClient> {
-    this.#assertOpen();
+    this.assertOpen();
     // Statements of the hooks would otherwise wait for the hooks.
     if (insideHooks.getStore() === this) {
       return this.#beginOnce();
@@ -127,6 +137,7 @@ export class TransactionLease {
   shut(): DbContextError | undefined {
     if (!this.#isShut) {
       this.#isShut = true;
+      this.#onShut.resolve();
       this.#objection = this.#objectionToCommit();
     }
     return this.#objectionOfDoom() ?? this.#objection;
@@ -153,7 +164,10 @@ export class TransactionLease {
     }
     const client = this.#takeClient();
     if (client !== undefined) {
-      await commitOn(client, this.#source).finally(() => this.#stopListening(client));
+      await this.#cancelling;
+      await commitOn(client, this.#source, this.#mayReuse).finally(() =>
+        this.#stopListening(client),
+      );
     }
   }
 
@@ -174,7 +188,9 @@ export class TransactionLease {
       return;
     }
     if (this.#doom === undefined) {
-      await rollBackOn(client, this.#source).finally(() => this.#stopListening(client));
+      await this.#cancelling;
+      await rollBackOn(client, this.#source, this.#mayReuse);
+      this.#stopListening(client);
     } else {
       abandon(client);
     }
@@ -196,7 +212,9 @@ export class TransactionLease {
   /** Cancels the statement in flight; it fails with the server's error 57014. */
   cancel(): void {
     if (this.#client !== undefined) {
-      cancelBackend(this.#client);
+      this.#cancelling = cancelBackend(this.#client).then((isOver) => {
+        this.#mayReuse &&= isOver;
+      });
     }
   }
 
@@ -242,7 +260,7 @@ export class TransactionLease {
 
   #enqueue<T>(task: () => Promise<T>): Promise<T> {
     return this.#queue.add(() => {
-      this.#assertOpen();
+      this.assertOpen();
       return task();
     });
   }
@@ -252,6 +270,7 @@ export class TransactionLease {
     sql: string,
     values: readonly unknown[],
   ): Promise<PgResult | PgResult[]> {
+    await this.#cancelling;
     try {
       const result = await (values.length === 0 ? client.query(sql) : client.query(sql, values));
       const status = client.getTransactionStatus();
@@ -274,7 +293,8 @@ export class TransactionLease {
     }
   }
 
-  #assertOpen(): void {
+  /** @throws what a statement would be refused with */
+  assertOpen(): void {
     if (this.#doom instanceof TransactionTimeoutError) {
       throw this.#doom;
     }

@@ -12,16 +12,6 @@ interface TransactionalOptions extends BeginSettings {
     dispatchEvent(event: TransactionEventType, transaction?: unknown): Promise<void>;
   };
   readonly sessionContext?: unknown;
-  readonly loggerContext?: unknown;
-}
-
-/** MikroORM's way to set the variables and the role of row-level security. */
-interface SessionContextSupport {
-  applySessionContext(
-    context: unknown,
-    sessionContext: unknown,
-    loggerContext: unknown,
-  ): Promise<void>;
 }
 
 /**
@@ -38,13 +28,13 @@ export function leasedConnection(target: Connection, parts: TransactionParts): C
       if (property === 'transactional') {
         return (callback: TransactionCallback, options: TransactionalOptions = {}) =>
           options.ctx === undefined
-            ? runTransaction(target, parts, callback, options)
+            ? runTransaction(parts, callback, options)
             : target.transactional(callback, options as never);
       }
       if (property === 'begin') {
         return (options: TransactionalOptions = {}) =>
           options.ctx === undefined
-            ? beginTransaction(target, parts, options)
+            ? beginTransaction(parts, options)
             : target.begin(options as never);
       }
       const value: unknown = Reflect.get(target, property, target);
@@ -56,12 +46,11 @@ export function leasedConnection(target: Connection, parts: TransactionParts): C
 type TransactionCallback = (context: ScopeContext) => Promise<unknown>;
 
 async function runTransaction(
-  target: Connection,
   parts: TransactionParts,
   callback: TransactionCallback,
   options: TransactionalOptions,
 ): Promise<unknown> {
-  const transaction = open(target, parts, options);
+  const transaction = open(parts, options);
   try {
     const result = await callback(transaction.context);
     await transaction.announceCommit();
@@ -74,30 +63,21 @@ async function runTransaction(
 }
 
 async function beginTransaction(
-  target: Connection,
   parts: TransactionParts,
   options: TransactionalOptions,
 ): Promise<ScopeContext> {
-  const transaction = open(target, parts, options);
+  const transaction = open(parts, options);
   await transaction.begin(options);
   return transaction.context;
 }
 
-function open(
-  target: Connection,
-  parts: TransactionParts,
-  options: TransactionalOptions,
-): LazyTransaction {
-  const { eventBroadcaster, sessionContext, loggerContext } = options;
-  return new LazyTransaction(
-    parts,
-    async (event, context) => {
-      if (event === 'afterTransactionStart' && sessionContext !== undefined) {
-        const support = target as unknown as SessionContextSupport;
-        await support.applySessionContext(context, sessionContext, loggerContext);
-      }
-      await eventBroadcaster?.dispatchEvent(event, context);
+function open(parts: TransactionParts, options: TransactionalOptions): LazyTransaction {
+  const owner = {
+    broadcast: async (event: TransactionEventType, context: ScopeContext) => {
+      await options.eventBroadcaster?.dispatchEvent(event, context);
     },
-    options,
-  );
+    sessionContext: () => options.sessionContext,
+    isSession: false,
+  };
+  return new LazyTransaction(parts, owner, options);
 }

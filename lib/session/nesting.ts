@@ -16,6 +16,8 @@ export interface Nesting {
   fork?: EntityManager;
   /** Its savepoint, as soon as it is asked for; none for a transaction of its own. */
   scope?: TransactionScope;
+  /** Whether `transactional()` has returned. */
+  isOver: boolean;
   readonly outer: Nesting | undefined;
 }
 
@@ -26,8 +28,17 @@ export function runNested<T>(
   session: EntityManager,
   transactional: (nesting: Nesting) => Promise<T>,
 ): Promise<T> {
-  const nesting: Nesting = { session, outer: storage.getStore() };
-  return storage.run(nesting, () => transactional(nesting));
+  let outer = storage.getStore();
+  // Those that are over would be kept for ever by a job that restarts itself.
+  while (outer?.isOver === true) {
+    ({ outer } = outer);
+  }
+  const nesting: Nesting = { session, isOver: false, outer };
+  return storage.run(nesting, () =>
+    transactional(nesting).finally(() => {
+      nesting.isOver = true;
+    }),
+  );
 }
 
 /** Makes `scope` the savepoint of the nested transaction that is being opened here, if one is. */

@@ -221,7 +221,9 @@ export class TransactionScope {
         if (child === undefined) {
           return use(this);
         }
-        const waited = await withinLimit(child.ended, this.#savepointTimeoutMs);
+        this.#lease.assertOpen();
+        const ended = Promise.race([child.ended, this.#lease.whenShut]);
+        const waited = await withinLimit(ended, this.#savepointTimeoutMs);
         if (waited === TIMED_OUT) {
           throw new SavepointTimeoutError(this.connectionName, this.#savepointTimeoutMs);
         }

@@ -40,7 +40,9 @@ export class SessionFactory {
 
   #createParts(): SessionParts {
     const { connection } = this;
-    const createContext = scopeContextFactory(connection.getKysely() as KyselyClient);
+    const createContext = scopeContextFactory(connection.getKysely() as KyselyClient, (error) =>
+      connection.orm.driver.convertException(error),
+    );
     const Base = connection.orm.em.constructor as EntityManagerClass;
     return {
       connection,

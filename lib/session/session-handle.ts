@@ -25,19 +25,19 @@ export function createSessionHandle(
       return isConstructed ? (resolve().getContext(validate) as this) : this;
     }
 
-    override begin(options?: BeginOptions): Promise<void> {
-      return this.getContext(false).begin(options);
+    override async begin(options?: BeginOptions): Promise<void> {
+      await this.getContext(false).begin(options);
     }
 
-    override commit(): Promise<void> {
-      return this.getContext(false).commit();
+    override async commit(): Promise<void> {
+      await this.getContext(false).commit();
     }
 
-    override rollback(): Promise<void> {
-      return this.getContext(false).rollback();
+    override async rollback(): Promise<void> {
+      await this.getContext(false).rollback();
     }
 
-    override transactional<T>(
+    override async transactional<T>(
       callback: (em: this) => T | Promise<T>,
       options?: TransactionOptions,
     ): Promise<T> {

@@ -1,5 +1,6 @@
 import {
   TransactionPropagation,
+  ValidationError,
   type Connection,
   type ConnectionType,
   type EntityManager,
@@ -20,6 +21,7 @@ export interface SessionControl {
   /** The current transaction context; armed anew after each commit and rollback. */
   readonly context: ScopeContext;
   begin(settings: BeginSettings): Promise<void>;
+  demand(settings: BeginSettings): Promise<void>;
   commit(): Promise<void>;
   rollback(): Promise<void>;
 }
@@ -127,7 +129,7 @@ export function sessionManagerClass(
       if (current !== this) {
         return current.transactional(callback, options);
       }
-      await applyToFirstBegin(this[CONTROL], options);
+      await prepareNesting(this, this[CONTROL], options);
       const root = this[ROOT] ?? this;
       return runNested(root, (nesting) =>
         super.transactional(
@@ -151,18 +153,34 @@ export function sessionManagerClass(
   };
 }
 
-/** Isolation level and access mode can only be had from a BEGIN, and a savepoint is none. */
-async function applyToFirstBegin(
+async function prepareNesting(
+  manager: EntityManager,
   control: SessionControl | undefined,
   { isolationLevel, readOnly, propagation }: TransactionOptions,
 ): Promise<void> {
-  const isSavepoint = propagation === undefined || propagation === TransactionPropagation.NESTED;
-  const asksForMore = isolationLevel !== undefined || readOnly === true;
-  if (control !== undefined && isSavepoint && asksForMore && !control.context.scope.hasBegun) {
-    await control.begin({
+  const isNested = propagation === undefined || propagation === TransactionPropagation.NESTED;
+  // Isolation level and access mode can only be had from a BEGIN, and a savepoint is none.
+  const isJoined = isNested || propagation === TransactionPropagation.REQUIRED;
+  if (control !== undefined && isJoined && (isolationLevel !== undefined || readOnly === true)) {
+    await control.demand({
       ...(isolationLevel !== undefined && { isolationLevel }),
       ...(readOnly !== undefined && { readOnly }),
     });
+  }
+  // Changes from before would be written inside of the savepoint, and be lost with it.
+  if (isNested && asScopeContext(manager.getTransactionContext()) !== undefined) {
+    await flushUnlessFlushing(manager);
+  }
+}
+
+/** Inside a flush hook there is nothing to do: the changes are being written already. */
+async function flushUnlessFlushing(manager: EntityManager): Promise<void> {
+  try {
+    await manager.flush();
+  } catch (error) {
+    if ((error as Error).message !== ValidationError.cannotCommit().message) {
+      throw error;
+    }
   }
 }
 

@@ -19,7 +19,13 @@ export interface SessionParts extends TransactionParts {
   readonly SessionManager: EntityManagerClass;
 }
 
-const insideEnd = new AsyncLocalStorage<Session>();
+/** The end of a session that the current code is part of. */
+interface InsideEnd {
+  readonly session: Session;
+  isOver: boolean;
+}
+
+const insideEnd = new AsyncLocalStorage<InsideEnd>();
 
 /**
  * One entity manager with its lazy transaction, which is replaced by a new one each time it ends.
@@ -70,13 +76,26 @@ export class Session implements SessionControl {
     return this.#isClosed;
   }
 
+  /** Whether entities wait to be inserted or removed. */
+  get hasPendingChanges(): boolean {
+    const uow = this.manager.getUnitOfWork(false);
+    const stacks = [uow.getPersistStack(), uow.getRemoveStack(), uow.getOrphanRemoveStack()];
+    return stacks.some((stack) => stack.size > 0);
+  }
+
   /** See {@link LazyTransaction.begin}. */
   async begin(settings: BeginSettings = {}): Promise<void> {
     await this.#transaction.begin(settings);
   }
 
+  /** See {@link LazyTransaction.demand}. */
+  async demand(settings: BeginSettings): Promise<void> {
+    await this.#transaction.demand(settings);
+  }
+
   /** Writes the changes of the unit of work, after an end that is still under way. */
   async flush(): Promise<void> {
+    this.#assertOutsideEnd('commit');
     await this.#ends;
     await this.manager.flush();
     await this.#transaction.announceCommit();
@@ -134,13 +153,15 @@ export class Session implements SessionControl {
     if (!this.#isClosed) {
       this.#isClosed = true;
       this.#transaction.shut();
-      await this.#exclusively('close', () => this.#rollBack());
+      // A commit() that hangs in its flush would hold this up.
+      const hurried = this.#endsUnfinished > 0 ? this.context.scope.lease.rollback() : undefined;
+      await Promise.all([hurried, this.#exclusively('close', () => this.#rollBack())]);
     }
   }
 
   /** @throws {@link InvalidTransactionStateError} the calling code is inside em.transactional() */
   assertNotNested(verb: string): void {
-    if (innermostFork(this.manager) !== undefined) {
+    if ((innermostFork(this.manager) ?? this.manager) !== this.manager) {
       throw new InvalidTransactionStateError(
         this.connectionName,
         `${verb}() was called inside em.transactional(). Return from its callback to keep the ` +
@@ -168,23 +189,30 @@ export class Session implements SessionControl {
     this.#rearm();
   }
 
-  #exclusively<T>(verb: string, end: () => Promise<T>): Promise<T> {
-    if (insideEnd.getStore() === this) {
-      // It would wait for itself.
-      return Promise.reject(
-        new InvalidTransactionStateError(
-          this.connectionName,
-          `${verb}() was called by a flush hook or a subscriber of the commit() or rollback() that ` +
-            'is under way. Throw there to undo the transaction.',
-        ),
-      );
-    }
+  async #exclusively<T>(verb: string, end: () => Promise<T>): Promise<T> {
+    this.#assertOutsideEnd(verb);
     this.#endsUnfinished++;
+    const inside: InsideEnd = { session: this, isOver: false };
     const result = this.#ends
-      .then(() => insideEnd.run(this, end))
-      .finally(() => this.#endsUnfinished--);
+      .then(() => insideEnd.run(inside, end))
+      .finally(() => {
+        inside.isOver = true;
+        this.#endsUnfinished--;
+      });
     this.#ends = result.catch(() => undefined);
     return result;
+  }
+
+  /** An end that waits for the one it is part of would wait for ever. */
+  #assertOutsideEnd(verb: string): void {
+    const inside = insideEnd.getStore();
+    if (inside?.session === this && !inside.isOver) {
+      throw new InvalidTransactionStateError(
+        this.connectionName,
+        `${verb}() was called by a flush hook or a subscriber of the commit() or rollback() that is ` +
+          'under way. Throw there to undo the transaction.',
+      );
+    }
   }
 
   #rearm(): void {
@@ -195,7 +223,12 @@ export class Session implements SessionControl {
   }
 
   #arm(): LazyTransaction {
-    return new LazyTransaction(this.#parts, (event, context) => this.#broadcast(event, context));
+    return new LazyTransaction(this.#parts, {
+      broadcast: (event, context) => this.#broadcast(event, context),
+      // Staged before the fork became the session, which is always in a transaction.
+      sessionContext: () => this.manager.getTransactionSessionContext(),
+      isSession: true,
+    });
   }
 
   async #broadcast(event: TransactionEventType, transaction: ScopeContext): Promise<void> {

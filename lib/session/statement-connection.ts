@@ -3,7 +3,8 @@ import type { CompiledStatement, StatementConnection, StatementResult } from './
 import type { TransactionScope } from './scope.js';
 
 const WRITE_COMMANDS = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE']);
-const CURSOR_ABLE = /^(?:\s|\(|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(?:select|with|values|table)\b/i;
+const READS = /^(?:\s|\(|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(?:select|with|values|table)\b/i;
+const MAY_WRITE = /\b(?:insert|update|delete|merge|into)\b/i;
 
 /**
  * What Kysely and MikroORM take for a database connection: hands each statement to a scope, which
@@ -40,7 +41,8 @@ export class ScopedConnection implements StatementConnection {
     { sql, parameters }: CompiledStatement,
     chunkSize: number,
   ): AsyncIterableIterator<StatementResult> {
-    if (!CURSOR_ABLE.test(sql)) {
+    // A cursor takes no statement that writes, also not inside of a WITH.
+    if (!READS.test(sql) || MAY_WRITE.test(sql)) {
       yield await this.executeQuery({ sql, parameters });
       return;
     }

@@ -25,14 +25,23 @@ export interface ScopeContext extends KyselyClient {
   rollbackToSavepoint(name: string): Command<ScopeContext>;
 }
 
-/** Makes the contexts of one connection. */
-export type ScopeContextFactory = (scope: TransactionScope) => ScopeContext;
+/**
+ * Makes the contexts of one connection.
+ *
+ * @param isSession whether only the session that the context belongs to may end it
+ */
+export type ScopeContextFactory = (scope: TransactionScope, isSession: boolean) => ScopeContext;
 
 /**
  * Builds on the Kysely class that MikroORM itself uses, so that queries built with
  * `em.getKysely()` are compiled as everywhere else.
+ *
+ * @param convertException makes MikroORM's exception of the server's error
  */
-export function scopeContextFactory(client: KyselyClient): ScopeContextFactory {
+export function scopeContextFactory(
+  client: KyselyClient,
+  convertException: (error: Error) => Error,
+): ScopeContextFactory {
   const Kysely = client.constructor as KyselyConstructor;
   const executor = client.getExecutor();
   const dialect = {
@@ -42,11 +51,13 @@ export function scopeContextFactory(client: KyselyClient): ScopeContextFactory {
   let cursors = 0;
   const nextCursorId = (): number => ++cursors;
 
-  class LazyTransaction extends Kysely implements ScopeContext {
+  class ScopeTransaction extends Kysely implements ScopeContext {
     readonly scope: TransactionScope;
     readonly parent: ScopeContext | undefined;
 
-    constructor(scope: TransactionScope, parent?: ScopeContext) {
+    readonly #isSession: boolean;
+
+    constructor(scope: TransactionScope, isSession: boolean, parent?: ScopeContext) {
       super({
         config: { dialect },
         dialect,
@@ -58,6 +69,7 @@ export function scopeContextFactory(client: KyselyClient): ScopeContextFactory {
       });
       this.scope = scope;
       this.parent = parent;
+      this.#isSession = isSession;
     }
 
     get isTransaction(): true {
@@ -73,15 +85,26 @@ export function scopeContextFactory(client: KyselyClient): ScopeContextFactory {
     }
 
     commit(): Command<void> {
-      return command(() => this.scope.commit());
+      return command(async () => {
+        this.#assertOwn('commit');
+        await this.scope.commit().catch((error: unknown) => {
+          throw convertException(error as Error);
+        });
+      });
     }
 
     rollback(): Command<void> {
-      return command(() => this.scope.rollback());
+      return command(async () => {
+        this.#assertOwn('rollback');
+        await this.scope.rollback();
+      });
     }
 
     savepoint(name: string): Command<ScopeContext> {
-      return command(async () => new LazyTransaction(await this.scope.openSavepoint(name), this));
+      return command(async () => {
+        const scope = await this.scope.openSavepoint(name);
+        return new ScopeTransaction(scope, this.#isSession, this);
+      });
     }
 
     releaseSavepoint(name: string): Command<ScopeContext> {
@@ -97,9 +120,20 @@ export function scopeContextFactory(client: KyselyClient): ScopeContextFactory {
         return this;
       });
     }
+
+    /** Ended past its session, the session would go on in a transaction that is over. */
+    #assertOwn(verb: string): void {
+      if (this.#isSession) {
+        throw new InvalidTransactionStateError(
+          this.scope.connectionName,
+          `${verb}() was called on a fork that shares the transaction of the session. Call it on the ` +
+            'session.',
+        );
+      }
+    }
   }
 
-  return (scope) => new LazyTransaction(scope);
+  return (scope, isSession) => new ScopeTransaction(scope, isSession);
 }
 
 /** A transaction context of MikroORM, if it is one of this library's. */

@@ -20,11 +20,16 @@ export interface EndSource {
  * Sends COMMIT, once, and believes only the server's own `COMMIT` (F4, S6). Whatever comes of it,
  * the client is given back or destroyed (F1).
  *
+ * @param mayReuse whether it may be given back
  * @throws {@link UnexpectedRollbackError} the server answered `ROLLBACK`
  * @throws {@link CommitOutcomeUnknownError} no answer came
  * @throws the server's own error, when it refused (a deferred constraint, 40001)
  */
-export async function commitOn(client: PgClient, source: EndSource): Promise<void> {
+export async function commitOn(
+  client: PgClient,
+  source: EndSource,
+  mayReuse: boolean,
+): Promise<void> {
   const startedAt = Date.now();
   const { endTimeoutMs } = source.limits;
   let answer: PgResult | PgResult[] | typeof TIMED_OUT;
@@ -36,7 +41,7 @@ export async function commitOn(client: PgClient, source: EndSource): Promise<voi
       throw new CommitOutcomeUnknownError(source.name, error);
     }
     // The server refused, if it is still there: an answer to ROLLBACK tells ERROR from FATAL.
-    const isRolledBack = await rollBackOn(client, source);
+    const isRolledBack = await rollBackOn(client, source, mayReuse);
     throw isRolledBack ? error : new CommitOutcomeUnknownError(source.name, error);
   }
   if (answer === TIMED_OUT) {
@@ -45,7 +50,7 @@ export async function commitOn(client: PgClient, source: EndSource): Promise<voi
     throw new CommitOutcomeUnknownError(source.name, cause);
   }
   source.onStatement('commit', Date.now() - startedAt);
-  giveBack(client);
+  giveBack(client, mayReuse);
   if (Array.isArray(answer) || answer.command !== 'COMMIT') {
     throw new UnexpectedRollbackError(source.name, 'server-rollback');
   }
@@ -56,13 +61,17 @@ export async function commitOn(client: PgClient, source: EndSource): Promise<voi
  *
  * @returns whether the server confirmed it; if not, it rolls back as the connection goes
  */
-export async function rollBackOn(client: PgClient, source: EndSource): Promise<boolean> {
+export async function rollBackOn(
+  client: PgClient,
+  source: EndSource,
+  mayReuse: boolean,
+): Promise<boolean> {
   const startedAt = Date.now();
   try {
     const answer = await withinLimit(client.query('rollback'), source.limits.endTimeoutMs);
     if (answer !== TIMED_OUT) {
       source.onStatement('rollback', Date.now() - startedAt);
-      giveBack(client);
+      giveBack(client, mayReuse);
       return true;
     }
   } catch {
@@ -74,13 +83,13 @@ export async function rollBackOn(client: PgClient, source: EndSource): Promise<b
 
 /** Destroys a client in an unknown state, and stops what the server is running for it. */
 export function abandon(client: PgClient): void {
-  cancelBackend(client);
+  void cancelBackend(client);
   destroyClient(client);
 }
 
 /** Only the server's word that it is outside a transaction lets a client back into the pool (F2). */
-function giveBack(client: PgClient): void {
-  if (client.getTransactionStatus() === 'I') {
+function giveBack(client: PgClient, mayReuse: boolean): void {
+  if (mayReuse && client.getTransactionStatus() === 'I') {
     client.release();
   } else {
     destroyClient(client);

@@ -38,7 +38,12 @@ describe('the part of Kysely and MikroORM that the library stands on', () => {
       createIntrospector: () => client.introspection,
     };
     const Kysely = client.constructor as KyselyConstructor;
-    const kysely = new Kysely({ config: { dialect }, dialect, driver: {}, executor }) as unknown as {
+    const kysely = new Kysely({
+      config: { dialect },
+      dialect,
+      driver: {},
+      executor,
+    }) as unknown as {
       executeQuery(statement: unknown): Promise<{ rows: unknown[] }>;
       selectFrom(table: string): { selectAll(): { execute(): Promise<unknown[]> } };
     };
@@ -47,11 +52,7 @@ describe('the part of Kysely and MikroORM that the library stands on', () => {
     fork.setTransactionContext(kysely);
     await fork.execute('select 1');
     await fork.find(Note, {});
-    expect(seen).toEqual([
-      'select * from "note"',
-      'select 1',
-      'select "n0".* from "note" as "n0"',
-    ]);
+    expect(seen).toEqual(['select * from "note"', 'select 1', 'select "n0".* from "note" as "n0"']);
   });
 
   it('every method of the EntityManager asks for the context first', async () => {
@@ -67,7 +68,13 @@ describe('the part of Kysely and MikroORM that the library stands on', () => {
         throw new Error('asked');
       }
     }
-    const probe = new Probe(orm.config, orm.driver, orm.getMetadata(), true, orm.em.getEventManager());
+    const probe = new Probe(
+      orm.config,
+      orm.driver,
+      orm.getMetadata(),
+      true,
+      orm.em.getEventManager(),
+    );
     isConstructed = true;
     const note = orm.em.fork().create(Note, { text: 'a' });
     const calls: (() => unknown)[] = [
