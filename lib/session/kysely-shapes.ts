@@ -32,12 +32,12 @@ export interface StatementConnection {
 }
 
 /** Kysely's `ConnectionProvider`. */
-export interface StatementConnectionProvider {
+interface StatementConnectionProvider {
   provideConnection<T>(consumer: (connection: StatementConnection) => Promise<T>): Promise<T>;
 }
 
 /** Kysely's `QueryExecutor`, as far as it is used here. */
-export interface StatementExecutor extends StatementConnectionProvider {
+interface StatementExecutor extends StatementConnectionProvider {
   readonly adapter: unknown;
   withConnectionProvider(provider: StatementConnectionProvider): StatementExecutor;
 }

@@ -147,6 +147,7 @@ export function sessionManagerClass(
       );
     }
 
+    // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- MikroORM's signature
     override getConnection<C extends Connection>(type?: ConnectionType): C {
       return leasedConnection(super.getConnection(type), parts) as C;
     }

@@ -15,6 +15,7 @@ import {
   UnexpectedRollbackError,
 } from 'nestjs-db-context';
 
+import { asScopeContext } from '../../lib/session/transaction-context.js';
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
@@ -511,17 +512,12 @@ describe('F2: which clients go back', () => {
   });
 
   it('S6: a COMMIT that the server answers with ROLLBACK is an error', async () => {
-    // A function cannot end the transaction, but a failed statement hidden from the driver can:
-    // the wire drops its error, so that only the answer to COMMIT tells.
+    // A statement that fails behind the back of the lease, so that only the answer to COMMIT tells.
     await expect(
       run(async () => {
         await insert('lost');
-        const lease = (
-          session.getTransactionContext() as unknown as {
-            scope: { lease: { begin(): Promise<{ query(sql: string): Promise<unknown> }> } };
-          }
-        ).scope.lease;
-        const client = await lease.begin();
+        const { scope } = asScopeContext(session.getTransactionContext())!;
+        const client = await scope.lease.begin();
         await client.query('select 1 / 0').catch(() => undefined);
       }),
     ).rejects.toMatchObject({ constructor: UnexpectedRollbackError, reason: 'server-rollback' });

@@ -11,7 +11,9 @@ describe('the part of Kysely and MikroORM that the library stands on', () => {
 
   beforeAll(async () => {
     orm = await MikroORM.init({ dbName: 'unused', ensureDatabase: false, entities: [Note] });
-    client = orm.em.getConnection<AbstractSqlConnection>().getClient() as unknown as KyselyClient;
+    client = (
+      orm.em.getConnection() as AbstractSqlConnection
+    ).getClient() as unknown as KyselyClient;
   });
 
   afterAll(() => orm.close());
