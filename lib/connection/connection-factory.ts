@@ -74,6 +74,8 @@ async function initOrm(
       driverOptions: {
         connectionTimeoutMillis: limits.acquireTimeoutMs,
         keepAlive: true,
+        // An idle connection, or one whose goodbye a dead link never answers, is no reason to live on.
+        allowExitOnIdle: true,
         ...(driverOptions as object | undefined),
       },
     }),

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo } from 'node:net';
+import { type AddressInfo, type Socket, connect, createServer } from 'node:net';
 import v8 from 'node:v8';
 import vm from 'node:vm';
 
@@ -539,6 +539,7 @@ describe('ends that meet', () => {
     result.catch(() => undefined);
     await waitFor(() => told !== undefined, { what: 'the hook to be told', timeoutMs: 3_000 });
     expect(told).not.toBe('ok');
+    await Promise.allSettled([result]);
   });
 
   it('S5: what returns a promise rejects outside a context, and does not throw', async () => {
@@ -706,7 +707,9 @@ describe('connections', () => {
     const goOn = deferred();
     const target = new URL(proxy.url);
     // Holds cancel requests back, and passes everything else on.
+    const sockets: Socket[] = [];
     const relay = createServer((client) => {
+      sockets.push(client);
       client.on('error', () => undefined);
       const forward = (first: Buffer): void => {
         const server = connect(Number(target.port), target.hostname);
@@ -769,6 +772,7 @@ describe('connections', () => {
     await holder.end();
     expect(await innocent).toBe('ok');
     relay.close();
+    sockets.forEach((socket) => socket.destroy());
   });
 
   it('F6: an onReserveConnection that hangs is given up on, and costs no slot', async () => {
