@@ -12,6 +12,7 @@ import {
   type FaultReporter,
   type ResolvedLimits,
 } from './db-connection.js';
+import { isTimeLimit, LONGEST_LIMIT_MS } from './time-limit.js';
 
 type LimitName = keyof ResolvedLimits;
 
@@ -22,9 +23,6 @@ const LIMIT_NAMES = [
   'endTimeoutMs',
   'savepointTimeoutMs',
 ] as const satisfies readonly LimitName[];
-
-// Node fires timers with a longer delay at once.
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** The name that options declare. */
 export function connectionNameOf(options: DbConnectionOptions): string {
@@ -91,10 +89,10 @@ function splitLimits(
   const limits = {} as Record<LimitName, number>;
   for (const key of LIMIT_NAMES) {
     const value = options[key] ?? DEFAULTS[key];
-    if (!(typeof value === 'number' && value > 0 && value <= LONGEST_TIMER_MS)) {
+    if (!isTimeLimit(value)) {
       throw new InvalidOptionsError(
         `The connection "${name}" has ${key}: ${String(value)}. Give a number of milliseconds between 1 ` +
-          `and ${LONGEST_TIMER_MS}.`,
+          `and ${LONGEST_LIMIT_MS}.`,
       );
     }
     limits[key] = value;

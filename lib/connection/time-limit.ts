@@ -1,3 +1,11 @@
+/** Longest delay of a timer, in milliseconds; Node fires timers with a longer one at once. */
+export const LONGEST_LIMIT_MS = 2 ** 31 - 1;
+
+/** Whether an option is a number of milliseconds that can be waited for. */
+export function isTimeLimit(value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value <= LONGEST_LIMIT_MS;
+}
+
 /** What {@link withinLimit} resolves to when the limit came first. */
 export const TIMED_OUT = Symbol('timed out');
 

@@ -37,9 +37,9 @@ export class DbContainer implements SessionGroup {
     return [...this.#sessions.values()].filter((session) => !session.isClosed);
   }
 
-  /** Whether a transaction is open. */
-  get hasBegun(): boolean {
-    return this.sessions.some((session) => session.hasBegun);
+  /** Whether a transaction is open, or a commit will open one to write what was only persisted. */
+  get hasWork(): boolean {
+    return this.sessions.some((session) => session.hasBegun || session.hasPendingChanges);
   }
 
   /**

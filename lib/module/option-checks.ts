@@ -1,10 +1,8 @@
 import { connectionNameOf } from '../connection/connection-factory.js';
+import { isTimeLimit, LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import type { DbContextModuleOptions } from '../db-context.module-options.js';
 import type { DbConnectionOptions, DbContextOptions } from '../db-context.options.js';
 import { DuplicateConnectionError, InvalidOptionsError } from '../errors.js';
-
-// Node fires timers with a longer delay at once.
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 const CHOICES = {
   mount: ['interceptor', 'middleware', 'none'],
@@ -41,10 +39,10 @@ export function checkModuleOptions(
     }
   }
   const { shutdownTimeoutMs = 1 } = options;
-  if (!(shutdownTimeoutMs > 0 && shutdownTimeoutMs <= LONGEST_TIMER_MS)) {
+  if (!isTimeLimit(shutdownTimeoutMs)) {
     throw new InvalidOptionsError(
       `${where} was given shutdownTimeoutMs: ${String(shutdownTimeoutMs)}. Give a number of ` +
-        `milliseconds between 1 and ${LONGEST_TIMER_MS}.`,
+        `milliseconds between 1 and ${LONGEST_LIMIT_MS}.`,
     );
   }
   return options;

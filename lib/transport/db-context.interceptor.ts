@@ -91,7 +91,7 @@ export class DbContextInterceptor implements NestInterceptor {
             commitOn,
             onCommit: () => this.#warnIfTooLate(context, response),
           };
-          await settleRequest(settlement, context, outcome);
+          await settleRequest(settlement, outcome);
         } catch (error) {
           if (subscriber.closed && error !== outcome.error) {
             this.#reportUntold(context, error);

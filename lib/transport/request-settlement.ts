@@ -1,5 +1,3 @@
-import type { ExecutionContext } from '@nestjs/common';
-
 import type { DbContainer } from '../context/container.js';
 import type { ContextHost } from '../context/context-host.js';
 import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
@@ -10,7 +8,7 @@ export interface RequestSettlement {
   readonly container: DbContainer;
   readonly commitOn: CommitPolicy;
   /** Told before a commit that the server will hear of, while the transaction is still open. */
-  onCommit(context: ExecutionContext): void;
+  onCommit(): void;
 }
 
 /**
@@ -21,7 +19,6 @@ export interface RequestSettlement {
  */
 export async function settleRequest(
   settlement: RequestSettlement,
-  context: ExecutionContext,
   outcome: RequestOutcome,
 ): Promise<void> {
   const { host, container, commitOn } = settlement;
@@ -33,8 +30,8 @@ export async function settleRequest(
     throw error;
   }
   if (commits) {
-    if (hasWork(container)) {
-      settlement.onCommit(context);
+    if (container.hasWork) {
+      settlement.onCommit();
     }
     await host.settle(container, 'commit');
   } else if (outcome.failed) {
@@ -45,15 +42,4 @@ export async function settleRequest(
   if (outcome.failed) {
     throw outcome.error;
   }
-}
-
-/** Whether a transaction is open, or the commit will open one to write what was only persisted. */
-function hasWork(container: DbContainer): boolean {
-  return (
-    container.hasBegun ||
-    container.sessions.some(({ manager }) => {
-      const unitOfWork = manager.getUnitOfWork(false);
-      return unitOfWork.getPersistStack().size + unitOfWork.getRemoveStack().size > 0;
-    })
-  );
 }
