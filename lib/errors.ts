@@ -145,6 +145,23 @@ export class SessionClosedError extends DbContextError {
 }
 
 /**
+ * A method under `@WithDbContext()`, `@NewDbContext()` or `@Atomic()` was called on an object that
+ * Nest did not make.
+ *
+ * @publicApi
+ */
+export class DecoratorNotManagedError extends DbContextError {
+  constructor(decorator: string, className: string, method: string) {
+    super(
+      'DECORATOR_NOT_MANAGED',
+      `@${decorator}() on ${className}.${method} needs the DbContext service, which Nest gives only to ` +
+        `what it makes itself. Make ${className} a provider or a controller and let Nest inject it, or ` +
+        'call the DbContext service instead of using the decorator.',
+    );
+  }
+}
+
+/**
  * The application is shutting down and opens no new context.
  *
  * @publicApi

@@ -1,6 +1,12 @@
 export type { PoolState } from './connection/checkout.js';
 export { DbConnection } from './connection/db-connection.js';
-export { DbContext, type RunOptions } from './context/db-context.service.js';
+export type { CurrentTransaction } from './context/atomic.js';
+export {
+  DbContext,
+  type AtomicOptions,
+  type ConnectionChoice,
+  type RunOptions,
+} from './context/db-context.service.js';
 export { DbContextModule } from './db-context.module.js';
 export type {
   DbContextModuleAsyncOptions,
@@ -21,6 +27,12 @@ export {
   InjectSession,
   type InjectDecorator,
 } from './decorators/inject.decorators.js';
+export {
+  Atomic,
+  NewDbContext,
+  WithDbContext,
+  type AsyncMethodDecorator,
+} from './decorators/context.decorators.js';
 export { CommitOn, SkipDbContext } from './decorators/route.decorators.js';
 export {
   AcquireTimeoutError,
@@ -28,6 +40,7 @@ export {
   ConnectionFailedError,
   DbContextError,
   DbContextNotActiveError,
+  DecoratorNotManagedError,
   DuplicateConnectionError,
   InvalidOptionsError,
   InvalidTransactionStateError,

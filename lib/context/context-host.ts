@@ -60,6 +60,15 @@ export class ContextHost {
     return [...this.#factories.values()].map((factory) => factory.connection);
   }
 
+  /** @throws {@link UnknownConnectionError} */
+  factory(name: string): SessionFactory {
+    const factory = this.#factories.get(name);
+    if (factory === undefined) {
+      throw new UnknownConnectionError(name, [...this.#factories.keys()]);
+    }
+    return factory;
+  }
+
   /** Number of contexts that have not been settled. */
   get runningCount(): number {
     return this.#running.size;

@@ -2,9 +2,12 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { SessionClosedError } from '../errors.js';
+import type { BeginSettings } from '../session/begin-sql.js';
 import type { DbContainer } from './container.js';
 import type { ContextHost } from './context-host.js';
+import { runAtomic, type CurrentTransaction } from './atomic.js';
 import { closeSessions, commitSessions, rollbackSessions } from './settlement.js';
+import { runDetached, runInOwnContext } from './unit-of-work.js';
 
 /** Options of {@link DbContext.run}. */
 export interface RunOptions<T> {
@@ -13,6 +16,24 @@ export interface RunOptions<T> {
    * @defaultValue every result commits
    */
   readonly commitOn?: (result: T) => boolean;
+}
+
+/** Which connection is meant. */
+export interface ConnectionChoice {
+  /**
+   * Name of the connection.
+   * @defaultValue 'default'
+   */
+  readonly connection?: string;
+}
+
+/** Options of {@link DbContext.atomic}. */
+export interface AtomicOptions extends ConnectionChoice, BeginSettings {
+  /**
+   * What becomes of a transaction that is open already.
+   * @defaultValue 'commit'
+   */
+  readonly current?: CurrentTransaction;
 }
 
 /**
@@ -66,21 +87,76 @@ export class DbContext {
    * @throws {@link ShuttingDownError} the application is closing
    */
   async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
-    if (this.#host.active() !== undefined) {
-      return callback();
-    }
-    const container = this.#host.open();
-    let result: T;
-    let commits: boolean;
-    try {
-      result = await this.#host.runIn(container, async () => callback());
-      commits = options.commitOn?.(result) ?? true;
-    } catch (error) {
-      await this.#host.abandon(container);
-      throw error;
-    }
-    await this.#host.settle(container, commits ? 'commit' : 'rollback');
-    return result;
+    return this.#host.active() === undefined
+      ? runInOwnContext(this.#host, callback, options.commitOn)
+      : callback();
+  }
+
+  /**
+   * Runs `callback` in a context of its own also where one is active: its sessions, connections and
+   * outcome are its own, and the outer context does not notice. For work that must persist whatever
+   * the request does, and for queries that shall run at the same time.
+   *
+   * It takes further connections while the outer context holds its own; leave room in `pool.max`.
+   *
+   * @returns what `callback` returns
+   * @throws what `callback` throws, or why the commit failed
+   * @throws {@link ShuttingDownError} the application is closing
+   */
+  async runInNewContext<T>(
+    callback: () => T | Promise<T>,
+    options: RunOptions<T> = {},
+  ): Promise<T> {
+    return runInOwnContext(this.#host, callback, options.commitOn);
+  }
+
+  /**
+   * Runs `callback` as a transaction of its own on the session of the current context: committed
+   * when it succeeds, rolled back when it throws.
+   *
+   * @param callback is given the session
+   * @returns what `callback` returns
+   * @throws what `callback` throws, or why the commit failed
+   * @throws {@link InvalidTransactionStateError} with `current: 'raise'`, a transaction is open; or
+   *   the call is inside em.transactional(), where only `savepoint` fits
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   */
+  async atomic<T, E extends EntityManager = EntityManager>(
+    callback: (session: E) => T | Promise<T>,
+    options: AtomicOptions = {},
+  ): Promise<T> {
+    const { connection = DEFAULT_CONNECTION_NAME, current = 'commit', ...settings } = options;
+    const session = this.#host.requireOpen(connection).session(connection);
+    return runAtomic(session, current, settings, (manager) => callback(manager as E));
+  }
+
+  /**
+   * Runs `callback` with a session that belongs to no context, and closes it: what `callback` does
+   * not commit by itself is rolled back.
+   *
+   * @throws what `callback` throws
+   * @throws {@link UnknownConnectionError}
+   */
+  async newSession<T, E extends EntityManager = EntityManager>(
+    callback: (session: E) => T | Promise<T>,
+    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
+  ): Promise<T> {
+    const factory = this.#host.factory(connection);
+    return runDetached(factory, (manager) => callback(manager as E), false);
+  }
+
+  /**
+   * As `newSession()`, and commits when `callback` succeeds.
+   *
+   * @throws what `callback` throws, or why the commit failed
+   * @throws {@link UnknownConnectionError}
+   */
+  async newAtomicSession<T, E extends EntityManager = EntityManager>(
+    callback: (session: E) => T | Promise<T>,
+    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
+  ): Promise<T> {
+    const factory = this.#host.factory(connection);
+    return runDetached(factory, (manager) => callback(manager as E), true);
   }
 
   /**

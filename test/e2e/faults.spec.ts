@@ -5,7 +5,7 @@ import {
   UniqueConstraintViolationException,
   type TransactionEventType,
 } from '@mikro-orm/core';
-import type { EntityManager } from '@mikro-orm/postgresql';
+import { MikroORM, type EntityManager } from '@mikro-orm/postgresql';
 import {
   AcquireTimeoutError,
   CommitOutcomeUnknownError,
@@ -18,6 +18,7 @@ import {
 import { asScopeContext } from '../../lib/session/transaction-context.js';
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
+import { startApp } from '../support/test-app.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -354,6 +355,38 @@ describe('what never answers', () => {
     expect(await world.savedTexts()).toEqual(['held']);
   });
 
+  it('F1, F6: so does a pool that waits for ever, of an orm that was handed over', async () => {
+    await world.close();
+    await start({});
+    const orm = await MikroORM.init({
+      clientUrl: world.proxy.url,
+      entities: [Note],
+      ensureDatabase: false,
+      pool: { min: 0, max: 1 },
+    });
+    const app = await startApp({ connections: [{ orm, acquireTimeoutMs: 100 }] });
+    const isHeld = deferred();
+    const release = deferred();
+    const holder = app.dbContext.run(async () => {
+      await app.session().execute('select 1');
+      isHeld.resolve();
+      await release.promise;
+    });
+    await isHeld.promise;
+    await expect(app.dbContext.run(() => app.session().execute('select 2'))).rejects.toBeInstanceOf(
+      AcquireTimeoutError,
+    );
+    release.resolve();
+    await holder;
+    // the connection comes to a caller that has given up, who has to pass it on
+    await waitFor(() => app.pool().checkedOut + app.pool().waiting === 0, {
+      what: 'the slot to be free',
+    });
+    await app.dbContext.run(() => app.session().execute('select 3'));
+    await app.close();
+    await orm.close();
+  });
+
   it('F6: waiting for a nested transaction of a parallel branch has a limit', async () => {
     await world.close();
     await start({ savepointTimeoutMs: 50 });
@@ -429,6 +462,18 @@ describe('F3: the end of a transaction is a gate', () => {
     });
     await Promise.allSettled([running]);
     expect(await world.savedTexts()).toEqual([]);
+    await expectHealthy();
+  });
+
+  it('F3: a begin() that nobody awaited makes the commit roll back and say so', async () => {
+    let beginning: Promise<unknown> | undefined;
+    await expect(
+      run(async () => {
+        beginning = session.begin();
+        beginning.catch(() => undefined);
+      }),
+    ).rejects.toMatchObject({ reason: 'unawaited-statements' });
+    await Promise.allSettled([beginning]);
     await expectHealthy();
   });
 

@@ -42,6 +42,15 @@ function leaseOn(client: PgClient): TransactionLease {
 }
 
 describe('a lease', () => {
+  it('F2: destroys a client that the server does not report outside a transaction', async () => {
+    // It answers ROLLBACK, and goes on to report a transaction.
+    const { client, released } = scriptedClient({});
+    const lease = leaseOn(client);
+    await lease.begin();
+    await lease.rollback();
+    expect(released).toEqual([true]);
+  });
+
   it.each(['FATAL', 'PANIC', 'SCHWERWIEGEND'])(
     'F4: takes %s in answer to COMMIT for an unknown outcome, in whatever language',
     async (severity) => {
