@@ -1,4 +1,7 @@
-import type { MikroORM, Options } from '@mikro-orm/core';
+import type { EntityManager, MikroORM, Options } from '@mikro-orm/core';
+import type { ClsService } from 'nestjs-cls';
+
+import type { SessionVariables, TransactionSettings } from './transaction-settings.js';
 
 /** Name of the connection that is meant where none is given. */
 export const DEFAULT_CONNECTION_NAME = 'default';
@@ -40,6 +43,24 @@ export interface ConnectionLimits {
 }
 
 /**
+ * How the transactions of a connection begin, unless a route or a call says otherwise.
+ *
+ * @publicApi
+ */
+export interface ConnectionTransactionOptions {
+  /** Settings of every transaction. */
+  readonly transaction?: TransactionSettings;
+  /**
+   * Variables of the current context, for row-level security. Called when a transaction begins,
+   * before it takes a connection, in the async scope of its first statement; what it throws fails
+   * that statement. It cannot use the session that it is called for.
+   */
+  readonly sessionVariables?: (cls: ClsService) => SessionVariables | Promise<SessionVariables>;
+  /** The role of every transaction, or of the current context; called as `sessionVariables` is. */
+  readonly role?: string | ((cls: ClsService) => string | undefined);
+}
+
+/**
  * One named database. Either `orm` (a `MikroORM` that the application already has) or MikroORM's
  * own options.
  *
@@ -57,13 +78,14 @@ export interface ConnectionLimits {
  *
  * @publicApi
  */
-export type DbConnectionOptions = ConnectionLimits & {
-  /**
-   * Name of the connection, for `@InjectSession(name)`.
-   * @defaultValue 'default'
-   */
-  readonly name?: string;
-} & (
+export type DbConnectionOptions = ConnectionLimits &
+  ConnectionTransactionOptions & {
+    /**
+     * Name of the connection, for `@InjectSession(name)`.
+     * @defaultValue 'default'
+     */
+    readonly name?: string;
+  } & (
     | {
         /**
          * An initialised MikroORM. It stays the application's: it is used and never closed here.
@@ -125,6 +147,16 @@ export interface DbContextOptions {
    */
   readonly onDisconnect?: 'finish' | 'rollback';
   /**
+   * Called once for each session that is about to commit, inside its transaction and before its
+   * flush. Throwing vetoes the commit.
+   */
+  readonly beforeCommit?: (session: EntityManager, connectionName: string) => unknown;
+  /**
+   * How long the end of a context waits for one `onCommit` or `onRollback` hook, in milliseconds.
+   * @defaultValue 10_000
+   */
+  readonly hookTimeoutMs?: number;
+  /**
    * On shutdown, how long running contexts may go on before they are rolled back, in milliseconds.
    * @defaultValue 10_000
    */
@@ -141,4 +173,6 @@ export const DEFAULTS = {
   mount: 'interceptor',
   onDisconnect: 'finish',
   shutdownTimeoutMs: 10_000,
-} as const satisfies Required<ConnectionLimits> & Omit<Required<DbContextOptions>, 'commitOn'>;
+  hookTimeoutMs: 10_000,
+} as const satisfies Required<ConnectionLimits> &
+  Omit<Required<DbContextOptions>, 'commitOn' | 'beforeCommit'>;

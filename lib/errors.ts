@@ -191,6 +191,26 @@ export class InvalidTransactionStateError extends DbContextError {
 }
 
 /**
+ * A flush had changes to write, and the transaction is read-only. Nothing was sent.
+ *
+ * @publicApi
+ */
+export class ReadOnlyTransactionError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    /** Class names of the entities that were to be written. */
+    readonly entityNames: readonly string[],
+  ) {
+    super(
+      'READ_ONLY_TRANSACTION',
+      `The transaction on connection "${connectionName}" is read-only, and a flush had changes to write ` +
+        `(${entityNames.join(', ')}). Leave readOnly out where the work writes, or do not change ` +
+        'managed entities where it only reads.',
+    );
+  }
+}
+
+/**
  * A statement was refused because the transaction could not begin, or its connection is lost.
  * `cause` is the first failure.
  *

@@ -1,12 +1,14 @@
 export type { PoolState } from './connection/checkout.js';
 export { DbConnection } from './connection/db-connection.js';
-export type { CurrentTransaction } from './context/atomic.js';
+export type { AtomicSettings, CurrentTransaction } from './context/atomic.js';
 export {
   DbContext,
   type AtomicOptions,
   type ConnectionChoice,
   type RunOptions,
 } from './context/db-context.service.js';
+export type { HookCallback } from './context/hooks.js';
+export type { RetryOptions } from './context/retry.js';
 export { DbContextModule } from './db-context.module.js';
 export type {
   DbContextModuleAsyncOptions,
@@ -16,6 +18,7 @@ export type {
 export type {
   CommitPolicy,
   ConnectionLimits,
+  ConnectionTransactionOptions,
   DbConnectionOptions,
   DbContextOptions,
   RequestOutcome,
@@ -33,7 +36,12 @@ export {
   WithDbContext,
   type AsyncMethodDecorator,
 } from './decorators/context.decorators.js';
-export { CommitOn, SkipDbContext } from './decorators/route.decorators.js';
+export {
+  CommitOn,
+  DbTransaction,
+  SkipDbContext,
+  type DbTransactionOptions,
+} from './decorators/route.decorators.js';
 export {
   AcquireTimeoutError,
   CommitOutcomeUnknownError,
@@ -45,6 +53,7 @@ export {
   InvalidOptionsError,
   InvalidTransactionStateError,
   PartialCommitError,
+  ReadOnlyTransactionError,
   SavepointTimeoutError,
   SessionClosedError,
   ShuttingDownError,
@@ -56,5 +65,10 @@ export {
   type RollbackReason,
   type SettlementOutcome,
 } from './errors.js';
+export type {
+  SessionVariables,
+  SessionVariableValue,
+  TransactionSettings,
+} from './transaction-settings.js';
 export { commitOnSuccess } from './transport/commit-policy.js';
 export { DbContextInterceptor } from './transport/db-context.interceptor.js';

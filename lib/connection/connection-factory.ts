@@ -3,9 +3,11 @@ import { MikroORM, type EntityName, type Options } from '@mikro-orm/core';
 import {
   DEFAULT_CONNECTION_NAME,
   DEFAULTS,
+  type ConnectionTransactionOptions,
   type DbConnectionOptions,
 } from '../db-context.options.js';
 import { InvalidOptionsError } from '../errors.js';
+import { checkTransactionSettings } from '../transaction-settings.js';
 import {
   assertSupported,
   DbConnection,
@@ -41,11 +43,12 @@ export async function createConnection(
   report: FaultReporter,
 ): Promise<DbConnection> {
   const name = connectionNameOf(options);
-  const { limits, rest } = splitLimits(name, options);
+  const { transaction, rest: others } = splitTransaction(name, options);
+  const { limits, rest } = splitLimits(name, others);
   const isHandedOver = options.orm !== undefined;
   const orm = isHandedOver ? options.orm : await initOrm(name, rest, featureEntities, limits);
   assertSupported(name, orm);
-  return new DbConnection(name, orm, limits, !isHandedOver, report);
+  return new DbConnection(name, orm, limits, transaction, !isHandedOver, report);
 }
 
 async function initOrm(
@@ -99,4 +102,30 @@ function splitLimits(
     delete rest[key];
   }
   return { limits, rest };
+}
+
+function splitTransaction(
+  name: string,
+  options: DbConnectionOptions,
+): { transaction: ConnectionTransactionOptions; rest: DbConnectionOptions } {
+  const { transaction = {}, sessionVariables, role, ...rest } = options;
+  const where = `The connection "${name}"`;
+  checkTransactionSettings(transaction, `${where}: its transaction`);
+  if (sessionVariables !== undefined && typeof sessionVariables !== 'function') {
+    throw new InvalidOptionsError(
+      `${where} has sessionVariables that are not a function. Write sessionVariables: (cls) => ` +
+        "({ 'app.tenant': cls.get('tenant') }), or transaction: { sessionVariables } for fixed ones.",
+    );
+  }
+  if (typeof role !== 'function' && role !== undefined) {
+    checkTransactionSettings({ role }, where);
+  }
+  return {
+    transaction: {
+      transaction,
+      ...(sessionVariables !== undefined && { sessionVariables }),
+      ...(role !== undefined && { role }),
+    },
+    rest: rest as DbConnectionOptions,
+  };
 }

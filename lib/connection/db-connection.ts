@@ -1,5 +1,6 @@
 import type { MikroORM } from '@mikro-orm/core';
 
+import type { ConnectionTransactionOptions } from '../db-context.options.js';
 import { ConnectionFailedError, InvalidOptionsError } from '../errors.js';
 import { checkOut, poolState, type PoolState } from './checkout.js';
 import type { PgClient, PgPool } from './pg-client.js';
@@ -46,6 +47,8 @@ export class DbConnection {
   /** @internal */
   readonly limits: ResolvedLimits;
   /** @internal */
+  readonly transactionOptions: ConnectionTransactionOptions;
+  /** @internal */
   readonly report: FaultReporter;
   readonly #ownsOrm: boolean;
   readonly #reserveHooks: ReserveHooks;
@@ -57,12 +60,14 @@ export class DbConnection {
     name: string,
     orm: MikroORM,
     limits: ResolvedLimits,
+    transactionOptions: ConnectionTransactionOptions,
     ownsOrm: boolean,
     report: FaultReporter,
   ) {
     this.name = name;
     this.orm = orm;
     this.limits = limits;
+    this.transactionOptions = transactionOptions;
     this.report = report;
     this.#ownsOrm = ownsOrm;
     this.#reserveHooks = new ReserveHooks(orm);

@@ -3,8 +3,10 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidTransactionStateError } from '../errors.js';
-import type { BeginSettings } from '../session/begin-sql.js';
 import type { Session } from '../session/session.js';
+import { checkTransactionSettings, type TransactionSettings } from '../transaction-settings.js';
+import type { DbContainer } from './container.js';
+import { withRetry, type RetryOptions } from './retry.js';
 
 /**
  * What becomes of a transaction that is open when an atomic block begins.
@@ -17,52 +19,88 @@ import type { Session } from '../session/session.js';
  */
 export type CurrentTransaction = 'commit' | 'rollback' | 'append' | 'raise' | 'savepoint';
 
+/** How an atomic block runs. */
+export interface AtomicSettings extends TransactionSettings {
+  /**
+   * What becomes of a transaction that is open already.
+   * @defaultValue 'commit'
+   */
+  readonly current?: CurrentTransaction;
+  /** Runs the block again on a serialization failure or a deadlock; never by default. */
+  readonly retry?: RetryOptions;
+}
+
+/** The session that a block works on: whatever the context has for a connection at the time. */
+export interface AtomicTarget {
+  readonly container: DbContainer;
+  readonly connectionName: string;
+}
+
 /** The blocks that the current code runs in, innermost first. */
-interface Block {
-  readonly session: Session;
+interface Block extends AtomicTarget {
   readonly outer: Block | undefined;
 }
 
 const blocks = new AsyncLocalStorage<Block>();
-const lastBlocks = new WeakMap<Session, Promise<unknown>>();
+const lastBlocks = new WeakMap<DbContainer, Map<string, Promise<unknown>>>();
 
 /**
  * Runs `callback` as a transaction of its own on a session, committed when it succeeds and rolled
  * back when it throws. Blocks of parallel branches run one after another: they share the session.
  *
+ * @param settings how it runs, and of the transaction that it begins; that stays lazy
  * @throws what `callback` throws, or why the commit failed
  * @throws {@link InvalidTransactionStateError} with `raise`, a transaction is open
  */
 export async function runAtomic<T>(
-  session: Session,
-  current: CurrentTransaction,
-  settings: BeginSettings,
+  target: AtomicTarget,
+  { current = 'commit', retry, ...settings }: AtomicSettings,
   callback: (manager: EntityManager) => T | Promise<T>,
 ): Promise<T> {
+  checkTransactionSettings(settings, 'atomic()');
+  const { container, connectionName } = target;
+  const session = container.session(connectionName);
   if (current === 'savepoint') {
+    assertNoRetry(connectionName, retry);
+    // Only a BEGIN can take them, and a savepoint is none: the transaction around it has to.
+    session.demand(settings);
     // Savepoints of one session take turns by themselves.
-    return session.manager.transactional(async (manager) => callback(manager), settings);
+    return session.manager.transactional(async (manager) => callback(manager));
   }
   session.assertNotNested('atomic');
-  return inTurn(session, async () => {
-    await makeWay(session, current);
-    if (settings.isolationLevel !== undefined || settings.readOnly !== undefined) {
-      await session.demand(settings);
-    }
-    let result: T;
-    try {
-      result = await callback(session.manager);
-    } catch (error) {
-      await session.rollback();
-      throw error;
-    }
-    await session.commit();
-    return result;
-  });
+  // What an outer part did in an appended transaction would be missing from the next attempt.
+  const isShared = current === 'append' && session.hasWork;
+  return inTurn(target, () =>
+    withRetry(isShared ? undefined : retry, async () => {
+      // After a commit that failed it is another one than before.
+      const own = container.session(connectionName);
+      await makeWay(own, current);
+      own.demand(settings);
+      let result: T;
+      try {
+        result = await callback(own.manager);
+      } catch (error) {
+        await container.existing(connectionName)?.rollback();
+        throw error;
+      }
+      await container.existing(connectionName)?.commit();
+      return result;
+    }),
+  );
+}
+
+function assertNoRetry(connectionName: string, retry: RetryOptions | undefined): void {
+  if (retry !== undefined) {
+    throw new InvalidTransactionStateError(
+      connectionName,
+      "atomic({ current: 'savepoint' }) cannot be retried: the failures that a retry is for undo the " +
+        'whole transaction. Retry what opened it.',
+    );
+  }
 }
 
 async function makeWay(session: Session, current: CurrentTransaction): Promise<void> {
-  if (!session.hasBegun && !session.hasPendingChanges) {
+  if (!session.hasWork) {
     return;
   }
   if (current === 'commit') {
@@ -78,18 +116,25 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
   }
 }
 
-async function inTurn<T>(session: Session, block: () => Promise<T>): Promise<T> {
-  const outer = blocks.getStore();
-  const run = (): Promise<T> => blocks.run({ session, outer }, block);
+async function inTurn<T>(target: AtomicTarget, block: () => Promise<T>): Promise<T> {
+  const { container, connectionName } = target;
+  let outer = blocks.getStore();
+  // Those that are over would be kept for ever by a job that restarts itself.
+  while (outer?.container.isClosed === true) {
+    ({ outer } = outer);
+  }
+  const run = (): Promise<T> => blocks.run({ ...target, outer }, block);
   for (let each = outer; each !== undefined; each = each.outer) {
-    if (each.session === session) {
+    if (each.container === container && each.connectionName === connectionName) {
       // A block inside of a block would wait for itself.
       return run();
     }
   }
-  const result = (lastBlocks.get(session) ?? Promise.resolve()).then(run);
-  lastBlocks.set(
-    session,
+  const lasts = lastBlocks.get(container) ?? new Map<string, Promise<unknown>>();
+  lastBlocks.set(container, lasts);
+  const result = (lasts.get(connectionName) ?? Promise.resolve()).then(run);
+  lasts.set(
+    connectionName,
     result.catch(() => undefined),
   );
   return result;

@@ -1,4 +1,5 @@
 import {
+  CommitOutcomeUnknownError,
   InvalidTransactionStateError,
   SessionClosedError,
   UnexpectedRollbackError,
@@ -6,6 +7,8 @@ import {
 } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import type { Session } from '../session/session.js';
+import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
+import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
 import { closeSessions, commitSessions, type SessionGroup } from './settlement.js';
 
 /** How a context is to end. */
@@ -18,13 +21,16 @@ export type Decision = 'commit' | 'rollback';
 export class DbContainer implements SessionGroup {
   readonly #factories: ReadonlyMap<string, SessionFactory>;
   readonly #sessions = new Map<string, Session>();
+  readonly #settings = new Map<string, TransactionSettings>();
   #settlement: { readonly decision: Decision; readonly done: Promise<void> } | undefined;
   /** The first connection whose work a rollback undid; a later wish to commit must hear of it. */
   #undone: string | undefined;
   #isClosed = false;
+  readonly #hooks: ContextHooks;
 
-  constructor(factories: ReadonlyMap<string, SessionFactory>) {
+  constructor(factories: ReadonlyMap<string, SessionFactory>, environment: HookEnvironment) {
     this.#factories = factories;
+    this.#hooks = new ContextHooks(environment);
   }
 
   /** Whether it gives out no sessions any more: its gates are shut. */
@@ -39,7 +45,7 @@ export class DbContainer implements SessionGroup {
 
   /** Whether a transaction is open, or a commit will open one to write what was only persisted. */
   get hasWork(): boolean {
-    return this.sessions.some((session) => session.hasBegun || session.hasPendingChanges);
+    return this.sessions.some((session) => session.hasWork);
   }
 
   /**
@@ -56,11 +62,29 @@ export class DbContainer implements SessionGroup {
     if (existing !== undefined && !existing.isClosed) {
       return existing;
     }
-    const session = this.factory(name).create();
+    const session = this.factory(name).create(this.settings(name));
     // A session that was closed early counts as used anew, at the end of the order.
     this.#sessions.delete(name);
+    session.observe(this.#hooks);
     this.#sessions.set(name, session);
     return session;
+  }
+
+  /** What {@link configure} was given for a connection. */
+  settings(name: string): TransactionSettings | undefined {
+    return this.#settings.get(name);
+  }
+
+  /**
+   * Makes the transactions of a connection begin with these settings.
+   *
+   * @throws {@link InvalidTransactionStateError} one has begun with others
+   * @throws {@link UnknownConnectionError}
+   */
+  configure(name: string, settings: TransactionSettings): void {
+    this.factory(name);
+    this.existing(name)?.configure(settings);
+    this.#settings.set(name, mergeSettings(this.#settings.get(name), settings));
   }
 
   /** The session of a connection, if it has one. */
@@ -80,12 +104,14 @@ export class DbContainer implements SessionGroup {
         'the context has a session already. Take it out with popSession() first.',
       );
     }
+    session.observe(this.#hooks);
     this.#sessions.set(name, session);
   }
 
   /** Takes a session out of the context, which then no longer settles it. */
   pop(name: string): Session | undefined {
     const session = this.existing(name);
+    session?.observe(undefined);
     this.#sessions.delete(name);
     return session;
   }
@@ -128,8 +154,59 @@ export class DbContainer implements SessionGroup {
     this.#isClosed = true;
   }
 
+  /**
+   * Adds a hook.
+   *
+   * @param name the connection whose transaction it is bound to; all of the context if omitted
+   * @throws {@link SessionClosedError}, {@link UnknownConnectionError}
+   */
+  addHook(kind: HookKind, callback: HookCallback, name?: string): void {
+    const sessions = name === undefined ? this.sessions : [this.session(name)];
+    this.#hooks.add(kind, callback, sessions, name);
+  }
+
+  /** Commits all sessions, and goes on. See {@link commitSessions}. */
+  async commitEarly(): Promise<void> {
+    const listOpen = (): readonly Session[] => this.sessions;
+    await commitSessions({
+      get sessions() {
+        return listOpen();
+      },
+    });
+    for (const session of this.sessions) {
+      await this.#hooks.afterEarlyCommit(session);
+    }
+  }
+
+  /** Closes sessions, and goes on. See {@link closeSessions}. */
+  async closeEarly(sessions: readonly Session[]): Promise<void> {
+    await closeSessions(sessions);
+    await this.#hooks.afterEarlyRollback();
+  }
+
   async #commit(): Promise<void> {
-    await commitSessions(this, true);
+    try {
+      await this.#beforeCommit();
+      await commitSessions(this, true);
+    } catch (error) {
+      if (error instanceof CommitOutcomeUnknownError) {
+        this.#hooks.discard();
+      } else {
+        await this.#hooks.afterEnd('onRollback');
+      }
+      throw error;
+    }
+    await this.#hooks.afterEnd('onCommit');
+  }
+
+  async #beforeCommit(): Promise<void> {
+    try {
+      await this.#hooks.beforeEnd();
+    } catch (error) {
+      this.onShut();
+      await closeSessions(this.sessions);
+      throw error;
+    }
   }
 
   async #rollback(): Promise<void> {
@@ -137,5 +214,6 @@ export class DbContainer implements SessionGroup {
     // Also where no statement was sent: what was only persisted is lost as well.
     this.#undone = this.sessions[0]?.connectionName;
     await closeSessions(this.sessions);
+    await this.#hooks.afterEnd('onRollback');
   }
 }

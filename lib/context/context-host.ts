@@ -10,8 +10,14 @@ import {
   UnknownConnectionError,
 } from '../errors.js';
 import { SessionFactory } from '../session/session-factory.js';
+import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
 import { DbContainer, type Decision } from './container.js';
 import { currentContainer, runWithContainer } from './context-storage.js';
+import type { HookEnvironment } from './hooks.js';
+import { runAndSettle } from './unit-of-work.js';
+
+/** The part of the options that hooks need. */
+type HookOptions = Pick<DbContextOptions, 'beforeCommit' | 'hookTimeoutMs'>;
 
 /**
  * The connections and the running contexts of one application. Everything that opens or ends a
@@ -24,9 +30,17 @@ export class ContextHost {
   #isShuttingDown = false;
   #onIdle: (() => void) | undefined;
   readonly #report: FaultReporter;
+  readonly #hookEnvironment: HookEnvironment;
 
-  constructor(report: FaultReporter) {
+  constructor(report: FaultReporter, hooks: HookOptions) {
     this.#report = report;
+    this.#hookEnvironment = {
+      report,
+      timeoutMs: hooks.hookTimeoutMs ?? DEFAULTS.hookTimeoutMs,
+      beforeCommit: ({ manager, connectionName }) => hooks.beforeCommit?.(manager, connectionName),
+      // Also during a shutdown: the hook belongs to a context that was let in before.
+      runOutside: (callback) => runAndSettle(this, this.#open(), callback),
+    };
   }
 
   /** @throws {@link DuplicateConnectionError} */
@@ -115,7 +129,11 @@ export class ContextHost {
     if (this.#isShuttingDown) {
       throw new ShuttingDownError();
     }
-    const container = new DbContainer(this.#factories);
+    return this.#open();
+  }
+
+  #open(): DbContainer {
+    const container = new DbContainer(this.#factories, this.#hookEnvironment);
     this.#running.add(container);
     return container;
   }

@@ -2,11 +2,12 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { SessionClosedError } from '../errors.js';
-import type { BeginSettings } from '../session/begin-sql.js';
 import type { DbContainer } from './container.js';
 import type { ContextHost } from './context-host.js';
-import { runAtomic, type CurrentTransaction } from './atomic.js';
-import { closeSessions, commitSessions, rollbackSessions } from './settlement.js';
+import { runAtomic, type AtomicSettings } from './atomic.js';
+import type { HookCallback, HookKind } from './hooks.js';
+import type { RetryOptions } from './retry.js';
+import { rollbackSessions } from './settlement.js';
 import { runDetached, runInOwnContext } from './unit-of-work.js';
 
 /** Options of {@link DbContext.run}. */
@@ -16,6 +17,11 @@ export interface RunOptions<T> {
    * @defaultValue every result commits
    */
   readonly commitOn?: (result: T) => boolean;
+  /**
+   * Runs the callback again, in a new context, on a serialization failure or a deadlock; never by
+   * default, and never where an active context is joined.
+   */
+  readonly retry?: RetryOptions;
 }
 
 /** Which connection is meant. */
@@ -28,13 +34,7 @@ export interface ConnectionChoice {
 }
 
 /** Options of {@link DbContext.atomic}. */
-export interface AtomicOptions extends ConnectionChoice, BeginSettings {
-  /**
-   * What becomes of a transaction that is open already.
-   * @defaultValue 'commit'
-   */
-  readonly current?: CurrentTransaction;
-}
+export interface AtomicOptions extends ConnectionChoice, AtomicSettings {}
 
 /**
  * The context of the current unit of work: its sessions, and the ways to end them early. The
@@ -88,7 +88,7 @@ export class DbContext {
    */
   async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
     return this.#host.active() === undefined
-      ? runInOwnContext(this.#host, callback, options.commitOn)
+      ? runInOwnContext(this.#host, callback, options)
       : callback();
   }
 
@@ -107,7 +107,7 @@ export class DbContext {
     callback: () => T | Promise<T>,
     options: RunOptions<T> = {},
   ): Promise<T> {
-    return runInOwnContext(this.#host, callback, options.commitOn);
+    return runInOwnContext(this.#host, callback, options);
   }
 
   /**
@@ -118,16 +118,20 @@ export class DbContext {
    * @returns what `callback` returns
    * @throws what `callback` throws, or why the commit failed
    * @throws {@link InvalidTransactionStateError} with `current: 'raise'`, a transaction is open; or
-   *   the call is inside em.transactional(), where only `savepoint` fits
+   *   the call is inside em.transactional(), where only `savepoint` fits; or the block goes on in a
+   *   transaction that has begun without the settings
+   * @throws {@link InvalidOptionsError} a setting cannot be
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   async atomic<T, E extends EntityManager = EntityManager>(
     callback: (session: E) => T | Promise<T>,
     options: AtomicOptions = {},
   ): Promise<T> {
-    const { connection = DEFAULT_CONNECTION_NAME, current = 'commit', ...settings } = options;
-    const session = this.#host.requireOpen(connection).session(connection);
-    return runAtomic(session, current, settings, (manager) => callback(manager as E));
+    const { connection = DEFAULT_CONNECTION_NAME, ...settings } = options;
+    const container = this.#host.requireOpen(connection);
+    const target = { container, connectionName: connection };
+    return runAtomic(target, settings, (manager) => callback(manager as E));
   }
 
   /**
@@ -137,6 +141,7 @@ export class DbContext {
    * @throws what `callback` throws
    * @throws {@link UnknownConnectionError}
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   async newSession<T, E extends EntityManager = EntityManager>(
     callback: (session: E) => T | Promise<T>,
     { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
@@ -151,6 +156,7 @@ export class DbContext {
    * @throws what `callback` throws, or why the commit failed
    * @throws {@link UnknownConnectionError}
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   async newAtomicSession<T, E extends EntityManager = EntityManager>(
     callback: (session: E) => T | Promise<T>,
     { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
@@ -189,8 +195,10 @@ export class DbContext {
    */
   async close(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
     const session = this.#existing(name);
-    session?.assertNotNested('close');
-    await session?.close();
+    if (session !== undefined) {
+      session.assertNotNested('close');
+      await this.#host.requireOpen(name).closeEarly([session]);
+    }
   }
 
   /**
@@ -200,12 +208,7 @@ export class DbContext {
    * @throws what {@link DbContext.commit} throws
    */
   async commitAll(): Promise<void> {
-    const container = this.#openFor('commitAll');
-    await commitSessions({
-      get sessions() {
-        return container.sessions;
-      },
-    });
+    await this.#openFor('commitAll').commitEarly();
   }
 
   /**
@@ -223,7 +226,48 @@ export class DbContext {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   async closeAll(): Promise<void> {
-    await closeSessions(this.#openFor('closeAll').sessions);
+    const container = this.#openFor('closeAll');
+    await container.closeEarly(container.sessions);
+  }
+
+  /**
+   * Runs `callback` before the commit, inside the transaction; what it throws vetoes the commit.
+   *
+   * A hook is bound to the whole context, or with `connection` to the transaction of that one, and
+   * then also runs at an early commit. It is discarded when a transaction or a savepoint that it was
+   * registered in is rolled back.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError},
+   *   {@link UnknownConnectionError}
+   */
+  beforeCommit(callback: HookCallback, options: ConnectionChoice = {}): void {
+    this.#addHook('beforeCommit', callback, options);
+  }
+
+  /**
+   * Runs `callback` when the work is committed: after all commits of the context, or with
+   * `connection` after the next commit of that one. Hooks run in the order in which they were
+   * registered and are awaited (`hookTimeoutMs`), before the response leaves; what one throws is
+   * logged, and changes nothing. What a hook does with a session is in a context of its own.
+   *
+   * Discarded when a transaction or a savepoint that it was registered in is rolled back.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError},
+   *   {@link UnknownConnectionError}
+   */
+  onCommit(callback: HookCallback, options: ConnectionChoice = {}): void {
+    this.#addHook('onCommit', callback, options);
+  }
+
+  /**
+   * Runs `callback` when the transaction or the context that it was registered in is rolled back;
+   * otherwise as {@link DbContext.onCommit}.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError},
+   *   {@link UnknownConnectionError}
+   */
+  onRollback(callback: HookCallback, options: ConnectionChoice = {}): void {
+    this.#addHook('onRollback', callback, options);
   }
 
   /**
@@ -250,7 +294,7 @@ export class DbContext {
    */
   putSession(session: EntityManager, name: string = DEFAULT_CONNECTION_NAME): void {
     const container = this.#host.requireOpen(name);
-    container.put(name, container.factory(name).from(session));
+    container.put(name, container.factory(name).from(session, container.settings(name)));
   }
 
   /**
@@ -264,6 +308,11 @@ export class DbContext {
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
     return this.#host.requireOpen(name).pop(name)?.manager as E | undefined;
+  }
+
+  #addHook(kind: HookKind, callback: HookCallback, { connection }: ConnectionChoice): void {
+    const name = connection ?? DEFAULT_CONNECTION_NAME;
+    this.#host.requireOpen(name).addHook(kind, callback, connection);
   }
 
   #existing(name: string): ReturnType<DbContainer['existing']> {

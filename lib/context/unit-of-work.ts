@@ -1,19 +1,35 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import type { SessionFactory } from '../session/session-factory.js';
+import type { DbContainer } from './container.js';
 import type { ContextHost } from './context-host.js';
+import { withRetry, type RetryOptions } from './retry.js';
 
-/**
- * Runs `callback` in a context of its own, and settles it.
- *
- * @param commitOn whether a result commits; what is thrown always rolls back
- */
+interface OwnContextOptions<T> {
+  readonly commitOn?: ((result: T) => boolean) | undefined;
+  readonly retry?: RetryOptions | undefined;
+}
+
+/** Runs `callback` in a context of its own, and settles it; each attempt has its own. */
 export async function runInOwnContext<T>(
   host: ContextHost,
   callback: () => T | Promise<T>,
+  { commitOn, retry }: OwnContextOptions<T>,
+): Promise<T> {
+  return withRetry(retry, () => runAndSettle(host, host.open(), callback, commitOn));
+}
+
+/**
+ * Runs `callback` in a context that has just been opened, and settles it.
+ *
+ * @param commitOn whether a result commits; what is thrown always rolls back
+ */
+export async function runAndSettle<T>(
+  host: ContextHost,
+  container: DbContainer,
+  callback: () => T | Promise<T>,
   commitOn: (result: T) => boolean = () => true,
 ): Promise<T> {
-  const container = host.open();
   let result: T;
   let commits: boolean;
   try {

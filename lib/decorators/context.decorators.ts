@@ -4,6 +4,7 @@ import { DbContext, type AtomicOptions } from '../context/db-context.service.js'
 import { DecoratorNotManagedError } from '../errors.js';
 
 /** A decorator of a method that returns a promise. */
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it stands for any parameters
 export type AsyncMethodDecorator = <Arguments extends unknown[], Result>(
   target: object,
   key: string | symbol,
@@ -59,6 +60,7 @@ type Around = <T>(dbContext: DbContext, method: () => Promise<T>) => Promise<T>;
 const DB_CONTEXT = Symbol('nestjs-db-context:db-context');
 
 function around(decorator: string, run: Around): AsyncMethodDecorator {
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it stands for any parameters
   return <Arguments extends unknown[], Result>(
     target: object,
     key: string | symbol,

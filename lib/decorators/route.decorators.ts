@@ -1,11 +1,30 @@
 import { SetMetadata, type CustomDecorator } from '@nestjs/common';
 
-import type { CommitPolicy } from '../db-context.options.js';
+import { DEFAULT_CONNECTION_NAME, type CommitPolicy } from '../db-context.options.js';
+import { checkTransactionSettings, type TransactionSettings } from '../transaction-settings.js';
 
 /** Metadata key of {@link SkipDbContext}. */
 export const SKIP_METADATA = 'nestjs-db-context:skip';
 /** Metadata key of {@link CommitOn}. */
 export const COMMIT_ON_METADATA = 'nestjs-db-context:commit-on';
+
+/** Metadata key of {@link DbTransaction}. */
+export const TRANSACTION_METADATA = 'nestjs-db-context:transaction';
+
+/** Options of {@link DbTransaction}. */
+export interface DbTransactionOptions extends TransactionSettings {
+  /**
+   * Name of the connection.
+   * @defaultValue 'default'
+   */
+  readonly connection?: string;
+}
+
+/** The settings of a connection on a route. */
+export interface RouteTransaction {
+  readonly connection: string;
+  readonly settings: TransactionSettings;
+}
 
 /**
  * Opens no context for a route, or for all routes of a controller.
@@ -31,4 +50,34 @@ export function SkipDbContext(): CustomDecorator {
  */
 export function CommitOn(policy: CommitPolicy): CustomDecorator {
   return SetMetadata(COMMIT_ON_METADATA, policy);
+}
+
+/**
+ * Says how the transactions of a route, or of all routes of a controller, begin; each setting wins
+ * over that of the connection, and that of a method over that of its class. May be given once per
+ * connection.
+ *
+ * @throws {@link InvalidOptionsError} as the class is loaded: a setting cannot be
+ * @throws {@link InvalidTransactionStateError} on a request, with `mount: 'middleware'`: a guard has
+ *   begun the transaction without them
+ * @example
+ * ```ts
+ * @DbTransaction({ isolationLevel: 'repeatable read', readOnly: true })
+ * @Get('report')
+ * report() {}
+ * ```
+ * @publicApi
+ */
+export function DbTransaction(options: DbTransactionOptions): ClassDecorator & MethodDecorator {
+  const { connection = DEFAULT_CONNECTION_NAME, ...settings } = options;
+  checkTransactionSettings(settings, '@DbTransaction()');
+  const own: RouteTransaction = { connection, settings };
+  return (target: object, _key?: string | symbol, descriptor?: PropertyDescriptor): void => {
+    const on = (descriptor?.value ?? target) as object;
+    const others = Reflect.getOwnMetadata(TRANSACTION_METADATA, on) as
+      | RouteTransaction[]
+      | undefined;
+    // Decorators are applied from the bottom up.
+    Reflect.defineMetadata(TRANSACTION_METADATA, [own, ...(others ?? [])], on);
+  };
 }

@@ -63,7 +63,11 @@ export class DbContextCoreModule
         optionsProvider,
         ...optionsProviders,
         { provide: DB_CONTEXT_OPTIONS, useExisting: MODULE_OPTIONS },
-        { provide: ContextHost, useFactory: () => new ContextHost(reportFault) },
+        {
+          provide: ContextHost,
+          inject: [DB_CONTEXT_OPTIONS],
+          useFactory: (options: DbContextOptions) => new ContextHost(reportFault, options),
+        },
         {
           provide: DbContext,
           inject: [ContextHost],

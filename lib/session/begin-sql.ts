@@ -1,16 +1,53 @@
-import type { IsolationLevel } from '@mikro-orm/core';
+import { variableText, type TransactionSettings } from '../transaction-settings.js';
 
-/** What BEGIN itself can say about a transaction. */
-export interface BeginSettings {
-  readonly isolationLevel?: IsolationLevel | `${IsolationLevel}`;
-  readonly readOnly?: boolean;
+/** One statement, with the values of its parameters. */
+export interface BeginStatement {
+  readonly sql: string;
+  readonly values: readonly unknown[];
+}
+
+const PARAMETERS = {
+  statementTimeoutMs: 'statement_timeout',
+  lockTimeoutMs: 'lock_timeout',
+  idleTimeoutMs: 'idle_in_transaction_session_timeout',
+} as const satisfies { [K in keyof TransactionSettings]?: string };
+
+/**
+ * What begins a transaction: BEGIN, and at most one statement more. `set_config(..., true)` is `SET
+ * LOCAL` that takes parameters, see
+ * https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET
+ */
+export function beginStatements(settings: TransactionSettings): readonly BeginStatement[] {
+  const begin = { sql: beginSql(settings), values: [] };
+  const parameters = localParameters(settings);
+  if (parameters.length === 0) {
+    return [begin];
+  }
+  const calls = parameters.map(
+    (_, index) => `set_config($${2 * index + 1}, $${2 * index + 2}, true)`,
+  );
+  return [begin, { sql: `select ${calls.join(', ')}`, values: parameters.flat() }];
 }
 
 /** See https://www.postgresql.org/docs/current/sql-begin.html */
-export function beginSql({ isolationLevel, readOnly }: BeginSettings): string {
+function beginSql({ isolationLevel, readOnly, deferrable }: TransactionSettings): string {
   return [
     'begin',
     isolationLevel === undefined ? '' : ` isolation level ${isolationLevel}`,
-    readOnly === true ? ' read only' : '',
+    readOnly === undefined ? '' : readOnly ? ' read only' : ' read write',
+    deferrable === undefined ? '' : deferrable ? ' deferrable' : ' not deferrable',
   ].join('');
+}
+
+/** Names and values. The role comes last: it may not be allowed to set what stands before it. */
+function localParameters(settings: TransactionSettings): (readonly [string, string])[] {
+  const timeouts = Object.entries(PARAMETERS).flatMap(([key, parameter]) => {
+    const value = settings[key as keyof typeof PARAMETERS];
+    return value === undefined ? [] : [[parameter, String(value)] as const];
+  });
+  const variables = Object.entries(settings.sessionVariables ?? {}).map(
+    ([name, value]) => [name, variableText(value)] as const,
+  );
+  const role = settings.role === undefined ? [] : [['role', settings.role] as const];
+  return [...timeouts, ...variables, ...role];
 }

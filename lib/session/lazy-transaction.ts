@@ -3,7 +3,9 @@ import { EventType, type TransactionEventType } from '@mikro-orm/core';
 import type { DbConnection } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { InvalidTransactionStateError, type DbContextError } from '../errors.js';
-import { beginSql, type BeginSettings } from './begin-sql.js';
+import { isCovered, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
+import { beginStatements, type BeginStatement } from './begin-sql.js';
+import { withComputed } from './computed-settings.js';
 import { TransactionLease } from './lease.js';
 import { TransactionScope } from './scope.js';
 import type { ScopeContext, ScopeContextFactory } from './transaction-context.js';
@@ -40,16 +42,24 @@ export class LazyTransaction {
   readonly context: ScopeContext;
   readonly #parts: TransactionParts;
   readonly #owner: TransactionOwner;
-  #settings: BeginSettings;
+  #settings: TransactionSettings;
+  /** With what is computed for the context, as soon as it is. */
+  #computed: TransactionSettings | undefined;
 
-  constructor(parts: TransactionParts, owner: TransactionOwner, settings: BeginSettings = {}) {
+  /** @param settings win over those of the connection */
+  constructor(
+    parts: TransactionParts,
+    owner: TransactionOwner,
+    settings: TransactionSettings = {},
+  ) {
     this.#parts = parts;
     this.#owner = owner;
     this.#settings = settings;
     const { connection } = parts;
     const lease = new TransactionLease(connection, {
-      sql: () => beginSql(this.#settings),
-      before: () => owner.broadcast(EventType.beforeTransactionStart, this.context),
+      statements: () => this.#beginStatements(),
+      isReadOnly: () => this.#effective.readOnly === true,
+      before: () => this.#beforeBegin(),
       after: () => this.#afterBegin(),
     });
     const scope = new TransactionScope(lease, connection.limits.savepointTimeoutMs);
@@ -65,7 +75,7 @@ export class LazyTransaction {
    *
    * @throws {@link InvalidTransactionStateError} it has begun already
    */
-  async begin(settings: BeginSettings): Promise<void> {
+  async begin(settings: TransactionSettings): Promise<void> {
     if (this.hasBegun) {
       throw new InvalidTransactionStateError(
         this.#parts.connection.name,
@@ -73,29 +83,30 @@ export class LazyTransaction {
           'savepoint, or commit() first.',
       );
     }
-    this.#settings = settings;
+    this.demand(settings);
     await this.context.scope.lease.begin();
   }
 
   /**
-   * Begins with these settings, or makes sure that it has.
+   * Makes the transaction begin with these settings, when it does.
    *
    * @throws {@link InvalidTransactionStateError} it has begun with others
    */
-  async demand(settings: BeginSettings): Promise<void> {
+  demand(settings: TransactionSettings): void {
     if (!this.hasBegun) {
-      await this.begin(settings);
-      return;
-    }
-    const { isolationLevel = this.#settings.isolationLevel, readOnly } = settings;
-    const isReadOnly = readOnly !== true || this.#settings.readOnly === true;
-    if (isolationLevel !== this.#settings.isolationLevel || !isReadOnly) {
+      this.#settings = mergeSettings(this.#settings, settings);
+    } else if (!isCovered(settings, this.#computed ?? this.#effective)) {
       throw new InvalidTransactionStateError(
         this.#parts.connection.name,
-        'an isolation level or read-only mode was asked for, and the transaction has begun without ' +
-          'it. Ask before the first statement, or with propagation "requires_new".',
+        'settings (isolation level, read-only mode, timeouts, variables or role) were asked for, and ' +
+          'the transaction has begun without them. Ask before the first statement, or with ' +
+          'propagation "requires_new".',
       );
     }
+  }
+
+  get #effective(): TransactionSettings {
+    return mergeSettings(this.#parts.connection.transactionOptions.transaction, this.#settings);
   }
 
   /** Tells subscribers that a commit is to come; they may still run statements, or throw. */
@@ -151,6 +162,23 @@ export class LazyTransaction {
     if (hasBegun) {
       await this.#tell(EventType.afterTransactionRollback);
     }
+  }
+
+  /** Computed first: a subscriber may send a statement, which begins. */
+  async #beforeBegin(): Promise<void> {
+    this.#computed = await withComputed(this.#parts.connection, this.#settings);
+    await this.#owner.broadcast(EventType.beforeTransactionStart, this.context);
+  }
+
+  #beginStatements(): readonly BeginStatement[] {
+    if (this.#computed === undefined) {
+      throw new InvalidTransactionStateError(
+        this.#parts.connection.name,
+        'sessionVariables() or role() used the session whose transaction they are computed for. Read ' +
+          'what they need before, or in dbContext.newSession() with a connection of its own name.',
+      );
+    }
+    return beginStatements(this.#computed);
   }
 
   async #afterBegin(): Promise<void> {

@@ -15,6 +15,7 @@ import {
   UnexpectedRollbackError,
   type DbContextError,
 } from '../errors.js';
+import type { BeginStatement } from './begin-sql.js';
 import { StatementQueue } from './statement-queue.js';
 import { abandon, commitOn, rollBackOn, type EndSource } from './transaction-end.js';
 
@@ -29,8 +30,10 @@ export interface LeaseSource extends EndSource {
 
 /** How a transaction begins. */
 export interface LeaseBegin {
-  /** The statement that begins it. */
-  sql(): string;
+  /** The statements that begin it; asked before a connection is taken. */
+  statements(): readonly BeginStatement[];
+  /** Whether its settings, as they are now, make it read-only. */
+  isReadOnly(): boolean;
   /** Told before a connection is taken; may run statements itself. */
   before(): Promise<void>;
   /** Told after BEGIN, before the statement that caused it; may run statements itself. */
@@ -83,6 +86,11 @@ export class TransactionLease {
 
   get connectionName(): string {
     return this.#source.name;
+  }
+
+  /** Whether it is, or will be, read-only. */
+  get isReadOnly(): boolean {
+    return this.#how.isReadOnly();
   }
 
   /** Whether a connection was asked for, so that there is something to end. */
@@ -239,6 +247,7 @@ export class TransactionLease {
   }
 
   async #begin(): Promise<PgClient> {
+    const statements = this.#how.statements();
     const client = await this.#source.checkOut();
     if (this.#isShut) {
       client.release();
@@ -251,10 +260,11 @@ export class TransactionLease {
       this.kill(new TransactionTimeoutError(this.connectionName, transactionTimeoutMs));
     }, transactionTimeoutMs);
     this.#deadline.unref();
-    const startedAt = Date.now();
-    const sql = this.#how.sql();
-    await this.#send(client, sql, []);
-    this.#source.onStatement(sql, Date.now() - startedAt);
+    for (const { sql, values } of statements) {
+      const startedAt = Date.now();
+      await this.#send(client, sql, values);
+      this.#source.onStatement(sql, Date.now() - startedAt);
+    }
     return client;
   }
 

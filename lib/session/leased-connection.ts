@@ -1,11 +1,12 @@
 import type { Connection, TransactionEventType } from '@mikro-orm/core';
 
-import type { BeginSettings } from './begin-sql.js';
+import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { LazyTransaction, type TransactionParts } from './lazy-transaction.js';
+import { settingsOf, type MikroOrmSettings } from './mikro-orm-settings.js';
 import type { ScopeContext } from './transaction-context.js';
 
 /** The options that MikroORM passes to `connection.transactional()` and `.begin()`. */
-interface TransactionalOptions extends BeginSettings {
+interface TransactionalOptions extends MikroOrmSettings {
   /** Given for a savepoint. */
   readonly ctx?: unknown;
   readonly eventBroadcaster?: {
@@ -21,20 +22,28 @@ interface TransactionalOptions extends BeginSettings {
  *
  * In all else it stays MikroORM's object; a proxy, because its class keeps private state that a
  * derived object could not reach.
+ *
+ * @param settings of the session that the caller is a fork of; the options of a call win
  */
-export function leasedConnection(target: Connection, parts: TransactionParts): Connection {
+export function leasedConnection(
+  target: Connection,
+  parts: TransactionParts,
+  settings: TransactionSettings = {},
+): Connection {
+  const open = (options: TransactionalOptions): LazyTransaction =>
+    openTransaction(parts, settings, options);
   return new Proxy(target, {
     get: (_, property) => {
       if (property === 'transactional') {
         return (callback: TransactionCallback, options: TransactionalOptions = {}) =>
           options.ctx === undefined
-            ? runTransaction(parts, callback, options)
+            ? runTransaction(open(options), callback)
             : target.transactional(callback, options as never);
       }
       if (property === 'begin') {
         return (options: TransactionalOptions = {}) =>
           options.ctx === undefined
-            ? beginTransaction(parts, options)
+            ? beginTransaction(open(options))
             : target.begin(options as never);
       }
       const value: unknown = Reflect.get(target, property, target);
@@ -46,11 +55,9 @@ export function leasedConnection(target: Connection, parts: TransactionParts): C
 type TransactionCallback = (context: ScopeContext) => Promise<unknown>;
 
 async function runTransaction(
-  parts: TransactionParts,
+  transaction: LazyTransaction,
   callback: TransactionCallback,
-  options: TransactionalOptions,
 ): Promise<unknown> {
-  const transaction = open(parts, options);
   try {
     const result = await callback(transaction.context);
     await transaction.announceCommit();
@@ -62,16 +69,16 @@ async function runTransaction(
   }
 }
 
-async function beginTransaction(
-  parts: TransactionParts,
-  options: TransactionalOptions,
-): Promise<ScopeContext> {
-  const transaction = open(parts, options);
-  await transaction.begin(options);
+async function beginTransaction(transaction: LazyTransaction): Promise<ScopeContext> {
+  await transaction.begin({});
   return transaction.context;
 }
 
-function open(parts: TransactionParts, options: TransactionalOptions): LazyTransaction {
+function openTransaction(
+  parts: TransactionParts,
+  settings: TransactionSettings,
+  options: TransactionalOptions,
+): LazyTransaction {
   const owner = {
     broadcast: async (event: TransactionEventType, context: ScopeContext) => {
       await options.eventBroadcaster?.dispatchEvent(event, context);
@@ -79,5 +86,5 @@ function open(parts: TransactionParts, options: TransactionalOptions): LazyTrans
     sessionContext: () => options.sessionContext,
     isSession: false,
   };
-  return new LazyTransaction(parts, owner, options);
+  return new LazyTransaction(parts, owner, mergeSettings(settings, settingsOf(options)));
 }

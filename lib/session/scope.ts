@@ -1,6 +1,7 @@
 import type { PgResult } from '../connection/pg-client.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
+  CommitOutcomeUnknownError,
   InvalidTransactionStateError,
   SavepointTimeoutError,
   SessionClosedError,
@@ -54,6 +55,25 @@ export class TransactionScope {
 
   get #isOpen(): boolean {
     return this.#state === 'open' && (this.#parent === undefined || this.#parent.#isOpen);
+  }
+
+  /** The whole transaction that it is part of. */
+  get root(): TransactionScope {
+    return this.#parent?.root ?? this;
+  }
+
+  /** Whether it has ended and nobody can say that what was done in it is saved. */
+  get isUndone(): boolean {
+    const isLost = this.#state === 'rolled-back' || this.#state === 'shut';
+    return isLost || this.#parent?.isUndone === true;
+  }
+
+  /** Whether it was undone by a rollback to a savepoint, rather than with the whole transaction. */
+  get isUndoneSavepoint(): boolean {
+    return (
+      this.#parent !== undefined &&
+      (this.#state === 'rolled-back' || this.#parent.isUndoneSavepoint)
+    );
   }
 
   get hasBegun(): boolean {
@@ -173,7 +193,12 @@ export class TransactionScope {
       await this.rollback();
       throw objection;
     }
-    await this.#lease.commit();
+    try {
+      await this.#lease.commit();
+    } catch (error) {
+      this.#finish(error instanceof CommitOutcomeUnknownError ? 'shut' : 'rolled-back');
+      throw error;
+    }
     this.#finish('committed');
   }
 

@@ -1,6 +1,7 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
+import type { TransactionSettings } from '../transaction-settings.js';
 import type { KyselyClient } from './kysely-shapes.js';
 import { createSessionHandle } from './session-handle.js';
 import { controlOf, sessionManagerClass, type EntityManagerClass } from './session-manager.js';
@@ -16,10 +17,14 @@ export class SessionFactory {
     this.connection = connection;
   }
 
-  /** A new session. It holds no connection until its first statement. */
-  create(): Session {
+  /**
+   * A new session. It holds no connection until its first statement.
+   *
+   * @param settings win over those of the connection
+   */
+  create(settings: TransactionSettings = {}): Session {
     this.#parts ??= this.#createParts();
-    return new Session(this.#parts);
+    return new Session(this.#parts, settings);
   }
 
   /**
@@ -27,10 +32,10 @@ export class SessionFactory {
    *
    * @throws {@link InvalidTransactionStateError} the fork is in a transaction of its own
    */
-  from(manager: EntityManager): Session {
+  from(manager: EntityManager, settings: TransactionSettings = {}): Session {
     this.#parts ??= this.#createParts();
     const control = controlOf(manager);
-    return control instanceof Session ? control : new Session(this.#parts, manager);
+    return control instanceof Session ? control : new Session(this.#parts, settings, manager);
   }
 
   /** See {@link createSessionHandle}. */

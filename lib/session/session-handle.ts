@@ -37,6 +37,10 @@ export function createSessionHandle(
       await this.getContext(false).rollback();
     }
 
+    override async flush(): Promise<void> {
+      await this.getContext(false).flush();
+    }
+
     override async transactional<T>(
       callback: (em: this) => T | Promise<T>,
       options?: TransactionOptions,

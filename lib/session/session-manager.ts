@@ -1,4 +1,5 @@
 import {
+  ReferenceKind,
   TransactionPropagation,
   ValidationError,
   type Connection,
@@ -8,10 +9,11 @@ import {
   type TransactionOptions,
 } from '@mikro-orm/core';
 
-import { InvalidTransactionStateError } from '../errors.js';
-import type { BeginSettings } from './begin-sql.js';
+import { InvalidTransactionStateError, ReadOnlyTransactionError } from '../errors.js';
+import type { TransactionSettings } from '../transaction-settings.js';
 import type { TransactionParts } from './lazy-transaction.js';
 import { leasedConnection } from './leased-connection.js';
+import { settingsOf } from './mikro-orm-settings.js';
 import { innermostFork, runNested } from './nesting.js';
 import { asScopeContext, type ScopeContext } from './transaction-context.js';
 
@@ -20,8 +22,10 @@ export interface SessionControl {
   readonly connectionName: string;
   /** The current transaction context; armed anew after each commit and rollback. */
   readonly context: ScopeContext;
-  begin(settings: BeginSettings): Promise<void>;
-  demand(settings: BeginSettings): Promise<void>;
+  /** Of all transactions of the session. */
+  readonly settings: TransactionSettings;
+  begin(settings: TransactionSettings): Promise<void>;
+  demand(settings: TransactionSettings): void;
   commit(): Promise<void>;
   rollback(): Promise<void>;
 }
@@ -36,6 +40,7 @@ export type EntityManagerClass = new (
 
 const CONTROL = Symbol('nestjs-db-context:session-control');
 const ROOT = Symbol('nestjs-db-context:session-root');
+const ORIGIN = Symbol('nestjs-db-context:session-origin');
 
 /**
  * The entity manager class of a session: MikroORM's own, with what a lazy transaction needs.
@@ -46,7 +51,7 @@ const ROOT = Symbol('nestjs-db-context:session-root');
  * - Inside `em.transactional()` the session is the fork that MikroORM made for the callback.
  *
  * A fork of a session (`em.fork()`) is of this class too, but has no session behind it and
- * behaves as any fork.
+ * behaves as any fork; only its transactions begin with the settings of the session.
  */
 export function sessionManagerClass(
   Base: EntityManagerClass,
@@ -56,6 +61,7 @@ export function sessionManagerClass(
   return class SessionManager extends Base {
     declare [CONTROL]?: SessionControl;
     declare [ROOT]?: EntityManager;
+    declare [ORIGIN]?: SessionControl;
 
     override getContext(validate?: boolean): this {
       return this[CONTROL] === undefined
@@ -89,7 +95,26 @@ export function sessionManagerClass(
         return;
       }
       assertNotNested(this, control.connectionName, 'begin');
-      await control.begin(options);
+      await control.begin(settingsOf(options));
+    }
+
+    override async flush(): Promise<void> {
+      const current = this.getContext(false);
+      if (current !== this) {
+        await current.flush();
+        return;
+      }
+      assertMayFlush(this);
+      await super.flush();
+    }
+
+    override fork(options?: Parameters<EntityManager['fork']>[0]): this {
+      const fork = super.fork(options);
+      const origin = this[CONTROL] ?? this[ORIGIN];
+      if (origin !== undefined) {
+        fork[ORIGIN] = origin;
+      }
+      return fork;
     }
 
     override async commit(): Promise<void> {
@@ -149,7 +174,8 @@ export function sessionManagerClass(
 
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- MikroORM's signature
     override getConnection<C extends Connection>(type?: ConnectionType): C {
-      return leasedConnection(super.getConnection(type), parts) as C;
+      const { settings } = this[CONTROL] ?? this[ORIGIN] ?? {};
+      return leasedConnection(super.getConnection(type), parts, settings) as C;
     }
   };
 }
@@ -163,14 +189,38 @@ async function prepareNesting(
   // Isolation level and access mode can only be had from a BEGIN, and a savepoint is none.
   const isJoined = isNested || propagation === TransactionPropagation.REQUIRED;
   if (control !== undefined && isJoined && (isolationLevel !== undefined || readOnly === true)) {
-    await control.demand({
-      ...(isolationLevel !== undefined && { isolationLevel }),
-      ...(readOnly !== undefined && { readOnly }),
-    });
+    control.demand(settingsOf({ isolationLevel, readOnly }));
   }
   // Changes from before would be written inside of the savepoint, and be lost with it.
   if (isNested && asScopeContext(manager.getTransactionContext()) !== undefined) {
     await flushUnlessFlushing(manager);
+  }
+}
+
+/**
+ * Looks before MikroORM does: an entity that was changed shows only in what a flush computes. A hook
+ * may still add changes; those are for the server to refuse (25006).
+ *
+ * @throws {@link ReadOnlyTransactionError}
+ */
+function assertMayFlush(manager: EntityManager): void {
+  const scope = asScopeContext(manager.getTransactionContext())?.scope;
+  if (scope?.lease.isReadOnly !== true) {
+    return;
+  }
+  const uow = manager.getUnitOfWork(false);
+  uow.computeChangeSets();
+  const changed = [
+    ...uow.getChangeSets().map((changeSet) => changeSet.meta.className),
+    // Of the others the changed side is an entity, and among the above.
+    ...uow
+      .getCollectionUpdates()
+      .filter(({ property }) => property.kind === ReferenceKind.MANY_TO_MANY)
+      .map(({ owner }) => owner.constructor.name),
+    ...[...uow.getExtraUpdates()].map(([entity]) => entity.constructor.name),
+  ];
+  if (changed.length > 0) {
+    throw new ReadOnlyTransactionError(scope.connectionName, [...new Set(changed)]);
   }
 }
 

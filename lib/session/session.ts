@@ -8,11 +8,20 @@ import {
   UnexpectedRollbackError,
   type DbContextError,
 } from '../errors.js';
-import type { BeginSettings } from './begin-sql.js';
+import { hasSettings, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { LazyTransaction, type CommitResult, type TransactionParts } from './lazy-transaction.js';
-import { innermostFork } from './nesting.js';
+import { innermostFork, innermostScope } from './nesting.js';
+import type { TransactionScope } from './scope.js';
 import { adopt, type EntityManagerClass, type SessionControl } from './session-manager.js';
-import type { ScopeContext } from './transaction-context.js';
+import { asScopeContext, type ScopeContext } from './transaction-context.js';
+
+/** Who is told of the ends of a session. */
+export interface SessionObserver {
+  /** Before the flush of a commit, when there is something to commit. */
+  beforeCommit(session: Session): Promise<void>;
+  afterEarlyCommit(session: Session): Promise<void>;
+  afterEarlyRollback(session: Session): Promise<void>;
+}
 
 /** What the sessions of a connection share. */
 export interface SessionParts extends TransactionParts {
@@ -36,17 +45,22 @@ export class Session implements SessionControl {
   readonly manager: EntityManager;
   readonly #parts: SessionParts;
   #transaction: LazyTransaction;
+  #observer: SessionObserver | undefined;
+  /** Of all its transactions; a single one may have more. */
+  #settings: TransactionSettings;
   #isClosed = false;
   /** Ends of transactions, one after another: what a later one finds is a new transaction. */
   #ends: Promise<unknown> = Promise.resolve();
   #endsUnfinished = 0;
 
   /**
+   * @param settings win over those of the connection
    * @param manager a fork to become the session; by default a new one
    * @throws {@link InvalidTransactionStateError} `manager` is in a transaction of its own
    */
-  constructor(parts: SessionParts, manager?: EntityManager) {
+  constructor(parts: SessionParts, settings: TransactionSettings, manager?: EntityManager) {
     this.#parts = parts;
+    this.#settings = settings;
     if (manager !== undefined && (manager.global || manager.isInTransaction())) {
       throw new InvalidTransactionStateError(
         parts.connection.name,
@@ -64,6 +78,22 @@ export class Session implements SessionControl {
 
   get context(): ScopeContext {
     return this.#transaction.context;
+  }
+
+  /** The transaction, or the savepoint of it, that the calling code runs in. */
+  get currentScope(): TransactionScope {
+    const { scope } = this.context;
+    return innermostScope(scope) ?? scope;
+  }
+
+  /** Whether a commit has anything to do. */
+  get hasWork(): boolean {
+    return this.hasBegun || this.hasPendingChanges;
+  }
+
+  /** Tells `observer`, and nobody else, of the ends from now on. */
+  observe(observer: SessionObserver | undefined): void {
+    this.#observer = observer;
   }
 
   /** Whether a transaction has begun and not ended yet. */
@@ -84,21 +114,39 @@ export class Session implements SessionControl {
   }
 
   /** See {@link LazyTransaction.begin}. */
-  async begin(settings: BeginSettings = {}): Promise<void> {
+  async begin(settings: TransactionSettings = {}): Promise<void> {
     await this.#transaction.begin(settings);
   }
 
   /** See {@link LazyTransaction.demand}. */
-  async demand(settings: BeginSettings): Promise<void> {
-    await this.#transaction.demand(settings);
+  demand(settings: TransactionSettings): void {
+    const fork = innermostFork(this.manager);
+    const scope = asScopeContext(fork?.getTransactionContext())?.scope;
+    if (scope !== undefined && scope.root !== this.context.scope && hasSettings(settings)) {
+      throw new InvalidTransactionStateError(
+        this.connectionName,
+        'settings were asked for inside of a transaction with propagation "requires_new". Give that ' +
+          'one its settings: em.transactional(callback, { isolationLevel, readOnly }).',
+      );
+    }
+    this.#transaction.demand(settings);
+  }
+
+  /** Makes this and all later transactions begin with these settings; otherwise as `demand()`. */
+  configure(settings: TransactionSettings): void {
+    this.#transaction.demand(settings);
+    this.#settings = mergeSettings(this.#settings, settings);
+  }
+
+  get settings(): TransactionSettings {
+    return this.#settings;
   }
 
   /** Writes the changes of the unit of work, after an end that is still under way. */
   async flush(): Promise<void> {
     this.#assertOutsideEnd('commit');
     await this.#ends;
-    await this.manager.flush();
-    await this.#transaction.announceCommit();
+    await this.#flush();
   }
 
   /**
@@ -128,23 +176,28 @@ export class Session implements SessionControl {
   async commit(): Promise<void> {
     await this.#exclusively('commit', async () => {
       this.#assertUsable();
-      await this.manager.flush();
-      await this.#transaction.announceCommit();
+      try {
+        await this.#flush();
+      } catch (error) {
+        await this.#discard();
+        throw error;
+      }
       const objection = this.#transaction.shut();
       if (objection !== undefined) {
-        this.#isClosed = true;
-        await this.#rollBack();
+        await this.#discard();
         throw objection;
       }
       await this.#commit();
+      await this.#observer?.afterEarlyCommit(this);
     });
   }
 
   /** Rolls back, forgets all entities, and is ready for a new transaction. */
   async rollback(): Promise<void> {
-    await this.#exclusively('rollback', () => {
+    await this.#exclusively('rollback', async () => {
       this.#assertUsable();
-      return this.#rollBack();
+      await this.#rollBack();
+      await this.#observer?.afterEarlyRollback(this);
     });
   }
 
@@ -161,6 +214,7 @@ export class Session implements SessionControl {
 
   /** @throws {@link InvalidTransactionStateError} the calling code is inside em.transactional() */
   assertNotNested(verb: string): void {
+    this.#assertOutsideEnd(verb);
     if ((innermostFork(this.manager) ?? this.manager) !== this.manager) {
       throw new InvalidTransactionStateError(
         this.connectionName,
@@ -168,6 +222,14 @@ export class Session implements SessionControl {
           'work, or throw to undo it.',
       );
     }
+  }
+
+  async #flush(): Promise<void> {
+    if (this.hasWork) {
+      await this.#observer?.beforeCommit(this);
+    }
+    await this.manager.flush();
+    await this.#transaction.announceCommit();
   }
 
   async #commit(): Promise<CommitResult> {
@@ -181,6 +243,12 @@ export class Session implements SessionControl {
       this.manager.clear();
       throw error;
     }
+  }
+
+  /** After an end that failed: the unit of work no longer knows what the database holds. */
+  async #discard(): Promise<void> {
+    this.#isClosed = true;
+    await this.#rollBack();
   }
 
   async #rollBack(): Promise<void> {
@@ -223,12 +291,14 @@ export class Session implements SessionControl {
   }
 
   #arm(): LazyTransaction {
-    return new LazyTransaction(this.#parts, {
-      broadcast: (event, context) => this.#broadcast(event, context),
+    const owner = {
+      broadcast: (event: TransactionEventType, context: ScopeContext) =>
+        this.#broadcast(event, context),
       // Staged before the fork became the session, which is always in a transaction.
       sessionContext: () => this.manager.getTransactionSessionContext(),
       isSession: true,
-    });
+    };
+    return new LazyTransaction(this.#parts, owner, this.#settings);
   }
 
   async #broadcast(event: TransactionEventType, transaction: ScopeContext): Promise<void> {

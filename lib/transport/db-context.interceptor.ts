@@ -12,7 +12,12 @@ import { Observable } from 'rxjs';
 import type { DbContainer } from '../context/container.js';
 import { ContextHost } from '../context/context-host.js';
 import { DEFAULTS, type CommitPolicy, type DbContextOptions } from '../db-context.options.js';
-import { COMMIT_ON_METADATA, SKIP_METADATA } from '../decorators/route.decorators.js';
+import {
+  COMMIT_ON_METADATA,
+  SKIP_METADATA,
+  TRANSACTION_METADATA,
+  type RouteTransaction,
+} from '../decorators/route.decorators.js';
 import { commitOnSuccess } from './commit-policy.js';
 import {
   headersWereSent,
@@ -71,9 +76,22 @@ export class DbContextInterceptor implements NestInterceptor {
       this.#reflector.getAllAndOverride<CommitPolicy | undefined>(COMMIT_ON_METADATA, targets) ??
       this.#options.commitOn ??
       commitOnSuccess;
+    const transactions = targets
+      .toReversed()
+      .flatMap(
+        (target) => this.#reflector.get<RouteTransaction[]>(TRANSACTION_METADATA, target) ?? [],
+      );
     return new Observable((subscriber) => {
       // Only now: an Observable that nobody subscribes to would hold what it has claimed for ever.
       const container = this.#fromMiddleware.claim(response) ?? openForRequest(this.#host);
+      try {
+        for (const { connection, settings } of transactions) {
+          container.configure(connection, settings);
+        }
+      } catch (error) {
+        void this.#host.abandon(container).then(() => subscriber.error(error));
+        return undefined;
+      }
       // A value goes on only when the next one comes, and the last one after the commit. Events
       // of a stream are not held back: each is for the client at once.
       const holdsBack = response !== undefined && !isSse(context);

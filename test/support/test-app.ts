@@ -12,6 +12,7 @@ import {
   getConnectionToken,
   getSessionToken,
   type ConnectionLimits,
+  type ConnectionTransactionOptions,
   type DbConnectionOptions,
   type DbContextOptions,
   type PoolState,
@@ -48,7 +49,12 @@ export interface TestApp {
 /** Options of a connection with `Note`, over a pool of 5. */
 export function noteConnection(
   clientUrl: string,
-  extra: ConnectionLimits & { name?: string; poolMax?: number; applicationName?: string } = {},
+  extra: ConnectionLimits &
+    ConnectionTransactionOptions & {
+      name?: string;
+      poolMax?: number;
+      applicationName?: string;
+    } = {},
 ): DbConnectionOptions {
   const { poolMax = 5, applicationName, name, ...limits } = extra;
   return {

@@ -34,7 +34,8 @@ function leaseOn(client: PgClient): TransactionLease {
       onStatement: () => undefined,
     },
     {
-      sql: () => 'begin',
+      statements: () => [{ sql: 'begin', values: [] }],
+      isReadOnly: () => false,
       before: () => Promise.resolve(),
       after: () => Promise.resolve(),
     },

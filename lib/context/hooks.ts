@@ -1,0 +1,137 @@
+import type { FaultReporter } from '../connection/db-connection.js';
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import type { TransactionScope } from '../session/scope.js';
+import type { Session } from '../session/session.js';
+
+/** When a hook runs. */
+export type HookKind = 'beforeCommit' | 'onCommit' | 'onRollback';
+
+/** What a hook does. */
+export type HookCallback = () => unknown;
+
+/** What the hooks of a context need of its application. */
+export interface HookEnvironment {
+  /** Longest time that one hook may take after the end of a transaction, in milliseconds. */
+  readonly timeoutMs: number;
+  /** Runs a hook in a context of its own. */
+  readonly runOutside: (callback: HookCallback) => Promise<unknown>;
+  /** Of the application: told of each session that is about to commit. */
+  readonly beforeCommit: (session: Session) => unknown;
+  readonly report: FaultReporter;
+}
+
+interface Hook {
+  readonly kind: HookKind;
+  readonly callback: HookCallback;
+  /** Bound to the transaction of this connection, rather than to the context. */
+  readonly connectionName: string | undefined;
+  /** The transactions and savepoints that it was registered in; undone with any of them. */
+  readonly scopes: readonly TransactionScope[];
+}
+
+/**
+ * The hooks of one context. A hook that was registered in a transaction or a savepoint that is
+ * rolled back is discarded with it: what it announces has not happened.
+ */
+export class ContextHooks {
+  readonly #environment: HookEnvironment;
+  #hooks: Hook[] = [];
+
+  constructor(environment: HookEnvironment) {
+    this.#environment = environment;
+  }
+
+  /**
+   * @param sessions those that the hook is bound to: of its connection, or all of the context
+   */
+  add(
+    kind: HookKind,
+    callback: HookCallback,
+    sessions: readonly Session[],
+    connectionName: string | undefined,
+  ): void {
+    const scopes = sessions.map((session) => session.currentScope);
+    this.#hooks.push({ kind, callback, connectionName, scopes });
+  }
+
+  /**
+   * Runs the hooks of the context that have to run before its commit, inside of it.
+   *
+   * @throws what a hook throws, to veto the commit
+   */
+  async beforeEnd(): Promise<void> {
+    await this.#veto(({ connectionName }) => connectionName === undefined);
+  }
+
+  /**
+   * Runs what has to run inside the transaction of a session that is about to commit.
+   *
+   * @throws what a hook throws, to veto the commit
+   */
+  async beforeCommit(session: Session): Promise<void> {
+    await this.#environment.beforeCommit(session);
+    await this.#veto(({ connectionName }) => connectionName === session.connectionName);
+  }
+
+  /** Runs the hooks that are bound to a session which has been committed early. */
+  async afterEarlyCommit({ connectionName }: Session): Promise<void> {
+    await this.#runAfter(
+      this.#take((hook) => hook.connectionName === connectionName),
+      'onCommit',
+    );
+  }
+
+  /** Runs and discards what was registered in a transaction that has been rolled back early. */
+  async afterEarlyRollback(): Promise<void> {
+    await this.#runAfter(
+      this.#take(({ scopes }) => scopes.some(({ root }) => root.state === 'rolled-back')),
+      'onRollback',
+    );
+  }
+
+  /** Runs what is left when the context has ended. */
+  async afterEnd(outcome: 'onCommit' | 'onRollback'): Promise<void> {
+    await this.#runAfter(
+      this.#take(() => true),
+      outcome,
+    );
+  }
+
+  /** Forgets all hooks: nobody knows whether what they announce has happened. */
+  discard(): void {
+    this.#hooks = [];
+  }
+
+  #take(isDue: (hook: Hook) => boolean): Hook[] {
+    const due = this.#hooks.filter(isDue);
+    this.#hooks = this.#hooks.filter((hook) => !isDue(hook));
+    return due;
+  }
+
+  async #veto(isDue: (hook: Hook) => boolean): Promise<void> {
+    const due = this.#take((hook) => hook.kind === 'beforeCommit' && isDue(hook));
+    for (const hook of due.filter((each) => !isDiscarded(each))) {
+      await hook.callback();
+    }
+  }
+
+  /** One after another; none stops the next, and none changes what has been decided. */
+  async #runAfter(hooks: readonly Hook[], kind: HookKind): Promise<void> {
+    const { timeoutMs, runOutside, report } = this.#environment;
+    const due = hooks.filter((hook) => hook.kind === kind && !isDiscarded(hook));
+    for (const { callback } of due) {
+      try {
+        if ((await withinLimit(runOutside(callback), timeoutMs)) === TIMED_OUT) {
+          report(`an ${kind} hook failed`, new Error(`it did not return within ${timeoutMs} ms`));
+        }
+      } catch (error) {
+        report(`an ${kind} hook failed`, error);
+      }
+    }
+  }
+}
+
+/** Whether what it announces has not happened, or has been undone with a savepoint. */
+function isDiscarded({ kind, scopes }: Hook): boolean {
+  return scopes.some((scope) => (kind === 'onRollback' ? scope.isUndoneSavepoint : scope.isUndone));
+}

@@ -1,0 +1,23 @@
+import type { IsolationLevel } from '@mikro-orm/core';
+
+import { checkTransactionSettings, type TransactionSettings } from '../transaction-settings.js';
+
+/** What MikroORM's own options can say of a transaction. */
+export interface MikroOrmSettings {
+  readonly isolationLevel?: IsolationLevel | `${IsolationLevel}` | undefined;
+  readonly readOnly?: boolean | undefined;
+}
+
+/**
+ * Picks the settings out of options that hold more, such as those of `em.begin()`.
+ *
+ * @throws {@link InvalidOptionsError}
+ */
+export function settingsOf({ isolationLevel, readOnly }: MikroOrmSettings): TransactionSettings {
+  const settings = {
+    ...(isolationLevel !== undefined && { isolationLevel }),
+    ...(readOnly !== undefined && { readOnly }),
+  };
+  checkTransactionSettings(settings, 'A transaction');
+  return settings;
+}

@@ -1,0 +1,61 @@
+// The code of docs/control.md; tsc checks it here, and a spec checks that it is the same.
+import { EntityManager } from '@mikro-orm/postgresql';
+import { Injectable } from '@nestjs/common';
+import { Atomic, DbContext, InjectSession, NewDbContext, WithDbContext } from 'nestjs-db-context';
+
+import { Note } from '../support/note.entity.js';
+
+export async function examples(
+  dbContext: DbContext,
+  session: EntityManager,
+  mailer: { send(template: string): Promise<void> },
+  metrics: { increment(name: string): void },
+  increment: () => Promise<void>,
+): Promise<unknown> {
+  await dbContext.atomic(async (own: EntityManager) => {
+    own.persist(new Note('saved, whatever the request does afterwards'));
+  });
+
+  const [notes, count] = await Promise.all([
+    dbContext.runInNewContext(() => session.find(Note, {})),
+    dbContext.runInNewContext(() => session.count(Note)),
+  ]);
+
+  await dbContext.newSession(async (own: EntityManager) => {
+    await own.insert(Note, { text: 'committed by hand' });
+    await own.commit();
+  });
+  await dbContext.newAtomicSession((own: EntityManager) => own.insert(Note, { text: 'committed' }));
+
+  dbContext.beforeCommit(() => session.insert(Note, { text: 'inside the transaction' }));
+  dbContext.onCommit(() => mailer.send('welcome'));
+  dbContext.onRollback(() => metrics.increment('undone'));
+
+  await dbContext.atomic(() => increment(), {
+    isolationLevel: 'serializable',
+    retry: { attempts: 5, backoffMs: 20 },
+  });
+
+  return [notes, count];
+}
+
+@Injectable()
+export class NightlyJob {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @WithDbContext()
+  async run(): Promise<void> {
+    await this.tryOne();
+    await this.log();
+  }
+
+  @Atomic({ current: 'savepoint' })
+  async tryOne(): Promise<void> {
+    await this.session.nativeDelete(Note, { text: '' });
+  }
+
+  @NewDbContext()
+  async log(): Promise<void> {
+    this.session.persist(new Note('done'));
+  }
+}

@@ -1,0 +1,31 @@
+import { StatementQueue } from '../../lib/session/statement-queue.js';
+import { deferred } from '../support/deferred.js';
+
+describe('the queue of a connection', () => {
+  it('F3: runs one statement at a time, in the order of the calls, also after a failure', async () => {
+    const queue = new StatementQueue();
+    const gates = [deferred(), deferred(), deferred()];
+    const events: string[] = [];
+    const results = gates.map((gate, index) =>
+      queue.add(async () => {
+        events.push(`start ${index}`);
+        await gate.promise;
+        events.push(`end ${index}`);
+        if (index === 1) {
+          throw new Error('the second');
+        }
+        return index;
+      }),
+    );
+    expect(queue.unfinished).toBe(3);
+    gates.toReversed().forEach((gate) => gate.resolve());
+    expect((await Promise.allSettled(results)).map(({ status }) => status)).toEqual([
+      'fulfilled',
+      'rejected',
+      'fulfilled',
+    ]);
+    expect(events).toEqual(['start 0', 'end 0', 'start 1', 'end 1', 'start 2', 'end 2']);
+    await queue.drained;
+    expect(queue.unfinished).toBe(0);
+  });
+});
