@@ -17,8 +17,9 @@ const documents = readdirSync(TYPES)
   .map((file) => file.replace('-examples.ts', ''));
 
 // tsc checks test/types; this checks that the documents show the same code.
-describe.each(documents)('the examples of docs/%s.md', (document) => {
-  const text = readFileSync(new URL(`docs/${document}.md`, ROOT), 'utf8');
+describe.each(documents)('the examples of %s.md', (document) => {
+  const path = document === 'readme' ? 'README.md' : `docs/${document}.md`;
+  const text = readFileSync(new URL(path, ROOT), 'utf8');
   const compiled = lines(readFileSync(new URL(`${document}-examples.ts`, TYPES), 'utf8'));
   const examples = [...text.matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => lines(code!));
 
