@@ -3,7 +3,6 @@ import {
   InvalidTransactionStateError,
   SessionClosedError,
   UnexpectedRollbackError,
-  UnknownConnectionError,
 } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import type { Session } from '../session/session.js';
@@ -19,7 +18,8 @@ export type Decision = 'commit' | 'rollback';
  * exactly once (S4).
  */
 export class DbContainer implements SessionGroup {
-  readonly #factories: ReadonlyMap<string, SessionFactory>;
+  /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
+  readonly factory: (name: string) => SessionFactory;
   readonly #sessions = new Map<string, Session>();
   readonly #settings = new Map<string, TransactionSettings>();
   #settlement: { readonly decision: Decision; readonly done: Promise<void> } | undefined;
@@ -28,8 +28,8 @@ export class DbContainer implements SessionGroup {
   #isClosed = false;
   readonly #hooks: ContextHooks;
 
-  constructor(factories: ReadonlyMap<string, SessionFactory>, environment: HookEnvironment) {
-    this.#factories = factories;
+  constructor(factory: (name: string) => SessionFactory, environment: HookEnvironment) {
+    this.factory = factory;
     this.#hooks = new ContextHooks(environment);
   }
 
@@ -114,15 +114,6 @@ export class DbContainer implements SessionGroup {
     session?.observe(undefined);
     this.#sessions.delete(name);
     return session;
-  }
-
-  /** @throws {@link UnknownConnectionError} */
-  factory(name: string): SessionFactory {
-    const factory = this.#factories.get(name);
-    if (factory === undefined) {
-      throw new UnknownConnectionError(name, [...this.#factories.keys()]);
-    }
-    return factory;
   }
 
   /**

@@ -133,7 +133,7 @@ export class ContextHost {
   }
 
   #open(): DbContainer {
-    const container = new DbContainer(this.#factories, this.#hookEnvironment);
+    const container = new DbContainer((name) => this.factory(name), this.#hookEnvironment);
     this.#running.add(container);
     return container;
   }

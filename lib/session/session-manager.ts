@@ -118,32 +118,11 @@ export function sessionManagerClass(
     }
 
     override async commit(): Promise<void> {
-      const control = this[CONTROL];
-      const context = asScopeContext(this.getTransactionContext());
-      assertNotNested(this, context?.scope.connectionName, 'commit');
-      if (control === undefined) {
-        await super.commit();
-      } else if (context?.parent === undefined) {
-        await control.commit();
-      } else {
-        // A savepoint of begin({ ctx }): MikroORM releases it, and leaves no context behind.
-        await super.commit();
-        super.setTransactionContext(context.parent);
-      }
+      await endTransaction(this, 'commit', () => super.commit());
     }
 
     override async rollback(): Promise<void> {
-      const control = this[CONTROL];
-      const context = asScopeContext(this.getTransactionContext());
-      assertNotNested(this, context?.scope.connectionName, 'rollback');
-      if (control === undefined) {
-        await super.rollback();
-      } else if (context?.parent === undefined) {
-        await control.rollback();
-      } else {
-        await super.rollback();
-        super.setTransactionContext(context.parent);
-      }
+      await endTransaction(this, 'rollback', () => super.rollback());
     }
 
     override async transactional<T>(
@@ -178,6 +157,26 @@ export function sessionManagerClass(
       return leasedConnection(super.getConnection(type), parts, settings) as C;
     }
   };
+}
+
+/** @param endByMikroOrm MikroORM's own way, for what is not the transaction of a session */
+async function endTransaction(
+  manager: EntityManager & { [CONTROL]?: SessionControl },
+  verb: 'commit' | 'rollback',
+  endByMikroOrm: () => Promise<void>,
+): Promise<void> {
+  const control = manager[CONTROL];
+  const context = asScopeContext(manager.getTransactionContext());
+  assertNotNested(manager, context?.scope.connectionName, verb);
+  if (control === undefined) {
+    await endByMikroOrm();
+  } else if (context?.parent === undefined) {
+    await control[verb]();
+  } else {
+    // A savepoint of begin({ ctx }): MikroORM ends it, and leaves no context behind.
+    await endByMikroOrm();
+    manager.setTransactionContext(context.parent);
+  }
 }
 
 async function prepareNesting(
