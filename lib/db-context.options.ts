@@ -19,6 +19,12 @@ export interface ConnectionLimits {
    */
   readonly acquireTimeoutMs?: number;
   /**
+   * How long a wait for a connection goes on before it is looked whether it can end at all, and
+   * between two looks; see {@link PoolDeadlockError}.
+   * @defaultValue 1_000
+   */
+  readonly deadlockTimeoutMs?: number;
+  /**
    * Longest time that one transaction may stay open; after it the transaction is rolled back and
    * its connection freed, whatever the code that holds it is doing.
    * @defaultValue 60_000
@@ -166,6 +172,7 @@ export interface DbContextOptions {
 /** Defaults of every option, in one place. */
 export const DEFAULTS = {
   acquireTimeoutMs: 10_000,
+  deadlockTimeoutMs: 1_000,
   transactionTimeoutMs: 60_000,
   drainTimeoutMs: 5_000,
   endTimeoutMs: 10_000,

@@ -307,6 +307,26 @@ export class PartialCommitError extends DbContextError {
 }
 
 /**
+ * A connection's `sessionVariables()` or `role()` threw, so its transaction did not begin. `cause` is
+ * what was thrown.
+ *
+ * @publicApi
+ */
+export class ContextSettingsError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    cause: unknown,
+  ) {
+    super(
+      'CONTEXT_SETTINGS_FAILED',
+      `The variables or the role of row-level security for connection "${connectionName}" could not be ` +
+        `computed: ${describe(cause)}. The transaction did not begin, and nothing was sent.`,
+      cause,
+    );
+  }
+}
+
+/**
  * The pool had no free connection within `acquireTimeoutMs`.
  *
  * @publicApi
@@ -322,6 +342,26 @@ export class AcquireTimeoutError extends DbContextError {
       `No connection of "${connectionName}" became free within ${timeoutMs} ms (pool of ${pool.size}, ` +
         `${pool.checkedOut} checked out, ${pool.waiting} waiting). Enlarge pool.max, shorten transactions, ` +
         'or raise acquireTimeoutMs.',
+    );
+  }
+}
+
+/**
+ * All connections of a pool are held by contexts that wait, themselves or in a context inside of
+ * them, for one more: none of them could ever go on. One is refused, so that the others can.
+ *
+ * @publicApi
+ */
+export class PoolDeadlockError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    pool: { size: number; waiting: number },
+  ) {
+    super(
+      'POOL_DEADLOCK',
+      `Every connection of "${connectionName}" (pool of ${pool.size}, ${pool.waiting} waiting) is held by a ` +
+        'context that waits for one more, so this one was refused. Free the outer connection before ' +
+        'work in a new context or session begins (dbContext.commit() or close()), or enlarge pool.max.',
     );
   }
 }

@@ -5,8 +5,10 @@ export {
   DbContext,
   type AtomicOptions,
   type ConnectionChoice,
+  type RunAllOptions,
   type RunOptions,
 } from './context/db-context.service.js';
+export type { Results } from './context/bounded.js';
 export type { HookCallback } from './context/hooks.js';
 export type { RetryOptions } from './context/retry.js';
 export { DbContextModule } from './db-context.module.js';
@@ -46,6 +48,7 @@ export {
   AcquireTimeoutError,
   CommitOutcomeUnknownError,
   ConnectionFailedError,
+  ContextSettingsError,
   DbContextError,
   DbContextNotActiveError,
   DecoratorNotManagedError,
@@ -53,6 +56,7 @@ export {
   InvalidOptionsError,
   InvalidTransactionStateError,
   PartialCommitError,
+  PoolDeadlockError,
   ReadOnlyTransactionError,
   SavepointTimeoutError,
   SessionClosedError,

@@ -1,38 +1,64 @@
-import { AcquireTimeoutError, ConnectionFailedError } from '../errors.js';
+import { AcquireTimeoutError, ConnectionFailedError, PoolDeadlockError } from '../errors.js';
 import type { PgClient, PgPool } from './pg-client.js';
+import { PoolClaims, type Claim } from './pool-claims.js';
+
+/** How long a caller waits for a connection. */
+export interface CheckoutLimits {
+  readonly acquireTimeoutMs: number;
+  readonly deadlockTimeoutMs: number;
+}
 
 /**
  * Takes a client from the pool, within a limit of its own: `pg` waits for ever by default, and a
  * pool that the application brought along may not set one.
  *
- * @throws {@link AcquireTimeoutError} none came within `timeoutMs`
+ * @throws {@link AcquireTimeoutError} none came in time
+ * @throws {@link PoolDeadlockError} none can ever come
  * @throws {@link ConnectionFailedError} the server could not be reached or refused
  */
 export function checkOut(
   pool: PgPool,
   connectionName: string,
-  timeoutMs: number,
+  { acquireTimeoutMs, deadlockTimeoutMs }: CheckoutLimits,
+  claim: Claim,
 ): Promise<PgClient> {
+  const claims = PoolClaims.of(pool);
   return new Promise((resolve, reject) => {
-    let late = false;
-    const timer = setTimeout(() => {
-      late = true;
-      reject(new AcquireTimeoutError(connectionName, timeoutMs, poolState(pool)));
-    }, timeoutMs);
+    let hasGivenUp = false;
+    let deadlockTimer: NodeJS.Timeout | undefined;
+    const stopWaiting = (): void => {
+      clearTimeout(limitTimer);
+      clearInterval(deadlockTimer);
+    };
+    const giveUp = (error: Error): void => {
+      hasGivenUp = true;
+      stopWaiting();
+      claims.gaveUp(claim);
+      reject(error);
+    };
+    const limitTimer = setTimeout(() => {
+      giveUp(new AcquireTimeoutError(connectionName, acquireTimeoutMs, poolState(pool)));
+    }, acquireTimeoutMs);
+    claims.waitsFor(claim);
     pool.connect().then(
       (client) => {
-        clearTimeout(timer);
-        if (late) {
+        stopWaiting();
+        if (hasGivenUp) {
           client.release();
         } else {
+          claims.got(claim, client);
           resolve(client);
         }
       },
-      (error: unknown) => {
-        clearTimeout(timer);
-        reject(new ConnectionFailedError(connectionName, error));
-      },
+      (error: unknown) => giveUp(new ConnectionFailedError(connectionName, error)),
     );
+    if (pool.waitingCount > pool.idleCount) {
+      deadlockTimer = setInterval(() => {
+        if (claims.isDeadlocked) {
+          giveUp(new PoolDeadlockError(connectionName, poolState(pool)));
+        }
+      }, deadlockTimeoutMs);
+    }
   });
 }
 

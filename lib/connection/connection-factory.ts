@@ -20,6 +20,7 @@ type LimitName = keyof ResolvedLimits;
 
 const LIMIT_NAMES = [
   'acquireTimeoutMs',
+  'deadlockTimeoutMs',
   'transactionTimeoutMs',
   'drainTimeoutMs',
   'endTimeoutMs',

@@ -4,12 +4,14 @@ import type { ConnectionTransactionOptions } from '../db-context.options.js';
 import { ConnectionFailedError, InvalidOptionsError } from '../errors.js';
 import { checkOut, poolState, type PoolState } from './checkout.js';
 import type { PgClient, PgPool } from './pg-client.js';
+import type { Claim } from './pool-claims.js';
 import { ReserveHooks } from './reserve-hooks.js';
 import { withinLimit } from './time-limit.js';
 
 /** The limits of a connection, with every default filled in. */
 export interface ResolvedLimits {
   readonly acquireTimeoutMs: number;
+  readonly deadlockTimeoutMs: number;
   readonly transactionTimeoutMs: number;
   readonly drainTimeoutMs: number;
   readonly endTimeoutMs: number;
@@ -83,6 +85,12 @@ export class DbConnection {
     return this.#pool === undefined ? undefined : poolState(this.#pool);
   }
 
+  /** @internal Largest number of connections. Makes the pool where there is none, and connects nothing. */
+  async poolSize(): Promise<number> {
+    const { options } = this.#pool ?? (await this.#currentPool());
+    return options.max;
+  }
+
   /**
    * Closes the pool once all its connections are back, for which it waits up to `drainTimeoutMs`.
    * An `orm` that was handed over stays open: it belongs to the application.
@@ -103,12 +111,12 @@ export class DbConnection {
   /**
    * Takes a client from the pool.
    *
-   * @throws {@link AcquireTimeoutError}, {@link ConnectionFailedError}
+   * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}, {@link ConnectionFailedError}
    * @internal
    */
-  async checkOut(): Promise<PgClient> {
+  async checkOut(claim: Claim): Promise<PgClient> {
     this.#pool = await this.#currentPool();
-    const client = await checkOut(this.#pool, this.name, this.limits.acquireTimeoutMs);
+    const client = await checkOut(this.#pool, this.name, this.limits, claim);
     await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs);
     return client;
   }

@@ -35,6 +35,8 @@ export interface PgPool {
   /** Whether `end()` was called; a second call is an error. */
   readonly ending: boolean;
   connect(): Promise<PgClient>;
+  /** Told, synchronously, of each client that is given back or destroyed. */
+  on(event: 'release', listener: (error: unknown, client: PgClient) => void): unknown;
   /** Resolves when every client has been returned and closed. */
   end(): Promise<void>;
 }

@@ -1,3 +1,6 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import type { Holder } from '../connection/pool-claims.js';
 import {
   CommitOutcomeUnknownError,
   InvalidTransactionStateError,
@@ -5,7 +8,7 @@ import {
   UnexpectedRollbackError,
 } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
-import type { Session } from '../session/session.js';
+import type { Session, SessionOptions } from '../session/session.js';
 import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
 import { closeSessions, commitSessions, type SessionGroup } from './settlement.js';
@@ -17,7 +20,7 @@ export type Decision = 'commit' | 'rollback';
  * The sessions of one unit of work: at most one per connection, made on first use (M1), settled
  * exactly once (S4).
  */
-export class DbContainer implements SessionGroup {
+export class DbContainer implements SessionGroup, Holder {
   /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
   readonly factory: (name: string) => SessionFactory;
   readonly #sessions = new Map<string, Session>();
@@ -27,10 +30,26 @@ export class DbContainer implements SessionGroup {
   #undone: string | undefined;
   #isClosed = false;
   readonly #hooks: ContextHooks;
+  #outer: DbContainer | undefined;
 
-  constructor(factory: (name: string) => SessionFactory, environment: HookEnvironment) {
+  /** @param outer the context that it was opened in */
+  constructor(
+    factory: (name: string) => SessionFactory,
+    environment: HookEnvironment,
+    outer?: DbContainer,
+  ) {
     this.factory = factory;
     this.#hooks = new ContextHooks(environment);
+    this.#outer = outer;
+  }
+
+  /** The context that it was opened in, and that is still open: it goes on when this one ends. */
+  get outer(): DbContainer | undefined {
+    // Those that are over would be kept for ever by a job that restarts itself.
+    while (this.#outer?.isClosed === true) {
+      this.#outer = this.#outer.#outer;
+    }
+    return this.#outer;
   }
 
   /** Whether it gives out no sessions any more: its gates are shut. */
@@ -62,17 +81,12 @@ export class DbContainer implements SessionGroup {
     if (existing !== undefined && !existing.isClosed) {
       return existing;
     }
-    const session = this.factory(name).create(this.settings(name));
+    const session = this.factory(name).create(this.#sessionOptions(name));
     // A session that was closed early counts as used anew, at the end of the order.
     this.#sessions.delete(name);
     session.observe(this.#hooks);
     this.#sessions.set(name, session);
     return session;
-  }
-
-  /** What {@link configure} was given for a connection. */
-  settings(name: string): TransactionSettings | undefined {
-    return this.#settings.get(name);
   }
 
   /**
@@ -93,11 +107,17 @@ export class DbContainer implements SessionGroup {
     return session?.isClosed === true ? undefined : session;
   }
 
-  /** @throws {@link InvalidTransactionStateError} there is a session already */
-  put(name: string, session: Session): void {
+  /**
+   * Makes an entity manager the session of a connection.
+   *
+   * @throws {@link InvalidTransactionStateError} there is a session already, or the fork is in a
+   *   transaction of its own
+   */
+  put(name: string, manager: EntityManager): void {
     if (this.#isClosed) {
       throw new SessionClosedError(name);
     }
+    const session = this.factory(name).from(manager, this.#sessionOptions(name));
     if ((this.existing(name) ?? session) !== session) {
       throw new InvalidTransactionStateError(
         name,
@@ -173,6 +193,10 @@ export class DbContainer implements SessionGroup {
   async closeEarly(sessions: readonly Session[]): Promise<void> {
     await closeSessions(sessions);
     await this.#hooks.afterEarlyRollback();
+  }
+
+  #sessionOptions(name: string): SessionOptions {
+    return { settings: this.#settings.get(name), holder: this };
   }
 
   async #commit(): Promise<void> {

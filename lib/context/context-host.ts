@@ -29,17 +29,18 @@ export class ContextHost {
   readonly #running = new Set<DbContainer>();
   #isShuttingDown = false;
   #onIdle: (() => void) | undefined;
-  readonly #report: FaultReporter;
+  /** Where a fault goes that has no caller to be thrown at. */
+  readonly report: FaultReporter;
   readonly #hookEnvironment: HookEnvironment;
 
   constructor(report: FaultReporter, hooks: HookOptions) {
-    this.#report = report;
+    this.report = report;
     this.#hookEnvironment = {
       report,
       timeoutMs: hooks.hookTimeoutMs ?? DEFAULTS.hookTimeoutMs,
       beforeCommit: ({ manager, connectionName }) => hooks.beforeCommit?.(manager, connectionName),
       // Also during a shutdown: the hook belongs to a context that was let in before.
-      runOutside: (callback) => runAndSettle(this, this.#open(), callback),
+      runOutside: (callback) => runAndSettle(this, callback, undefined, this.#open()),
     };
   }
 
@@ -83,6 +84,12 @@ export class ContextHost {
     return factory;
   }
 
+  /** Half of the smallest pool: how much of it one request may take without asking. */
+  async fairShare(): Promise<number> {
+    const sizes = await Promise.all(this.connections.map((connection) => connection.poolSize()));
+    return Math.max(1, Math.floor(Math.min(...sizes) / 2));
+  }
+
   /** Number of contexts that have not been settled. */
   get runningCount(): number {
     return this.#running.size;
@@ -123,17 +130,21 @@ export class ContextHost {
   /**
    * Opens a context. Whoever opens one settles it.
    *
-   * @throws {@link ShuttingDownError}
+   * @throws {@link ShuttingDownError} and it is not for a context that was let in before
    */
   open(): DbContainer {
-    if (this.#isShuttingDown) {
+    if (this.#isShuttingDown && this.active() === undefined) {
       throw new ShuttingDownError();
     }
     return this.#open();
   }
 
   #open(): DbContainer {
-    const container = new DbContainer((name) => this.factory(name), this.#hookEnvironment);
+    const container = new DbContainer(
+      (name) => this.factory(name),
+      this.#hookEnvironment,
+      this.active(),
+    );
     this.#running.add(container);
     return container;
   }
@@ -164,7 +175,7 @@ export class ContextHost {
   /** Rolls a context back. Never throws: whoever does this has an error of its own to report. */
   async abandon(container: DbContainer): Promise<void> {
     await this.settle(container, 'rollback').catch((error: unknown) =>
-      this.#report('a context could not be rolled back', error),
+      this.report('a context could not be rolled back', error),
     );
   }
 

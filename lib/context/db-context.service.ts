@@ -4,6 +4,7 @@ import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { SessionClosedError } from '../errors.js';
 import type { DbContainer } from './container.js';
 import type { ContextHost } from './context-host.js';
+import { checkConcurrency, runBounded, type Results } from './bounded.js';
 import { runAtomic, type AtomicSettings } from './atomic.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import type { RetryOptions } from './retry.js';
@@ -21,6 +22,17 @@ export interface RunOptions<T> {
    * Runs the callback again, in a new context, on a serialization failure or a deadlock; never by
    * default, and never where an active context is joined.
    */
+  readonly retry?: RetryOptions;
+}
+
+/** Options of {@link DbContext.runAllInNewContexts}. */
+export interface RunAllOptions {
+  /**
+   * How many functions may run at the same time, and so how many connections of one pool they hold.
+   * @defaultValue half of the smallest pool of the application (`pool.max`), at least 1
+   */
+  readonly concurrency?: number;
+  /** Runs a function again, in a new context, on a serialization failure or a deadlock. */
   readonly retry?: RetryOptions;
 }
 
@@ -111,6 +123,39 @@ export class DbContext {
   }
 
   /**
+   * Runs each function in a new context, some at a time: concurrent work that cannot take the whole
+   * pool. Each is committed or rolled back by itself, whatever becomes of the others.
+   *
+   * After a failure no further function is started; those that run are waited for, and what they
+   * commit stays. A failure after the first one is logged.
+   *
+   * @returns what the functions return, in their order
+   * @throws what the first function to fail throws, or why its commit failed
+   * @throws {@link InvalidOptionsError} `concurrency` is no number of functions
+   * @throws {@link ShuttingDownError} the application is closing
+   * @example
+   * ```ts
+   * const prices = await this.dbContext.runAllInNewContexts(
+   *   orders.map((order) => () => this.prices.of(order)),
+   *   { concurrency: 3 },
+   * );
+   * ```
+   */
+  async runAllInNewContexts<const T extends readonly (() => unknown)[]>(
+    callbacks: T,
+    options: RunAllOptions = {},
+  ): Promise<Results<T>> {
+    const { concurrency = await this.#host.fairShare(), retry } = options;
+    checkConcurrency(concurrency);
+    const runs = callbacks.map(
+      (callback) => () => runInOwnContext(this.#host, callback, { retry }),
+    );
+    return runBounded(runs, concurrency, (error) =>
+      this.#host.report('a further function of runAllInNewContexts() failed', error),
+    ) as Promise<Results<T>>;
+  }
+
+  /**
    * Runs `callback` as a transaction of its own on the session of the current context: committed
    * when it succeeds, rolled back when it throws.
    *
@@ -139,30 +184,28 @@ export class DbContext {
    * not commit by itself is rolled back.
    *
    * @throws what `callback` throws
-   * @throws {@link UnknownConnectionError}
+   * @throws {@link UnknownConnectionError}, {@link ShuttingDownError}
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   async newSession<T, E extends EntityManager = EntityManager>(
     callback: (session: E) => T | Promise<T>,
     { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
   ): Promise<T> {
-    const factory = this.#host.factory(connection);
-    return runDetached(factory, (manager) => callback(manager as E), false);
+    return runDetached(this.#host, connection, 'rollback', (manager) => callback(manager as E));
   }
 
   /**
    * As `newSession()`, and commits when `callback` succeeds.
    *
    * @throws what `callback` throws, or why the commit failed
-   * @throws {@link UnknownConnectionError}
+   * @throws {@link UnknownConnectionError}, {@link ShuttingDownError}
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   async newAtomicSession<T, E extends EntityManager = EntityManager>(
     callback: (session: E) => T | Promise<T>,
     { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
   ): Promise<T> {
-    const factory = this.#host.factory(connection);
-    return runDetached(factory, (manager) => callback(manager as E), true);
+    return runDetached(this.#host, connection, 'commit', (manager) => callback(manager as E));
   }
 
   /**
@@ -293,8 +336,7 @@ export class DbContext {
    *   {@link UnknownConnectionError}
    */
   putSession(session: EntityManager, name: string = DEFAULT_CONNECTION_NAME): void {
-    const container = this.#host.requireOpen(name);
-    container.put(name, container.factory(name).from(session, container.settings(name)));
+    this.#host.requireOpen(name).put(name, session);
   }
 
   /**

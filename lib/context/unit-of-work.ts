@@ -1,7 +1,6 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import type { SessionFactory } from '../session/session-factory.js';
-import type { DbContainer } from './container.js';
+import type { DbContainer, Decision } from './container.js';
 import type { ContextHost } from './context-host.js';
 import { withRetry, type RetryOptions } from './retry.js';
 
@@ -16,52 +15,53 @@ export async function runInOwnContext<T>(
   callback: () => T | Promise<T>,
   { commitOn, retry }: OwnContextOptions<T>,
 ): Promise<T> {
-  return withRetry(retry, () => runAndSettle(host, host.open(), callback, commitOn));
+  return withRetry(retry, () => runAndSettle(host, callback, commitOn));
 }
 
 /**
- * Runs `callback` in a context that has just been opened, and settles it.
+ * Runs `callback` in a context of its own, once, and settles it.
  *
  * @param commitOn whether a result commits; what is thrown always rolls back
+ * @param container a new one; by default it is opened here
  */
 export async function runAndSettle<T>(
   host: ContextHost,
-  container: DbContainer,
   callback: () => T | Promise<T>,
   commitOn: (result: T) => boolean = () => true,
+  container: DbContainer = host.open(),
+): Promise<T> {
+  const decide = (result: T): Decision => (commitOn(result) ? 'commit' : 'rollback');
+  return settleAfter(host, container, () => host.runIn(container, callback), decide);
+}
+
+/** Runs `callback` with a session that is in no context, and settles that. */
+export async function runDetached<T>(
+  host: ContextHost,
+  connectionName: string,
+  decision: Decision,
+  callback: (manager: EntityManager) => T | Promise<T>,
+): Promise<T> {
+  host.factory(connectionName);
+  const container = host.open();
+  const run = (): T | Promise<T> => callback(container.session(connectionName).manager);
+  return settleAfter(host, container, run, () => decision);
+}
+
+async function settleAfter<T>(
+  host: ContextHost,
+  container: DbContainer,
+  work: () => T | Promise<T>,
+  decide: (result: T) => Decision,
 ): Promise<T> {
   let result: T;
-  let commits: boolean;
+  let decision: Decision;
   try {
-    result = await host.runIn(container, async () => callback());
-    commits = commitOn(result);
+    result = await work();
+    decision = decide(result);
   } catch (error) {
     await host.abandon(container);
     throw error;
   }
-  await host.settle(container, commits ? 'commit' : 'rollback');
+  await host.settle(container, decision);
   return result;
-}
-
-/**
- * Runs `callback` with a session that is in no context, and closes it.
- *
- * @param isAtomic whether it is committed when `callback` succeeds; else only what `callback`
- *   commits by itself is kept
- */
-export async function runDetached<T>(
-  factory: SessionFactory,
-  callback: (manager: EntityManager) => T | Promise<T>,
-  isAtomic: boolean,
-): Promise<T> {
-  const session = factory.create();
-  try {
-    const result = await callback(session.manager);
-    if (isAtomic) {
-      await session.commit();
-    }
-    return result;
-  } finally {
-    await session.close();
-  }
 }

@@ -2,7 +2,7 @@ import { ClsServiceManager } from 'nestjs-cls';
 
 import type { DbConnection } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { InvalidTransactionStateError } from '../errors.js';
+import { ContextSettingsError } from '../errors.js';
 import {
   checkTransactionSettings,
   mergeSettings,
@@ -13,15 +13,26 @@ import {
  * The settings of a connection, those that it computes for the current context, and `own`, of which
  * the later ones win.
  *
- * @throws what the functions of the connection throw
+ * @throws {@link ContextSettingsError} the functions of the connection threw, or took longer than
+ *   `acquireTimeoutMs`
  * @throws {@link InvalidOptionsError} they returned what cannot be set
- * @throws {@link InvalidTransactionStateError} they took longer than `acquireTimeoutMs`
  */
 export async function withComputed(
-  { name, limits, transactionOptions }: DbConnection,
+  connection: DbConnection,
   own: TransactionSettings,
 ): Promise<TransactionSettings> {
-  const { transaction, sessionVariables, role } = transactionOptions;
+  const { name, transactionOptions } = connection;
+  const computed = await compute(connection).catch((error: unknown) => {
+    throw new ContextSettingsError(name, error);
+  });
+  checkTransactionSettings(computed, `What connection "${name}" computed for the context`);
+  return mergeSettings(transactionOptions.transaction, computed, own);
+}
+
+async function compute({
+  limits,
+  transactionOptions: { sessionVariables, role },
+}: DbConnection): Promise<TransactionSettings> {
   const cls = ClsServiceManager.getClsService();
   const computed: { -readonly [K in keyof TransactionSettings]: TransactionSettings[K] } = {};
   const currentRole = typeof role === 'function' ? role(cls) : role;
@@ -29,19 +40,13 @@ export async function withComputed(
     computed.role = currentRole;
   }
   if (sessionVariables !== undefined) {
-    const variables = await withinLimit(
-      Promise.resolve(sessionVariables(cls)),
-      limits.acquireTimeoutMs,
-    );
+    const limitMs = limits.acquireTimeoutMs;
+    const variables = await withinLimit(Promise.resolve(sessionVariables(cls)), limitMs);
     if (variables === TIMED_OUT) {
-      throw new InvalidTransactionStateError(
-        name,
-        `sessionVariables() did not return within ${limits.acquireTimeoutMs} ms (acquireTimeoutMs).`,
-      );
+      throw new Error(`sessionVariables() did not return within ${limitMs} ms (acquireTimeoutMs)`);
     }
     // A null would be taken for an absent one; a context without variables says so with {}.
     computed.sessionVariables = variables ?? (null as never);
   }
-  checkTransactionSettings(computed, `What connection "${name}" computed for the context`);
-  return mergeSettings(transaction, computed, own);
+  return computed;
 }

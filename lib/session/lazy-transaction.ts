@@ -1,6 +1,7 @@
 import { EventType, type TransactionEventType } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
+import type { Holder } from '../connection/pool-claims.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { InvalidTransactionStateError, type DbContextError } from '../errors.js';
 import { isCovered, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
@@ -18,6 +19,8 @@ export interface TransactionParts {
 
 /** Whose transaction it is. */
 export interface TransactionOwner {
+  /** The unit of work that its connection is taken for. */
+  readonly holder: Holder | undefined;
   /** Tells MikroORM's subscribers of an event. */
   broadcast(event: TransactionEventType, context: ScopeContext): Promise<void>;
   /** Variables and role of row-level security, to be set right after BEGIN. */
@@ -57,6 +60,7 @@ export class LazyTransaction {
     this.#settings = settings;
     const { connection } = parts;
     const lease = new TransactionLease(connection, {
+      holder: owner.holder,
       statements: () => this.#beginStatements(),
       isReadOnly: () => this.#effective.readOnly === true,
       before: () => this.#beforeBegin(),

@@ -6,6 +6,7 @@ import {
   type PgClient,
   type PgResult,
 } from '../connection/pg-client.js';
+import type { Claim, Holder } from '../connection/pool-claims.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
   InvalidTransactionStateError,
@@ -25,11 +26,13 @@ export interface LeaseSource extends EndSource {
     readonly transactionTimeoutMs: number;
     readonly drainTimeoutMs: number;
   };
-  checkOut(): Promise<PgClient>;
+  checkOut(claim: Claim): Promise<PgClient>;
 }
 
 /** How a transaction begins. */
 export interface LeaseBegin {
+  /** The unit of work that it is part of. */
+  readonly holder: Holder | undefined;
   /** The statements that begin it; asked before a connection is taken. */
   statements(): readonly BeginStatement[];
   /** Whether its settings, as they are now, make it read-only. */
@@ -56,7 +59,7 @@ const insideHooks = new AsyncLocalStorage<TransactionLease>();
  *   `commitOn()`, `rollBackOn()`, `abandon()` (F1, F2, F4, S6);
  * - every wait has a limit (F6).
  */
-export class TransactionLease {
+export class TransactionLease implements Claim {
   readonly #source: LeaseSource;
   readonly #how: LeaseBegin;
   #ready: Promise<PgClient> | undefined;
@@ -86,6 +89,15 @@ export class TransactionLease {
 
   get connectionName(): string {
     return this.#source.name;
+  }
+
+  get holder(): Holder | undefined {
+    return this.#how.holder;
+  }
+
+  /** Whether a statement is under way, or the end. */
+  get isBusy(): boolean {
+    return this.#isShut || this.#queue.unfinished > 0;
   }
 
   /** Whether it is, or will be, read-only. */
@@ -248,7 +260,7 @@ export class TransactionLease {
 
   async #begin(): Promise<PgClient> {
     const statements = this.#how.statements();
-    const client = await this.#source.checkOut();
+    const client = await this.#source.checkOut(this);
     if (this.#isShut) {
       client.release();
       throw new SessionClosedError(this.connectionName);

@@ -1,5 +1,6 @@
 import type { Connection, TransactionEventType } from '@mikro-orm/core';
 
+import type { Holder } from '../connection/pool-claims.js';
 import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { LazyTransaction, type TransactionParts } from './lazy-transaction.js';
 import { settingsOf, type MikroOrmSettings } from './mikro-orm-settings.js';
@@ -15,6 +16,12 @@ interface TransactionalOptions extends MikroOrmSettings {
   readonly sessionContext?: unknown;
 }
 
+/** What a transaction takes over from the session that it is begun beside. */
+interface LeaseOrigin {
+  readonly settings: TransactionSettings;
+  readonly holder: Holder | undefined;
+}
+
 /**
  * MikroORM's connection, with transactions of this library in place of its own. MikroORM begins one
  * by itself for `REQUIRES_NEW`, and for forks of a session; on a lease those lose no pool slot and
@@ -23,15 +30,15 @@ interface TransactionalOptions extends MikroOrmSettings {
  * In all else it stays MikroORM's object; a proxy, because its class keeps private state that a
  * derived object could not reach.
  *
- * @param settings of the session that the caller is a fork of; the options of a call win
+ * @param origin the session that the caller is a fork of; the options of a call win over its settings
  */
 export function leasedConnection(
   target: Connection,
   parts: TransactionParts,
-  settings: TransactionSettings = {},
+  origin: LeaseOrigin | undefined,
 ): Connection {
   const open = (options: TransactionalOptions): LazyTransaction =>
-    openTransaction(parts, settings, options);
+    openTransaction(parts, origin, options);
   return new Proxy(target, {
     get: (_, property) => {
       if (property === 'transactional') {
@@ -76,15 +83,16 @@ async function beginTransaction(transaction: LazyTransaction): Promise<ScopeCont
 
 function openTransaction(
   parts: TransactionParts,
-  settings: TransactionSettings,
+  origin: LeaseOrigin | undefined,
   options: TransactionalOptions,
 ): LazyTransaction {
   const owner = {
+    holder: origin?.holder,
     broadcast: async (event: TransactionEventType, context: ScopeContext) => {
       await options.eventBroadcaster?.dispatchEvent(event, context);
     },
     sessionContext: () => options.sessionContext,
     isSession: false,
   };
-  return new LazyTransaction(parts, owner, mergeSettings(settings, settingsOf(options)));
+  return new LazyTransaction(parts, owner, mergeSettings(origin?.settings, settingsOf(options)));
 }

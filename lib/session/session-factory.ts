@@ -1,11 +1,10 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
-import type { TransactionSettings } from '../transaction-settings.js';
 import type { KyselyClient } from './kysely-shapes.js';
 import { createSessionHandle } from './session-handle.js';
 import { controlOf, sessionManagerClass, type EntityManagerClass } from './session-manager.js';
-import { Session, type SessionParts } from './session.js';
+import { Session, type SessionOptions, type SessionParts } from './session.js';
 import { scopeContextFactory } from './transaction-context.js';
 
 /** Makes the sessions of one connection, and the handle that stands for them. */
@@ -17,14 +16,10 @@ export class SessionFactory {
     this.connection = connection;
   }
 
-  /**
-   * A new session. It holds no connection until its first statement.
-   *
-   * @param settings win over those of the connection
-   */
-  create(settings: TransactionSettings = {}): Session {
+  /** A new session. It holds no connection until its first statement. */
+  create(options: Omit<SessionOptions, 'manager'>): Session {
     this.#parts ??= this.#createParts();
-    return new Session(this.#parts, settings);
+    return new Session(this.#parts, options);
   }
 
   /**
@@ -32,10 +27,10 @@ export class SessionFactory {
    *
    * @throws {@link InvalidTransactionStateError} the fork is in a transaction of its own
    */
-  from(manager: EntityManager, settings: TransactionSettings = {}): Session {
+  from(manager: EntityManager, options: Omit<SessionOptions, 'manager'>): Session {
     this.#parts ??= this.#createParts();
     const control = controlOf(manager);
-    return control instanceof Session ? control : new Session(this.#parts, settings, manager);
+    return control instanceof Session ? control : new Session(this.#parts, { ...options, manager });
   }
 
   /** See {@link createSessionHandle}. */

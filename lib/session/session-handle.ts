@@ -48,6 +48,11 @@ export function createSessionHandle(
       return this.getContext(false).transactional(callback, options);
     }
 
+    // Its transactions begin with the settings of the session, and are part of its unit of work.
+    override fork(options?: Parameters<EntityManager['fork']>[0]): this {
+      return this.getContext(false).fork(options);
+    }
+
     // Printing a service must not ask for a context.
     [inspect.custom](): string {
       return `[Session<${connectionName}>]`;

@@ -9,6 +9,7 @@ import {
   type TransactionOptions,
 } from '@mikro-orm/core';
 
+import type { Holder } from '../connection/pool-claims.js';
 import { InvalidTransactionStateError, ReadOnlyTransactionError } from '../errors.js';
 import type { TransactionSettings } from '../transaction-settings.js';
 import type { TransactionParts } from './lazy-transaction.js';
@@ -24,6 +25,8 @@ export interface SessionControl {
   readonly context: ScopeContext;
   /** Of all transactions of the session. */
   readonly settings: TransactionSettings;
+  /** The unit of work that it is part of. */
+  readonly holder: Holder | undefined;
   begin(settings: TransactionSettings): Promise<void>;
   demand(settings: TransactionSettings): void;
   commit(): Promise<void>;
@@ -153,8 +156,8 @@ export function sessionManagerClass(
 
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- MikroORM's signature
     override getConnection<C extends Connection>(type?: ConnectionType): C {
-      const { settings } = this[CONTROL] ?? this[ORIGIN] ?? {};
-      return leasedConnection(super.getConnection(type), parts, settings) as C;
+      const origin = this[CONTROL] ?? this[ORIGIN];
+      return leasedConnection(super.getConnection(type), parts, origin) as C;
     }
   };
 }

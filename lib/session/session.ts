@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import type { EntityManager, TransactionEventType } from '@mikro-orm/core';
 
+import type { Holder } from '../connection/pool-claims.js';
 import {
   InvalidTransactionStateError,
   SessionClosedError,
@@ -28,6 +29,16 @@ export interface SessionParts extends TransactionParts {
   readonly SessionManager: EntityManagerClass;
 }
 
+/** How a session is made. */
+export interface SessionOptions {
+  /** Win over those of the connection. */
+  readonly settings?: TransactionSettings | undefined;
+  /** The unit of work that it is part of. */
+  readonly holder?: Holder | undefined;
+  /** A fork to become the session; by default a new one. */
+  readonly manager?: EntityManager;
+}
+
 /** The end of a session that the current code is part of. */
 interface InsideEnd {
   readonly session: Session;
@@ -43,6 +54,7 @@ const insideEnd = new AsyncLocalStorage<InsideEnd>();
  */
 export class Session implements SessionControl {
   readonly manager: EntityManager;
+  readonly holder: Holder | undefined;
   readonly #parts: SessionParts;
   #transaction: LazyTransaction;
   #observer: SessionObserver | undefined;
@@ -53,14 +65,11 @@ export class Session implements SessionControl {
   #ends: Promise<unknown> = Promise.resolve();
   #endsUnfinished = 0;
 
-  /**
-   * @param settings win over those of the connection
-   * @param manager a fork to become the session; by default a new one
-   * @throws {@link InvalidTransactionStateError} `manager` is in a transaction of its own
-   */
-  constructor(parts: SessionParts, settings: TransactionSettings, manager?: EntityManager) {
+  /** @throws {@link InvalidTransactionStateError} `manager` is in a transaction of its own */
+  constructor(parts: SessionParts, { settings = {}, holder, manager }: SessionOptions) {
     this.#parts = parts;
     this.#settings = settings;
+    this.holder = holder;
     if (manager !== undefined && (manager.global || manager.isInTransaction())) {
       throw new InvalidTransactionStateError(
         parts.connection.name,
@@ -292,6 +301,7 @@ export class Session implements SessionControl {
 
   #arm(): LazyTransaction {
     const owner = {
+      holder: this.holder,
       broadcast: (event: TransactionEventType, context: ScopeContext) =>
         this.#broadcast(event, context),
       // Staged before the fork became the session, which is always in a transaction.

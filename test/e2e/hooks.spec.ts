@@ -98,6 +98,10 @@ describe('before a commit', () => {
       await session.commit();
     });
     expect(told).toHaveLength(3);
+    await dbContext.newAtomicSession((em: EntityManager) => em.insert(Note, { text: 'e' }));
+    await dbContext.newSession((em: EntityManager) => em.insert(Note, { text: 'undone' }));
+    expect(told).toHaveLength(4);
+    expect(await world.savedTexts()).toContain('told 4');
   });
 
   it('C5: the option vetoes by throwing', async () => {

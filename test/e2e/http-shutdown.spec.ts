@@ -1,6 +1,6 @@
 import { Controller, Get } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { InjectSession, SessionClosedError } from 'nestjs-db-context';
+import { InjectSession, SessionClosedError, ShuttingDownError } from 'nestjs-db-context';
 
 import { ContextHost } from '../../lib/context/context-host.js';
 import { deferred, type Deferred } from '../support/deferred.js';
@@ -138,4 +138,57 @@ describe.each<AdapterName>(['express', 'fastify'])('shutdown over %s', (adapter)
       expect(await world.savedTexts()).toEqual(['first', 'second']);
     },
   );
+});
+
+describe('shutdown, and work that is no request', () => {
+  let world: TestWorld;
+  let closing: Promise<void> | undefined;
+  const mayEnd = deferred();
+
+  beforeAll(async () => {
+    world = await startWorld({}, { shutdownTimeoutMs: 200 });
+  });
+  afterAll(async () => {
+    mayEnd.resolve();
+    await closing;
+    await world.close();
+  });
+
+  it('H3: sessions outside the context are waited for, and then rolled back', async () => {
+    const holds = deferred();
+    const patient = deferred();
+    const inner = world.dbContext.run(async () => {
+      await world.session().insert(Note, { text: 'outer' });
+      await patient.promise;
+      // Let in before, so what it needs to end is let in as well.
+      await world.dbContext.newAtomicSession((em: EntityManager) =>
+        em.insert(Note, { text: 'own session' }),
+      );
+      await world.dbContext.runInNewContext(() => world.session().insert(Note, { text: 'inner' }));
+    });
+    const endless = world.dbContext.newAtomicSession(async (em: EntityManager) => {
+      await em.insert(Note, { text: 'never' });
+      holds.resolve();
+      await mayEnd.promise;
+    });
+    const refused = endless.catch((error: unknown) => error);
+    await holds.promise;
+    closing = world.app.close();
+    await waitFor(
+      () =>
+        world.dbContext
+          .newSession(() => undefined)
+          .then(
+            () => false,
+            (error: unknown) => error instanceof ShuttingDownError,
+          ),
+      { what: 'the drain to begin' },
+    );
+    patient.resolve();
+    await inner;
+    await closing;
+    mayEnd.resolve();
+    expect(await refused).toMatchObject({ code: 'UNEXPECTED_ROLLBACK' });
+    expect((await world.savedTexts()).toSorted()).toEqual(['inner', 'outer', 'own session']);
+  });
 });

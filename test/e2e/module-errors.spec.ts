@@ -259,6 +259,7 @@ const REFUSALS: Refusal[] = [
 
 const LIMITS: (keyof ConnectionLimits)[] = [
   'acquireTimeoutMs',
+  'deadlockTimeoutMs',
   'transactionTimeoutMs',
   'drainTimeoutMs',
   'endTimeoutMs',

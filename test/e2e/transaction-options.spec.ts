@@ -4,6 +4,7 @@ import { LockMode, TransactionPropagation } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Get, Injectable, Post, UseGuards, type CanActivate } from '@nestjs/common';
 import {
+  ContextSettingsError,
   DbTransaction,
   InjectSession,
   InvalidOptionsError,
@@ -288,6 +289,19 @@ describe('a function that computes them', () => {
     fault = () => ({});
     await run(() => insert('afterwards'));
     expect(await world.savedTexts()).toEqual(['afterwards']);
+  });
+
+  it('C7: that throws is named by a typed error, with what it threw as its cause', async () => {
+    const cause = new Error('no tenant');
+    fault = () => Promise.reject(cause);
+    const error: unknown = await run(() => insert('never')).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ContextSettingsError);
+    expect(error).toMatchObject({
+      code: 'CONTEXT_SETTINGS_FAILED',
+      connectionName: 'default',
+      message: expect.stringContaining('no tenant'),
+    });
+    expect((error as Error).cause).toBe(cause);
   });
 
   it('C7: whose failure was swallowed lets nothing be committed', async () => {

@@ -11,6 +11,8 @@ export async function examples(
   mailer: { send(template: string): Promise<void> },
   metrics: { increment(name: string): void },
   increment: () => Promise<void>,
+  orders: readonly number[],
+  priceOf: (order: number) => Promise<number>,
 ): Promise<unknown> {
   await dbContext.atomic(async (own: EntityManager) => {
     own.persist(new Note('saved, whatever the request does afterwards'));
@@ -20,6 +22,11 @@ export async function examples(
     dbContext.runInNewContext(() => session.find(Note, {})),
     dbContext.runInNewContext(() => session.count(Note)),
   ]);
+
+  const prices = await dbContext.runAllInNewContexts(
+    orders.map((order) => () => priceOf(order)),
+    { concurrency: 3 },
+  );
 
   await dbContext.newSession(async (own: EntityManager) => {
     await own.insert(Note, { text: 'committed by hand' });
@@ -36,7 +43,7 @@ export async function examples(
     retry: { attempts: 5, backoffMs: 20 },
   });
 
-  return [notes, count];
+  return [notes, count, prices];
 }
 
 @Injectable()

@@ -34,6 +34,7 @@ function leaseOn(client: PgClient): TransactionLease {
       onStatement: () => undefined,
     },
     {
+      holder: undefined,
       statements: () => [{ sql: 'begin', values: [] }],
       isReadOnly: () => false,
       before: () => Promise.resolve(),

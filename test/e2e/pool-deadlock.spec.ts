@@ -1,0 +1,165 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { AcquireTimeoutError, PoolDeadlockError } from 'nestjs-db-context';
+
+import { deferred } from '../support/deferred.js';
+import { startWorld } from '../support/test-world.js';
+import { useWorld } from '../support/use-world.js';
+import { waitFor } from '../support/wait-for.js';
+
+const limits = { acquireTimeoutMs: 15_000, deadlockTimeoutMs: 100 };
+
+describe('a context that waits for a connection that only it holds', () => {
+  const at = useWorld(() => startWorld({ poolMax: 1, ...limits }));
+
+  const ways: readonly (readonly [string, () => Promise<unknown>])[] = [
+    ['runInNewContext()', () => at.dbContext.runInNewContext(() => at.insert('inner'))],
+    ['newSession()', () => at.dbContext.newSession((em: EntityManager) => at.xid(em))],
+    ['newAtomicSession()', () => at.dbContext.newAtomicSession((em: EntityManager) => at.xid(em))],
+    [
+      'runInNewContext() in a context without a connection',
+      () =>
+        at.dbContext.runInNewContext(() => at.dbContext.runInNewContext(() => at.insert('inner'))),
+    ],
+    [
+      'em.transactional() with requires_new',
+      () =>
+        at.session.transactional((em) => at.insert('inner', em), { propagation: 'requires_new' }),
+    ],
+    [
+      'the transaction of a fork',
+      () => at.session.fork().transactional((em) => at.insert('inner', em)),
+    ],
+    [
+      'runAllInNewContexts()',
+      () => at.dbContext.runAllInNewContexts([() => at.insert('inner'), () => at.insert('inner')]),
+    ],
+  ];
+
+  it.each(ways)('C3: by %s, is told so, and can go on', async (_, wait) => {
+    await at.run(async () => {
+      await at.insert('outer');
+      const error: unknown = await wait().catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(PoolDeadlockError);
+      expect(error).toMatchObject({
+        code: 'POOL_DEADLOCK',
+        connectionName: 'default',
+        message: expect.stringContaining('pool of 1'),
+      });
+      await at.insert('goes on');
+    });
+    expect(await at.world.savedTexts()).toEqual(['outer', 'goes on']);
+  });
+
+  it('C3: is served when it has given the outer connection back', async () => {
+    await at.run(async () => {
+      await at.insert('outer');
+      await at.dbContext.commit();
+      await at.dbContext.runInNewContext(() => at.insert('inner'));
+    });
+    expect(await at.world.savedTexts()).toEqual(['outer', 'inner']);
+  });
+
+  it('C3: is served by a branch of its own that is at work, and gives back', async () => {
+    await at.run(async () => {
+      const slow = at.dbContext.atomic((em: EntityManager) =>
+        em.execute('select pg_sleep(0.5)').then(() => at.insert('atomic')),
+      );
+      await waitFor(() => at.world.proxy.log.some((sql) => sql.includes('pg_sleep')), {
+        what: 'the block to be at work',
+      });
+      await Promise.all([slow, at.dbContext.runInNewContext(() => at.insert('inner'))]);
+    });
+    expect(await at.world.savedTexts()).toEqual(['atomic', 'inner']);
+  });
+
+  it('C3: waits for another request, which has no need of it', async () => {
+    const mayEnd = deferred();
+    const holds = deferred();
+    const other = at.run(async () => {
+      await at.insert('other');
+      holds.resolve();
+      await mayEnd.promise;
+    });
+    await holds.promise;
+    const waiting = at.run(() => at.insert('waited'));
+    await waitFor(() => at.world.pool().waiting === 1, { what: 'a caller to wait' });
+    // Several looks go by: an interval of its own, as long as three of them.
+    await at.world.database.query('select pg_sleep(0.3)');
+    mayEnd.resolve();
+    await Promise.all([other, waiting]);
+    expect(await at.world.savedTexts()).toEqual(['other', 'waited']);
+  });
+});
+
+describe('contexts that hold the whole pool and wait for more', () => {
+  const at = useWorld(() => startWorld({ poolMax: 5, ...limits }));
+
+  it('C3: one of them is refused, and all others go on', async () => {
+    const all = deferred();
+    let holders = 0;
+    const request = (name: string): Promise<unknown> =>
+      at.run(async () => {
+        await at.insert(`outer ${name}`);
+        if (++holders === 5) {
+          all.resolve();
+        }
+        await all.promise;
+        await at.dbContext.runInNewContext(() => at.insert(`inner ${name}`));
+      });
+    const outcomes = await Promise.allSettled(['a', 'b', 'c', 'd', 'e'].map(request));
+    const refused = outcomes.filter((each) => each.status === 'rejected');
+    expect(refused.map((each) => each.reason)).toEqual([expect.any(PoolDeadlockError)]);
+    expect(await at.world.savedTexts()).toHaveLength(8);
+  });
+
+  it('C3: a request whose parallel contexts only take turns is not refused', async () => {
+    await at.run(async () => {
+      await at.insert('outer');
+      await Promise.all(
+        Array.from({ length: 12 }, (_, i) =>
+          at.dbContext.runInNewContext(async () => {
+            await at.session.execute('select pg_sleep(0.15)');
+            await at.insert(`inner ${i}`);
+          }),
+        ),
+      );
+    });
+    expect(await at.world.savedTexts()).toHaveLength(13);
+  });
+});
+
+describe('connections that somebody else holds', () => {
+  const at = useWorld(() =>
+    startWorld({ poolMax: 2, acquireTimeoutMs: 500, deadlockTimeoutMs: 50 }),
+  );
+
+  it('C3: are not known to be stuck, so the limit decides', async () => {
+    const { driver } = at.world.connection().orm;
+    const { client } = await takeFromPool(driver);
+    try {
+      await at.run(async () => {
+        await at.insert('outer');
+        await expect(at.dbContext.runInNewContext(() => at.insert('inner'))).rejects.toBeInstanceOf(
+          AcquireTimeoutError,
+        );
+      });
+    } finally {
+      client.release();
+    }
+    expect(await at.world.savedTexts()).toEqual(['outer']);
+  });
+});
+
+interface ForeignClient {
+  release(): void;
+}
+
+async function takeFromPool(driver: {
+  getConnection(): unknown;
+}): Promise<{ client: ForeignClient }> {
+  const connection = driver.getConnection() as {
+    getNativeClient(): Promise<{ connect(): Promise<ForeignClient> }>;
+  };
+  const pool = await connection.getNativeClient();
+  return { client: await pool.connect() };
+}
