@@ -12,6 +12,8 @@ export default {
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: {
     '^nestjs-db-context$': '<rootDir>/lib/index.ts',
+    '^nestjs-db-context/(event-emitter|cqrs)$': '<rootDir>/lib/events/$1.ts',
+    '^nestjs-db-context/testing$': '<rootDir>/lib/testing/index.ts',
     // The sources import `./x.js`, as Node needs it after the build; here only `x.ts` exists.
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },

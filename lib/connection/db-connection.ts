@@ -24,6 +24,12 @@ interface SqlConnection {
   getClient(): unknown;
 }
 
+/** Gives a client for a claim. */
+export type ClientSource = (claim: Claim) => Promise<PgClient>;
+
+/** Makes one source of another. */
+export type ClientWrap = (source: ClientSource) => ClientSource;
+
 /** Where a fault goes that has no caller to be thrown at. */
 export type FaultReporter = (message: string, error: unknown) => void;
 
@@ -55,6 +61,8 @@ export class DbConnection {
   readonly #ownsOrm: boolean;
   readonly #reserveHooks: ReserveHooks;
   #pool: PgPool | undefined;
+  #wraps: readonly ClientWrap[] = [];
+  #clientSource: ClientSource = (claim) => this.#takeFromPool(claim);
   #isClosed = false;
 
   /** @internal */
@@ -114,9 +122,38 @@ export class DbConnection {
    * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}, {@link ConnectionFailedError}
    * @internal
    */
-  async checkOut(claim: Claim): Promise<PgClient> {
+  checkOut(claim: Claim): Promise<PgClient> {
+    return this.#clientSource(claim);
+  }
+
+  /**
+   * Puts something between the sessions and the pool, for tests.
+   *
+   * @param wrap is given what it stands before
+   * @returns takes it away again
+   * @internal
+   */
+  wrapClients(wrap: ClientWrap): () => void {
+    this.#wrapWith([...this.#wraps, wrap]);
+    return () => this.#wrapWith(this.#wraps.filter((each) => each !== wrap));
+  }
+
+  /** @internal The pool; made where there is none, and connects nothing by itself. */
+  async pool(): Promise<PgPool> {
     this.#pool = await this.#currentPool();
-    const client = await checkOut(this.#pool, this.name, this.limits, claim);
+    return this.#pool;
+  }
+
+  #wrapWith(wraps: readonly ClientWrap[]): void {
+    this.#wraps = wraps;
+    this.#clientSource = wraps.reduce<ClientSource>(
+      (source, wrap) => wrap(source),
+      (claim) => this.#takeFromPool(claim),
+    );
+  }
+
+  async #takeFromPool(claim: Claim): Promise<PgClient> {
+    const client = await checkOut(await this.pool(), this.name, this.limits, claim);
     await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs);
     return client;
   }

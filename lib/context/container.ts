@@ -29,6 +29,7 @@ export class DbContainer implements SessionGroup, Holder {
   /** The first connection whose work a rollback undid; a later wish to commit must hear of it. */
   #undone: string | undefined;
   #isClosed = false;
+  #isCommitted = false;
   readonly #hooks: ContextHooks;
   #outer: DbContainer | undefined;
 
@@ -57,14 +58,34 @@ export class DbContainer implements SessionGroup, Holder {
     return this.#isClosed;
   }
 
+  /** Whether it has ended with a commit. */
+  get isCommitted(): boolean {
+    return this.#isCommitted;
+  }
+
   /** The sessions that are open, in the order of their first use. */
   get sessions(): readonly Session[] {
     return [...this.#sessions.values()].filter((session) => !session.isClosed);
   }
 
+  /** Names of all connections that it has, or had, a session of. */
+  get connectionNames(): readonly string[] {
+    return [...this.#sessions.keys()];
+  }
+
   /** Whether a transaction is open, or a commit will open one to write what was only persisted. */
   get hasWork(): boolean {
     return this.sessions.some((session) => session.hasWork);
+  }
+
+  /** Whether nobody has used it yet, or nothing of the use is left. */
+  get isUntouched(): boolean {
+    return this.sessions.length === 0 && this.#hooks.isEmpty;
+  }
+
+  /** Whether a part of its work has been committed before its end, so that no rollback undoes it. */
+  get hasCommittedEarly(): boolean {
+    return this.#hooks.hasCommittedEarly;
   }
 
   /**
@@ -176,6 +197,11 @@ export class DbContainer implements SessionGroup, Holder {
     this.#hooks.add(kind, callback, sessions, name);
   }
 
+  /** Takes out hooks, see {@link ContextHooks.take}. */
+  takeHooks(kind: HookKind): readonly HookCallback[] {
+    return this.#hooks.take(kind);
+  }
+
   /** Commits all sessions, and goes on. See {@link commitSessions}. */
   async commitEarly(): Promise<void> {
     const listOpen = (): readonly Session[] => this.sessions;
@@ -211,6 +237,7 @@ export class DbContainer implements SessionGroup, Holder {
       }
       throw error;
     }
+    this.#isCommitted = true;
     await this.#hooks.afterEnd('onCommit');
   }
 

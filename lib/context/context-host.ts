@@ -13,8 +13,22 @@ import { SessionFactory } from '../session/session-factory.js';
 import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
 import { DbContainer, type Decision } from './container.js';
 import { currentContainer, runWithContainer } from './context-storage.js';
-import type { HookEnvironment } from './hooks.js';
+import type { HookCallback, HookEnvironment, HookKind } from './hooks.js';
 import { runAndSettle } from './unit-of-work.js';
+
+/** What tools for tests may attach to a host. */
+export interface ContextProbe {
+  /** The context of code that runs in none. */
+  readonly common?: DbContainer | undefined;
+  /** Told of each context that has ended. */
+  readonly onEnd?: (container: DbContainer) => void;
+  /** Runs a hook that is due, or does not. */
+  readonly runHook?: (
+    kind: HookKind,
+    callback: HookCallback,
+    run: () => Promise<unknown>,
+  ) => Promise<unknown>;
+}
 
 /** The part of the options that hooks need. */
 type HookOptions = Pick<DbContextOptions, 'beforeCommit' | 'hookTimeoutMs'>;
@@ -27,6 +41,8 @@ export class ContextHost {
   readonly #factories = new Map<string, SessionFactory>();
   readonly #handles = new Map<string, EntityManager>();
   readonly #running = new Set<DbContainer>();
+  #probes: readonly ContextProbe[] = [];
+  #common: DbContainer | undefined;
   #isShuttingDown = false;
   #onIdle: (() => void) | undefined;
   /** Where a fault goes that has no caller to be thrown at. */
@@ -39,9 +55,27 @@ export class ContextHost {
       report,
       timeoutMs: hooks.hookTimeoutMs ?? DEFAULTS.hookTimeoutMs,
       beforeCommit: ({ manager, connectionName }) => hooks.beforeCommit?.(manager, connectionName),
-      // Also during a shutdown: the hook belongs to a context that was let in before.
-      runOutside: (callback) => runAndSettle(this, callback, undefined, this.#open()),
+      run: (kind, callback) => {
+        const run = (): Promise<unknown> => this.runApart(callback);
+        const probe = this.#probes.findLast((each) => each.runHook !== undefined);
+        return probe?.runHook?.(kind, callback, run) ?? run();
+      },
     };
+  }
+
+  /**
+   * Lets tools for tests look at contexts, and take part in them; where only one can, the last does.
+   *
+   * @returns takes the probe away again
+   */
+  attach(probe: ContextProbe): () => void {
+    this.#attachAll([...this.#probes, probe]);
+    return () => this.#attachAll(this.#probes.filter((each) => each !== probe));
+  }
+
+  #attachAll(probes: readonly ContextProbe[]): void {
+    this.#probes = probes;
+    this.#common = probes.findLast(({ common }) => common !== undefined)?.common;
   }
 
   /** @throws {@link DuplicateConnectionError} */
@@ -97,7 +131,7 @@ export class ContextHost {
 
   /** The context that the current code runs in and that is still open. */
   active(): DbContainer | undefined {
-    const container = currentContainer(this);
+    const container = currentContainer(this, this.#common);
     return container?.isClosed === true ? undefined : container;
   }
 
@@ -107,7 +141,7 @@ export class ContextHost {
    * @throws {@link DbContextNotActiveError} there is none
    */
   require(): DbContainer {
-    const container = currentContainer(this);
+    const container = currentContainer(this, this.#common);
     if (container === undefined) {
       throw new DbContextNotActiveError();
     }
@@ -154,6 +188,11 @@ export class ContextHost {
     return runWithContainer(this, container, callback);
   }
 
+  /** Runs a hook in a context of its own; also during a shutdown, since it belongs to an older one. */
+  runApart(callback: HookCallback): Promise<unknown> {
+    return runAndSettle(this, callback, undefined, this.#open());
+  }
+
   /** Runs `callback` outside of any context. */
   runOutside<T>(callback: () => T): T {
     return runWithContainer(this, undefined, callback);
@@ -165,7 +204,9 @@ export class ContextHost {
       // Inside of it, for the sake of flush hooks and subscribers that use the session.
       await this.runIn(container, () => container.settle(decision));
     } finally {
-      this.#running.delete(container);
+      if (this.#running.delete(container)) {
+        this.#probes.forEach((probe) => probe.onEnd?.(container));
+      }
       if (this.#running.size === 0) {
         this.#onIdle?.();
       }

@@ -13,13 +13,17 @@ interface Entry {
   readonly outer: Entry | undefined;
 }
 
-/** The container of `owner` that the current code runs in. */
-export function currentContainer(owner: object): DbContainer | undefined {
+/**
+ * The container of `owner` that the current code runs in.
+ *
+ * @param fallback where the code runs in none, and was not put outside of any on purpose
+ */
+export function currentContainer(owner: object, fallback?: DbContainer): DbContainer | undefined {
   let entry = currentEntry();
   while (entry !== undefined && entry.owner !== owner) {
     entry = entry.outer;
   }
-  return entry?.container;
+  return entry === undefined ? fallback : entry.container;
 }
 
 /**

@@ -14,7 +14,7 @@ export interface HookEnvironment {
   /** Longest time that one hook may take after the end of a transaction, in milliseconds. */
   readonly timeoutMs: number;
   /** Runs a hook in a context of its own. */
-  readonly runOutside: (callback: HookCallback) => Promise<unknown>;
+  readonly run: (kind: HookKind, callback: HookCallback) => Promise<unknown>;
   /** Of the application: told of each session that is about to commit. */
   readonly beforeCommit: (session: Session) => unknown;
   readonly report: FaultReporter;
@@ -36,9 +36,20 @@ interface Hook {
 export class ContextHooks {
   readonly #environment: HookEnvironment;
   #hooks: Hook[] = [];
+  #hasCommittedEarly = false;
 
   constructor(environment: HookEnvironment) {
     this.#environment = environment;
+  }
+
+  /** Whether none is waiting. */
+  get isEmpty(): boolean {
+    return this.#hooks.length === 0;
+  }
+
+  /** Whether a session has been committed before the end of the context. */
+  get hasCommittedEarly(): boolean {
+    return this.#hasCommittedEarly;
   }
 
   /**
@@ -75,6 +86,7 @@ export class ContextHooks {
 
   /** Runs the hooks that are bound to a session which has been committed early. */
   async afterEarlyCommit({ connectionName }: Session): Promise<void> {
+    this.#hasCommittedEarly = true;
     await this.#runAfter(
       this.#take((hook) => hook.connectionName === connectionName),
       'onCommit',
@@ -94,6 +106,13 @@ export class ContextHooks {
     await this.#runAfter(
       this.#take(() => true),
       outcome,
+    );
+  }
+
+  /** Takes out the hooks of a kind that no rollback to a savepoint has discarded. */
+  take(kind: HookKind): readonly HookCallback[] {
+    return this.#take((hook) => hook.kind === kind && !isDiscarded(hook)).map(
+      ({ callback }) => callback,
     );
   }
 
@@ -117,11 +136,11 @@ export class ContextHooks {
 
   /** One after another; none stops the next, and none changes what has been decided. */
   async #runAfter(hooks: readonly Hook[], kind: HookKind): Promise<void> {
-    const { timeoutMs, runOutside, report } = this.#environment;
+    const { timeoutMs, run, report } = this.#environment;
     const due = hooks.filter((hook) => hook.kind === kind && !isDiscarded(hook));
     for (const { callback } of due) {
       try {
-        if ((await withinLimit(runOutside(callback), timeoutMs)) === TIMED_OUT) {
+        if ((await withinLimit(run(kind, callback), timeoutMs)) === TIMED_OUT) {
           report(`an ${kind} hook failed`, new Error(`it did not return within ${timeoutMs} ms`));
         }
       } catch (error) {

@@ -1,16 +1,22 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
+import { CommitOutcomeUnknownError, InvalidOptionsError, PartialCommitError } from '../errors.js';
+
 /**
  * Runs work again when the server had to undo it for the sake of a concurrent transaction
  * (SQLSTATE 40001, serialization failure; 40P01, deadlock). See
  * https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
+ *
+ * @publicApi
  */
 export interface RetryOptions {
-  /** How often the work may run, the first time included; 2 or more. */
+  /** How often the work may run, the first time included; a whole number, 2 or more. */
   readonly attempts: number;
   /**
-   * Longest pause before the second attempt, in milliseconds; doubled for each further one. The
-   * pause is drawn at random, so that those who met do not meet again.
+   * Longest pause before the second attempt, in milliseconds, 0 or more; doubled for each further
+   * one, up to two seconds or to this value, whichever is longer. The pause is drawn at random, so
+   * that those who met do not meet again.
    * @defaultValue 20
    */
   readonly backoffMs?: number;
@@ -18,33 +24,70 @@ export interface RetryOptions {
 
 const DEFAULT_BACKOFF_MS = 20;
 const LONGEST_BACKOFF_MS = 2_000;
+// Doubled more often, zero times infinity would be no number.
+const MOST_DOUBLINGS = 30;
 const RETRYABLE = new Set(['40001', '40P01']);
+const NAMES: readonly string[] = ['attempts', 'backoffMs'] satisfies (keyof RetryOptions)[];
 
-/** Whether the work may be run again, after `attempt` attempts that ended with `error`. */
-function mayRetry(
+/**
+ * Looks at options; types do not reach what comes from the environment, or from JavaScript.
+ *
+ * @param where begins the sentence of the error
+ * @throws {@link InvalidOptionsError}
+ */
+export function checkRetryOptions(
   retry: RetryOptions | undefined,
-  attempt: number,
-  error: unknown,
-): retry is RetryOptions {
-  return retry !== undefined && attempt < retry.attempts && isSerializationFailure(error);
+  where: string,
+): asserts retry is RetryOptions {
+  if (typeof retry !== 'object' || retry === null) {
+    throw new InvalidOptionsError(
+      `${where} is ${String(retry)}. Give an object, such as { attempts: 3 }.`,
+    );
+  }
+  const refuse = (key: string, mend: string): never => {
+    const value: unknown = retry[key as keyof RetryOptions];
+    throw new InvalidOptionsError(`${where} has ${key}: ${String(value)}. Give ${mend}.`);
+  };
+  for (const key of Object.keys(retry)) {
+    if (!NAMES.includes(key)) {
+      refuse(key, `one of ${NAMES.join(', ')}`);
+    }
+  }
+  const { attempts, backoffMs = DEFAULT_BACKOFF_MS } = retry;
+  if (!Number.isInteger(attempts) || attempts < 2) {
+    refuse('attempts', 'a whole number of 2 or more; the first time counts');
+  }
+  if (typeof backoffMs !== 'number' || !(backoffMs >= 0 && backoffMs <= LONGEST_LIMIT_MS)) {
+    refuse('backoffMs', `a number of milliseconds between 0 and ${LONGEST_LIMIT_MS}`);
+  }
 }
 
-/** Waits before the next attempt. */
-async function backOff(retry: RetryOptions, attempt: number): Promise<void> {
+/** Whether the work may be run again, after `attempt` attempts of which the last threw `error`. */
+export function mayRetry(retry: RetryOptions, attempt: number, error: unknown): boolean {
+  return attempt < retry.attempts && isSerializationFailure(error);
+}
+
+/** How long to wait after `attempt` attempts, in milliseconds. */
+export function drawPauseMs(retry: RetryOptions, attempt: number): number {
   const { backoffMs = DEFAULT_BACKOFF_MS } = retry;
-  const longestMs = Math.min(backoffMs * 2 ** (attempt - 1), LONGEST_BACKOFF_MS);
-  await sleep(Math.random() * longestMs);
+  const doubledMs = backoffMs * 2 ** Math.min(attempt - 1, MOST_DOUBLINGS);
+  return Math.random() * Math.min(doubledMs, Math.max(backoffMs, LONGEST_BACKOFF_MS));
 }
 
 /**
  * Runs `work` until it succeeds, fails for another reason, or may not be run again.
  *
  * @throws the error of the last attempt
+ * @throws {@link InvalidOptionsError} `retry` cannot be; `work` has not run then
  */
 export async function withRetry<T>(
   retry: RetryOptions | undefined,
   work: () => Promise<T>,
 ): Promise<T> {
+  if (retry === undefined) {
+    return work();
+  }
+  checkRetryOptions(retry, 'retry');
   for (let attempt = 1; ; attempt++) {
     try {
       return await work();
@@ -52,13 +95,17 @@ export async function withRetry<T>(
       if (!mayRetry(retry, attempt, error)) {
         throw error;
       }
-      await backOff(retry, attempt);
+      await sleep(drawPauseMs(retry, attempt));
     }
   }
 }
 
-/** Also where the failure was swallowed, and only the refused commit tells of it. */
+/** Also where the failure was swallowed or wrapped, and only the `cause` tells of it. */
 function isSerializationFailure(error: unknown): boolean {
+  if (error instanceof PartialCommitError || error instanceof CommitOutcomeUnknownError) {
+    // Something is saved, or may be: a second time would save it twice.
+    return false;
+  }
   const { code, cause } = (error ?? {}) as { code?: unknown; cause?: { code?: unknown } };
   return RETRYABLE.has(String(code)) || RETRYABLE.has(String(cause?.code));
 }

@@ -1,7 +1,5 @@
-import { Inject } from '@nestjs/common';
-
 import { DbContext, type AtomicOptions } from '../context/db-context.service.js';
-import { DecoratorNotManagedError } from '../errors.js';
+import { decoratorsWith } from './managed-method.js';
 
 /** A decorator of a method that returns a promise. */
 // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it stands for any parameters
@@ -10,6 +8,8 @@ export type AsyncMethodDecorator = <Arguments extends unknown[], Result>(
   key: string | symbol,
   descriptor: TypedPropertyDescriptor<(...args: Arguments) => Promise<Result>>,
 ) => void;
+
+const around = decoratorsWith(DbContext);
 
 /**
  * Runs a method in a context: in the active one, else in one of its own. For methods that no
@@ -52,47 +52,4 @@ export function NewDbContext(): AsyncMethodDecorator {
  */
 export function Atomic(options: AtomicOptions = {}): AsyncMethodDecorator {
   return around('Atomic', (dbContext, method) => dbContext.atomic(method, options));
-}
-
-type Around = <T>(dbContext: DbContext, method: () => Promise<T>) => Promise<T>;
-
-// Nest puts the service here: by property, so that the class need not name it in its constructor.
-const DB_CONTEXT = Symbol('nestjs-db-context:db-context');
-
-function around(decorator: string, run: Around): AsyncMethodDecorator {
-  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it stands for any parameters
-  return <Arguments extends unknown[], Result>(
-    target: object,
-    key: string | symbol,
-    descriptor: TypedPropertyDescriptor<(...args: Arguments) => Promise<Result>>,
-  ): void => {
-    const original = descriptor.value!;
-    if (!Object.hasOwn(target, DB_CONTEXT)) {
-      // Only a declaration for the check above; what Nest sets on the instance hides it.
-      Object.defineProperty(target, DB_CONTEXT, { value: undefined, writable: true });
-      Inject(DbContext)(target, DB_CONTEXT);
-    }
-    const wrapped = async function (
-      this: { readonly [DB_CONTEXT]?: DbContext },
-      ...args: Arguments
-    ): Promise<Result> {
-      const dbContext = this?.[DB_CONTEXT];
-      if (dbContext === undefined) {
-        throw new DecoratorNotManagedError(decorator, target.constructor.name, String(key));
-      }
-      return run(dbContext, () => original.apply(this, args));
-    };
-    copyIdentity(original, wrapped);
-    descriptor.value = wrapped;
-  };
-}
-
-/** Other decorators keep what they know of a method on the function itself. */
-function copyIdentity(from: object, to: object): void {
-  for (const property of ['name', 'length']) {
-    Object.defineProperty(to, property, Object.getOwnPropertyDescriptor(from, property)!);
-  }
-  for (const key of Reflect.getOwnMetadataKeys(from)) {
-    Reflect.defineMetadata(key, Reflect.getOwnMetadata(key, from), to);
-  }
 }

@@ -1,5 +1,6 @@
 import { SetMetadata, type CustomDecorator } from '@nestjs/common';
 
+import { checkRetryOptions, type RetryOptions } from '../context/retry.js';
 import { DEFAULT_CONNECTION_NAME, type CommitPolicy } from '../db-context.options.js';
 import { checkTransactionSettings, type TransactionSettings } from '../transaction-settings.js';
 
@@ -10,6 +11,8 @@ export const COMMIT_ON_METADATA = 'nestjs-db-context:commit-on';
 
 /** Metadata key of {@link DbTransaction}. */
 export const TRANSACTION_METADATA = 'nestjs-db-context:transaction';
+/** Metadata key of {@link RetryOnSerializationFailure}. */
+export const RETRY_METADATA = 'nestjs-db-context:retry';
 
 /** Options of {@link DbTransaction}. */
 export interface DbTransactionOptions extends TransactionSettings {
@@ -58,6 +61,7 @@ export function CommitOn(policy: CommitPolicy): CustomDecorator {
  * connection.
  *
  * @throws {@link InvalidOptionsError} as the class is loaded: a setting cannot be
+ * @throws {@link UnknownConnectionError} while the application boots: nobody declares the connection
  * @throws {@link InvalidTransactionStateError} on a request, with `mount: 'middleware'`: a guard has
  *   begun the transaction without them
  * @example
@@ -80,4 +84,35 @@ export function DbTransaction(options: DbTransactionOptions): ClassDecorator & M
     // Decorators are applied from the bottom up.
     Reflect.defineMetadata(TRANSACTION_METADATA, [own, ...(others ?? [])], on);
   };
+}
+
+/**
+ * Runs a route, or the routes of a controller, again when the request failed because of a concurrent
+ * transaction: with SQLSTATE 40001 (serialization failure) or 40P01 (deadlock), in a statement or at
+ * the COMMIT. A decorator on a method wins over that of its class.
+ *
+ * Each attempt has a new context, with its own sessions and hooks, and runs pipes, inner
+ * interceptors and the handler; guards are not run again. The error of the last attempt is the
+ * response. What an attempt did outside of its transaction is not undone: calls to other services,
+ * headers and status set on the response, state of request-scoped providers, a body read as a stream.
+ *
+ * A request does not run again once something of it has taken effect: headers or a value were sent,
+ * a part was committed early, a guard had used the context (`mount: 'middleware'`); nor when its
+ * client has left, or where it joined a context.
+ *
+ * @param options `attempts`, 2 or more, the first one included; `backoffMs`, longest pause before the
+ *   second attempt in milliseconds, 20 by default
+ * @throws {@link InvalidOptionsError} as the class is loaded: an option cannot be
+ * @example
+ * ```ts
+ * @RetryOnSerializationFailure({ attempts: 5 })
+ * @DbTransaction({ isolationLevel: 'serializable' })
+ * @Post('transfer')
+ * transfer() {}
+ * ```
+ * @publicApi
+ */
+export function RetryOnSerializationFailure(options: RetryOptions): CustomDecorator {
+  checkRetryOptions(options, '@RetryOnSerializationFailure()');
+  return SetMetadata(RETRY_METADATA, { ...options });
 }

@@ -5,7 +5,8 @@ import type { KyselyClient } from './kysely-shapes.js';
 import { createSessionHandle } from './session-handle.js';
 import { controlOf, sessionManagerClass, type EntityManagerClass } from './session-manager.js';
 import { Session, type SessionOptions, type SessionParts } from './session.js';
-import { scopeContextFactory } from './transaction-context.js';
+import type { TransactionScope } from './scope.js';
+import { scopeContextFactory, type ScopeContext } from './transaction-context.js';
 
 /** Makes the sessions of one connection, and the handle that stands for them. */
 export class SessionFactory {
@@ -36,6 +37,12 @@ export class SessionFactory {
   /** See {@link createSessionHandle}. */
   createHandle(resolve: () => EntityManager): EntityManager {
     return createSessionHandle(this.connection.orm, this.connection.name, resolve);
+  }
+
+  /** What MikroORM takes for the transaction that `scope` is, for an entity manager that cannot end it. */
+  contextOf(scope: TransactionScope): ScopeContext {
+    this.#parts ??= this.#createParts();
+    return this.#parts.createContext(scope, true);
   }
 
   #createParts(): SessionParts {

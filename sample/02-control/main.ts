@@ -1,28 +1,15 @@
-import { NestFactory } from '@nestjs/core';
-import { getConnectionToken, type DbConnection } from 'nestjs-db-context';
-
+import { createTables } from '../starter/create-tables.js';
+import { databaseUrlFrom } from '../starter/database-url.js';
+import { runSample } from '../starter/run-sample.js';
+import { walkthrough } from '../starter/walkthrough.js';
 import { AppModule } from './app.module.js';
+import { STEPS } from './steps.js';
 
-const { DATABASE_URL, PORT = '3000' } = process.env;
-if (DATABASE_URL === undefined) {
-  console.error('Name an empty database: DATABASE_URL=postgres://user:password@host:5432/database');
-  process.exit(1);
-}
-
-const app = await NestFactory.create(AppModule.register({ databaseUrl: DATABASE_URL }), {
-  logger: ['warn', 'error', 'fatal'],
-  forceCloseConnections: true,
+await runSample('npm run sample:control', async (starter) => {
+  const databaseUrl =
+    databaseUrlFrom('DATABASE_URL')?.href ?? (await starter.startPostgres(['sample'])).sample;
+  const app = await starter.createApp(AppModule.register({ databaseUrl }));
+  await createTables(app, 'default', 'DATABASE_URL');
+  console.log(walkthrough(await starter.listen(app), STEPS));
+  console.log('All routes: sample/02-control/README.md');
 });
-// Ctrl-C settles the running requests and closes the pool.
-app.enableShutdownHooks();
-// `safe`: creates the table if it is missing, and drops nothing.
-await app.get<DbConnection>(getConnectionToken()).orm.schema.update({ safe: true });
-await app.listen(Number(PORT), '127.0.0.1');
-
-const url = await app.getUrl();
-console.log(`
-The routes are in sample/02-control/README.md. Try one, then see what it has saved:
-
-curl -i -X POST ${url}/atomic/in-a-row
-curl ${url}/entries
-`);

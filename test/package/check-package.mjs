@@ -33,6 +33,39 @@ const HIDDEN_FROM_TYPES = [
   'pg',
   'express',
   'fastify',
+  '@nestjs/cqrs',
+  '@nestjs/event-emitter',
+];
+/** What is beside the main entry; each is checked beside its own optional peer alone. */
+const SUBPATHS = [
+  {
+    subpath: 'event-emitter',
+    peer: '@nestjs/event-emitter',
+    name: 'OnCommitted',
+    types: `
+import { OnCommitted } from '${manifest.name}/event-emitter';
+
+export class Confirmations {
+  @OnCommitted('order.created', { connection: 'orders', suppressErrors: false })
+  async confirm(order: { readonly id: number }): Promise<void> {
+    await Promise.resolve(order.id);
+  }
+}
+`,
+  },
+  {
+    subpath: 'cqrs',
+    peer: '@nestjs/cqrs',
+    name: 'DbContextCqrsModule',
+    types: `
+import { Module } from '@nestjs/common';
+import { CqrsModule } from '@nestjs/cqrs';
+import { DbContextCqrsModule } from '${manifest.name}/cqrs';
+
+@Module({ imports: [CqrsModule.forRoot(), DbContextCqrsModule] })
+export class OrdersModule {}
+`,
+  },
 ];
 
 const CONSUMER_MODULE = `
@@ -73,11 +106,16 @@ async function installInto(directory, tarball) {
   );
   const dependencies = Object.keys(manifest.dependencies ?? {});
   for (const name of [...required, ...dependencies, '@types/node']) {
-    const link = join(modules, name);
-    await mkdir(dirname(link), { recursive: true });
-    await symlink(join(ROOT, 'node_modules', name), link, 'junction');
+    await linkInto(directory, name);
   }
   await writeFile(join(directory, 'package.json'), '{ "type": "module", "private": true }');
+}
+
+async function linkInto(directory, name) {
+  const link = join(directory, 'node_modules', name);
+  await mkdir(dirname(link), { recursive: true });
+  await symlink(join(ROOT, 'node_modules', name), link, 'junction');
+  return link;
 }
 
 async function pack(directory) {
@@ -88,6 +126,26 @@ async function pack(directory) {
     tarball: join(directory, packed.filename),
     files: packed.files.map(({ path }) => path),
   };
+}
+
+/** Imports a subpath, and compiles a use of it, where its peer is the only optional one. */
+async function checkSubpath(consumer, { subpath, peer, name, types }) {
+  const link = await linkInto(consumer, peer);
+  try {
+    const file = join(consumer, `${subpath}.mjs`);
+    await writeFile(
+      file,
+      `import { ${name} } from '${manifest.name}/${subpath}';
+       if (typeof ${name} !== 'function') throw new Error('not exported: ${name}');`,
+    );
+    await run(process.execPath, [file], consumer);
+    const source = join(consumer, `${subpath}.ts`);
+    await writeFile(source, types);
+    const { errors } = new PackageTypes(source, join(consumer, 'node_modules', manifest.name, sep));
+    if (errors.length > 0) fail(errors.join('\n'));
+  } finally {
+    await rm(link);
+  }
 }
 
 class CheckFailed extends Error {}
@@ -152,6 +210,12 @@ async function checkAll(directory) {
       ? undefined
       : `${types.foreignErrors} errors in the types of other packages are not ours`;
   });
+  for (const each of SUBPATHS) {
+    await check(
+      `${manifest.name}/${each.subpath} needs ${each.peer} and no other optional peer`,
+      () => checkSubpath(consumer, each),
+    );
+  }
 }
 
 // The real path, because TypeScript names files by it and the temporary directory may be a link.

@@ -8,16 +8,21 @@ import {
   Res,
   UseInterceptors,
   type CanActivate,
+  type INestApplication,
 } from '@nestjs/common';
+import { MessagePattern, Transport, type MicroserviceOptions } from '@nestjs/microservices';
 import {
   CommitOn,
   commitOnSuccess,
   DbContext,
   DbContextInterceptor,
   DbContextModule,
+  DbTransaction,
   InjectSession,
+  RetryOnSerializationFailure,
   SkipDbContext,
 } from 'nestjs-db-context';
+import { concatMap, interval } from 'rxjs';
 
 import { Note } from '../support/note.entity.js';
 
@@ -80,5 +85,42 @@ export class ExportController {
     const notes = await this.session.find(Note, {});
     await this.dbContext.commit();
     response.send(notes);
+  }
+}
+
+@Controller('accounts')
+export class AccountsController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @RetryOnSerializationFailure({ attempts: 5, backoffMs: 20 })
+  @DbTransaction({ isolationLevel: 'serializable' })
+  @Post('transfer')
+  async transfer() {
+    const note = await this.session.findOneOrFail(Note, 1);
+    note.text = 'transferred';
+  }
+}
+
+export async function startHybrid(app: INestApplication) {
+  app.connectMicroservice<MicroserviceOptions>(
+    { transport: Transport.TCP },
+    { inheritAppConfig: true },
+  );
+  await app.startAllMicroservices();
+}
+
+@Controller()
+export class TickerController {
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    private readonly dbContext: DbContext,
+  ) {}
+
+  @SkipDbContext()
+  @MessagePattern('ticker')
+  ticker() {
+    return interval(1_000).pipe(
+      concatMap(() => this.dbContext.run(() => this.session.count(Note))),
+    );
   }
 }

@@ -1,43 +1,15 @@
-import type { EntityManager } from '@mikro-orm/postgresql';
 import type { INestApplicationContext } from '@nestjs/common';
-import {
-  ConnectionFailedError,
-  DbContext,
-  getConnectionToken,
-  type DbConnection,
-} from 'nestjs-db-context';
+import { DbContext } from 'nestjs-db-context';
 
+import { createTables } from '../../starter/create-tables.js';
 import { Account } from '../accounts/account.entity.js';
 import { hashPin } from '../accounts/pin.js';
 
 /** Creates what is missing of the tables and, where there are none, the accounts. */
 export async function prepareDatabases(app: INestApplicationContext): Promise<void> {
-  for (const name of ['default', 'audit']) {
-    await requireDatabase(app.get(DbContext), name);
-    // `safe`: on a server of your own, nothing that is there already is dropped.
-    await app.get<DbConnection>(getConnectionToken(name)).orm.schema.update({ safe: true });
-  }
+  await createTables(app, 'default', 'DATABASE_URL');
+  await createTables(app, 'audit', 'AUDIT_DATABASE_URL');
   await seed(app.get(DbContext));
-}
-
-async function requireDatabase(dbContext: DbContext, name: string): Promise<void> {
-  try {
-    await dbContext.run(() => dbContext.session<EntityManager>(name).execute('select 1'));
-  } catch (error) {
-    // 3D000, invalid_catalog_name: https://www.postgresql.org/docs/current/errcodes-appendix.html
-    if (error instanceof ConnectionFailedError && sqlState(error.cause) === '3D000') {
-      const variable = name === 'audit' ? 'AUDIT_DATABASE_URL' : 'DATABASE_URL';
-      throw new Error(
-        `${error.message}\nCreate that database first (createdb), or name another in ${variable}.`,
-        { cause: error },
-      );
-    }
-    throw error;
-  }
-}
-
-function sqlState(error: unknown): unknown {
-  return (error as { readonly code?: unknown } | undefined)?.code;
 }
 
 async function seed(dbContext: DbContext): Promise<void> {

@@ -4,8 +4,10 @@ import { Test } from '@nestjs/testing';
 import { createTestDatabase, type TestDatabase } from '../../../test/support/database.js';
 import { deferred } from '../../../test/support/deferred.js';
 import { WireProxy } from '../../../test/support/wire-proxy.js';
+import { send } from '../../starter/walkthrough.js';
 import { AppModule } from '../app.module.js';
 import { prepareDatabases } from '../start/prepare-databases.js';
+import { STEPS } from '../start/steps.js';
 
 const ADA = { 'x-account-key': 'ada-key' };
 const GRACE = { 'x-account-key': 'grace-key' };
@@ -183,6 +185,18 @@ describe('sample 01-basic', () => {
     const locks = proxy.log.filter((sql) => /for update/i.test(sql));
     expect(locks).toHaveLength(10);
     expect(count(locks, /order by .*"id" asc for update/i)).toBe(10);
+  });
+
+  it('the walkthrough says what it does', async () => {
+    for (const step of STEPS) {
+      const { status } = await send(url, step);
+      expect({ ...step, status }).toEqual(step);
+    }
+    expect(await balances()).toEqual([9_750, 10_250, 10_000]);
+    expect(await auditTrail()).toEqual([
+      { action: 'transfer.sent', account_id: 1 },
+      { action: 'login.failed', account_id: 1 },
+    ]);
   });
 
   it('/health sends no statement', async () => {

@@ -11,10 +11,12 @@ import {
 import { createTestDatabase, type TestDatabase } from '../../../test/support/database.js';
 import { waitFor } from '../../../test/support/wait-for.js';
 import { WireProxy } from '../../../test/support/wire-proxy.js';
+import { send } from '../../starter/walkthrough.js';
 import { AppModule } from '../app.module.js';
 import { SlowWorkService } from '../early-end/slow-work.service.js';
 import { EntriesService } from '../entries/entries.service.js';
 import { NightlyJob } from '../jobs/nightly.job.js';
+import { STEPS } from '../steps.js';
 
 const MODES = ['commit', 'rollback', 'append', 'raise', 'savepoint'] as const;
 
@@ -94,6 +96,14 @@ describe('sample 02-control', () => {
   const ends = (): string[] => proxy.log.filter((sql) => /^(commit|rollback)$/i.test(sql));
 
   const INSERT = /^insert into "entry"/i;
+
+  it('the walkthrough says what it does', async () => {
+    for (const step of STEPS) {
+      const { status } = await send(url, step);
+      expect({ ...step, status }).toEqual(step);
+    }
+    expect(await rows()).toHaveLength(12);
+  });
 
   describe('the session of the request', () => {
     it('a plain session: 1 row, and its id in the response', async () => {

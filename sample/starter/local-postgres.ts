@@ -5,17 +5,20 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 /** A PostgreSQL that lives as long as this process. */
-export interface LocalPostgres {
-  /** The URL of its database, once it accepts connections. */
-  readonly url: Promise<string>;
+export interface LocalPostgres<Name extends string> {
+  /** The URL of each database, once the server accepts connections. */
+  readonly urls: Promise<Readonly<Record<Name, string>>>;
   /** Stops it, also while it starts, and removes its data. */
   stop(): Promise<void>;
 }
 
-export function startLocalPostgres(): LocalPostgres {
+/** @param names of the databases to create, all empty */
+export function startLocalPostgres<Name extends string>(
+  names: readonly Name[],
+): LocalPostgres<Name> {
   const server = spawn(
     process.execPath,
-    [fileURLToPath(import.meta.resolve('./local-postgres.server.js'))],
+    [fileURLToPath(import.meta.resolve('./local-postgres.server.js')), ...names],
     // A process group of its own: Ctrl-C reaches the sample only, which then closes the pipe.
     { detached: true, stdio: ['pipe', 'pipe', 'pipe'] },
   );
@@ -26,13 +29,10 @@ export function startLocalPostgres(): LocalPostgres {
     for await (const line of createInterface({ input: server.stdout })) {
       return line;
     }
-    throw new Error(
-      `PostgreSQL did not start: ${await complaint}\n` +
-        'To use a server of your own: DATABASE_URL=postgres://user:password@host/database npm start',
-    );
+    throw new Error(`PostgreSQL did not start: ${await complaint}`);
   };
   return {
-    url: firstLine(),
+    urls: firstLine().then((line) => JSON.parse(line) as Record<Name, string>),
     stop: async () => {
       server.stdin.end();
       await gone;

@@ -1,0 +1,57 @@
+import { Inject } from '@nestjs/common';
+
+import { DecoratorNotManagedError } from '../errors.js';
+
+/** Runs a decorated method with the service that Nest put beside it. */
+export type Around<Service> = (
+  service: Service,
+  method: () => Promise<unknown>,
+) => Promise<unknown>;
+
+type AnyMethodDecorator = (
+  target: object,
+  key: string | symbol,
+  descriptor: PropertyDescriptor,
+) => void;
+
+/**
+ * Makes decorators of methods that need `service`. Nest injects it by property, so that the class
+ * need not name it in its constructor.
+ *
+ * @returns a function that makes one: from its name, for errors, and from what it does
+ */
+export function decoratorsWith<Service extends object>(
+  service: abstract new (...args: never[]) => Service,
+): (decorator: string, around: Around<Service>) => AnyMethodDecorator {
+  const property = Symbol(`nestjs-db-context:${service.name}`);
+  return (decorator, around) => (target, key, descriptor) => {
+    const original = descriptor.value as (...args: unknown[]) => unknown;
+    if (!Object.hasOwn(target, property)) {
+      // Only a declaration for the check above; what Nest sets on the instance hides it.
+      Object.defineProperty(target, property, { value: undefined, writable: true });
+      Inject(service)(target, property);
+    }
+    const wrapped = async function (
+      this: { readonly [property]?: Service },
+      ...args: unknown[]
+    ): Promise<unknown> {
+      const injected = this?.[property];
+      if (injected === undefined) {
+        throw new DecoratorNotManagedError(decorator, target.constructor.name, String(key));
+      }
+      return around(injected, async () => original.apply(this, args));
+    };
+    copyIdentity(original, wrapped);
+    descriptor.value = wrapped;
+  };
+}
+
+/** Other decorators keep what they know of a method on the function itself. */
+function copyIdentity(from: object, to: object): void {
+  for (const property of ['name', 'length']) {
+    Object.defineProperty(to, property, Object.getOwnPropertyDescriptor(from, property)!);
+  }
+  for (const key of Reflect.getOwnMetadataKeys(from)) {
+    Reflect.defineMetadata(key, Reflect.getOwnMetadata(key, from), to);
+  }
+}

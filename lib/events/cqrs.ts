@@ -1,0 +1,1 @@
+export { DbContextCqrsModule } from './db-context-cqrs.module.js';

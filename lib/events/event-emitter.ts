@@ -1,0 +1,5 @@
+export {
+  OnCommitted,
+  type ListenerDecorator,
+  type OnCommittedOptions,
+} from './on-committed.decorator.js';

@@ -1,0 +1,25 @@
+export { captureOnCommit, type CaptureOptions } from './capture-on-commit.js';
+export { TestIsolationError } from './errors.js';
+export { expectNoOpenConnections } from './expect-no-open-connections.js';
+export {
+  expectCommitted,
+  expectRolledBack,
+  recordContexts,
+  type EndedContext,
+} from './record-contexts.js';
+export {
+  expectStatements,
+  recordStatements,
+  type ExpectedStatements,
+  type RecordedStatement,
+  type RecordOptions,
+} from './record-statements.js';
+export { openRollbackSession, type RollbackSession } from './rollback-session.js';
+export { openTestContext, type TestContext } from './test-context.js';
+export type { TestTarget } from './test-target.js';
+export { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
+export {
+  useTestTransaction,
+  type CurrentTestTransaction,
+  type UseTestTransactionOptions,
+} from './use-test-transaction.js';

@@ -1,0 +1,82 @@
+import { AssertionError } from 'node:assert';
+
+import { hostOf, type TestTarget } from './test-target.js';
+
+/** How a context ended. */
+export interface EndedContext {
+  readonly outcome: 'committed' | 'rolled-back';
+  /** Names of the connections that it had sessions of, in the order of their first use. */
+  readonly connections: readonly string[];
+}
+
+/**
+ * Runs `work`, and tells how the contexts ended that ended meanwhile, in that order: of requests, of
+ * `dbContext.run()`, `runInNewContext()` and `newAtomicSession()`, and of hooks that use them.
+ *
+ * @throws what `work` throws
+ * @publicApi
+ */
+export async function recordContexts(
+  app: TestTarget,
+  work: () => unknown,
+): Promise<readonly EndedContext[]> {
+  const ended: EndedContext[] = [];
+  const release = hostOf(app).attach({
+    onEnd: ({ isCommitted, connectionNames }) => {
+      const outcome = isCommitted ? 'committed' : 'rolled-back';
+      ended.push({ outcome, connections: connectionNames });
+    },
+  });
+  try {
+    await work();
+  } finally {
+    release();
+  }
+  return ended;
+}
+
+/**
+ * Runs `work`, and demands that every context that ended meanwhile was committed, and one did.
+ *
+ * @throws AssertionError one was rolled back, or none ended
+ * @throws what `work` throws
+ * @publicApi
+ */
+export async function expectCommitted(app: TestTarget, work: () => unknown): Promise<void> {
+  await expectOutcome(app, work, 'committed');
+}
+
+/**
+ * Runs `work`, and demands that every context that ended meanwhile was rolled back, and one did.
+ *
+ * @throws AssertionError one was committed, or none ended
+ * @throws what `work` throws
+ * @publicApi
+ */
+export async function expectRolledBack(app: TestTarget, work: () => unknown): Promise<void> {
+  await expectOutcome(app, work, 'rolled-back');
+}
+
+async function expectOutcome(
+  app: TestTarget,
+  work: () => unknown,
+  expected: EndedContext['outcome'],
+): Promise<void> {
+  const ended = await recordContexts(app, work);
+  if (ended.length === 0 || ended.some(({ outcome }) => outcome !== expected)) {
+    const seen = ended.map(
+      ({ outcome, connections }, index) =>
+        `  ${index + 1}. ${outcome} (${connections.join(', ') || 'no session'})`,
+    );
+    throw new AssertionError({
+      message: [
+        `Expected every context to be ${expected}, and at least one to end. Ended:`,
+        ...(seen.length === 0 ? ['  none'] : seen),
+      ].join('\n'),
+      actual: ended.map(({ outcome }) => outcome),
+      expected: [expected],
+      operator: 'expectOutcome',
+      stackStartFn: expectOutcome,
+    });
+  }
+}

@@ -1,0 +1,151 @@
+import { AssertionError } from 'node:assert';
+
+import type { PgClient } from '../connection/pg-client.js';
+import { connectionsOf, type TestTarget } from './test-target.js';
+
+/** A statement that a session sent. */
+export interface RecordedStatement {
+  readonly sql: string;
+  readonly connection: string;
+}
+
+/** Options of {@link recordStatements}. */
+export interface RecordOptions {
+  /**
+   * Names of the connections.
+   * @defaultValue all of the application
+   */
+  readonly connections?: readonly string[];
+  /**
+   * Whether what begins, nests and ends transactions counts: BEGIN and its settings, savepoints,
+   * COMMIT and ROLLBACK.
+   * @defaultValue false
+   */
+  readonly withTransactions?: boolean;
+}
+
+/** What {@link expectStatements} demands: all of them in order, their number, or a limit to it. */
+export type ExpectedStatements =
+  | readonly (string | RegExp)[]
+  | number
+  | { readonly atMost: number };
+
+const CONTROL =
+  /^\s*(?:begin|start\s+transaction|commit|rollback|savepoint|release|set\s|select\s+set_config\()/i;
+
+/**
+ * Runs `work`, and tells which statements sessions sent meanwhile, in order. Transactions of forks are
+ * among them; statements of a fork that are in no transaction are not.
+ *
+ * @throws what `work` throws
+ * @publicApi
+ */
+export async function recordStatements(
+  app: TestTarget,
+  work: () => unknown,
+  { connections, withTransactions = false }: RecordOptions = {},
+): Promise<readonly RecordedStatement[]> {
+  const recorded: RecordedStatement[] = [];
+  const release = connectionsOf(app, connections).map((connection) =>
+    connection.wrapClients((source) => async (claim) => {
+      const record = (sql: string): void => {
+        if (withTransactions || !CONTROL.test(sql)) {
+          recorded.push({ sql, connection: connection.name });
+        }
+      };
+      return recording(await source(claim), record);
+    }),
+  );
+  try {
+    await work();
+  } finally {
+    release.forEach((undo) => undo());
+  }
+  return recorded;
+}
+
+/**
+ * Runs `work`, and demands the statements that sessions sent meanwhile: an N+1 guard.
+ *
+ * @param expected each statement in order (a string is part of it, a RegExp matches it), their
+ *   number, or the largest number
+ * @returns what `work` returns
+ * @throws AssertionError they were others; it lists them
+ * @throws what `work` throws
+ * @example
+ * ```ts
+ * await expectStatements(app, { atMost: 3 }, () => request(app.getHttpServer()).get('/orders'));
+ * ```
+ * @publicApi
+ */
+export async function expectStatements<T>(
+  app: TestTarget,
+  expected: ExpectedStatements,
+  work: () => T | Promise<T>,
+  options: RecordOptions = {},
+): Promise<T> {
+  const results: T[] = [];
+  const recorded = await recordStatements(
+    app,
+    async () => {
+      results.push(await work());
+    },
+    options,
+  );
+  const seen = recorded.map(({ sql }) => sql);
+  if (!fits(seen, expected)) {
+    throw new AssertionError({
+      message: [
+        `Expected ${describe(expected)}, and ${seen.length} were sent:`,
+        ...seen.map((sql, index) => `  ${index + 1}. ${sql}`),
+      ].join('\n'),
+      actual: seen,
+      expected,
+      operator: 'expectStatements',
+      stackStartFn: expectStatements,
+    });
+  }
+  return results[0]!;
+}
+
+/** A client that tells of each statement; in all else it is the client itself. */
+function recording(client: PgClient, record: (sql: string) => void): PgClient {
+  return new Proxy(client, {
+    get: (target, property) => {
+      const value: unknown = Reflect.get(target, property, target);
+      if (typeof value !== 'function') {
+        return value;
+      }
+      return property === 'query'
+        ? (sql: string, ...rest: unknown[]): unknown => {
+            record(sql);
+            return Reflect.apply(value, target, [sql, ...rest]);
+          }
+        : (value.bind(target) as unknown);
+    },
+  });
+}
+
+function fits(seen: readonly string[], expected: ExpectedStatements): boolean {
+  if (typeof expected === 'number') {
+    return seen.length === expected;
+  }
+  if ('atMost' in expected) {
+    return seen.length <= expected.atMost;
+  }
+  return (
+    seen.length === expected.length &&
+    expected.every((each, index) =>
+      typeof each === 'string' ? seen[index]!.includes(each) : each.test(seen[index]!),
+    )
+  );
+}
+
+function describe(expected: ExpectedStatements): string {
+  if (typeof expected === 'number') {
+    return `${expected} statements`;
+  }
+  return 'atMost' in expected
+    ? `at most ${expected.atMost} statements`
+    : `these ${expected.length} statements: ${expected.join(' | ')}`;
+}

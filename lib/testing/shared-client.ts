@@ -1,0 +1,150 @@
+import type { PgClient, PgResult } from '../connection/pg-client.js';
+import type { Holder } from '../connection/pool-claims.js';
+import type { SharedTransaction } from './shared-transaction.js';
+
+const BEGIN = /^\s*(?:begin|start\s+transaction)\b(?<modes>[^;]*);?\s*(?<rest>[\s\S]*)$/i;
+const COMMIT = /^\s*(?:commit|end)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
+const ROLLBACK = /^\s*(?:rollback|abort)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
+
+type Callback = (error: unknown, result?: PgResult | PgResult[]) => void;
+
+/**
+ * What a pool gives out while a test shares its transaction: to its user a client of its own, whose
+ * BEGIN, COMMIT and ROLLBACK are those of a savepoint.
+ */
+export class SharedClient implements PgClient {
+  readonly holder: Holder | undefined;
+  readonly connection = { stream: { destroy: (): void => undefined } };
+  readonly #shared: SharedTransaction;
+  #isOpen = false;
+  #isReleased = false;
+  #isRunning = false;
+
+  constructor(shared: SharedTransaction, holder: Holder | undefined) {
+    this.#shared = shared;
+    this.holder = holder;
+  }
+
+  get host(): string {
+    return this.#shared.realClient.host;
+  }
+
+  get port(): number {
+    return this.#shared.realClient.port;
+  }
+
+  /** Only while a statement of its own runs: a cancel request must not hit another's. */
+  get processID(): number | null {
+    return this.#isRunning ? this.#shared.realClient.processID : null;
+  }
+
+  get secretKey(): number | null {
+    return this.#shared.realClient.secretKey;
+  }
+
+  getTransactionStatus(): 'I' | 'T' | 'E' | null {
+    return this.#isOpen ? this.#shared.realClient.getTransactionStatus() : 'I';
+  }
+
+  on(_event: 'error', listener: (error: Error) => void): this {
+    this.#shared.errorListeners.add(listener);
+    return this;
+  }
+
+  off(_event: 'error', listener: (error: Error) => void): this {
+    this.#shared.errorListeners.delete(listener);
+    return this;
+  }
+
+  /** As `pool.query()` of `pg` calls them. */
+  once(event: 'error', listener: (error: Error) => void): this {
+    return this.on(event, listener);
+  }
+
+  removeListener(event: 'error', listener: (error: Error) => void): this {
+    return this.off(event, listener);
+  }
+
+  /** All forms that `pg` takes: text, a config object, and the callback of either. */
+  query(...args: readonly unknown[]): Promise<PgResult | PgResult[]> {
+    const callback = args.at(-1);
+    if (typeof callback === 'function') {
+      this.#query(args.slice(0, -1)).then(
+        (result) => (callback as Callback)(null, result),
+        (error: unknown) => (callback as Callback)(error),
+      );
+      return undefined as never;
+    }
+    return this.#query(args);
+  }
+
+  release(_destroy?: boolean | Error): void {
+    if (this.#isReleased) {
+      throw new Error('Release called on client which has already been released to the pool.');
+    }
+    this.#isReleased = true;
+    if (this.#isOpen) {
+      this.#isOpen = false;
+      // What makes this fail makes all that follows fail as well, and says so.
+      this.#shared.abandon(this).catch(() => undefined);
+    }
+  }
+
+  async #query(args: readonly unknown[]): Promise<PgResult | PgResult[]> {
+    const [first] = args;
+    if (typeof (first as { readonly submit?: unknown } | null)?.submit === 'function') {
+      throw this.#shared.refusal(
+        'a cursor of pg keeps its connection to itself. Stream through the session, whose cursors ' +
+          'are statements.',
+      );
+    }
+    const config = (first ?? {}) as { readonly text?: unknown; readonly values?: unknown };
+    const sql = String(typeof first === 'string' ? first : config.text);
+    const values = (args[1] ?? config.values ?? []) as readonly unknown[];
+    const begin = BEGIN.exec(sql);
+    if (begin !== null) {
+      await this.#shared.open(this, /\bread\s+only\b/i.test(begin.groups!['modes']!));
+      this.#isOpen = true;
+      const rest = begin.groups!['rest']!;
+      const answer = answerTo('BEGIN');
+      return rest === '' ? answer : [answer, (await this.#send(rest, [], [rest])) as PgResult];
+    }
+    if (COMMIT.test(sql)) {
+      const isCommitted = !this.#isOpen || (await this.#shared.commit(this));
+      this.#isOpen = false;
+      return answerTo(isCommitted ? 'COMMIT' : 'ROLLBACK');
+    }
+    if (ROLLBACK.test(sql)) {
+      if (this.#isOpen) {
+        await this.#shared.rollBack(this);
+        this.#isOpen = false;
+      }
+      return answerTo('ROLLBACK');
+    }
+    return this.#send(sql, values, args);
+  }
+
+  async #send(
+    sql: string,
+    values: readonly unknown[],
+    args: readonly unknown[],
+  ): Promise<PgResult | PgResult[]> {
+    const query = async (): Promise<PgResult | PgResult[]> => {
+      this.#isRunning = true;
+      try {
+        return await (
+          this.#shared.realClient.query as (...all: unknown[]) => Promise<PgResult>
+        ).apply(this.#shared.realClient, [...args]);
+      } finally {
+        this.#isRunning = false;
+      }
+    };
+    return this.#isOpen
+      ? this.#shared.send(this, sql, values, query)
+      : this.#shared.sendAlone(query);
+  }
+}
+
+function answerTo(command: string): PgResult {
+  return { command, rowCount: null, rows: [] };
+}

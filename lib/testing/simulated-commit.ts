@@ -1,0 +1,87 @@
+import type { PgClient, PgResult } from '../connection/pg-client.js';
+
+const CONFIG_CALL = /\bset_config\(\s*(?:\$(\d+)|'([^']+)')/gi;
+const SET_STATEMENT = /^\s*set\s+(?:local\s+|session\s+)?("?[\w.]+"?)\s*(?:=|to\b|\s)/i;
+
+/** What SET takes besides settings. */
+const NO_SETTINGS = new Set(['transaction', 'constraints', 'characteristics', 'authorization']);
+
+/** Constraints that a real transaction starts out with as deferred. */
+const DEFERRED_CONSTRAINTS = `
+  select string_agg(format('%I.%I', n.nspname, c.conname), ', ') as names
+  from pg_constraint c join pg_namespace n on n.oid = c.connamespace
+  where c.condeferred`;
+
+const WRITES =
+  'select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::text as writes from pg_stat_xact_all_tables';
+
+/**
+ * What COMMIT does besides saving, done inside of a transaction that goes on: deferred constraints
+ * are checked, and settings that are local to the transaction go back to what they were.
+ */
+export class SimulatedCommit {
+  readonly #client: PgClient;
+  readonly #deferred: string | undefined;
+  readonly #before = new Map<string, string>();
+
+  constructor(client: PgClient, deferred: string | undefined) {
+    this.#client = client;
+    this.#deferred = deferred;
+  }
+
+  /** Remembers the settings that a statement is about to change. */
+  async remember(sql: string, values: readonly unknown[]): Promise<void> {
+    for (const name of changedSettings(sql, values)) {
+      if (!this.#before.has(name)) {
+        const [row] = await rowsOf(this.#client, 'select current_setting($1, true) as value', [
+          name,
+        ]);
+        // One that was never set reads as empty after the transaction that set it.
+        this.#before.set(name, (row?.['value'] as string | null) ?? '');
+      }
+    }
+  }
+
+  /** @throws the server's error for a constraint that is violated */
+  async apply(): Promise<void> {
+    const back = this.#deferred === undefined ? '' : `; set constraints ${this.#deferred} deferred`;
+    // Triggers that COMMIT would fire run here, still with the role and the variables.
+    await this.#client.query(`set constraints all immediate${back}`);
+    // The role last in, first out: it may not be allowed to set the others.
+    for (const [name, value] of [...this.#before].toReversed()) {
+      await this.#client.query('select set_config($1, $2, true)', [name, value]);
+    }
+  }
+}
+
+/** Names of the constraints that are deferred by default, as SET CONSTRAINTS takes them. */
+export async function deferredConstraints(client: PgClient): Promise<string | undefined> {
+  const [row] = await rowsOf(client, DEFERRED_CONSTRAINTS);
+  return (row?.['names'] as string | null) ?? undefined;
+}
+
+/** How many rows the transaction has written so far. */
+export async function countWrites(client: PgClient): Promise<bigint> {
+  const [row] = await rowsOf(client, WRITES);
+  return BigInt(String(row?.['writes']));
+}
+
+function changedSettings(sql: string, values: readonly unknown[]): readonly string[] {
+  const called = [...sql.matchAll(CONFIG_CALL)].map(([, index, name]) =>
+    index === undefined ? name! : String(values[Number(index) - 1]),
+  );
+  const word = SET_STATEMENT.exec(sql)?.[1]?.replaceAll('"', '').toLowerCase();
+  if (word === undefined || NO_SETTINGS.has(word)) {
+    return called;
+  }
+  return [...called, word === 'time' ? 'timezone' : word];
+}
+
+async function rowsOf(
+  client: PgClient,
+  sql: string,
+  values: readonly unknown[] = [],
+): Promise<Record<string, unknown>[]> {
+  const result = (await client.query(sql, values)) as PgResult;
+  return result.rows as Record<string, unknown>[];
+}

@@ -1,0 +1,154 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import type { DbConnection } from '../connection/db-connection.js';
+import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
+import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { UnknownConnectionError } from '../errors.js';
+import { TransactionLease } from '../session/lease.js';
+import { TransactionScope } from '../session/scope.js';
+import type { SessionFactory } from '../session/session-factory.js';
+import type { ScopeContext } from '../session/transaction-context.js';
+import { SharedTransaction } from './shared-transaction.js';
+import { connectionsOf, hostOf, type TestTarget } from './test-target.js';
+
+/** What a test shares its transaction on. */
+export interface TestTransactionOptions {
+  /**
+   * Names of the connections.
+   * @defaultValue all of the application
+   */
+  readonly connections?: readonly string[];
+}
+
+/** The test's part of one connection. */
+interface TestPart {
+  readonly shared: SharedTransaction;
+  readonly connection: DbConnection;
+  readonly context: ScopeContext;
+}
+
+/**
+ * One transaction per connection that a test and the application share, and that is rolled back
+ * when the test ends. Everything the application does works as in production: its commits are
+ * seen by the test and by later requests, its rollbacks undo what they should; but nothing of it is
+ * ever committed. It works across HTTP requests, since the connection is shared rather than a
+ * context.
+ *
+ * @example
+ * ```ts
+ * let db: TestTransaction;
+ * beforeEach(async () => {
+ *   db = await TestTransaction.begin(app);
+ * });
+ * afterEach(() => db.end());
+ * ```
+ * @publicApi
+ */
+export class TestTransaction {
+  readonly #parts: ReadonlyMap<string, TestPart>;
+
+  private constructor(parts: ReadonlyMap<string, TestPart>) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Begins. One connection of each pool is held until {@link TestTransaction.end}.
+   *
+   * @param app the application, initialised or not
+   * @throws {@link UnknownConnectionError}, {@link ConnectionFailedError}
+   * @throws {@link TestIsolationError} another one has begun on a connection and not ended
+   */
+  static async begin(
+    app: TestTarget,
+    { connections }: TestTransactionOptions = {},
+  ): Promise<TestTransaction> {
+    const host = hostOf(app);
+    const parts = new Map<string, TestPart>();
+    const transaction = new TestTransaction(parts);
+    try {
+      for (const connection of connectionsOf(app, connections)) {
+        parts.set(connection.name, await beginPart(host.factory(connection.name)));
+      }
+    } catch (error) {
+      await transaction.end();
+      throw error;
+    }
+    return transaction;
+  }
+
+  /**
+   * A session in the test's own transaction, to prepare data and to look at it. A new one each time,
+   * so that it shows what is in the database rather than what it has seen before. It cannot commit
+   * or roll back; `flush()` is enough for the application to see what it wrote.
+   *
+   * @param name name of the connection
+   * @typeParam E the driver's EntityManager
+   * @throws {@link UnknownConnectionError} the transaction was not begun for it
+   */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
+  session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
+    const { connection, context } = this.#part(name);
+    const session = connection.orm.em.fork({ disableContextResolution: true });
+    session.setTransactionContext(context);
+    return session as E;
+  }
+
+  /** Number of transactions that the application has open now. */
+  get openTransactions(): number {
+    return [...this.#parts.values()].reduce((sum, { shared }) => sum + shared.openTransactions, 0);
+  }
+
+  /**
+   * Rolls back everything that was done since the beginning, on all connections.
+   *
+   * @throws {@link TestIsolationError} the application still has a transaction open; everything is
+   *   rolled back all the same
+   */
+  async end(): Promise<void> {
+    const errors: unknown[] = [];
+    for (const { shared, context } of this.#parts.values()) {
+      await shared.end().catch((error: unknown) => errors.push(error));
+      await context.scope.rollback();
+    }
+    if (errors.length > 0) {
+      throw errors[0];
+    }
+  }
+
+  #part(name: string): TestPart {
+    const part = this.#parts.get(name);
+    if (part === undefined) {
+      throw new UnknownConnectionError(name, [...this.#parts.keys()]);
+    }
+    return part;
+  }
+}
+
+async function beginPart(factory: SessionFactory): Promise<TestPart> {
+  const { connection } = factory;
+  const shared = await SharedTransaction.begin(connection);
+  const { name, limits } = connection;
+  const source = {
+    name,
+    // A test that is looked at in a debugger takes as long as it takes.
+    limits: { ...limits, transactionTimeoutMs: LONGEST_LIMIT_MS },
+    checkOut: () => connection.checkOut(lease),
+    onStatement: (sql: string, tookMs: number) => connection.onStatement(sql, tookMs),
+  };
+  // Not a session of the application: no variables, role or hooks of its contexts.
+  const lease: TransactionLease = new TransactionLease(source, {
+    holder: shared.testHolder,
+    statements: () => [{ sql: 'begin', values: [] }],
+    isReadOnly: () => false,
+    before: () => Promise.resolve(),
+    after: () => Promise.resolve(),
+  });
+  const scope = new TransactionScope(lease, limits.savepointTimeoutMs);
+  try {
+    await lease.begin();
+  } catch (error) {
+    await shared.end();
+    throw error;
+  }
+  return { shared, connection, context: factory.contextOf(scope) };
+}

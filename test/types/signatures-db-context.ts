@@ -1,0 +1,158 @@
+// What tsc must accept, infer and refuse of DbContext; nothing here runs.
+import type { EntityManager as CoreEntityManager } from '@mikro-orm/core';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import type { INestApplicationContext } from '@nestjs/common';
+import { expectTypeOf } from 'expect-type';
+import {
+  DbContext,
+  type AtomicOptions,
+  type AtomicSettings,
+  type ConnectionChoice,
+  type CurrentTransaction,
+  type HookCallback,
+  type Results,
+  type RetryOptions,
+  type RunAllOptions,
+  type RunOptions,
+  type TransactionSettings,
+} from 'nestjs-db-context';
+
+import { Note } from '../support/note.entity.js';
+
+export function found(app: INestApplicationContext): void {
+  expectTypeOf(app.get(DbContext)).toEqualTypeOf<DbContext>();
+  expectTypeOf<DbContext['isActive']>().toEqualTypeOf<() => boolean>();
+}
+
+export function runs(dbContext: DbContext): void {
+  for (const run of ['run', 'runInNewContext'] as const) {
+    expectTypeOf(dbContext[run](() => 1)).toEqualTypeOf<Promise<number>>();
+    expectTypeOf(dbContext[run](async () => 'a')).toEqualTypeOf<Promise<string>>();
+    expectTypeOf(dbContext[run](() => undefined)).toEqualTypeOf<Promise<undefined>>();
+    // The policy is given what the callback resolves to.
+    void dbContext[run](async () => ({ ok: true }), {
+      commitOn: (result) => {
+        expectTypeOf(result).toEqualTypeOf<{ ok: boolean }>();
+        return result.ok;
+      },
+      retry: { attempts: 3, backoffMs: 0 },
+    });
+    // @ts-expect-error -- the policy answers with a boolean
+    void dbContext[run](() => 1, { commitOn: () => 'yes' });
+    // @ts-expect-error -- a context has no isolation level; its transactions do
+    void dbContext[run](() => 1, { isolationLevel: 'serializable' });
+    // @ts-expect-error -- a callback, not its result
+    void dbContext[run](Promise.resolve(1));
+  }
+  expectTypeOf<RunOptions<number>>().toEqualTypeOf<{
+    readonly commitOn?: (result: number) => boolean;
+    readonly retry?: RetryOptions;
+  }>();
+}
+
+export function runsMany(dbContext: DbContext, work: readonly (() => Promise<number>)[]): void {
+  expectTypeOf(dbContext.runAllInNewContexts([() => 1, async () => 'a'])).resolves.toEqualTypeOf<
+    [number, string]
+  >();
+  expectTypeOf(dbContext.runAllInNewContexts(work)).resolves.toExtend<readonly number[]>();
+  expectTypeOf(dbContext.runAllInNewContexts([])).resolves.toEqualTypeOf<[]>();
+  expectTypeOf<Results<readonly [() => Promise<number>, () => string]>>().toEqualTypeOf<
+    [number, string]
+  >();
+  expectTypeOf<RunAllOptions>().toEqualTypeOf<{
+    readonly concurrency?: number;
+    readonly retry?: RetryOptions;
+  }>();
+  // @ts-expect-error -- functions, so that they start when there is room, not promises that run
+  void dbContext.runAllInNewContexts([Promise.resolve(1)]);
+}
+
+export function sessions(dbContext: DbContext): void {
+  expectTypeOf(dbContext.session()).toEqualTypeOf<CoreEntityManager>();
+  expectTypeOf(dbContext.session<EntityManager>('audit')).toEqualTypeOf<EntityManager>();
+  expectTypeOf(dbContext.getSession()).toEqualTypeOf<CoreEntityManager | undefined>();
+  expectTypeOf(dbContext.getSession<EntityManager>()).toEqualTypeOf<EntityManager | undefined>();
+  expectTypeOf(dbContext.popSession()).toEqualTypeOf<CoreEntityManager | undefined>();
+  expectTypeOf(dbContext.popSession<EntityManager>()).toEqualTypeOf<EntityManager | undefined>();
+  expectTypeOf<DbContext['putSession']>().toEqualTypeOf<
+    (session: CoreEntityManager, name?: string) => void
+  >();
+  // @ts-expect-error -- an EntityManager
+  dbContext.session<Note>();
+  // @ts-expect-error -- nothing to put where nothing was popped; look first
+  dbContext.putSession(dbContext.popSession());
+}
+
+export function atomic(dbContext: DbContext): void {
+  expectTypeOf(dbContext.atomic(async (session) => session.count(Note))).toEqualTypeOf<
+    Promise<number>
+  >();
+  expectTypeOf(dbContext.atomic(() => 'sync')).toEqualTypeOf<Promise<string>>();
+  // The session is that of the core, or what the parameter says.
+  void dbContext.atomic((session) => expectTypeOf(session).toEqualTypeOf<CoreEntityManager>());
+  expectTypeOf(
+    dbContext.atomic(async (session: EntityManager) => session.createQueryBuilder(Note).getCount()),
+  ).toEqualTypeOf<Promise<number>>();
+  void dbContext.atomic(() => 1, {
+    connection: 'audit',
+    current: 'savepoint',
+    isolationLevel: 'serializable',
+    readOnly: true,
+    retry: { attempts: 2 },
+  });
+  // @ts-expect-error -- a mode
+  void dbContext.atomic(() => 1, { current: 'join' });
+  // @ts-expect-error -- the parameter is an EntityManager
+  void dbContext.atomic((note: Note) => note);
+
+  expectTypeOf<CurrentTransaction>().toEqualTypeOf<
+    'commit' | 'rollback' | 'append' | 'raise' | 'savepoint'
+  >();
+  expectTypeOf<AtomicSettings>().toExtend<TransactionSettings>();
+  expectTypeOf<AtomicOptions>().toExtend<AtomicSettings & ConnectionChoice>();
+  expectTypeOf<RetryOptions>().toEqualTypeOf<{
+    readonly attempts: number;
+    readonly backoffMs?: number;
+  }>();
+  // @ts-expect-error -- how often is no matter for a default
+  void dbContext.atomic(() => 1, { retry: { backoffMs: 20 } });
+}
+
+export function outsideTheContext(dbContext: DbContext): void {
+  for (const open of ['newSession', 'newAtomicSession'] as const) {
+    expectTypeOf(dbContext[open](async () => 1)).toEqualTypeOf<Promise<number>>();
+    expectTypeOf(dbContext[open](() => 'sync')).toEqualTypeOf<Promise<string>>();
+    void dbContext[open]((session) => expectTypeOf(session).toEqualTypeOf<CoreEntityManager>());
+    void dbContext[open]((session: EntityManager) => session.execute('select 1'), {
+      connection: 'audit',
+    });
+    // @ts-expect-error -- there is no transaction that it could join
+    void dbContext[open](() => 1, { current: 'append' });
+  }
+  expectTypeOf<ConnectionChoice>().toEqualTypeOf<{ readonly connection?: string }>();
+}
+
+export function earlyEnds(dbContext: DbContext): void {
+  for (const end of ['commit', 'rollback', 'close'] as const) {
+    expectTypeOf(dbContext[end]).toEqualTypeOf<(name?: string) => Promise<void>>();
+  }
+  for (const endAll of ['commitAll', 'rollbackAll', 'closeAll'] as const) {
+    expectTypeOf(dbContext[endAll]).toEqualTypeOf<() => Promise<void>>();
+    // @ts-expect-error -- all of them
+    void dbContext[endAll]('audit');
+  }
+}
+
+export function hooks(dbContext: DbContext): void {
+  for (const hook of ['beforeCommit', 'onCommit', 'onRollback'] as const) {
+    expectTypeOf(dbContext[hook]).toEqualTypeOf<
+      (callback: HookCallback, options?: ConnectionChoice) => void
+    >();
+    dbContext[hook](async () => undefined, { connection: 'audit' });
+    // @ts-expect-error -- a hook is given nothing: what it needs it has when it is registered
+    dbContext[hook]((session: EntityManager) => session.flush());
+    // @ts-expect-error -- as the options of the other methods, not the bare name
+    dbContext[hook](() => undefined, 'audit');
+  }
+  expectTypeOf<HookCallback>().toEqualTypeOf<() => unknown>();
+}

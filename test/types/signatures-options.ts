@@ -1,0 +1,120 @@
+// The options of connections, transactions and contexts; nothing here runs.
+import type { EntityManager } from '@mikro-orm/core';
+import { expectTypeOf } from 'expect-type';
+import type { ClsService } from 'nestjs-cls';
+import {
+  commitOnSuccess,
+  type CommitPolicy,
+  type ConnectionLimits,
+  type ConnectionTransactionOptions,
+  type DbContextOptions,
+  type RequestOutcome,
+  type SessionVariables,
+  type SessionVariableValue,
+  type TransactionSettings,
+} from 'nestjs-db-context';
+
+export function limits(): void {
+  // All optional, all in milliseconds, and none may be undefined: leave it out.
+  expectTypeOf<ConnectionLimits>().toEqualTypeOf<{
+    readonly acquireTimeoutMs?: number;
+    readonly deadlockTimeoutMs?: number;
+    readonly transactionTimeoutMs?: number;
+    readonly drainTimeoutMs?: number;
+    readonly endTimeoutMs?: number;
+    readonly savepointTimeoutMs?: number;
+  }>();
+  // @ts-expect-error -- `undefined` would hide a variable of the environment that is not set
+  expectTypeOf({ acquireTimeoutMs: undefined } satisfies ConnectionLimits);
+  // @ts-expect-error -- the unit is in the name
+  expectTypeOf({ acquireTimeoutMs: '10s' } satisfies ConnectionLimits);
+}
+
+export function transactionSettings(): void {
+  expectTypeOf<keyof TransactionSettings>().toEqualTypeOf<
+    | 'isolationLevel'
+    | 'readOnly'
+    | 'deferrable'
+    | 'statementTimeoutMs'
+    | 'lockTimeoutMs'
+    | 'idleTimeoutMs'
+    | 'sessionVariables'
+    | 'role'
+  >();
+  expectTypeOf<Required<TransactionSettings>>().toExtend<{
+    readonly readOnly: boolean;
+    readonly deferrable: boolean;
+    readonly statementTimeoutMs: number;
+    readonly lockTimeoutMs: number;
+    readonly idleTimeoutMs: number;
+    readonly sessionVariables: SessionVariables;
+    readonly role: string;
+  }>();
+  // The plain words, without an import of MikroORM's enum.
+  expectTypeOf<
+    'read uncommitted' | 'read committed' | 'repeatable read' | 'serializable'
+  >().toExtend<TransactionSettings['isolationLevel']>();
+  expectTypeOf<'SERIALIZABLE'>().not.toExtend<TransactionSettings['isolationLevel']>();
+  // @ts-expect-error -- leave it out
+  expectTypeOf({ readOnly: undefined } satisfies TransactionSettings);
+
+  expectTypeOf<SessionVariableValue>().toEqualTypeOf<string | number | boolean | Date>();
+  expectTypeOf<SessionVariables>().toEqualTypeOf<Readonly<Record<string, SessionVariableValue>>>();
+  // @ts-expect-error -- a tenant that is missing must not become a value
+  expectTypeOf({ 'app.tenant': undefined } satisfies SessionVariables);
+  // @ts-expect-error -- nor NULL, which a setting cannot be
+  expectTypeOf({ 'app.tenant': null } satisfies SessionVariables);
+}
+
+export function connectionTransactions(): void {
+  expectTypeOf<ConnectionTransactionOptions>().toEqualTypeOf<{
+    readonly transaction?: TransactionSettings;
+    readonly sessionVariables?: (cls: ClsService) => SessionVariables | Promise<SessionVariables>;
+    readonly role?: string | ((cls: ClsService) => string | undefined);
+  }>();
+  const computed: ConnectionTransactionOptions = {
+    // The parameter is inferred.
+    sessionVariables: async (cls) => ({ 'app.tenant': cls.get<string>('tenant') }),
+    role: (cls) => (cls.isActive() ? 'app_tenant' : undefined),
+  };
+  expectTypeOf(computed.transaction).toEqualTypeOf<TransactionSettings | undefined>();
+  // @ts-expect-error -- a role is looked up before a connection is taken, not awaited
+  expectTypeOf({ role: async () => 'app' } satisfies ConnectionTransactionOptions);
+}
+
+export function contextOptions(): void {
+  expectTypeOf<DbContextOptions>().toEqualTypeOf<{
+    readonly mount?: 'interceptor' | 'middleware' | 'none';
+    readonly commitOn?: CommitPolicy;
+    readonly onDisconnect?: 'finish' | 'rollback';
+    readonly beforeCommit?: (session: EntityManager, connectionName: string) => unknown;
+    readonly hookTimeoutMs?: number;
+    readonly shutdownTimeoutMs?: number;
+  }>();
+  const options: DbContextOptions = {
+    commitOn: (outcome) => commitOnSuccess(outcome) || outcome.status === 404,
+    beforeCommit: (session, name) => {
+      expectTypeOf(session).toEqualTypeOf<EntityManager>();
+      expectTypeOf(name).toEqualTypeOf<string>();
+    },
+  };
+  expectTypeOf(options.mount).toEqualTypeOf<'interceptor' | 'middleware' | 'none' | undefined>();
+  // @ts-expect-error -- leave it out
+  expectTypeOf({ mount: undefined } satisfies DbContextOptions);
+  // @ts-expect-error -- decided before the response leaves, so it cannot be awaited
+  expectTypeOf({ commitOn: async () => true } satisfies DbContextOptions);
+}
+
+export function policies(): void {
+  expectTypeOf<CommitPolicy>().toEqualTypeOf<(outcome: RequestOutcome) => boolean>();
+  expectTypeOf(commitOnSuccess).toEqualTypeOf<CommitPolicy>();
+  expectTypeOf<RequestOutcome>().toEqualTypeOf<{
+    readonly error?: unknown;
+    readonly failed: boolean;
+    readonly status: number | undefined;
+  }>();
+  // Told apart on purpose: a status that is not known is given, an error that is none is not.
+  expectTypeOf(commitOnSuccess({ failed: false, status: undefined })).toEqualTypeOf<boolean>();
+  // @ts-expect-error -- a policy of one's own must not forget the status as it wraps this one
+  commitOnSuccess({ failed: false });
+}
