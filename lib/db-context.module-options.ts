@@ -26,25 +26,48 @@ export interface DbContextOptionsFactory {
   createDbContextOptions(): DbContextModuleOptions | Promise<DbContextModuleOptions>;
 }
 
-/**
- * Options of `DbContextModule.forRootAsync()`: exactly one of `useFactory`, `useClass` and
- * `useExisting`.
- *
- * @publicApi
- */
-export interface DbContextModuleAsyncOptions extends Pick<ModuleMetadata, 'imports'> {
+/** Of `forRootAsync()`, whichever way the options are made. */
+interface AsyncOptionsBase extends Pick<ModuleMetadata, 'imports'> {
   /**
    * Names of the connections that the factory will return; providers are made for them before it
    * runs.
    * @defaultValue ['default']
    */
   readonly connectionNames?: readonly string[];
-  /** What `useFactory` is called with. */
-  readonly inject?: (InjectionToken | OptionalFactoryDependency)[];
-  readonly useFactory?: (
+}
+
+/** A function makes the options. */
+interface UseFactory {
+  readonly useFactory: (
     // Nest cannot know the types of what it injects.
     ...dependencies: never[]
   ) => DbContextModuleOptions | Promise<DbContextModuleOptions>;
-  readonly useClass?: Type<DbContextOptionsFactory>;
-  readonly useExisting?: InjectionToken<DbContextOptionsFactory>;
+  /** What `useFactory` is called with. */
+  readonly inject?: (InjectionToken | OptionalFactoryDependency)[];
+  readonly useClass?: never;
+  readonly useExisting?: never;
 }
+
+/** A class makes the options; Nest makes one of its own of it. */
+interface UseClass {
+  readonly useClass: Type<DbContextOptionsFactory>;
+  readonly inject?: never;
+  readonly useFactory?: never;
+  readonly useExisting?: never;
+}
+
+/** A provider that there is already makes the options. */
+interface UseExisting {
+  readonly useExisting: InjectionToken<DbContextOptionsFactory>;
+  readonly inject?: never;
+  readonly useFactory?: never;
+  readonly useClass?: never;
+}
+
+/**
+ * Options of `DbContextModule.forRootAsync()`: exactly one of `useFactory`, `useClass` and
+ * `useExisting`.
+ *
+ * @publicApi
+ */
+export type DbContextModuleAsyncOptions = AsyncOptionsBase & (UseFactory | UseClass | UseExisting);

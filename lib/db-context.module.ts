@@ -181,7 +181,7 @@ function asyncOptionsProvider(
   }
   return {
     provide: MODULE_OPTIONS,
-    inject: [(useClass ?? useExisting)!],
+    inject: [useClass ?? useExisting],
     useFactory: async (factory: DbContextOptionsFactory) =>
       check(await factory.createDbContextOptions()),
   };

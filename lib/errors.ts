@@ -19,6 +19,30 @@ export type RollbackReason =
   | 'server-rollback'
   | 'context-ended';
 
+/** Names of all cases, see {@link DbContextError.code}. */
+export type DbContextErrorCode =
+  | 'ACQUIRE_TIMEOUT'
+  | 'COMMIT_OUTCOME_UNKNOWN'
+  | 'CONNECTION_FAILED'
+  | 'CONTEXT_SETTINGS_FAILED'
+  | 'DB_CONTEXT_NOT_ACTIVE'
+  | 'DECORATOR_NOT_MANAGED'
+  | 'DUPLICATE_CONNECTION'
+  | 'INVALID_OPTIONS'
+  | 'INVALID_TRANSACTION_STATE'
+  | 'PARTIAL_COMMIT'
+  | 'POOL_DEADLOCK'
+  | 'READ_ONLY_TRANSACTION'
+  | 'SAVEPOINT_TIMEOUT'
+  | 'SESSION_CLOSED'
+  | 'SHUTTING_DOWN'
+  | 'TEST_ISOLATION'
+  | 'TRANSACTION_ABORTED'
+  | 'TRANSACTION_TIMEOUT'
+  | 'UNEXPECTED_ROLLBACK'
+  | 'UNKNOWN_CONNECTION'
+  | 'UNKNOWN_ENTITY';
+
 /**
  * Base of every error that this library throws. `code` names the case and is stable across
  * versions; the message says what happened, on which connection, and how to mend it.
@@ -30,9 +54,9 @@ export type RollbackReason =
  */
 export abstract class DbContextError extends DriverException {
   /** Stable, machine-readable name of the case. */
-  declare readonly code: string;
+  declare readonly code: DbContextErrorCode;
 
-  protected constructor(code: string, message: string, cause?: unknown) {
+  protected constructor(code: DbContextErrorCode, message: string, cause?: unknown) {
     super({ name: 'DbContextError', message });
     // The fields of a server's answer do not apply here; unset, they do not clutter a log line.
     for (const key of ['errno', 'sqlState', 'sqlMessage', 'errmsg'] as const) {
@@ -78,14 +102,16 @@ export class DuplicateConnectionError extends DbContextError {
  * @publicApi
  */
 export class UnknownConnectionError extends DbContextError {
+  /** @param where begins the message: what asked for it */
   constructor(
     readonly connectionName: string,
     readonly knownNames: readonly string[],
+    where = '',
   ) {
     const known = knownNames.map((name) => `"${name}"`).join(', ') || 'none';
     super(
       'UNKNOWN_CONNECTION',
-      `There is no connection "${connectionName}" (declared: ${known}). Declare it with ` +
+      `${where}There is no connection "${connectionName}" (declared: ${known}). Declare it with ` +
         `DbContextModule.forRoot({ connections: [{ name: '${connectionName}', ... }] }) or ` +
         `DbContextModule.forFeature({ name: '${connectionName}', ... }).`,
     );

@@ -8,7 +8,7 @@ export {
   type RunAllOptions,
   type RunOptions,
 } from './context/db-context.service.js';
-export type { Results } from './context/bounded.js';
+export type { RunAllResults } from './context/bounded.js';
 export type { HookCallback } from './context/hooks.js';
 export type { RetryOptions } from './context/retry.js';
 export { DbContextModule } from './db-context.module.js';
@@ -41,6 +41,7 @@ export {
 export {
   CommitOn,
   DbTransaction,
+  RetryOnSerializationFailure,
   SkipDbContext,
   type DbTransactionOptions,
 } from './decorators/route.decorators.js';
@@ -66,10 +67,12 @@ export {
   UnexpectedRollbackError,
   UnknownConnectionError,
   UnknownEntityError,
+  type DbContextErrorCode,
   type RollbackReason,
   type SettlementOutcome,
 } from './errors.js';
 export type {
+  PostgresIsolationLevel,
   SessionVariables,
   SessionVariableValue,
   TransactionSettings,

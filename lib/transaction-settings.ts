@@ -8,6 +8,9 @@ export type SessionVariableValue = string | number | boolean | Date;
 /** Variables of a transaction by name, for `current_setting(name)` in policies and triggers. */
 export type SessionVariables = Readonly<Record<string, SessionVariableValue>>;
 
+/** Those of PostgreSQL; MikroORM has one more, for another server. */
+export type PostgresIsolationLevel = Exclude<IsolationLevel, IsolationLevel.SNAPSHOT>;
+
 /**
  * How a transaction begins. All of it is gone when the transaction ends, also the variables and the
  * role (`SET LOCAL`), so nothing reaches the next user of the pooled connection.
@@ -19,7 +22,7 @@ export interface TransactionSettings {
    * See https://www.postgresql.org/docs/current/transaction-iso.html
    * @defaultValue the server's, `read committed` unless configured otherwise
    */
-  readonly isolationLevel?: IsolationLevel | `${IsolationLevel}`;
+  readonly isolationLevel?: PostgresIsolationLevel | `${PostgresIsolationLevel}`;
   /**
    * Whether writing is refused: by {@link ReadOnlyTransactionError} for a flush, before it sends
    * anything, and by the server (25006) for all else.

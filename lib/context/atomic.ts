@@ -6,7 +6,7 @@ import { InvalidTransactionStateError } from '../errors.js';
 import type { Session } from '../session/session.js';
 import { checkTransactionSettings, type TransactionSettings } from '../transaction-settings.js';
 import type { DbContainer } from './container.js';
-import { withRetry, type RetryOptions } from './retry.js';
+import { checkRetryOptions, withRetry, type RetryOptions } from './retry.js';
 
 /**
  * What becomes of a transaction that is open when an atomic block begins.
@@ -58,6 +58,9 @@ export async function runAtomic<T>(
   callback: (manager: EntityManager) => T | Promise<T>,
 ): Promise<T> {
   checkTransactionSettings(settings, 'atomic()');
+  if (retry !== undefined) {
+    checkRetryOptions(retry, 'retry');
+  }
   const { container, connectionName } = target;
   const session = container.session(connectionName);
   if (current === 'savepoint') {
@@ -71,22 +74,35 @@ export async function runAtomic<T>(
   // What an outer part did in an appended transaction would be missing from the next attempt.
   const isShared = current === 'append' && session.hasWork;
   return inTurn(target, () =>
-    withRetry(isShared ? undefined : retry, async () => {
-      // After a commit that failed it is another one than before.
-      const own = container.session(connectionName);
-      await makeWay(own, current);
-      own.demand(settings);
-      let result: T;
-      try {
-        result = await callback(own.manager);
-      } catch (error) {
-        await container.existing(connectionName)?.rollback();
-        throw error;
-      }
-      await container.existing(connectionName)?.commit();
-      return result;
+    withRetry(isShared ? undefined : retry, () => {
+      let commitsBefore = container.earlyCommits;
+      const run = async (): Promise<T> => {
+        // After a commit that failed it is another one than before.
+        const own = container.session(connectionName);
+        await makeWay(own, current);
+        commitsBefore = container.earlyCommits;
+        own.demand(settings);
+        return commitAfter(target, () => callback(own.manager));
+      };
+      return { run, isUndone: () => container.earlyCommits === commitsBefore };
     }),
   );
+}
+
+/** Ends whatever session the context has by then: `work` may have closed the one it began with. */
+async function commitAfter<T>(
+  { container, connectionName }: AtomicTarget,
+  work: () => T | Promise<T>,
+): Promise<T> {
+  let result: T;
+  try {
+    result = await work();
+  } catch (error) {
+    await container.existing(connectionName)?.rollback();
+    throw error;
+  }
+  await container.existing(connectionName)?.commit();
+  return result;
 }
 
 function assertNoRetry(connectionName: string, retry: RetryOptions | undefined): void {

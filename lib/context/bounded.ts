@@ -1,7 +1,7 @@
 import { InvalidOptionsError } from '../errors.js';
 
 /** What the functions of a list return, in the order of the list. */
-export type Results<T extends readonly (() => unknown)[]> = {
+export type RunAllResults<T extends readonly (() => unknown)[]> = {
   -readonly [K in keyof T]: Awaited<ReturnType<T[K]>>;
 };
 
@@ -16,7 +16,7 @@ export async function runBounded<const T extends readonly (() => unknown)[]>(
   callbacks: T,
   concurrency: number,
   onLaterFailure: (error: unknown) => void,
-): Promise<Results<T>> {
+): Promise<RunAllResults<T>> {
   const results: unknown[] = Array.from({ length: callbacks.length });
   const rest = callbacks.entries();
   let failure: { readonly error: unknown } | undefined;
@@ -40,7 +40,7 @@ export async function runBounded<const T extends readonly (() => unknown)[]>(
   if (failure !== undefined) {
     throw failure.error;
   }
-  return results as Results<T>;
+  return results as RunAllResults<T>;
 }
 
 /** @throws {@link InvalidOptionsError} */

@@ -83,9 +83,9 @@ export class DbContainer implements SessionGroup, Holder {
     return this.sessions.length === 0 && this.#hooks.isEmpty;
   }
 
-  /** Whether a part of its work has been committed before its end, so that no rollback undoes it. */
-  get hasCommittedEarly(): boolean {
-    return this.#hooks.hasCommittedEarly;
+  /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
+  get earlyCommits(): number {
+    return this.#hooks.earlyCommits;
   }
 
   /**

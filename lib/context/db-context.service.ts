@@ -4,10 +4,10 @@ import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { SessionClosedError } from '../errors.js';
 import type { DbContainer } from './container.js';
 import type { ContextHost } from './context-host.js';
-import { checkConcurrency, runBounded, type Results } from './bounded.js';
+import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import { runAtomic, type AtomicSettings } from './atomic.js';
 import type { HookCallback, HookKind } from './hooks.js';
-import type { RetryOptions } from './retry.js';
+import { checkRetryOptions, type RetryOptions } from './retry.js';
 import { rollbackSessions } from './settlement.js';
 import { runDetached, runInOwnContext } from './unit-of-work.js';
 
@@ -20,7 +20,7 @@ export interface RunOptions<T> {
   readonly commitOn?: (result: T) => boolean;
   /**
    * Runs the callback again, in a new context, on a serialization failure or a deadlock; never by
-   * default, and never where an active context is joined.
+   * default, never where an active context is joined, and not after it has committed a part early.
    */
   readonly retry?: RetryOptions;
 }
@@ -99,6 +99,9 @@ export class DbContext {
    * @throws {@link ShuttingDownError} the application is closing
    */
   async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
+    if (options.retry !== undefined) {
+      checkRetryOptions(options.retry, 'retry');
+    }
     return this.#host.active() === undefined
       ? runInOwnContext(this.#host, callback, options)
       : callback();
@@ -144,7 +147,7 @@ export class DbContext {
   async runAllInNewContexts<const T extends readonly (() => unknown)[]>(
     callbacks: T,
     options: RunAllOptions = {},
-  ): Promise<Results<T>> {
+  ): Promise<RunAllResults<T>> {
     const { concurrency = await this.#host.fairShare(), retry } = options;
     checkConcurrency(concurrency);
     const runs = callbacks.map(
@@ -152,7 +155,7 @@ export class DbContext {
     );
     return runBounded(runs, concurrency, (error) =>
       this.#host.report('a further function of runAllInNewContexts() failed', error),
-    ) as Promise<Results<T>>;
+    ) as Promise<RunAllResults<T>>;
   }
 
   /**

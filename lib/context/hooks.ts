@@ -36,7 +36,7 @@ interface Hook {
 export class ContextHooks {
   readonly #environment: HookEnvironment;
   #hooks: Hook[] = [];
-  #hasCommittedEarly = false;
+  #earlyCommits = 0;
 
   constructor(environment: HookEnvironment) {
     this.#environment = environment;
@@ -47,9 +47,9 @@ export class ContextHooks {
     return this.#hooks.length === 0;
   }
 
-  /** Whether a session has been committed before the end of the context. */
-  get hasCommittedEarly(): boolean {
-    return this.#hasCommittedEarly;
+  /** How often a session has been committed before the end of the context. */
+  get earlyCommits(): number {
+    return this.#earlyCommits;
   }
 
   /**
@@ -86,7 +86,7 @@ export class ContextHooks {
 
   /** Runs the hooks that are bound to a session which has been committed early. */
   async afterEarlyCommit({ connectionName }: Session): Promise<void> {
-    this.#hasCommittedEarly = true;
+    this.#earlyCommits++;
     await this.#runAfter(
       this.#take((hook) => hook.connectionName === connectionName),
       'onCommit',

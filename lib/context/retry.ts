@@ -74,28 +74,36 @@ export function drawPauseMs(retry: RetryOptions, attempt: number): number {
   return Math.random() * Math.min(doubledMs, Math.max(backoffMs, LONGEST_BACKOFF_MS));
 }
 
+/** One run of work that may be run again. */
+export interface Attempt<T> {
+  run(): Promise<T>;
+  /** Whether nothing of it is left when it has failed: a part may have been committed early. */
+  isUndone(): boolean;
+}
+
 /**
- * Runs `work` until it succeeds, fails for another reason, or may not be run again.
+ * Makes and runs attempts until one succeeds, fails for another reason, or may not be run again.
  *
  * @throws the error of the last attempt
- * @throws {@link InvalidOptionsError} `retry` cannot be; `work` has not run then
+ * @throws {@link InvalidOptionsError} `retry` cannot be; nothing has run then
  */
 export async function withRetry<T>(
   retry: RetryOptions | undefined,
-  work: () => Promise<T>,
+  begin: () => Attempt<T>,
 ): Promise<T> {
   if (retry === undefined) {
-    return work();
+    return begin().run();
   }
   checkRetryOptions(retry, 'retry');
-  for (let attempt = 1; ; attempt++) {
+  for (let number = 1; ; number++) {
+    const attempt = begin();
     try {
-      return await work();
+      return await attempt.run();
     } catch (error) {
-      if (!mayRetry(retry, attempt, error)) {
+      if (!mayRetry(retry, number, error) || !attempt.isUndone()) {
         throw error;
       }
-      await sleep(drawPauseMs(retry, attempt));
+      await sleep(drawPauseMs(retry, number));
     }
   }
 }

@@ -15,7 +15,13 @@ export async function runInOwnContext<T>(
   callback: () => T | Promise<T>,
   { commitOn, retry }: OwnContextOptions<T>,
 ): Promise<T> {
-  return withRetry(retry, () => runAndSettle(host, callback, commitOn));
+  return withRetry(retry, () => {
+    const container = host.open();
+    return {
+      run: () => runAndSettle(host, callback, commitOn, container),
+      isUndone: () => container.earlyCommits === 0,
+    };
+  });
 }
 
 /**

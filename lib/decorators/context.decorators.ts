@@ -1,12 +1,17 @@
 import { DbContext, type AtomicOptions } from '../context/db-context.service.js';
 import { decoratorsWith } from './managed-method.js';
 
-/** A decorator of a method that returns a promise. */
-// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it stands for any parameters
-export type AsyncMethodDecorator = <Arguments extends unknown[], Result>(
-  target: object,
+type AnyClass = abstract new (...args: never) => unknown;
+
+/** A decorator of a method, not a static one, that returns a promise. */
+export type AsyncMethodDecorator = <
+  Target extends object,
+  Method extends (...args: never[]) => Promise<unknown>,
+>(
+  // The target of a static method is the class, which Nest injects nothing into.
+  target: Target extends AnyClass ? never : Target,
   key: string | symbol,
-  descriptor: TypedPropertyDescriptor<(...args: Arguments) => Promise<Result>>,
+  descriptor: TypedPropertyDescriptor<Method>,
 ) => void;
 
 const around = decoratorsWith(DbContext);

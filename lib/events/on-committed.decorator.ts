@@ -17,11 +17,10 @@ export type OnCommittedOptions = OnEventOptions & {
 };
 
 /** A decorator of a method whose result nobody gets. */
-// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it stands for any parameters
-export type ListenerDecorator = <Arguments extends unknown[], Result extends void | Promise<void>>(
+export type ListenerDecorator = <Method extends (...args: never[]) => void | Promise<void>>(
   target: object,
   key: string | symbol,
-  descriptor: TypedPropertyDescriptor<(...args: Arguments) => Result>,
+  descriptor: TypedPropertyDescriptor<Method>,
 ) => void;
 
 const around = decoratorsWith(ContextHost);

@@ -5,8 +5,10 @@ import {
   type BeforeApplicationShutdown,
   type DynamicModule,
   type MiddlewareConsumer,
+  type NestInterceptor,
   type NestModule,
   type OnApplicationShutdown,
+  type OnModuleInit,
   type Provider,
 } from '@nestjs/common';
 import { APP_INTERCEPTOR, ExternalContextCreator, ModulesContainer } from '@nestjs/core';
@@ -19,18 +21,23 @@ import { DbContextInterceptor } from '../transport/db-context.interceptor.js';
 import { DbContextMiddleware } from '../transport/db-context.middleware.js';
 import { DB_CONTEXT_OPTIONS } from '../transport/options-token.js';
 import { MiddlewareContexts } from '../transport/middleware-contexts.js';
-import { moveOutermost } from '../transport/outermost.js';
+import { addOutermost, removeGlobal } from '../transport/outermost.js';
 import { reportFault } from './fault-report.js';
 import { MODULE_OPTIONS } from './internal-tokens.js';
+import { checkRoutes } from './route-checks.js';
+
+/** Holds the place of an interceptor where there is to be none, or where it stands elsewhere. */
+const PASS_ON: NestInterceptor = { intercept: (_context, next) => next.handle() };
 
 /** Everything of which an application has one. Global; `DbContextModule` is its public face. */
 @Module({})
 export class DbContextCoreModule
-  implements NestModule, BeforeApplicationShutdown, OnApplicationShutdown
+  implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
   readonly #host: ContextHost;
   readonly #options: DbContextOptions;
   readonly #contextCreator: ExternalContextCreator;
+  readonly #modules: ModulesContainer;
 
   constructor(
     host: ContextHost,
@@ -42,6 +49,7 @@ export class DbContextCoreModule
     this.#host = host;
     this.#options = options;
     this.#contextCreator = contextCreator;
+    this.#modules = modules;
   }
 
   /**
@@ -77,9 +85,12 @@ export class DbContextCoreModule
         DbContextInterceptor,
         {
           provide: APP_INTERCEPTOR,
-          inject: [DbContextInterceptor, DB_CONTEXT_OPTIONS],
-          useFactory: (interceptor: DbContextInterceptor, options: DbContextOptions) =>
-            options.mount === 'none' ? { intercept: passOn } : interceptor,
+          inject: [DbContextInterceptor, DB_CONTEXT_OPTIONS, ExternalContextCreator],
+          useFactory: (
+            interceptor: DbContextInterceptor,
+            { mount }: DbContextOptions,
+            creator: ExternalContextCreator,
+          ) => (mount === 'none' || addOutermost(creator, interceptor) ? PASS_ON : interceptor),
         },
         ...connectionProviders,
       ],
@@ -96,13 +107,15 @@ export class DbContextCoreModule
   }
 
   configure(consumer: MiddlewareConsumer): void {
-    moveOutermost(
-      this.#contextCreator,
-      (interceptor) => interceptor instanceof DbContextInterceptor,
-    );
+    removeGlobal(this.#contextCreator, PASS_ON);
     if (this.#options.mount === 'middleware') {
       consumer.apply(DbContextMiddleware).forRoutes({ path: '{*path}', method: RequestMethod.ALL });
     }
+  }
+
+  /** By now all modules have declared their connections. */
+  onModuleInit(): void {
+    checkRoutes(this.#modules);
   }
 
   /** While the server still answers: running contexts may end, new ones are refused (H3). */
@@ -125,10 +138,6 @@ function assertOnlyOne(modules: ModulesContainer): void {
         "further connections with DbContextModule.forFeature({ name: 'reports', ... }).",
     );
   }
-}
-
-function passOn(_context: unknown, next: { handle(): unknown }): unknown {
-  return next.handle();
 }
 
 function tokenOf(provider: Provider): string | symbol {

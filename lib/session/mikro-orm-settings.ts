@@ -15,9 +15,10 @@ export interface MikroOrmSettings {
  */
 export function settingsOf({ isolationLevel, readOnly }: MikroOrmSettings): TransactionSettings {
   const settings = {
+    // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- looked at below
     ...(isolationLevel !== undefined && { isolationLevel }),
     ...(readOnly !== undefined && { readOnly }),
-  };
+  } as TransactionSettings;
   checkTransactionSettings(settings, 'A transaction');
   return settings;
 }

@@ -46,15 +46,17 @@ export async function recordStatements(
   { connections, withTransactions = false }: RecordOptions = {},
 ): Promise<readonly RecordedStatement[]> {
   const recorded: RecordedStatement[] = [];
+  const recordOf =
+    (connection: string) =>
+    (sql: string): void => {
+      if (withTransactions || !CONTROL.test(sql)) {
+        recorded.push({ sql, connection });
+      }
+    };
   const release = connectionsOf(app, connections).map((connection) =>
-    connection.wrapClients((source) => async (claim) => {
-      const record = (sql: string): void => {
-        if (withTransactions || !CONTROL.test(sql)) {
-          recorded.push({ sql, connection: connection.name });
-        }
-      };
-      return recording(await source(claim), record);
-    }),
+    connection.wrapClients(
+      (source) => async (claim) => recording(await source(claim), recordOf(connection.name)),
+    ),
   );
   try {
     await work();

@@ -21,7 +21,6 @@ export interface RollbackSession<E extends EntityManager = EntityManager> extend
  * @throws {@link ShuttingDownError} the application is closing
  * @publicApi
  */
-// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
 export function openRollbackSession<E extends EntityManager = EntityManager>(
   app: TestTarget,
   name: string = DEFAULT_CONNECTION_NAME,

@@ -1,3 +1,5 @@
+import { callbackify } from 'node:util';
+
 import type { PgClient, PgResult } from '../connection/pg-client.js';
 import type { Holder } from '../connection/pool-claims.js';
 import type { SharedTransaction } from './shared-transaction.js';
@@ -6,7 +8,7 @@ const BEGIN = /^\s*(?:begin|start\s+transaction)\b(?<modes>[^;]*);?\s*(?<rest>[\
 const COMMIT = /^\s*(?:commit|end)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
 const ROLLBACK = /^\s*(?:rollback|abort)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
 
-type Callback = (error: unknown, result?: PgResult | PgResult[]) => void;
+type Callback = (error: Error | null, result: PgResult | PgResult[]) => void;
 
 /**
  * What a pool gives out while a test shares its transaction: to its user a client of its own, whose
@@ -69,10 +71,7 @@ export class SharedClient implements PgClient {
   query(...args: readonly unknown[]): Promise<PgResult | PgResult[]> {
     const callback = args.at(-1);
     if (typeof callback === 'function') {
-      this.#query(args.slice(0, -1)).then(
-        (result) => (callback as Callback)(null, result),
-        (error: unknown) => (callback as Callback)(error),
-      );
+      callbackify(() => this.#query(args.slice(0, -1)))(callback as Callback);
       return undefined as never;
     }
     return this.#query(args);

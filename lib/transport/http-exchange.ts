@@ -39,6 +39,12 @@ export function headersWereSent(response: HttpResponse | undefined): boolean {
   return (response?.raw ?? response)?.headersSent === true;
 }
 
+/** Whether the client went away before the response was complete. */
+export function clientHasLeft(response: HttpResponse): boolean {
+  const raw = response.raw ?? response;
+  return raw.closed === true && raw.writableFinished !== true;
+}
+
 /**
  * Calls `listener` when the client goes away before the response is complete; at once when it has
  * gone already.
@@ -52,8 +58,8 @@ export function onDisconnect(response: HttpResponse, listener: () => void): () =
       listener();
     }
   };
-  if (raw.closed === true) {
-    onClose();
+  if (clientHasLeft(response)) {
+    listener();
   }
   raw.once?.('close', onClose);
   return () => raw.off?.('close', onClose);

@@ -9,19 +9,32 @@ interface InterceptorRegistry {
 }
 
 /**
- * Moves a global interceptor before all others, so that it also settles what they do. Nest runs
- * them in the order of the modules, in which the AppModule, which imports all others, comes first.
+ * Makes an interceptor a global one before all others, so that it also settles what they do. To be
+ * called while providers are made: Nest adds those of `APP_INTERCEPTOR` afterwards, in the order of
+ * the modules, in which the AppModule, which imports all others, comes first. Later is too late for
+ * a microservice, whose handlers are bound before any hook of a module runs.
  *
  * `test/e2e/nest-surface.spec.ts` fails when an upgrade of Nest moves the list elsewhere.
+ *
+ * @returns whether the list was found; if not, only `APP_INTERCEPTOR` is left
  */
-export function moveOutermost(
+export function addOutermost(
   creator: ExternalContextCreator,
-  isMeant: (interceptor: NestInterceptor) => boolean,
-): void {
-  const { interceptorsContextCreator } = creator as unknown as InterceptorRegistry;
-  const interceptors = interceptorsContextCreator?.config?.getGlobalInterceptors?.() ?? [];
-  const index = interceptors.findIndex(isMeant);
-  if (index > 0) {
-    interceptors.unshift(...interceptors.splice(index, 1));
+  interceptor: NestInterceptor,
+): boolean {
+  return globalInterceptors(creator)?.unshift(interceptor) !== undefined;
+}
+
+/** Takes a global interceptor out of the list again, if it is there. */
+export function removeGlobal(creator: ExternalContextCreator, interceptor: NestInterceptor): void {
+  const interceptors = globalInterceptors(creator) ?? [];
+  const index = interceptors.indexOf(interceptor);
+  if (index >= 0) {
+    interceptors.splice(index, 1);
   }
+}
+
+function globalInterceptors(creator: ExternalContextCreator): NestInterceptor[] | undefined {
+  const { interceptorsContextCreator } = creator as unknown as InterceptorRegistry;
+  return interceptorsContextCreator?.config?.getGlobalInterceptors?.();
 }

@@ -14,13 +14,13 @@ export interface RequestSettlement {
 /**
  * Settles the context of a request by its outcome.
  *
- * @throws the handler's error, unless the policy wanted it committed and that failed
+ * @returns whether it was committed
  * @throws why the commit failed, or what the policy threw
  */
 export async function settleRequest(
   settlement: RequestSettlement,
   outcome: RequestOutcome,
-): Promise<void> {
+): Promise<boolean> {
   const { host, container, commitOn } = settlement;
   let commits: boolean;
   try {
@@ -39,7 +39,5 @@ export async function settleRequest(
   } else {
     await host.settle(container, 'rollback');
   }
-  if (outcome.failed) {
-    throw outcome.error;
-  }
+  return commits;
 }

@@ -86,7 +86,7 @@ const REFUSALS: Refusal[] = [
   },
   {
     what: 'no factory',
-    modules: () => [DbContextModule.forRootAsync({})],
+    modules: () => [DbContextModule.forRootAsync({} as never)],
     error: InvalidOptionsError,
     says: 'exactly one of useFactory, useClass and useExisting, and was given 0',
   },
@@ -96,7 +96,7 @@ const REFUSALS: Refusal[] = [
       DbContextModule.forRootAsync({
         useFactory: () => ({ connections: [] }),
         useExisting: 'x',
-      }),
+      } as never),
     ],
     error: InvalidOptionsError,
     says: 'exactly one of useFactory, useClass and useExisting, and was given 2',

@@ -1,6 +1,13 @@
 import { DeadlockException } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { InvalidTransactionStateError } from 'nestjs-db-context';
+import {
+  CommitOutcomeUnknownError,
+  InvalidOptionsError,
+  InvalidTransactionStateError,
+  PartialCommitError,
+  RetryOnSerializationFailure,
+  type RetryOptions,
+} from 'nestjs-db-context';
 
 import { Note } from '../support/note.entity.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
@@ -123,6 +130,44 @@ describe('retry', () => {
     expect(calls).toEqual(['40001', '22012']);
   });
 
+  it('C5: what has committed a part early is not run again: that part would be done twice', async () => {
+    const fail = async (): Promise<void> => {
+      calls.push('attempt');
+      await increment();
+      await world.dbContext.commit();
+      await failWith('40001');
+    };
+    const retry = { attempts: 5, backoffMs: 1 };
+    const runs = [
+      () => world.dbContext.run(fail, { retry }),
+      () => world.dbContext.runInNewContext(fail, { retry }),
+      () => world.dbContext.run(() => world.dbContext.atomic(fail, { retry })),
+    ];
+    for (const [index, run] of runs.entries()) {
+      await expect(run()).rejects.toMatchObject({ code: '40001' });
+      expect(calls).toHaveLength(index + 1);
+      expect(await counter()).toBe(index + 1);
+    }
+  });
+
+  it('C5: an earlier block does not keep a later one from being run again', async () => {
+    await world.dbContext.run(async () => {
+      await world.dbContext.atomic(increment);
+      await world.dbContext.atomic(
+        async () => {
+          calls.push('attempt');
+          await increment();
+          if (calls.length < 3) {
+            await failWith('40P01');
+          }
+        },
+        { retry: { attempts: 3, backoffMs: 1 } },
+      );
+    });
+    expect(await counter()).toBe(2);
+    expect(calls).toHaveLength(3);
+  });
+
   it('C2: a block that appends to an open transaction is not run again alone', async () => {
     await world.dbContext
       .run(async () => {
@@ -148,5 +193,69 @@ describe('retry', () => {
         }),
       ),
     ).rejects.toBeInstanceOf(InvalidTransactionStateError);
+  });
+
+  it.each([
+    new PartialCommitError([], { code: '40001' }),
+    new CommitOutcomeUnknownError('default', { code: '40001' }),
+  ])('C5, M2: what may be saved is not done again: $code', async (error) => {
+    await expect(
+      world.dbContext.run(
+        () => {
+          calls.push('attempt');
+          throw error;
+        },
+        { retry: { attempts: 3, backoffMs: 1 } },
+      ),
+    ).rejects.toBe(error);
+    expect(calls).toEqual(['attempt']);
+  });
+
+  describe.each<[RetryOptions | null, string]>([
+    [{ attempts: 1 }, 'attempts: 1'],
+    [{ attempts: 0 }, 'attempts: 0'],
+    [{ attempts: 2.5 }, 'attempts: 2.5'],
+    [{ attempts: Number.NaN }, 'attempts: NaN'],
+    [{ attempts: Infinity }, 'attempts: Infinity'],
+    [{ attempts: '3' as never }, 'attempts: 3'],
+    [{} as RetryOptions, 'attempts: undefined'],
+    [{ attempts: 2, backoffMs: -1 }, 'backoffMs: -1'],
+    [{ attempts: 2, backoffMs: Number.NaN }, 'backoffMs: NaN'],
+    [{ attempts: 2, backoffMs: 2 ** 31 }, 'backoffMs: 2147483648'],
+    [{ attempts: 2, backoffMs: '5' as never }, 'backoffMs: 5'],
+    [{ attempts: 2, delay: 5 } as RetryOptions, 'delay: 5'],
+    [null, 'is null'],
+  ])('with options that cannot be, %j', (retry, says) => {
+    it('C7: the decorator throws as the class is loaded', () => {
+      const decorate = (): unknown => RetryOnSerializationFailure(retry as RetryOptions);
+      expect(decorate).toThrow(InvalidOptionsError);
+      expect(decorate).toThrow(says);
+    });
+
+    it('C5: nothing is run', async () => {
+      const options = { retry: retry as RetryOptions };
+      const work = (): number => calls.push('attempt');
+      for (const run of [
+        () => world.dbContext.run(work, options),
+        () => world.dbContext.runInNewContext(work, options),
+        () => world.dbContext.run(() => world.dbContext.atomic(work, options)),
+      ]) {
+        await expect(run()).rejects.toThrow(says);
+        await expect(run()).rejects.toBeInstanceOf(InvalidOptionsError);
+      }
+      expect(calls).toEqual([]);
+    });
+  });
+
+  it('C5: no pause, and a thousand attempts, are fine', async () => {
+    await world.dbContext.run(
+      () => {
+        if (calls.push('attempt') < 2_000) {
+          throw Object.assign(new Error('again'), { code: '40001' });
+        }
+      },
+      { retry: { attempts: 2_000, backoffMs: 0 } },
+    );
+    expect(calls).toHaveLength(2_000);
   });
 });

@@ -46,8 +46,8 @@ beforeAll(async () => {
     {
       acquireTimeoutMs: 1_000,
       sessionVariables: (cls) => {
-        const tenant: unknown = cls.get('tenant');
-        return tenant === undefined ? {} : { 'app.tenant': String(tenant) };
+        const tenant = cls.get<string | undefined>('tenant');
+        return tenant === undefined ? {} : { 'app.tenant': tenant };
       },
     },
     { controllers: [NoteController] },
@@ -315,6 +315,50 @@ describe('what runs past the sessions', () => {
       expect(await session.fork().count(Note)).toBe(4);
     });
     expect(await texts()).toHaveLength(4);
+  });
+});
+
+describe('the pool itself', () => {
+  interface RawPool {
+    query(sql: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
+    query(query: { text: string; values: unknown[] }): Promise<{ rows: unknown[] }>;
+    connect(): Promise<{ query(query: object): unknown; release(): void }>;
+  }
+  const pool = async (): Promise<RawPool> =>
+    (await world.connection().pool()) as unknown as RawPool;
+
+  it('gives out parts as well, in all forms that pg takes', async () => {
+    await run(() => insert('seen'));
+    const raw = await pool();
+    const sql = 'select count(*)::int as n from note where text = $1';
+    expect((await raw.query(sql, ['seen'])).rows).toEqual([{ n: 1 }]);
+    expect((await raw.query({ text: sql, values: ['seen'] })).rows).toEqual([{ n: 1 }]);
+    await expect(raw.query('select 1 / 0')).rejects.toMatchObject({ code: '22012' });
+    expect((await raw.query(sql, ['seen'])).rows).toEqual([{ n: 1 }]);
+  });
+
+  it('undoes what a client left open, and refuses cursors that keep a connection', async () => {
+    const client = await (await pool()).connect();
+    await client.query({ text: 'begin' });
+    await client.query({ text: "insert into note (text) values ('left open')" });
+    client.release();
+    expect(await texts()).toEqual([]);
+    expect(() => client.release()).toThrow('already been released');
+    const other = await (await pool()).connect();
+    await expect(other.query({ submit: () => undefined })).rejects.toBeInstanceOf(
+      TestIsolationError,
+    );
+    other.release();
+  });
+
+  it('is itself again afterwards', async () => {
+    await db.end();
+    const raw = await pool();
+    expect(Object.hasOwn(raw, 'connect')).toBe(false);
+    await raw.query("insert into note (text) values ('really saved')");
+    expect(await world.savedTexts()).toEqual(['really saved']);
+    await raw.query('truncate note');
+    db = await TestTransaction.begin(world.app);
   });
 });
 

@@ -100,12 +100,6 @@ class RouteController {
     return this.#settings();
   }
 
-  @DbTransaction({ connection: 'nope' })
-  @Get('unknown')
-  unknown(): string {
-    return 'never';
-  }
-
   async #settings(): Promise<unknown> {
     const [row] = await this.em.execute<unknown[]>(
       `select current_setting('transaction_isolation') as isolation,
@@ -354,10 +348,6 @@ describe('settings of a route', () => {
   it('C7: a guard that has begun the transaction without them makes the request fail', async () => {
     expect((await world.fetch('/guarded')).status).toBe(500);
     expect(await world.savedTexts()).toEqual([]);
-  });
-
-  it('C7: for a connection that nobody declares, the request fails', async () => {
-    expect((await world.fetch('/unknown')).status).toBe(500);
   });
 });
 

@@ -10,7 +10,7 @@ import {
   type ConnectionChoice,
   type CurrentTransaction,
   type HookCallback,
-  type Results,
+  type RunAllResults,
   type RetryOptions,
   type RunAllOptions,
   type RunOptions,
@@ -56,7 +56,7 @@ export function runsMany(dbContext: DbContext, work: readonly (() => Promise<num
   >();
   expectTypeOf(dbContext.runAllInNewContexts(work)).resolves.toExtend<readonly number[]>();
   expectTypeOf(dbContext.runAllInNewContexts([])).resolves.toEqualTypeOf<[]>();
-  expectTypeOf<Results<readonly [() => Promise<number>, () => string]>>().toEqualTypeOf<
+  expectTypeOf<RunAllResults<readonly [() => Promise<number>, () => string]>>().toEqualTypeOf<
     [number, string]
   >();
   expectTypeOf<RunAllOptions>().toEqualTypeOf<{

@@ -43,6 +43,11 @@ export class AsyncMethods {
 
   @NewDbContext()
   protected async hidden(): Promise<void> {}
+
+  @NewDbContext()
+  async generic<T>(value: T): Promise<T> {
+    return value;
+  }
 }
 
 export function keepsItsSignature(methods: AsyncMethods): void {
@@ -54,6 +59,10 @@ export function keepsItsSignature(methods: AsyncMethods): void {
 
 @Injectable()
 export class Refused {
+  // @ts-expect-error -- Nest makes no instance of a class that could be given what it needs
+  @Atomic()
+  static async ofClass(): Promise<void> {}
+
   // @ts-expect-error -- returns no promise, so its end could not be awaited
   @Atomic()
   sync(): number {

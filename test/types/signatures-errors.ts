@@ -23,6 +23,7 @@ import {
   UnexpectedRollbackError,
   UnknownConnectionError,
   UnknownEntityError,
+  type DbContextErrorCode,
   type RollbackReason,
   type SettlementOutcome,
 } from 'nestjs-db-context';
@@ -56,7 +57,9 @@ export function haveInCommon(error: AnyError): void {
   expectTypeOf(error).toExtend<DbContextError>();
   expectTypeOf<DbContextError>().toExtend<DriverException>();
   expectTypeOf<DbContextError>().toExtend<Error>();
-  expectTypeOf<DbContextError['code']>().toEqualTypeOf<string>();
+  expectTypeOf<DbContextError['code']>().toEqualTypeOf<DbContextErrorCode>();
+  expectTypeOf<'SESSION_CLOSED'>().toExtend<DbContextErrorCode>();
+  expectTypeOf<'SESION_CLOSED'>().not.toExtend<DbContextErrorCode>();
   expectTypeOf<DbContextError['cause']>().toBeUnknown();
   // @ts-expect-error -- what tells the cases apart cannot be changed
   error.code = 'OTHER';
@@ -67,7 +70,7 @@ export function haveInCommon(error: AnyError): void {
 /** A `catch` has `unknown`; `instanceof` must lead to the fields. */
 export function areNarrowed(error: unknown): void {
   if (error instanceof DbContextError) {
-    expectTypeOf(error.code).toBeString();
+    expectTypeOf(error.code).toEqualTypeOf<DbContextErrorCode>();
   }
   if (error instanceof UnknownConnectionError) {
     expectTypeOf(error.knownNames).toEqualTypeOf<readonly string[]>();

@@ -80,6 +80,10 @@ export function forRootAsync(): void {
   });
   DbContextModule.forRootAsync({ useClass: OptionsFactory });
   DbContextModule.forRootAsync({ useExisting: OptionsFactory });
+  // @ts-expect-error -- nothing makes the options
+  DbContextModule.forRootAsync({});
+  // @ts-expect-error -- two ways at once
+  DbContextModule.forRootAsync({ useClass: OptionsFactory, useExisting: OptionsFactory });
   // @ts-expect-error -- makes no options
   DbContextModule.forRootAsync({ useClass: Config });
   // @ts-expect-error -- no options of the module

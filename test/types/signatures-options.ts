@@ -11,6 +11,7 @@ import {
   type RequestOutcome,
   type SessionVariables,
   type SessionVariableValue,
+  type PostgresIsolationLevel,
   type TransactionSettings,
 } from 'nestjs-db-context';
 
@@ -54,6 +55,9 @@ export function transactionSettings(): void {
   expectTypeOf<
     'read uncommitted' | 'read committed' | 'repeatable read' | 'serializable'
   >().toExtend<TransactionSettings['isolationLevel']>();
+  // One of MikroORM's, for another server.
+  expectTypeOf<'snapshot'>().not.toExtend<TransactionSettings['isolationLevel']>();
+  expectTypeOf<PostgresIsolationLevel>().not.toBeNever();
   expectTypeOf<'SERIALIZABLE'>().not.toExtend<TransactionSettings['isolationLevel']>();
   // @ts-expect-error -- leave it out
   expectTypeOf({ readOnly: undefined } satisfies TransactionSettings);

@@ -1,0 +1,148 @@
+import type { CallHandler, ExecutionContext } from '@nestjs/common';
+import { Observable } from 'rxjs';
+
+import type { DbContainer } from '../context/container.js';
+import type { ContextHost } from '../context/context-host.js';
+import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
+import {
+  headersWereSent,
+  onDisconnect,
+  outcomeOfFailure,
+  outcomeOfSuccess,
+  type HttpResponse,
+} from './http-exchange.js';
+import { settleRequest } from './request-settlement.js';
+import type { RouteLog } from './route-log.js';
+import type { RouteSettings } from './route-settings.js';
+
+/** A request, on its way through the interceptor. */
+export interface RequestInHand {
+  readonly host: ContextHost;
+  readonly context: ExecutionContext;
+  readonly next: CallHandler;
+  readonly response: HttpResponse | undefined;
+  readonly route: RouteSettings;
+  readonly commitOn: CommitPolicy;
+  /** Whether the context is rolled back as the client goes away. */
+  readonly endsWithClient: boolean;
+  readonly log: RouteLog;
+}
+
+/**
+ * One run of a handler in a context of its own, which is settled before the last value goes on.
+ * It fails only after the context has ended.
+ */
+export class RequestAttempt {
+  readonly #request: RequestInHand;
+  readonly #container: DbContainer;
+  #isBeyondUndoing = false;
+
+  /** @param container settled by this attempt, from the subscription on */
+  constructor(request: RequestInHand, container: DbContainer) {
+    this.#request = request;
+    this.#container = container;
+  }
+
+  /** Whether something of it stays, although it failed: a commit, or a value that went on. */
+  get isBeyondUndoing(): boolean {
+    return this.#isBeyondUndoing;
+  }
+
+  /** Runs the handler, pipes and inner interceptors included. For one subscriber. */
+  run(): Observable<unknown> {
+    return new Observable((subscriber) => {
+      const { host, context, next, response, route, log } = this.#request;
+      const container = this.#container;
+      try {
+        for (const { connection, settings } of route.transactions) {
+          container.configure(connection, settings);
+        }
+      } catch (error) {
+        void host.abandon(container).then(() => subscriber.error(error));
+        return undefined;
+      }
+      let held: { readonly value: unknown } | undefined;
+      let isFinishing = false;
+      const stopListening = this.#watchDisconnect();
+      const pass = (value: unknown): void => {
+        this.#isBeyondUndoing = true;
+        subscriber.next(value);
+      };
+
+      const finish = async (outcome: RequestOutcome): Promise<void> => {
+        isFinishing = true;
+        stopListening();
+        try {
+          await this.#settle(outcome);
+        } catch (error) {
+          if (subscriber.closed && error !== outcome.error) {
+            log.untold(route, error);
+          }
+          subscriber.error(error);
+          return;
+        }
+        if (outcome.failed) {
+          subscriber.error(outcome.error);
+          return;
+        }
+        if (held !== undefined) {
+          pass(held.value);
+        }
+        subscriber.complete();
+      };
+
+      // Subscribed inside the store: an Observable handler does its work on subscription.
+      const subscription = host.runIn(container, () =>
+        next.handle().subscribe({
+          next: (value: unknown) => {
+            if (route.isLive) {
+              pass(value);
+              return;
+            }
+            // A value goes on only when the next one comes, and the last one after the commit:
+            // whoever gets it, over whatever transport, takes it for a success.
+            if (held !== undefined) {
+              pass(held.value);
+            }
+            held = { value };
+          },
+          error: (error: unknown) => void finish(outcomeOfFailure(response, error)),
+          complete: () => void finish(outcomeOfSuccess(context, response, held?.value)),
+        }),
+      );
+
+      return () => {
+        subscription.unsubscribe();
+        stopListening();
+        if (!isFinishing) {
+          void host.abandon(container);
+        }
+      };
+    });
+  }
+
+  async #settle(outcome: RequestOutcome): Promise<void> {
+    const { host, commitOn, response, route, log } = this.#request;
+    const isCommitted = await settleRequest(
+      {
+        host,
+        container: this.#container,
+        commitOn,
+        onCommit: () => {
+          if (headersWereSent(response)) {
+            log.sentTooEarly(route);
+          }
+        },
+      },
+      outcome,
+    );
+    this.#isBeyondUndoing ||= isCommitted;
+  }
+
+  #watchDisconnect(): () => void {
+    const { host, response, endsWithClient } = this.#request;
+    return endsWithClient && response !== undefined
+      ? onDisconnect(response, () => void host.abandon(this.#container))
+      : () => undefined;
+  }
+}
