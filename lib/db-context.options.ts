@@ -163,10 +163,42 @@ export interface DbContextOptions {
    */
   readonly hookTimeoutMs?: number;
   /**
+   * Longest time that a context may be open, in milliseconds; it is then rolled back, and its request
+   * is answered with 503 (`ContextTimeoutError`), whatever its handler is doing. Without it a handler
+   * that never returns still loses its connection, see `transactionTimeoutMs`.
+   * @defaultValue no limit
+   */
+  readonly contextTimeoutMs?: number;
+  /**
+   * Warns of what works in development and hurts in production: a context that stays open, a
+   * connection that is held while nothing is asked of it, use after the end, flushes at the same
+   * time. Each warning names the route and the place in the code.
+   * @defaultValue on, unless `NODE_ENV` is `production`
+   */
+  readonly watch?: boolean | WatchOptions;
+  /**
    * On shutdown, how long running contexts may go on before they are rolled back, in milliseconds.
    * @defaultValue 10_000
    */
   readonly shutdownTimeoutMs?: number;
+}
+
+/**
+ * When the watch of development warns, in milliseconds.
+ *
+ * @publicApi
+ */
+export interface WatchOptions {
+  /**
+   * How long a context may be open.
+   * @defaultValue 10_000
+   */
+  readonly contextOpenMs?: number;
+  /**
+   * How long a session may hold its connection without a statement.
+   * @defaultValue 1_000
+   */
+  readonly idleInTransactionMs?: number;
 }
 
 /** Defaults of every option, in one place. */
@@ -181,5 +213,6 @@ export const DEFAULTS = {
   onDisconnect: 'finish',
   shutdownTimeoutMs: 10_000,
   hookTimeoutMs: 10_000,
+  watch: { contextOpenMs: 10_000, idleInTransactionMs: 1_000 },
 } as const satisfies Required<ConnectionLimits> &
-  Omit<Required<DbContextOptions>, 'commitOn' | 'beforeCommit'>;
+  Omit<Required<DbContextOptions>, 'commitOn' | 'beforeCommit' | 'contextTimeoutMs'>;

@@ -25,6 +25,7 @@ export type DbContextErrorCode =
   | 'COMMIT_OUTCOME_UNKNOWN'
   | 'CONNECTION_FAILED'
   | 'CONTEXT_SETTINGS_FAILED'
+  | 'CONTEXT_TIMEOUT'
   | 'DB_CONTEXT_NOT_ACTIVE'
   | 'DECORATOR_NOT_MANAGED'
   | 'DUPLICATE_CONNECTION'
@@ -41,7 +42,8 @@ export type DbContextErrorCode =
   | 'TRANSACTION_TIMEOUT'
   | 'UNEXPECTED_ROLLBACK'
   | 'UNKNOWN_CONNECTION'
-  | 'UNKNOWN_ENTITY';
+  | 'UNKNOWN_ENTITY'
+  | 'WORKER_DATABASE';
 
 /**
  * Base of every error that this library throws. `code` names the case and is stable across
@@ -427,6 +429,25 @@ export class TransactionTimeoutError extends DbContextError {
       `The transaction on connection "${connectionName}" was open for more than ${timeoutMs} ms and was ` +
         'rolled back, so that its connection is free again. Commit or close earlier around slow work, ' +
         'or raise transactionTimeoutMs.',
+    );
+  }
+}
+
+/**
+ * A context was open for longer than `contextTimeoutMs` and was rolled back; code that still runs in
+ * it is refused. A request is answered with 503, whose `cause` this is.
+ *
+ * @publicApi
+ */
+export class ContextTimeoutError extends DbContextError {
+  constructor(
+    readonly origin: string,
+    readonly timeoutMs: number,
+  ) {
+    super(
+      'CONTEXT_TIMEOUT',
+      `The context of ${origin} was open for more than ${timeoutMs} ms and was rolled back. Find what ` +
+        'never returns, do slow work outside of a request, or raise contextTimeoutMs.',
     );
   }
 }

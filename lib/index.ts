@@ -24,6 +24,7 @@ export type {
   DbConnectionOptions,
   DbContextOptions,
   RequestOutcome,
+  WatchOptions,
 } from './db-context.options.js';
 export { getConnectionToken, getRepositoryToken, getSessionToken } from './db-context.tokens.js';
 export {
@@ -50,6 +51,7 @@ export {
   CommitOutcomeUnknownError,
   ConnectionFailedError,
   ContextSettingsError,
+  ContextTimeoutError,
   DbContextError,
   DbContextNotActiveError,
   DecoratorNotManagedError,

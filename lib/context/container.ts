@@ -3,6 +3,7 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { Holder } from '../connection/pool-claims.js';
 import {
   CommitOutcomeUnknownError,
+  type ContextTimeoutError,
   InvalidTransactionStateError,
   SessionClosedError,
   UnexpectedRollbackError,
@@ -12,6 +13,18 @@ import type { Session, SessionOptions } from '../session/session.js';
 import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
 import { closeSessions, commitSessions, type SessionGroup } from './settlement.js';
+import type { ContextWatch } from './watch.js';
+
+/** What a context needs of its application. */
+export interface ContainerOptions {
+  /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
+  readonly factory: (name: string) => SessionFactory;
+  readonly environment: HookEnvironment;
+  readonly origin: string;
+  readonly watch: ContextWatch | undefined;
+  /** The context that it was opened in. */
+  readonly outer: DbContainer | undefined;
+}
 
 /** How a context is to end. */
 export type Decision = 'commit' | 'rollback';
@@ -31,16 +44,18 @@ export class DbContainer implements SessionGroup, Holder {
   #isClosed = false;
   #isCommitted = false;
   readonly #hooks: ContextHooks;
+  /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
+  origin: string;
+  /** Told when it has been open for too long; its owner then ends it. */
+  onExpire: ((error: ContextTimeoutError) => void) | undefined;
+  readonly #watch: ContextWatch | undefined;
   #outer: DbContainer | undefined;
 
-  /** @param outer the context that it was opened in */
-  constructor(
-    factory: (name: string) => SessionFactory,
-    environment: HookEnvironment,
-    outer?: DbContainer,
-  ) {
+  constructor({ factory, environment, origin, watch, outer }: ContainerOptions) {
     this.factory = factory;
+    this.origin = origin;
     this.#hooks = new ContextHooks(environment);
+    this.#watch = watch;
     this.#outer = outer;
   }
 
@@ -96,9 +111,7 @@ export class DbContainer implements SessionGroup, Holder {
    */
   session(name: string): Session {
     const existing = this.#sessions.get(name);
-    if (this.#isClosed) {
-      throw new SessionClosedError(name);
-    }
+    this.assertOpen(name);
     if (existing !== undefined && !existing.isClosed) {
       return existing;
     }
@@ -108,6 +121,14 @@ export class DbContainer implements SessionGroup, Holder {
     session.observe(this.#hooks);
     this.#sessions.set(name, session);
     return session;
+  }
+
+  /** @throws {@link SessionClosedError} the context has been settled */
+  assertOpen(name: string): void {
+    if (this.#isClosed) {
+      this.#watch?.usedLate(this, name);
+      throw new SessionClosedError(name);
+    }
   }
 
   /**
@@ -135,9 +156,7 @@ export class DbContainer implements SessionGroup, Holder {
    *   transaction of its own
    */
   put(name: string, manager: EntityManager): void {
-    if (this.#isClosed) {
-      throw new SessionClosedError(name);
-    }
+    this.assertOpen(name);
     const session = this.factory(name).from(manager, this.#sessionOptions(name));
     if ((this.existing(name) ?? session) !== session) {
       throw new InvalidTransactionStateError(
@@ -222,7 +241,11 @@ export class DbContainer implements SessionGroup, Holder {
   }
 
   #sessionOptions(name: string): SessionOptions {
-    return { settings: this.#settings.get(name), holder: this };
+    return {
+      settings: this.#settings.get(name),
+      holder: this,
+      watch: this.#watch?.session(this, name),
+    };
   }
 
   async #commit(): Promise<void> {

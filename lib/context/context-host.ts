@@ -3,9 +3,9 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { DbConnection, FaultReporter } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
+  ContextTimeoutError,
   DbContextNotActiveError,
   DuplicateConnectionError,
-  SessionClosedError,
   ShuttingDownError,
   UnknownConnectionError,
 } from '../errors.js';
@@ -15,6 +15,7 @@ import { DbContainer, type Decision } from './container.js';
 import { currentContainer, runWithContainer } from './context-storage.js';
 import type { HookCallback, HookEnvironment, HookKind } from './hooks.js';
 import { runAndSettle } from './unit-of-work.js';
+import { ContextWatch, watchLimits } from './watch.js';
 
 /** What tools for tests may attach to a host. */
 export interface ContextProbe {
@@ -30,8 +31,17 @@ export interface ContextProbe {
   ) => Promise<unknown>;
 }
 
-/** The part of the options that hooks need. */
-type HookOptions = Pick<DbContextOptions, 'beforeCommit' | 'hookTimeoutMs'>;
+/** The part of the options that is not about requests. */
+type HostOptions = Pick<
+  DbContextOptions,
+  'beforeCommit' | 'hookTimeoutMs' | 'contextTimeoutMs' | 'watch'
+>;
+
+/** Where the host tells of what nobody asked about. */
+export interface HostReporters {
+  readonly report: FaultReporter;
+  readonly warn: (message: string) => void;
+}
 
 /**
  * The connections and the running contexts of one application. Everything that opens or ends a
@@ -40,7 +50,8 @@ type HookOptions = Pick<DbContextOptions, 'beforeCommit' | 'hookTimeoutMs'>;
 export class ContextHost {
   readonly #factories = new Map<string, SessionFactory>();
   readonly #handles = new Map<string, EntityManager>();
-  readonly #running = new Set<DbContainer>();
+  /** With what ends them when they have been open for too long. */
+  readonly #running = new Map<DbContainer, NodeJS.Timeout | undefined>();
   #probes: readonly ContextProbe[] = [];
   #common: DbContainer | undefined;
   #isShuttingDown = false;
@@ -49,14 +60,21 @@ export class ContextHost {
   readonly report: FaultReporter;
   readonly #hookEnvironment: HookEnvironment;
 
-  constructor(report: FaultReporter, hooks: HookOptions) {
+  readonly #contextTimeoutMs: number | undefined;
+  readonly #watch: ContextWatch | undefined;
+
+  constructor({ report, warn }: HostReporters, options: HostOptions) {
     this.report = report;
+    this.#contextTimeoutMs = options.contextTimeoutMs;
+    const limits = watchLimits(options.watch);
+    this.#watch = limits && new ContextWatch(limits, warn);
     this.#hookEnvironment = {
       report,
-      timeoutMs: hooks.hookTimeoutMs ?? DEFAULTS.hookTimeoutMs,
-      beforeCommit: ({ manager, connectionName }) => hooks.beforeCommit?.(manager, connectionName),
+      timeoutMs: options.hookTimeoutMs ?? DEFAULTS.hookTimeoutMs,
+      beforeCommit: ({ manager, connectionName }) =>
+        options.beforeCommit?.(manager, connectionName),
       run: (kind, callback) => {
-        const run = (): Promise<unknown> => this.runApart(callback);
+        const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook`);
         const probe = this.#probes.findLast((each) => each.runHook !== undefined);
         return probe?.runHook?.(kind, callback, run) ?? run();
       },
@@ -124,6 +142,11 @@ export class ContextHost {
     return Math.max(1, Math.floor(Math.min(...sizes) / 2));
   }
 
+  /** Whether a context ends by itself when it has been open for too long. */
+  get limitsContexts(): boolean {
+    return this.#contextTimeoutMs !== undefined;
+  }
+
   /** Number of contexts that have not been settled. */
   get runningCount(): number {
     return this.#running.size;
@@ -155,32 +178,46 @@ export class ContextHost {
    */
   requireOpen(name: string): DbContainer {
     const container = this.require();
-    if (container.isClosed) {
-      throw new SessionClosedError(name);
-    }
+    container.assertOpen(name);
     return container;
   }
 
   /**
    * Opens a context. Whoever opens one settles it.
    *
+   * @param origin what opens it, for messages
    * @throws {@link ShuttingDownError} and it is not for a context that was let in before
    */
-  open(): DbContainer {
+  open(origin: string): DbContainer {
     if (this.#isShuttingDown && this.active() === undefined) {
       throw new ShuttingDownError();
     }
-    return this.#open();
+    return this.#open(origin);
   }
 
-  #open(): DbContainer {
-    const container = new DbContainer(
-      (name) => this.factory(name),
-      this.#hookEnvironment,
-      this.active(),
-    );
-    this.#running.add(container);
+  #open(origin: string): DbContainer {
+    const container = new DbContainer({
+      factory: (name) => this.factory(name),
+      environment: this.#hookEnvironment,
+      origin,
+      watch: this.#watch,
+      outer: this.active(),
+    });
+    this.#running.set(container, this.#expireLater(container));
+    this.#watch?.opened(container);
     return container;
+  }
+
+  #expireLater(container: DbContainer): NodeJS.Timeout | undefined {
+    const timeoutMs = this.#contextTimeoutMs;
+    if (timeoutMs === undefined) {
+      return undefined;
+    }
+    return setTimeout(() => {
+      const error = new ContextTimeoutError(container.origin, timeoutMs);
+      void this.abandon(container);
+      container.onExpire?.(error);
+    }, timeoutMs).unref();
   }
 
   /** Runs `callback` inside of a context. */
@@ -189,8 +226,8 @@ export class ContextHost {
   }
 
   /** Runs a hook in a context of its own; also during a shutdown, since it belongs to an older one. */
-  runApart(callback: HookCallback): Promise<unknown> {
-    return runAndSettle(this, callback, undefined, this.#open());
+  runApart(callback: HookCallback, origin: string): Promise<unknown> {
+    return runAndSettle(this, this.#open(origin), callback);
   }
 
   /** Runs `callback` outside of any context. */
@@ -204,7 +241,9 @@ export class ContextHost {
       // Inside of it, for the sake of flush hooks and subscribers that use the session.
       await this.runIn(container, () => container.settle(decision));
     } finally {
+      clearTimeout(this.#running.get(container));
       if (this.#running.delete(container)) {
+        this.#watch?.ended(container);
         this.#probes.forEach((probe) => probe.onEnd?.(container));
       }
       if (this.#running.size === 0) {
@@ -232,7 +271,7 @@ export class ContextHost {
         this.#onIdle = resolve;
       });
       if ((await withinLimit(idle, timeoutMs)) === TIMED_OUT) {
-        await Promise.all([...this.#running].map((container) => this.abandon(container)));
+        await Promise.all([...this.#running.keys()].map((each) => this.abandon(each)));
       }
     }
   }

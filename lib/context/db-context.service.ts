@@ -103,7 +103,7 @@ export class DbContext {
       checkRetryOptions(options.retry, 'retry');
     }
     return this.#host.active() === undefined
-      ? runInOwnContext(this.#host, callback, options)
+      ? runInOwnContext(this.#host, 'dbContext.run()', callback, options)
       : callback();
   }
 
@@ -122,7 +122,7 @@ export class DbContext {
     callback: () => T | Promise<T>,
     options: RunOptions<T> = {},
   ): Promise<T> {
-    return runInOwnContext(this.#host, callback, options);
+    return runInOwnContext(this.#host, 'runInNewContext()', callback, options);
   }
 
   /**
@@ -151,7 +151,7 @@ export class DbContext {
     const { concurrency = await this.#host.fairShare(), retry } = options;
     checkConcurrency(concurrency);
     const runs = callbacks.map(
-      (callback) => () => runInOwnContext(this.#host, callback, { retry }),
+      (callback) => () => runInOwnContext(this.#host, 'runAllInNewContexts()', callback, { retry }),
     );
     return runBounded(runs, concurrency, (error) =>
       this.#host.report('a further function of runAllInNewContexts() failed', error),

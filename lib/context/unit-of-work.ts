@@ -4,37 +4,42 @@ import type { DbContainer, Decision } from './container.js';
 import type { ContextHost } from './context-host.js';
 import { withRetry, type RetryOptions } from './retry.js';
 
-interface OwnContextOptions<T> {
+/** How a context of one's own is opened and ends. */
+export interface OwnContextOptions<T> {
   readonly commitOn?: ((result: T) => boolean) | undefined;
   readonly retry?: RetryOptions | undefined;
 }
 
-/** Runs `callback` in a context of its own, and settles it; each attempt has its own. */
+/**
+ * Runs `callback` in a context of its own, and settles it; each attempt has its own.
+ *
+ * @param origin what it is for, for messages
+ */
 export async function runInOwnContext<T>(
   host: ContextHost,
+  origin: string,
   callback: () => T | Promise<T>,
-  { commitOn, retry }: OwnContextOptions<T>,
+  { commitOn, retry }: OwnContextOptions<T> = {},
 ): Promise<T> {
   return withRetry(retry, () => {
-    const container = host.open();
+    const container = host.open(origin);
     return {
-      run: () => runAndSettle(host, callback, commitOn, container),
+      run: () => runAndSettle(host, container, callback, commitOn),
       isUndone: () => container.earlyCommits === 0,
     };
   });
 }
 
 /**
- * Runs `callback` in a context of its own, once, and settles it.
+ * Runs `callback` in a context that has just been opened, once, and settles it.
  *
  * @param commitOn whether a result commits; what is thrown always rolls back
- * @param container a new one; by default it is opened here
  */
 export async function runAndSettle<T>(
   host: ContextHost,
+  container: DbContainer,
   callback: () => T | Promise<T>,
   commitOn: (result: T) => boolean = () => true,
-  container: DbContainer = host.open(),
 ): Promise<T> {
   const decide = (result: T): Decision => (commitOn(result) ? 'commit' : 'rollback');
   return settleAfter(host, container, () => host.runIn(container, callback), decide);
@@ -48,7 +53,7 @@ export async function runDetached<T>(
   callback: (manager: EntityManager) => T | Promise<T>,
 ): Promise<T> {
   host.factory(connectionName);
-  const container = host.open();
+  const container = host.open(decision === 'commit' ? 'newAtomicSession()' : 'newSession()');
   const run = (): T | Promise<T> => callback(container.session(connectionName).manager);
   return settleAfter(host, container, run, () => decision);
 }
@@ -62,7 +67,7 @@ async function settleAfter<T>(
   let result: T;
   let decision: Decision;
   try {
-    result = await work();
+    result = await (host.limitsContexts ? unlessExpired(container, work) : work());
     decision = decide(result);
   } catch (error) {
     await host.abandon(container);
@@ -70,4 +75,16 @@ async function settleAfter<T>(
   }
   await host.settle(container, decision);
   return result;
+}
+
+/** @throws {@link ContextTimeoutError} the context has been open for too long, and was rolled back */
+async function unlessExpired<T>(container: DbContainer, work: () => T | Promise<T>): Promise<T> {
+  const expired = new Promise<never>((_, reject) => {
+    container.onExpire = reject;
+  });
+  try {
+    return await Promise.race([work(), expired]);
+  } finally {
+    container.onExpire = undefined;
+  }
 }

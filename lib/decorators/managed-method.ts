@@ -6,6 +6,8 @@ import { DecoratorNotManagedError } from '../errors.js';
 export type Around<Service> = (
   service: Service,
   method: () => Promise<unknown>,
+  /** `Class.method`, for messages. */
+  place: string,
 ) => Promise<unknown>;
 
 type AnyMethodDecorator = (
@@ -39,7 +41,8 @@ export function decoratorsWith<Service extends object>(
       if (injected === undefined) {
         throw new DecoratorNotManagedError(decorator, target.constructor.name, String(key));
       }
-      return around(injected, async () => original.apply(this, args));
+      const place = `${target.constructor.name}.${String(key)}`;
+      return around(injected, async () => original.apply(this, args), place);
     };
     copyIdentity(original, wrapped);
     descriptor.value = wrapped;

@@ -57,8 +57,8 @@ export function OnCommitted(
   options: OnCommittedOptions = {},
 ): ListenerDecorator {
   const { connection, ...eventOptions } = options;
-  const defer = around('OnCommitted', async (host, listener) => {
-    const work = (): Promise<unknown> => runInOwnContext(host, listener, {});
+  const defer = around('OnCommitted', async (host, listener, place) => {
+    const work = (): Promise<unknown> => runInOwnContext(host, place, listener);
     if (!deferToCommit(host, work, connection)) {
       await work();
     }

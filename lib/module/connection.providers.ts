@@ -10,7 +10,7 @@ import type { DbConnectionOptions } from '../db-context.options.js';
 import { getConnectionToken, getSessionToken } from '../db-context.tokens.js';
 import { InvalidOptionsError } from '../errors.js';
 import { collectFeatureEntities, DeclaredConnection } from './declarations.js';
-import { reportFault } from './fault-report.js';
+import { logReporters } from './log-reporters.js';
 import { MODULE_OPTIONS } from './internal-tokens.js';
 
 /** Optional, so that its absence gets this library's error; see {@link assertRoot}. */
@@ -69,7 +69,7 @@ async function connect(
 ): Promise<DbConnection> {
   assertRoot(host);
   const entities = collectFeatureEntities(modules, connectionNameOf(options));
-  const connection = await createConnection(options, entities, reportFault);
+  const connection = await createConnection(options, entities, logReporters.report);
   host.register(connection);
   return connection;
 }

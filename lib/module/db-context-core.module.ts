@@ -22,7 +22,7 @@ import { DbContextMiddleware } from '../transport/db-context.middleware.js';
 import { DB_CONTEXT_OPTIONS } from '../transport/options-token.js';
 import { MiddlewareContexts } from '../transport/middleware-contexts.js';
 import { addOutermost, removeGlobal } from '../transport/outermost.js';
-import { reportFault } from './fault-report.js';
+import { logReporters } from './log-reporters.js';
 import { MODULE_OPTIONS } from './internal-tokens.js';
 import { checkRoutes } from './route-checks.js';
 
@@ -74,7 +74,7 @@ export class DbContextCoreModule
         {
           provide: ContextHost,
           inject: [DB_CONTEXT_OPTIONS],
-          useFactory: (options: DbContextOptions) => new ContextHost(reportFault, options),
+          useFactory: (options: DbContextOptions) => new ContextHost(logReporters, options),
         },
         {
           provide: DbContext,

@@ -1,3 +1,5 @@
+import { inspect } from 'node:util';
+
 import { connectionNameOf } from '../connection/connection-factory.js';
 import { isTimeLimit, LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import type { DbContextModuleOptions } from '../db-context.module-options.js';
@@ -38,14 +40,23 @@ export function checkModuleOptions(
       );
     }
   }
-  const { shutdownTimeoutMs = 1 } = options;
-  if (!isTimeLimit(shutdownTimeoutMs)) {
-    throw new InvalidOptionsError(
-      `${where} was given shutdownTimeoutMs: ${String(shutdownTimeoutMs)}. Give a number of ` +
-        `milliseconds between 1 and ${LONGEST_LIMIT_MS}.`,
-    );
+  const { shutdownTimeoutMs, hookTimeoutMs, contextTimeoutMs, watch } = options;
+  checkTimeLimits({ shutdownTimeoutMs, hookTimeoutMs, contextTimeoutMs }, where);
+  if (typeof watch === 'object') {
+    checkTimeLimits({ ...watch }, `${where}: watch`);
   }
   return options;
+}
+
+function checkTimeLimits(limits: Readonly<Record<string, unknown>>, where: string): void {
+  for (const [name, value] of Object.entries(limits)) {
+    if (value !== undefined && !isTimeLimit(value)) {
+      throw new InvalidOptionsError(
+        `${where} was given ${name}: ${inspect(value)}. Give a number of milliseconds between 1 and ` +
+          `${LONGEST_LIMIT_MS}.`,
+      );
+    }
+  }
 }
 
 /**

@@ -8,6 +8,7 @@ import { isCovered, mergeSettings, type TransactionSettings } from '../transacti
 import { beginStatements, type BeginStatement } from './begin-sql.js';
 import { withComputed } from './computed-settings.js';
 import { TransactionLease } from './lease.js';
+import type { LeaseWatch } from './lease-watch.js';
 import { TransactionScope } from './scope.js';
 import type { ScopeContext, ScopeContextFactory } from './transaction-context.js';
 
@@ -21,6 +22,7 @@ export interface TransactionParts {
 export interface TransactionOwner {
   /** The unit of work that its connection is taken for. */
   readonly holder: Holder | undefined;
+  readonly watch: LeaseWatch | undefined;
   /** Tells MikroORM's subscribers of an event. */
   broadcast(event: TransactionEventType, context: ScopeContext): Promise<void>;
   /** Variables and role of row-level security, to be set right after BEGIN. */
@@ -61,6 +63,7 @@ export class LazyTransaction {
     const { connection } = parts;
     const lease = new TransactionLease(connection, {
       holder: owner.holder,
+      watch: owner.watch,
       statements: () => this.#beginStatements(),
       isReadOnly: () => this.#effective.readOnly === true,
       before: () => this.#beforeBegin(),

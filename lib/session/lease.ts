@@ -17,6 +17,7 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { BeginStatement } from './begin-sql.js';
+import type { LeaseWatch } from './lease-watch.js';
 import { StatementQueue } from './statement-queue.js';
 import { abandon, commitOn, rollBackOn, type EndSource } from './transaction-end.js';
 
@@ -31,6 +32,7 @@ export interface LeaseSource extends EndSource {
 
 /** How a transaction begins. */
 export interface LeaseBegin {
+  readonly watch?: LeaseWatch | undefined;
   /** The unit of work that it is part of. */
   readonly holder: Holder | undefined;
   /** The statements that begin it; asked before a connection is taken. */
@@ -141,6 +143,7 @@ export class TransactionLease implements Claim {
 
   /** Sends one statement, after all for which this was called before. */
   async run(sql: string, values: readonly unknown[], gate: Gate): Promise<PgResult | PgResult[]> {
+    this.#how.watch?.sent(sql);
     const client = await this.begin();
     return this.#enqueue(() => {
       gate();
@@ -312,7 +315,15 @@ export class TransactionLease implements Claim {
         this.#doom ??= error as Error;
       }
       throw this.#doom instanceof TransactionTimeoutError ? this.#doom : error;
+    } finally {
+      this.#how.watch?.answered();
     }
+  }
+
+  /** @throws {@link SessionClosedError} what comes after the end is refused with it */
+  refuse(): never {
+    this.#how.watch?.refused();
+    throw new SessionClosedError(this.connectionName);
   }
 
   /** @throws what a statement would be refused with */
@@ -321,7 +332,7 @@ export class TransactionLease implements Claim {
       throw this.#doom;
     }
     if (this.#isShut) {
-      throw new SessionClosedError(this.connectionName);
+      this.refuse();
     }
     if (this.#doom !== undefined) {
       throw new TransactionAbortedError(this.connectionName, this.#doom);
@@ -361,6 +372,7 @@ export class TransactionLease implements Claim {
       return undefined;
     }
     this.#ended = true;
+    this.#how.watch?.ended();
     clearTimeout(this.#deadline);
     const client = this.#client;
     this.#client = undefined;

@@ -2,6 +2,7 @@ import type { Connection, TransactionEventType } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/pool-claims.js';
 import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
+import type { LeaseWatch } from './lease-watch.js';
 import { LazyTransaction, type TransactionParts } from './lazy-transaction.js';
 import { settingsOf, type MikroOrmSettings } from './mikro-orm-settings.js';
 import type { ScopeContext } from './transaction-context.js';
@@ -20,6 +21,7 @@ interface TransactionalOptions extends MikroOrmSettings {
 interface LeaseOrigin {
   readonly settings: TransactionSettings;
   readonly holder: Holder | undefined;
+  readonly watch: LeaseWatch | undefined;
 }
 
 /**
@@ -88,6 +90,7 @@ function openTransaction(
 ): LazyTransaction {
   const owner = {
     holder: origin?.holder,
+    watch: origin?.watch,
     broadcast: async (event: TransactionEventType, context: ScopeContext) => {
       await options.eventBroadcaster?.dispatchEvent(event, context);
     },

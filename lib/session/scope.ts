@@ -281,7 +281,7 @@ export class TransactionScope {
 
   #assertOpen(): void {
     if (!this.#isOpen) {
-      throw new SessionClosedError(this.connectionName);
+      this.#lease.refuse();
     }
   }
 

@@ -13,6 +13,7 @@ import type { Holder } from '../connection/pool-claims.js';
 import { InvalidTransactionStateError, ReadOnlyTransactionError } from '../errors.js';
 import type { TransactionSettings } from '../transaction-settings.js';
 import type { TransactionParts } from './lazy-transaction.js';
+import type { LeaseWatch } from './lease-watch.js';
 import { leasedConnection } from './leased-connection.js';
 import { settingsOf } from './mikro-orm-settings.js';
 import { innermostFork, runNested } from './nesting.js';
@@ -27,6 +28,7 @@ export interface SessionControl {
   readonly settings: TransactionSettings;
   /** The unit of work that it is part of. */
   readonly holder: Holder | undefined;
+  readonly watch: LeaseWatch | undefined;
   begin(settings: TransactionSettings): Promise<void>;
   demand(settings: TransactionSettings): void;
   commit(): Promise<void>;
@@ -108,7 +110,9 @@ export function sessionManagerClass(
         return;
       }
       assertMayFlush(this);
-      await super.flush();
+      const watch = this[CONTROL]?.watch;
+      watch?.flushBegins();
+      await super.flush().finally(() => watch?.flushEnds());
     }
 
     override fork(options?: Parameters<EntityManager['fork']>[0]): this {

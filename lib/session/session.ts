@@ -10,6 +10,7 @@ import {
   type DbContextError,
 } from '../errors.js';
 import { hasSettings, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
+import type { LeaseWatch } from './lease-watch.js';
 import { LazyTransaction, type CommitResult, type TransactionParts } from './lazy-transaction.js';
 import { innermostFork, innermostScope } from './nesting.js';
 import type { TransactionScope } from './scope.js';
@@ -35,6 +36,7 @@ export interface SessionOptions {
   readonly settings?: TransactionSettings | undefined;
   /** The unit of work that it is part of. */
   readonly holder?: Holder | undefined;
+  readonly watch?: LeaseWatch | undefined;
   /** A fork to become the session; by default a new one. */
   readonly manager?: EntityManager;
 }
@@ -55,6 +57,7 @@ const insideEnd = new AsyncLocalStorage<InsideEnd>();
 export class Session implements SessionControl {
   readonly manager: EntityManager;
   readonly holder: Holder | undefined;
+  readonly watch: LeaseWatch | undefined;
   readonly #parts: SessionParts;
   #transaction: LazyTransaction;
   #observer: SessionObserver | undefined;
@@ -66,10 +69,11 @@ export class Session implements SessionControl {
   #endsUnfinished = 0;
 
   /** @throws {@link InvalidTransactionStateError} `manager` is in a transaction of its own */
-  constructor(parts: SessionParts, { settings = {}, holder, manager }: SessionOptions) {
+  constructor(parts: SessionParts, { settings = {}, holder, watch, manager }: SessionOptions) {
     this.#parts = parts;
     this.#settings = settings;
     this.holder = holder;
+    this.watch = watch;
     if (manager !== undefined && (manager.global || manager.isInTransaction())) {
       throw new InvalidTransactionStateError(
         parts.connection.name,
@@ -302,6 +306,7 @@ export class Session implements SessionControl {
   #arm(): LazyTransaction {
     const owner = {
       holder: this.holder,
+      watch: this.watch,
       broadcast: (event: TransactionEventType, context: ScopeContext) =>
         this.#broadcast(event, context),
       // Staged before the fork became the session, which is always in a transaction.

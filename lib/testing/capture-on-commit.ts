@@ -29,7 +29,7 @@ export async function captureOnCommit(
   const host = hostOf(app);
   const captured: (() => Promise<unknown>)[] = [];
   const keep = (callback: HookCallback): void => {
-    captured.push(() => host.runApart(callback));
+    captured.push(() => host.runApart(callback, 'an onCommit hook'));
   };
   const release = host.attach({
     runHook: (kind, callback, run) => {

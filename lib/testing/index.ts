@@ -1,4 +1,5 @@
 export { captureOnCommit, type CaptureOptions } from './capture-on-commit.js';
+export { provideTestDbContext, provideTestRepository, provideTestSession } from './doubles.js';
 export { TestIsolationError } from './errors.js';
 export { expectNoOpenConnections } from './expect-no-open-connections.js';
 export {
@@ -16,6 +17,7 @@ export {
 } from './record-statements.js';
 export { openRollbackSession, type RollbackSession } from './rollback-session.js';
 export { openTestContext, type TestContext } from './test-context.js';
+export { TestDbContext, type TestOutcome, type TestSessions } from './test-db-context.js';
 export type { TestTarget } from './test-target.js';
 export { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
 export {
@@ -23,3 +25,10 @@ export {
   type CurrentTestTransaction,
   type UseTestTransactionOptions,
 } from './use-test-transaction.js';
+export {
+  createWorkerDatabase,
+  type TemplateOptions,
+  type WorkerDatabase,
+  type WorkerDatabaseOptions,
+} from './worker-database.js';
+export { WorkerDatabaseError, type WorkerDatabaseStep } from './worker-database-error.js';

@@ -30,7 +30,7 @@ export class TestContext {
   /** @internal */
   constructor(host: ContextHost) {
     this.#host = host;
-    this.#container = host.open();
+    this.#container = host.open('openTestContext()');
     this.#leave = host.attach({ common: this.#container });
   }
 

@@ -63,6 +63,9 @@ export class DbContextInterceptor implements NestInterceptor {
     // Deferred: an Observable that nobody subscribes to would hold what it has claimed for ever.
     return defer(() => {
       const claimed = this.#fromMiddleware.claim(response);
+      if (claimed !== undefined) {
+        claimed.origin = route.name;
+      }
       const isInUse = claimed?.isUntouched === false;
       return runAttempts(
         {
@@ -75,7 +78,7 @@ export class DbContextInterceptor implements NestInterceptor {
           endsWithClient: onDisconnect === 'rollback',
           log: this.#log,
         },
-        claimed ?? openForRequest(this.#host),
+        claimed ?? openForRequest(this.#host, route.name),
         isInUse,
       );
     });

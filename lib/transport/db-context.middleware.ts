@@ -2,7 +2,7 @@ import { Injectable, type NestMiddleware } from '@nestjs/common';
 
 import type { DbContainer } from '../context/container.js';
 import { ContextHost } from '../context/context-host.js';
-import type { HttpResponse } from './http-exchange.js';
+import { nameOfRequest, type HttpRequest, type HttpResponse } from './http-exchange.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
 
@@ -17,10 +17,10 @@ export class DbContextMiddleware implements NestMiddleware {
     this.#contexts = contexts;
   }
 
-  use(_request: unknown, response: HttpResponse, next: (error?: unknown) => void): void {
+  use(request: HttpRequest, response: HttpResponse, next: (error?: unknown) => void): void {
     let container: DbContainer;
     try {
-      container = openForRequest(this.#host);
+      container = openForRequest(this.#host, nameOfRequest(request));
     } catch (error) {
       next(error);
       return;

@@ -15,6 +15,19 @@ export interface HttpResponse {
   off?(event: 'close', listener: () => void): unknown;
 }
 
+/** What is needed of a request. */
+export interface HttpRequest {
+  readonly method?: string;
+  /** Under Express; Fastify's middleware gets Node's own request, with `url` alone. */
+  readonly originalUrl?: string;
+  readonly url?: string;
+}
+
+/** Names a request that has found no route yet. The query is left out: it may hold secrets. */
+export function nameOfRequest({ method, originalUrl, url }: HttpRequest): string {
+  return `${method ?? 'a request'} ${(originalUrl ?? url ?? '').split('?')[0]}`;
+}
+
 // Nest's own metadata keys; `test/e2e/nest-surface.spec.ts` fails when an upgrade changes them.
 export const REDIRECT_METADATA = '__redirect__';
 export const SSE_METADATA = '__sse__';

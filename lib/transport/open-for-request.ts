@@ -7,11 +7,12 @@ import { ShuttingDownError } from '../errors.js';
 /**
  * Opens the context of a request.
  *
+ * @param origin its route, for messages
  * @throws ServiceUnavailableException the application is shutting down; another instance may answer
  */
-export function openForRequest(host: ContextHost): DbContainer {
+export function openForRequest(host: ContextHost, origin: string): DbContainer {
   try {
-    return host.open();
+    return host.open(origin);
   } catch (error) {
     throw error instanceof ShuttingDownError
       ? new ServiceUnavailableException(error.message, { cause: error })

@@ -1,4 +1,8 @@
-import type { CallHandler, ExecutionContext } from '@nestjs/common';
+import {
+  ServiceUnavailableException,
+  type CallHandler,
+  type ExecutionContext,
+} from '@nestjs/common';
 import { Observable } from 'rxjs';
 
 import type { DbContainer } from '../context/container.js';
@@ -63,7 +67,11 @@ export class RequestAttempt {
       }
       let held: { readonly value: unknown } | undefined;
       let isFinishing = false;
-      const stopListening = this.#watchDisconnect();
+      const stopWatching = this.#watchDisconnect();
+      const stopListening = (): void => {
+        stopWatching();
+        container.onExpire = undefined;
+      };
       const pass = (value: unknown): void => {
         this.#isBeyondUndoing = true;
         subscriber.next(value);
@@ -110,6 +118,14 @@ export class RequestAttempt {
           complete: () => void finish(outcomeOfSuccess(context, response, held?.value)),
         }),
       );
+
+      container.onExpire = (error) => {
+        isFinishing = true;
+        stopListening();
+        subscription.unsubscribe();
+        // The host rolls it back; the response need not wait for that.
+        subscriber.error(new ServiceUnavailableException(error.message, { cause: error }));
+      };
 
       return () => {
         subscription.unsubscribe();

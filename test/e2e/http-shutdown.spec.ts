@@ -73,7 +73,7 @@ describe.each<AdapterName>(['express', 'fastify'])('shutdown over %s', (adapter)
       () => {
         try {
           const host = world.app.get(ContextHost);
-          void host.abandon(host.open());
+          void host.abandon(host.open('a test'));
           return false;
         } catch {
           return true;

@@ -700,7 +700,7 @@ describe.each<AdapterName>(['express', 'fastify'])(
 
       const isDraining = (host: ContextHost): boolean => {
         try {
-          void host.abandon(host.open());
+          void host.abandon(host.open('a test'));
           return false;
         } catch {
           return true;

@@ -38,12 +38,12 @@ export interface TestApp {
   readonly app: INestApplication;
   readonly url: string;
   readonly dbContext: DbContext;
-  session(name?: string): EntityManager;
-  connection(name?: string): DbConnection;
+  readonly session: (name?: string) => EntityManager;
+  readonly connection: (name?: string) => DbConnection;
   /** Counters of a pool, all zero while it has not been used. */
-  pool(name?: string): PoolState;
-  fetch(path: string, init?: RequestInit): Promise<Response>;
-  close(): Promise<void>;
+  readonly pool: (name?: string) => PoolState;
+  readonly fetch: (path: string, init?: RequestInit) => Promise<Response>;
+  readonly close: () => Promise<void>;
 }
 
 /** Options of a connection with `Note`, over a pool of 5. */
@@ -75,7 +75,8 @@ export function noteConnection(
 export async function startApp(options: TestAppOptions): Promise<TestApp> {
   const { adapter = 'express', controllers, providers, imports, configure, ...root } = options;
   const testingModule = await Test.createTestingModule({
-    imports: [DbContextModule.forRoot(root), ...(imports ?? [])],
+    // What tests do on purpose is what the watch warns of.
+    imports: [DbContextModule.forRoot({ watch: false, ...root }), ...(imports ?? [])],
     controllers: [...(controllers ?? [])],
     providers: [...(providers ?? [])],
   }).compile();

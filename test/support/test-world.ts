@@ -9,9 +9,9 @@ export interface TestWorld extends TestApp {
   readonly database: TestDatabase;
   readonly proxy: WireProxy;
   /** Texts of the notes that are really saved. */
-  savedTexts(): Promise<string[]>;
+  readonly savedTexts: () => Promise<string[]>;
   /** Waits until no transaction of the application is open on the server. */
-  serverIsIdle(): Promise<void>;
+  readonly serverIsIdle: () => Promise<void>;
 }
 
 /** Starts a world with one connection over a pool of 5. */

@@ -6,6 +6,7 @@ import {
   CommitOutcomeUnknownError,
   ConnectionFailedError,
   ContextSettingsError,
+  ContextTimeoutError,
   DbContextError,
   DbContextNotActiveError,
   DecoratorNotManagedError,
@@ -33,6 +34,7 @@ const ALL = [
   CommitOutcomeUnknownError,
   ConnectionFailedError,
   ContextSettingsError,
+  ContextTimeoutError,
   DbContextNotActiveError,
   DecoratorNotManagedError,
   DuplicateConnectionError,
@@ -113,7 +115,11 @@ export function nameTheConnection(
 }
 
 export function nameTheLimit(
-  error: AcquireTimeoutError | SavepointTimeoutError | TransactionTimeoutError,
+  error:
+    | AcquireTimeoutError
+    | ContextTimeoutError
+    | SavepointTimeoutError
+    | TransactionTimeoutError,
 ): void {
   expectTypeOf(error.timeoutMs).toEqualTypeOf<number>();
 }

@@ -13,6 +13,7 @@ import {
   type SessionVariableValue,
   type PostgresIsolationLevel,
   type TransactionSettings,
+  type WatchOptions,
 } from 'nestjs-db-context';
 
 export function limits(): void {
@@ -93,7 +94,13 @@ export function contextOptions(): void {
     readonly onDisconnect?: 'finish' | 'rollback';
     readonly beforeCommit?: (session: EntityManager, connectionName: string) => unknown;
     readonly hookTimeoutMs?: number;
+    readonly contextTimeoutMs?: number;
+    readonly watch?: boolean | WatchOptions;
     readonly shutdownTimeoutMs?: number;
+  }>();
+  expectTypeOf<WatchOptions>().toEqualTypeOf<{
+    readonly contextOpenMs?: number;
+    readonly idleInTransactionMs?: number;
   }>();
   const options: DbContextOptions = {
     commitOn: (outcome) => commitOnSuccess(outcome) || outcome.status === 404,

@@ -1,0 +1,212 @@
+import { DEFAULTS, type WatchOptions } from '../db-context.options.js';
+import type { LeaseWatch } from '../session/lease-watch.js';
+import type { DbContainer } from './container.js';
+
+/** When the watch warns. */
+type WatchLimits = Required<WatchOptions>;
+
+/** The limits that an option stands for, if it is on. */
+export function watchLimits(
+  option: boolean | WatchOptions = process.env['NODE_ENV'] !== 'production',
+): WatchLimits | undefined {
+  return option === false ? undefined : { ...DEFAULTS.watch, ...(option === true ? {} : option) };
+}
+
+/** Where it began; the text is only made when it is asked for. */
+type Place = Pick<Error, 'stack'>;
+
+const SHORTEST_SWEEP_MS = 20;
+const SWEEPS_PER_LIMIT = 4;
+/** For how long the same route is not warned of the same thing again, in milliseconds. */
+const QUIET_MS = 60_000;
+
+/**
+ * Looks for what works in development and hurts in production: contexts that stay open, connections
+ * that are held while nothing is asked of them, use after the end, flushes at the same time.
+ */
+export class ContextWatch {
+  readonly #limits: WatchLimits;
+  readonly #warn: (message: string) => void;
+  readonly #open = new Map<DbContainer, WatchedContext>();
+  readonly #warnedAt = new Map<string, number>();
+  #sweep: NodeJS.Timeout | undefined;
+
+  constructor(limits: WatchLimits, warn: (message: string) => void) {
+    this.#limits = limits;
+    this.#warn = warn;
+  }
+
+  opened(container: DbContainer): void {
+    this.#open.set(container, {
+      openedAt: performance.now(),
+      place: placeHere(),
+      sessions: [],
+    });
+    if (this.#sweep === undefined) {
+      const { contextOpenMs, idleInTransactionMs } = this.#limits;
+      const shortest = Math.min(contextOpenMs, idleInTransactionMs) / SWEEPS_PER_LIMIT;
+      this.#sweep = setInterval(() => this.#look(), Math.max(shortest, SHORTEST_SWEEP_MS));
+      this.#sweep.unref();
+    }
+  }
+
+  ended(container: DbContainer): void {
+    this.#open.delete(container);
+    if (this.#open.size === 0) {
+      clearInterval(this.#sweep);
+      this.#sweep = undefined;
+    }
+  }
+
+  /** Looks at one session of a context. */
+  session(container: DbContainer, connectionName: string): LeaseWatch {
+    const watch = new SessionWatch(connectionName, this.#limits.idleInTransactionMs, {
+      warn: (kind, what, place) => this.#tell(container, kind, what, place),
+    });
+    this.#open.get(container)?.sessions.push(watch);
+    return watch;
+  }
+
+  /** A context was asked for a session after its end. */
+  usedLate(container: DbContainer, connectionName: string): void {
+    this.#tell(
+      container,
+      'late use',
+      `used its session on connection "${connectionName}" after it had ended, which was refused. ` +
+        'Await all work of a request, or run it in dbContext.runInNewContext(). It was used',
+      placeHere(),
+    );
+  }
+
+  #look(): void {
+    const now = performance.now();
+    const { contextOpenMs } = this.#limits;
+    for (const [container, { openedAt, place, sessions }] of this.#open) {
+      if (now - openedAt > contextOpenMs) {
+        this.#tell(
+          container,
+          'open for too long',
+          `has been open for more than ${contextOpenMs} ms. It was opened`,
+          place,
+        );
+      }
+      sessions.forEach((session) => session.look());
+    }
+  }
+
+  #tell(container: DbContainer, kind: string, what: string, place: Place): void {
+    const { origin } = container;
+    const key = `${origin}: ${kind}`;
+    const now = performance.now();
+    const last = this.#warnedAt.get(key);
+    if (last === undefined || now - last > QUIET_MS) {
+      this.#warnedAt.set(key, now);
+      this.#warn(`The context of ${origin} ${what}:\n${callers(place)}`);
+    }
+  }
+}
+
+interface WatchedContext {
+  readonly openedAt: number;
+  readonly place: Place;
+  readonly sessions: SessionWatch[];
+}
+
+interface SessionWatchOwner {
+  warn(kind: string, what: string, place: Place): void;
+}
+
+class SessionWatch implements LeaseWatch {
+  readonly #connectionName: string;
+  readonly #limitMs: number;
+  readonly #owner: SessionWatchOwner;
+  #last: { readonly sql: string; readonly place: Place } | undefined;
+  #idleSince: number | undefined;
+  #flushes = 0;
+
+  constructor(connectionName: string, limitMs: number, owner: SessionWatchOwner) {
+    this.#connectionName = connectionName;
+    this.#limitMs = limitMs;
+    this.#owner = owner;
+  }
+
+  sent(sql: string): void {
+    this.look();
+    this.#idleSince = undefined;
+    this.#last = { sql, place: placeHere() };
+  }
+
+  answered(): void {
+    this.#idleSince = performance.now();
+  }
+
+  ended(): void {
+    this.look();
+    this.#idleSince = undefined;
+  }
+
+  refused(): void {
+    this.#owner.warn(
+      'late use',
+      `used its session on connection "${this.#connectionName}" after it had ended, which was ` +
+        'refused. Await all work of a request, or run it in dbContext.runInNewContext(). It was used',
+      placeHere(),
+    );
+  }
+
+  flushBegins(): void {
+    if (++this.#flushes > 1) {
+      this.#owner.warn(
+        'flushes at once',
+        `flushed its session on connection "${this.#connectionName}" while another flush of it was ` +
+          'running, so each may write what the other prepared. Flush once, after Promise.all(). It ' +
+          'was flushed again',
+        placeHere(),
+      );
+    }
+  }
+
+  flushEnds(): void {
+    this.#flushes--;
+  }
+
+  look(): void {
+    if (this.#idleSince !== undefined && performance.now() - this.#idleSince > this.#limitMs) {
+      // Once per pause.
+      this.#idleSince = undefined;
+      const { sql, place } = this.#last!;
+      this.#owner.warn(
+        'idle in transaction',
+        `held a connection of "${this.#connectionName}" for more than ${this.#limitMs} ms without ` +
+          'asking anything of it. Commit or close the session before slow work ' +
+          '(dbContext.commit(), dbContext.close()), or do that first. ' +
+          `Its last statement (${shorten(sql)}) was sent`,
+        place,
+      );
+    }
+  }
+}
+
+const LONGEST_SQL = 80;
+
+function shorten(sql: string): string {
+  return sql.length > LONGEST_SQL ? `${sql.slice(0, LONGEST_SQL)}…` : sql;
+}
+
+/** Deeper than usual: between the application and here are MikroORM and Kysely. */
+const STACK_DEPTH = 60;
+
+function placeHere(): Place {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = STACK_DEPTH;
+  const place = new Error('here');
+  Error.stackTraceLimit = stackTraceLimit;
+  return place;
+}
+
+/** The stack without its head, and without what is not the application's. */
+function callers({ stack = '' }: Place): string {
+  const frames = stack.split('\n').slice(1);
+  const own = frames.filter((frame) => !/node:internal|[/\\]node_modules[/\\]/.test(frame));
+  return (own.length > 0 ? own : frames).join('\n');
+}

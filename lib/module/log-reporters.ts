@@ -1,0 +1,16 @@
+import { Logger } from '@nestjs/common';
+
+import type { HostReporters } from '../context/context-host.js';
+
+const logger = new Logger('DbContext');
+
+/** Tells Nest's logger of what has no caller to be thrown at. */
+export const logReporters: HostReporters = {
+  report: (message, error) => {
+    logger.error(
+      `${message}: ${error instanceof Error ? error.message : String(error)}`,
+      error instanceof Error ? error.stack : undefined,
+    );
+  },
+  warn: (message) => logger.warn(message),
+};

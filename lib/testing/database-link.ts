@@ -1,0 +1,81 @@
+import {
+  destroyClient,
+  type PgClient,
+  type PgPool,
+  type PgResult,
+} from '../connection/pg-client.js';
+
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/** Runs one statement and returns its rows. */
+export type RunSql = (
+  sql: string,
+  values?: readonly unknown[],
+) => Promise<Record<string, unknown>[]>;
+
+/** A connection to a database that no application knows of, to make, reset and drop databases. */
+export class DatabaseLink {
+  readonly #pool: PgPool;
+
+  private constructor(pool: PgPool) {
+    this.#pool = pool;
+  }
+
+  /** Connects when it is first used. */
+  static async open(url: string): Promise<DatabaseLink> {
+    // The driver is an optional peer; the rest of the testing kit does without it.
+    const { MikroORM } = await import('@mikro-orm/postgresql');
+    const orm = await MikroORM.init({
+      entities: [],
+      discovery: { warnWhenNoEntities: false },
+      ensureDatabase: false,
+      dbName: 'postgres',
+      pool: { min: 0, max: 1 },
+      // All of the URL, its ssl parameters and socket directories included, as pg reads them.
+      driverOptions: {
+        connectionString: url,
+        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+        // Nobody who forgets to drop a database shall have to end the process by hand.
+        allowExitOnIdle: true,
+      },
+    });
+    return new DatabaseLink((await orm.em.getConnection().getNativeClient()) as unknown as PgPool);
+  }
+
+  /** Runs `work` on one connection, on which locks and settings of the session last as long as it does. */
+  async use<T>(work: (run: RunSql) => Promise<T>): Promise<T> {
+    const client = await this.#pool.connect();
+    try {
+      const result = await work((sql, values) => rowsOf(client, sql, values));
+      client.release();
+      return result;
+    } catch (error) {
+      // Its transaction, its locks and its settings go with it.
+      destroyClient(client);
+      throw error;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#pool.end();
+  }
+}
+
+/** Opens a link for as long as `work` takes. */
+export async function onDatabase<T>(url: string, work: (run: RunSql) => Promise<T>): Promise<T> {
+  const link = await DatabaseLink.open(url);
+  try {
+    return await link.use(work);
+  } finally {
+    await link.close();
+  }
+}
+
+async function rowsOf(
+  client: PgClient,
+  sql: string,
+  values: readonly unknown[] = [],
+): Promise<Record<string, unknown>[]> {
+  const result = (await client.query(sql, values)) as PgResult;
+  return result.rows as Record<string, unknown>[];
+}

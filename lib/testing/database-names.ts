@@ -1,0 +1,107 @@
+import { createHash } from 'node:crypto';
+
+import { InvalidOptionsError } from '../errors.js';
+
+/** What PostgreSQL keeps of an identifier; it cuts the rest off in silence. */
+const LONGEST_NAME_BYTES = 63;
+/** Leaves room for what tells the databases of one template apart. */
+const LONGEST_BASE_BYTES = 40;
+
+/** Names of all databases that belong to one template. */
+export interface DatabaseNames {
+  /** The template of this version. */
+  readonly template: string;
+  /** Begins the names of the template's versions. */
+  readonly templatePrefix: string;
+  /** Begins the names of templates that are not ready. */
+  readonly makingPrefix: string;
+  readonly worker: string;
+}
+
+/**
+ * @throws {@link InvalidOptionsError} a name is empty
+ */
+export function databaseNames(name: string, version: string, workerId: string): DatabaseNames {
+  for (const [option, value] of Object.entries({ 'template.name': name, workerId })) {
+    if (value === '') {
+      throw new InvalidOptionsError(
+        `createWorkerDatabase() was given an empty ${option}. It becomes part of the name of a ` +
+          'database; give at least one character.',
+      );
+    }
+  }
+  const base = fitted(name, LONGEST_BASE_BYTES);
+  const templatePrefix = `${base}_template_`;
+  return {
+    template: `${templatePrefix}${digest(version)}`,
+    templatePrefix,
+    makingPrefix: `${base}_making_`,
+    worker: fitted(`${base}_worker_${workerId}`, LONGEST_NAME_BYTES),
+  };
+}
+
+export function quoteIdentifier(name: string): string {
+  return `"${name.replaceAll('"', '""')}"`;
+}
+
+/** Key of an advisory lock, as PostgreSQL's bigint. */
+export function lockKeyOf(name: string): string {
+  return createHash('sha256')
+    .update(`nestjs-db-context:${name}`)
+    .digest()
+    .readBigInt64BE()
+    .toString();
+}
+
+/**
+ * The URL of another database on the same server, with the same user, password and parameters.
+ *
+ * @throws {@link InvalidOptionsError} it is no URL
+ */
+export function urlOf(serverUrl: string, databaseName: string): string {
+  const url = parse(serverUrl);
+  url.pathname = `/${encodeURIComponent(databaseName)}`;
+  return url.href;
+}
+
+/** The URL itself, with the database that every server has where it names none. */
+export function adminUrlOf(serverUrl: string): string {
+  const hasDatabase = parse(serverUrl).pathname.length > 1;
+  return hasDatabase ? serverUrl : urlOf(serverUrl, 'postgres');
+}
+
+function parse(serverUrl: string): URL {
+  // Never printed: it may hold a password.
+  const url = URL.parse(serverUrl);
+  if (url === null || !['postgres:', 'postgresql:'].includes(url.protocol)) {
+    throw new InvalidOptionsError(
+      'createWorkerDatabase() was given a serverUrl that is none. Give one such as ' +
+        'postgres://user:password@localhost:5432/postgres.',
+    );
+  }
+  return url;
+}
+
+/**
+ * Cut to so many bytes, and without what has a meaning in a URL: pg and MikroORM do not decode it
+ * alike. Two names that differ only in what is lost stay different.
+ */
+function fitted(name: string, bytes: number): string {
+  const plain = name.replaceAll(/[^\p{L}\p{N}_.-]/gu, '_');
+  if (plain === name && Buffer.byteLength(plain) <= bytes) {
+    return plain;
+  }
+  const suffix = `_${digest(name)}`;
+  let kept = '';
+  for (const character of plain) {
+    if (Buffer.byteLength(kept + character) > bytes - suffix.length) {
+      break;
+    }
+    kept += character;
+  }
+  return kept + suffix;
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 10);
+}

@@ -1,0 +1,56 @@
+import type { EntityName } from '@mikro-orm/core';
+import type { ValueProvider } from '@nestjs/common';
+
+import { DbContext } from '../context/db-context.service.js';
+import { getRepositoryToken, getSessionToken } from '../db-context.tokens.js';
+import { TestDbContext, type TestSessions } from './test-db-context.js';
+
+/**
+ * A provider that takes the place of a session, for a unit test without `DbContextModule`.
+ *
+ * @param session what `@InjectSession(name)` is to inject
+ * @param name name of the connection
+ * @defaultValue 'default'
+ * @publicApi
+ */
+export function provideTestSession<T extends object>(session: T, name?: string): ValueProvider<T> {
+  return { provide: getSessionToken(name), useValue: session };
+}
+
+/**
+ * A provider that takes the place of a repository, for a unit test without `DbContextModule`.
+ *
+ * @param entity the entity class, or its `EntitySchema`
+ * @param repository what `@InjectRepository(entity, name)` is to inject
+ * @param name name of the connection
+ * @defaultValue 'default'
+ * @publicApi
+ */
+export function provideTestRepository<T extends object>(
+  entity: EntityName,
+  repository: T,
+  name?: string,
+): ValueProvider<T> {
+  return { provide: getRepositoryToken(entity, name), useValue: repository };
+}
+
+/**
+ * A provider that takes the place of the `DbContext` service, also for `@Atomic()`, `@WithDbContext()`
+ * and `@NewDbContext()`. Its `useValue` is the {@link TestDbContext}.
+ *
+ * @param sessions what `atomic()`, `newSession()`, `session()` and the like give, by connection
+ * @example
+ * ```ts
+ * const module = await Test.createTestingModule({
+ *   providers: [
+ *     OrderService,
+ *     provideTestSession(session),
+ *     provideTestDbContext({ default: session }),
+ *   ],
+ * }).compile();
+ * ```
+ * @publicApi
+ */
+export function provideTestDbContext(sessions: TestSessions = {}): ValueProvider<TestDbContext> {
+  return { provide: DbContext, useValue: new TestDbContext(sessions) };
+}

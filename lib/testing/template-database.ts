@@ -1,0 +1,147 @@
+import { randomBytes } from 'node:crypto';
+
+import { readContents, type DatabaseContents } from './database-contents.js';
+import { onDatabase, type RunSql } from './database-link.js';
+import { lockKeyOf, quoteIdentifier, urlOf, type DatabaseNames } from './database-names.js';
+import { WorkerDatabaseError } from './worker-database-error.js';
+
+/** How often a statement is sent that needs a database to itself; the server waits 5 s each time. */
+const ATTEMPTS = 3;
+
+/** How a template is made. */
+export interface TemplatePlan {
+  readonly serverUrl: string;
+  readonly names: DatabaseNames;
+  readonly prepare: (url: string) => unknown;
+  readonly prepareTimeoutMs: number;
+}
+
+/**
+ * Makes the template unless it is there. Whoever asks meanwhile, in whatever process, waits.
+ *
+ * It is made under another name and renamed when all is done, so that one that is half made is
+ * never taken for one that is ready.
+ *
+ * @returns what it holds
+ * @throws {@link WorkerDatabaseError}
+ */
+export async function ensureTemplate(run: RunSql, plan: TemplatePlan): Promise<DatabaseContents> {
+  const { names, prepareTimeoutMs } = plan;
+  const ready = await findTemplate(run, names.template);
+  if (ready !== undefined) {
+    return ready;
+  }
+  return underLock(run, names.templatePrefix, prepareTimeoutMs, async () => {
+    // The one who had the lock before may have made it.
+    const made = await findTemplate(run, names.template);
+    if (made !== undefined) {
+      return made;
+    }
+    const contents = await makeTemplate(run, plan);
+    await dropOldVersions(run, names);
+    return contents;
+  });
+}
+
+/**
+ * Runs `work` while nobody else on the server has the lock of that name. It is the server's: it goes
+ * with the process that has it.
+ *
+ * @param waitMs longest time to wait for it, in milliseconds
+ */
+export async function underLock<T>(
+  run: RunSql,
+  name: string,
+  waitMs: number,
+  work: () => Promise<T>,
+): Promise<T> {
+  const key = lockKeyOf(name);
+  await run(`set lock_timeout = ${waitMs}`);
+  await run('select pg_advisory_lock($1::bigint)', [key]);
+  await run('reset lock_timeout');
+  try {
+    return await work();
+  } finally {
+    await run('select pg_advisory_unlock($1::bigint)', [key]);
+  }
+}
+
+/** Sends a statement that fails while somebody is connected to a database, as long as it does. */
+export async function whenFree(run: RunSql, sql: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await run(sql);
+      return;
+    } catch (error) {
+      if (attempt === ATTEMPTS || (error as { readonly code?: unknown }).code !== '55006') {
+        throw error;
+      }
+    }
+  }
+}
+
+async function findTemplate(run: RunSql, name: string): Promise<DatabaseContents | undefined> {
+  const [row] = await run(
+    `select shobj_description(oid, 'pg_database') as contents from pg_database where datname = $1`,
+    [name],
+  );
+  return row === undefined
+    ? undefined
+    : (JSON.parse(row['contents'] as string) as DatabaseContents);
+}
+
+async function makeTemplate(run: RunSql, plan: TemplatePlan): Promise<DatabaseContents> {
+  const { serverUrl, names, prepare } = plan;
+  await dropUnfinished(run, names);
+  const making = `${names.makingPrefix}${randomBytes(5).toString('hex')}`;
+  const quoted = quoteIdentifier(making);
+  const url = urlOf(serverUrl, making);
+  await whenFree(run, `create database ${quoted}`);
+  try {
+    await prepare(url);
+  } catch (error) {
+    // Where this fails as well, the next one who makes a template tries it again.
+    await run(`drop database if exists ${quoted} with (force)`).catch(() => undefined);
+    throw new WorkerDatabaseError('prepare', names.template, error);
+  }
+  const contents = await onDatabase(url, readContents);
+  // Nobody may be connected while it is copied, so nobody may connect.
+  await run(`alter database ${quoted} with allow_connections false`);
+  await run('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [making]);
+  // A comment takes no parameter.
+  const [row] = await run('select quote_literal($1::text) as literal', [JSON.stringify(contents)]);
+  await run(`comment on database ${quoted} is ${String(row!['literal'])}`);
+  await whenFree(run, `alter database ${quoted} rename to ${quoteIdentifier(names.template)}`);
+  return contents;
+}
+
+/** Of those who made a template and died, since only one makes one at a time. */
+async function dropUnfinished(run: RunSql, { makingPrefix }: DatabaseNames): Promise<void> {
+  for (const name of await databasesWith(run, makingPrefix)) {
+    await run(`drop database if exists ${quoteIdentifier(name)} with (force)`);
+  }
+}
+
+/**
+ * All but the newest one before this: two branches of the code that are tested in turn keep theirs.
+ * A process that still needs one that is dropped makes it again.
+ */
+async function dropOldVersions(run: RunSql, names: DatabaseNames): Promise<void> {
+  const others = (await databasesWith(run, names.templatePrefix)).filter(
+    (name) => name !== names.template,
+  );
+  for (const name of others.slice(1)) {
+    await run(`drop database if exists ${quoteIdentifier(name)} with (force)`);
+  }
+}
+
+/** Newest first. What follows the prefix is ten hexadecimal digits, so that no other name is meant. */
+async function databasesWith(run: RunSql, prefix: string): Promise<string[]> {
+  const rows = await run(
+    `select datname as name from pg_database
+     where starts_with(datname, $1) and substr(datname, length($1) + 1) ~ '^[0-9a-f]{10}$'
+     order by oid desc`,
+    [prefix],
+  );
+  return rows.map(({ name }) => name as string);
+}

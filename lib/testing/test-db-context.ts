@@ -1,0 +1,242 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+
+import type { EntityManager } from '@mikro-orm/core';
+import { Logger } from '@nestjs/common';
+
+import { checkConcurrency, runBounded, type RunAllResults } from '../context/bounded.js';
+import {
+  DbContext,
+  type AtomicOptions,
+  type ConnectionChoice,
+  type RunAllOptions,
+  type RunOptions,
+} from '../context/db-context.service.js';
+import type { HookCallback } from '../context/hooks.js';
+import { checkRetryOptions, mayRetry, type RetryOptions } from '../context/retry.js';
+import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { UnknownConnectionError } from '../errors.js';
+import { HookList } from './hook-list.js';
+
+/** Doubles of sessions, by the names of their connections. */
+export type TestSessions = Readonly<Record<string, object>>;
+
+/** How a {@link TestDbContext} ends. */
+export type TestOutcome = 'committed' | 'rolled-back';
+
+/**
+ * A {@link DbContext} without a database, for unit tests: it calls what it is given, with doubles of
+ * sessions, and runs hooks as the real one does. The test itself is in a context as well, which
+ * ends when {@link TestDbContext.settle} is called.
+ *
+ * There are no transactions in it: what a block that failed did to a double stays done.
+ *
+ * @example
+ * ```ts
+ * const dbContext = new TestDbContext({ default: session });
+ * const orders = new OrderService(session, dbContext);
+ * ```
+ * @publicApi
+ */
+export class TestDbContext extends DbContext {
+  readonly #sessions: Map<string, object>;
+  readonly #current = new AsyncLocalStorage<HookList>();
+  readonly #logger = new Logger(TestDbContext.name);
+  readonly #report = (error: unknown): void =>
+    this.#logger.error('A hook or function failed', error);
+  readonly #own = new HookList(this.#report);
+
+  /** @param sessions by the names of their connections; `default` is the one of `@InjectSession()` */
+  constructor(sessions: TestSessions = {}) {
+    // Every method is overridden, so there is no application that it could ask.
+    super(undefined as never);
+    this.#sessions = new Map(Object.entries(sessions));
+  }
+
+  /**
+   * Ends the context that the test itself is in, and runs the hooks that were registered in it; those
+   * of `run()` and the like run by themselves. The next hook belongs to a new context.
+   *
+   * @throws what a `beforeCommit` hook throws; the outcome is then `rolled-back`
+   */
+  async settle(outcome: TestOutcome = 'committed'): Promise<void> {
+    if (outcome === 'committed') {
+      await this.#own.commit();
+    } else {
+      await this.#own.rollBack();
+    }
+  }
+
+  /** @returns true: a unit test stands for code in a request */
+  override isActive(): boolean {
+    return true;
+  }
+
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
+  override session<E extends EntityManager = EntityManager>(
+    name: string = DEFAULT_CONNECTION_NAME,
+  ): E {
+    const session = this.#sessions.get(name);
+    if (session === undefined) {
+      throw new UnknownConnectionError(
+        name,
+        [...this.#sessions.keys()],
+        'A TestDbContext was asked for a session that it was not given. ',
+      );
+    }
+    return session as E;
+  }
+
+  override async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
+    return this.#current.getStore() === undefined
+      ? this.runInNewContext(callback, options)
+      : callback();
+  }
+
+  override async runInNewContext<T>(
+    callback: () => T | Promise<T>,
+    { commitOn = () => true, retry }: RunOptions<T> = {},
+  ): Promise<T> {
+    return withRetry(retry, async () => {
+      const hooks = new HookList(this.#report);
+      let result: T;
+      try {
+        result = await this.#current.run(hooks, callback);
+      } catch (error) {
+        await hooks.rollBack();
+        throw error;
+      }
+      await (commitOn(result) ? hooks.commit() : hooks.rollBack());
+      return result;
+    });
+  }
+
+  override async runAllInNewContexts<const T extends readonly (() => unknown)[]>(
+    callbacks: T,
+    { concurrency = Math.max(1, callbacks.length), retry }: RunAllOptions = {},
+  ): Promise<RunAllResults<T>> {
+    checkConcurrency(concurrency);
+    const runs = callbacks.map(
+      (callback) => () => this.runInNewContext(callback, retry === undefined ? {} : { retry }),
+    );
+    return runBounded(runs, concurrency, this.#report) as Promise<RunAllResults<T>>;
+  }
+
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
+  override async atomic<T, E extends EntityManager = EntityManager>(
+    callback: (session: E) => T | Promise<T>,
+    { connection = DEFAULT_CONNECTION_NAME, current, retry }: AtomicOptions = {},
+  ): Promise<T> {
+    return withRetry(retry, async () => {
+      const outer = this.#hooks();
+      const block = new HookList(this.#report);
+      let result: T;
+      try {
+        // A decorated method takes no session, so none need be given.
+        result = await this.#current.run(block, async () =>
+          callback(this.#sessions.get(connection) as E),
+        );
+      } catch (error) {
+        await block.rollBack();
+        throw error;
+      }
+      outer.take(block);
+      if (current !== 'savepoint') {
+        await outer.commitEarly(connection);
+      }
+      return result;
+    });
+  }
+
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
+  override async newSession<T, E extends EntityManager = EntityManager>(
+    callback: (session: E) => T | Promise<T>,
+    { connection }: ConnectionChoice = {},
+  ): Promise<T> {
+    return callback(this.session<E>(connection));
+  }
+
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
+  override async newAtomicSession<T, E extends EntityManager = EntityManager>(
+    callback: (session: E) => T | Promise<T>,
+    { connection }: ConnectionChoice = {},
+  ): Promise<T> {
+    return callback(this.session<E>(connection));
+  }
+
+  override async commit(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
+    await this.#hooks().commitEarly(name);
+  }
+
+  override async rollback(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
+    await this.#hooks().rollBackEarly(name);
+  }
+
+  override async close(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
+    await this.#hooks().rollBackEarly(name);
+  }
+
+  override async commitAll(): Promise<void> {
+    await this.#hooks().commitEarly();
+  }
+
+  override async rollbackAll(): Promise<void> {
+    await this.#hooks().rollBackEarly();
+  }
+
+  override async closeAll(): Promise<void> {
+    await this.#hooks().rollBackEarly();
+  }
+
+  override beforeCommit(callback: HookCallback, { connection }: ConnectionChoice = {}): void {
+    this.#hooks().add({ kind: 'beforeCommit', callback, connection });
+  }
+
+  override onCommit(callback: HookCallback, { connection }: ConnectionChoice = {}): void {
+    this.#hooks().add({ kind: 'onCommit', callback, connection });
+  }
+
+  override onRollback(callback: HookCallback, { connection }: ConnectionChoice = {}): void {
+    this.#hooks().add({ kind: 'onRollback', callback, connection });
+  }
+
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
+  override getSession<E extends EntityManager = EntityManager>(
+    name: string = DEFAULT_CONNECTION_NAME,
+  ): E | undefined {
+    return this.#sessions.get(name) as E | undefined;
+  }
+
+  override putSession(session: EntityManager, name: string = DEFAULT_CONNECTION_NAME): void {
+    this.#sessions.set(name, session);
+  }
+
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
+  override popSession<E extends EntityManager = EntityManager>(
+    name: string = DEFAULT_CONNECTION_NAME,
+  ): E | undefined {
+    const session = this.getSession<E>(name);
+    this.#sessions.delete(name);
+    return session;
+  }
+
+  #hooks(): HookList {
+    return this.#current.getStore() ?? this.#own;
+  }
+}
+
+/** As in production, without the pauses. */
+async function withRetry<T>(retry: RetryOptions | undefined, work: () => Promise<T>): Promise<T> {
+  if (retry === undefined) {
+    return work();
+  }
+  checkRetryOptions(retry, 'retry');
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!mayRetry(retry, attempt, error)) {
+        throw error;
+      }
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import { DbContextError } from '../errors.js';
+
+/** What was being done to a database of the tests. */
+export type WorkerDatabaseStep = 'connect' | 'prepare' | 'create' | 'reset' | 'drop';
+
+/**
+ * A database of the tests could not be made, put back or dropped; `cause` is the reason. After a
+ * failed `prepare()` nothing of the template is used, and the next caller makes it from the beginning.
+ *
+ * @publicApi
+ */
+export class WorkerDatabaseError extends DbContextError {
+  constructor(
+    readonly step: WorkerDatabaseStep,
+    readonly databaseName: string,
+    cause: unknown,
+  ) {
+    super(
+      'WORKER_DATABASE',
+      `${FAILED[step]} "${databaseName}": ${describe(cause)}. ${mendOf(step, cause)}`,
+      cause,
+    );
+  }
+}
+
+const FAILED: Record<WorkerDatabaseStep, string> = {
+  connect: 'Could not connect to the server, for the test database',
+  prepare: 'prepare() failed for the template of test databases',
+  create: 'Could not create the test database',
+  reset: 'Could not reset the test database',
+  drop: 'Could not drop the test database',
+};
+
+const MENDS: Record<WorkerDatabaseStep, string> = {
+  connect: 'Start the server, install @mikro-orm/postgresql, or correct serverUrl.',
+  prepare: 'Mend prepare(); what it did is dropped, and it runs again at the next call.',
+  create: 'Look at the cause; calling createWorkerDatabase() again is safe.',
+  reset: 'Look at the cause; createWorkerDatabase() makes the database anew whatever became of it.',
+  drop: 'The next createWorkerDatabase() for the same worker replaces it.',
+};
+
+const MENDS_BY_CODE: Readonly<Record<string, string>> = {
+  '42501': 'Let serverUrl name a role with CREATEDB that owns the databases of the tests.',
+  '55006':
+    'Somebody stays connected to the database that it is copied from; close that connection.',
+};
+
+function mendOf(step: WorkerDatabaseStep, cause: unknown): string {
+  const { code } = (cause ?? {}) as { readonly code?: unknown };
+  if (code === '55P03') {
+    return step === 'reset'
+      ? 'A transaction of the application is still open; await the request or the call that opened it.'
+      : 'Another process prepares the template, and takes longer than prepareTimeoutMs; raise that.';
+  }
+  return (step === 'prepare' ? undefined : MENDS_BY_CODE[String(code)]) ?? MENDS[step];
+}
+
+// A refused connection to a name with several addresses is an AggregateError with an empty message.
+function describe(cause: unknown): string {
+  if (cause instanceof AggregateError && cause.errors.length > 0) {
+    return cause.errors.map((each) => describe(each)).join('; ');
+  }
+  return cause instanceof Error ? cause.message || cause.name : String(cause);
+}

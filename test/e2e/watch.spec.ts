@@ -1,0 +1,237 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { Controller, Get, Post } from '@nestjs/common';
+import { DbContext, InjectSession, type DbContextOptions } from 'nestjs-db-context';
+
+import { deferred, type Deferred } from '../support/deferred.js';
+import { LogRecorder } from '../support/log-recorder.js';
+import { Note } from '../support/note.entity.js';
+import { startWorld, type TestWorld } from '../support/test-world.js';
+import { waitFor } from '../support/wait-for.js';
+
+let mayGoOn: Deferred<void>;
+
+@Controller()
+class SlowController {
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    private readonly dbContext: DbContext,
+  ) {}
+
+  @Get('slow')
+  async slow(): Promise<string> {
+    await mayGoOn.promise;
+    return 'done';
+  }
+
+  @Get('holding')
+  async holding(): Promise<string> {
+    await this.session.count(Note);
+    await mayGoOn.promise;
+    return 'done';
+  }
+
+  @Get('letting-go')
+  async lettingGo(): Promise<string> {
+    await this.session.count(Note);
+    await this.dbContext.close();
+    await mayGoOn.promise;
+    return 'done';
+  }
+
+  @Get('unawaited')
+  unawaited(): string {
+    void mayGoOn.promise.then(() => this.session.count(Note)).catch(() => undefined);
+    return 'done';
+  }
+
+  @Post('parallel')
+  async parallel(): Promise<void> {
+    await Promise.all(
+      ['a', 'b'].map((text) => {
+        this.session.persist(new Note(text));
+        return this.session.flush();
+      }),
+    );
+  }
+
+  @Post('one-by-one')
+  async oneByOne(): Promise<void> {
+    for (const text of ['a', 'b']) {
+      await this.session.persist(new Note(text)).flush();
+    }
+  }
+}
+
+const log = new LogRecorder();
+let world: TestWorld | undefined;
+
+beforeEach(() => {
+  mayGoOn = deferred();
+  log.lines.length = 0;
+});
+afterEach(async () => {
+  mayGoOn.resolve();
+  await world?.close();
+  world = undefined;
+});
+
+async function start(options: Partial<DbContextOptions>): Promise<TestWorld> {
+  world = await startWorld({}, { controllers: [SlowController], ...options });
+  world.app.useLogger(log);
+  return world;
+}
+const quick = { contextOpenMs: 100, idleInTransactionMs: 100 };
+const calm = { contextOpenMs: 60_000, idleInTransactionMs: 60_000 };
+const warnings = (): string[] =>
+  log.ofLibrary('warn').filter((line) => line.includes('The context of'));
+const oneWarning = (): Promise<void> => waitFor(() => warnings().length > 0, { what: 'a warning' });
+
+describe('the watch', () => {
+  it('names a context that stays open, and where it was opened', async () => {
+    const { fetch, dbContext } = await start({ watch: { ...calm, contextOpenMs: 100 } });
+    const answer = fetch('/slow');
+    await oneWarning();
+    expect(warnings()[0]).toContain(
+      'The context of SlowController.slow has been open for more than 100 ms. It was opened:',
+    );
+    mayGoOn.resolve();
+    await answer;
+    mayGoOn = deferred();
+    const job = dbContext.run(() => mayGoOn.promise);
+    await waitFor(() => warnings().length > 1, { what: 'a second warning' });
+    expect(warnings()[1]).toContain('The context of dbContext.run() has been open');
+    expect(warnings()[1]).toContain('watch.spec.ts');
+    mayGoOn.resolve();
+    await job;
+  });
+
+  it('names a connection that is held across slow work, and its last statement', async () => {
+    const { fetch } = await start({ watch: { ...calm, idleInTransactionMs: 100 } });
+    const answer = fetch('/holding');
+    await oneWarning();
+    expect(warnings()).toEqual([expect.stringContaining('held a connection of "default"')]);
+    expect(warnings()[0]).toContain('SlowController.holding');
+    expect(warnings()[0]).toContain('(select count(*)');
+    // Where the statement was asked for, in the application's own code.
+    expect(warnings()[0]).toMatch(/at .*SlowController\.holding/);
+    mayGoOn.resolve();
+    await answer;
+  });
+
+  it('does not, where the session was closed before', async () => {
+    const { fetch } = await start({ watch: quick });
+    const answer = fetch('/letting-go');
+    await oneWarning();
+    expect(warnings()).toEqual([expect.stringContaining('has been open')]);
+    mayGoOn.resolve();
+    await answer;
+  });
+
+  it('says the same of a route once in a while, not for every request', async () => {
+    const { fetch } = await start({ watch: quick });
+    const answers = Promise.all([fetch('/slow'), fetch('/slow'), fetch('/slow')]);
+    await oneWarning();
+    await fetch('/unawaited');
+    mayGoOn.resolve();
+    await answers;
+    expect(warnings().filter((line) => line.includes('.slow has been open'))).toHaveLength(1);
+  });
+
+  it('names work that nobody awaited, with the route that it came from', async () => {
+    const { fetch } = await start({ watch: calm });
+    await fetch('/unawaited');
+    mayGoOn.resolve();
+    await oneWarning();
+    expect(warnings()).toEqual([
+      expect.stringMatching(/SlowController\.unawaited used its session .* after it had ended/),
+    ]);
+  });
+
+  it('names statements of a session that has ended, where the entity manager was kept', async () => {
+    const { dbContext } = await start({ watch: calm });
+    let kept: EntityManager | undefined;
+    await dbContext.run(async () => {
+      await dbContext.session().count(Note);
+      kept = dbContext.getSession<EntityManager>();
+    });
+    await expect(kept!.count(Note)).rejects.toMatchObject({ code: 'SESSION_CLOSED' });
+    expect(warnings()).toEqual([expect.stringContaining('dbContext.run() used its session')]);
+  });
+
+  it('names flushes at the same time, and not those one after another', async () => {
+    const { fetch, savedTexts } = await start({ watch: calm });
+    await fetch('/one-by-one', { method: 'POST' });
+    expect(warnings()).toEqual([]);
+    await world!.database.query('truncate note');
+    await fetch('/parallel', { method: 'POST' });
+    expect(warnings()).toEqual([
+      expect.stringMatching(/SlowController\.parallel flushed its session .* was running/s),
+    ]);
+    expect(await savedTexts()).toHaveLength(2);
+  });
+
+  it('names a request of the middleware by its method and path, without its query', async () => {
+    const { fetch } = await start({ watch: quick, mount: 'middleware' });
+    // No handler takes the context over, so it stays as the middleware named it.
+    const { ContextHost } = await import('../../lib/context/context-host.js');
+    const origins: string[] = [];
+    world!.app.get(ContextHost).attach({ onEnd: ({ origin }) => origins.push(origin) });
+    await fetch('/nowhere?secret=1');
+    await waitFor(() => origins.length > 0, { what: 'the context to end' });
+    expect(origins).toEqual(['GET /nowhere']);
+  });
+
+  // startApp() turns it off where nothing is said.
+  const byDefault = { watch: undefined as never };
+
+  it('is off in production, and where it was turned off', async () => {
+    const { NODE_ENV } = process.env;
+    try {
+      process.env['NODE_ENV'] = 'production';
+      await start(byDefault);
+    } finally {
+      process.env['NODE_ENV'] = NODE_ENV;
+    }
+    await world!.fetch('/parallel', { method: 'POST' });
+    await world!.close();
+    await start({ watch: false });
+    await world!.fetch('/parallel', { method: 'POST' });
+    await world!.close();
+    expect(warnings()).toEqual([]);
+    await start(byDefault);
+    await world!.fetch('/parallel', { method: 'POST' });
+    expect(warnings()).toHaveLength(1);
+  });
+});
+
+describe('contextTimeoutMs', () => {
+  it('F1, F6: ends the context of a handler that never returns, and answers 503', async () => {
+    const { fetch, pool } = await start({ contextTimeoutMs: 200, watch: false });
+    const response = await fetch('/holding');
+    expect(response.status).toBe(503);
+    expect(await response.text()).toContain(
+      'The context of SlowController.holding was open for more than 200 ms',
+    );
+    // The response does not wait for the rollback.
+    await waitFor(() => pool().checkedOut === 0, { what: 'the connection to be given back' });
+    // One that is quick enough is not touched.
+    mayGoOn.resolve();
+    expect((await fetch('/holding')).status).toBe(200);
+  });
+
+  it('F6: rejects run(), whose later statements are refused', async () => {
+    const { dbContext, savedTexts } = await start({ contextTimeoutMs: 200, watch: false });
+    const late = deferred<unknown>();
+    await expect(
+      dbContext.run(async () => {
+        await dbContext.session().insert(Note, { text: 'undone' });
+        await mayGoOn.promise;
+        const count = async (): Promise<number> => dbContext.session().count(Note);
+        late.resolve(await count().catch((error: unknown) => error));
+      }),
+    ).rejects.toMatchObject({ code: 'CONTEXT_TIMEOUT', origin: 'dbContext.run()' });
+    mayGoOn.resolve();
+    expect(await late.promise).toMatchObject({ code: 'SESSION_CLOSED' });
+    expect(await savedTexts()).toEqual([]);
+  });
+});
