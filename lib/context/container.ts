@@ -21,6 +21,7 @@ export interface ContainerOptions {
   readonly factory: (name: string) => SessionFactory;
   readonly environment: HookEnvironment;
   readonly origin: string;
+  readonly isDetached: boolean;
   readonly watch: ContextWatch | undefined;
   /** The context that it was opened in. */
   readonly outer: DbContainer | undefined;
@@ -44,6 +45,8 @@ export class DbContainer implements SessionGroup, Holder {
   #isClosed = false;
   #isCommitted = false;
   readonly #hooks: ContextHooks;
+  /** Whether it only stands for a session in no context: no code ever runs in it. */
+  readonly isDetached: boolean;
   /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
   origin: string;
   /** Told when it has been open for too long; its owner then ends it. */
@@ -51,8 +54,9 @@ export class DbContainer implements SessionGroup, Holder {
   readonly #watch: ContextWatch | undefined;
   #outer: DbContainer | undefined;
 
-  constructor({ factory, environment, origin, watch, outer }: ContainerOptions) {
+  constructor({ factory, environment, origin, isDetached, watch, outer }: ContainerOptions) {
     this.factory = factory;
+    this.isDetached = isDetached;
     this.origin = origin;
     this.#hooks = new ContextHooks(environment);
     this.#watch = watch;

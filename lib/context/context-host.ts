@@ -189,17 +189,28 @@ export class ContextHost {
    * @throws {@link ShuttingDownError} and it is not for a context that was let in before
    */
   open(origin: string): DbContainer {
-    if (this.#isShuttingDown && this.active() === undefined) {
-      throw new ShuttingDownError();
-    }
+    this.#assertMayOpen();
     return this.#open(origin);
   }
 
-  #open(origin: string): DbContainer {
+  /** Opens what a session in no context needs all the same; otherwise as {@link ContextHost.open}. */
+  openDetached(origin: string): DbContainer {
+    this.#assertMayOpen();
+    return this.#open(origin, true);
+  }
+
+  #assertMayOpen(): void {
+    if (this.#isShuttingDown && this.active() === undefined) {
+      throw new ShuttingDownError();
+    }
+  }
+
+  #open(origin: string, isDetached = false): DbContainer {
     const container = new DbContainer({
       factory: (name) => this.factory(name),
       environment: this.#hookEnvironment,
       origin,
+      isDetached,
       watch: this.#watch,
       outer: this.active(),
     });
@@ -244,7 +255,9 @@ export class ContextHost {
       clearTimeout(this.#running.get(container));
       if (this.#running.delete(container)) {
         this.#watch?.ended(container);
-        this.#probes.forEach((probe) => probe.onEnd?.(container));
+        if (!container.isDetached) {
+          this.#probes.forEach((probe) => probe.onEnd?.(container));
+        }
       }
       if (this.#running.size === 0) {
         this.#onIdle?.();

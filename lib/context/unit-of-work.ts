@@ -53,7 +53,9 @@ export async function runDetached<T>(
   callback: (manager: EntityManager) => T | Promise<T>,
 ): Promise<T> {
   host.factory(connectionName);
-  const container = host.open(decision === 'commit' ? 'newAtomicSession()' : 'newSession()');
+  const container = host.openDetached(
+    decision === 'commit' ? 'newAtomicSession()' : 'newSession()',
+  );
   const run = (): T | Promise<T> => callback(container.session(connectionName).manager);
   return settleAfter(host, container, run, () => decision);
 }

@@ -9,11 +9,16 @@ interface ListedHook {
 
 /** The hooks of a context that has no sessions of its own. */
 export class HookList {
+  readonly #run: (callback: HookCallback) => Promise<unknown>;
   readonly #report: (error: unknown) => void;
   #hooks: ListedHook[] = [];
 
-  /** @param report is told what a hook throws that can change nothing any more */
-  constructor(report: (error: unknown) => void) {
+  /**
+   * @param run runs a hook in a context of its own, after the end
+   * @param report is told what such a hook throws, which can change nothing any more
+   */
+  constructor(run: (callback: HookCallback) => Promise<unknown>, report: (error: unknown) => void) {
+    this.#run = run;
     this.#report = report;
   }
 
@@ -77,7 +82,7 @@ export class HookList {
     this.#hooks = this.#hooks.filter((hook) => !isDue(hook));
     for (const { callback } of due.filter((hook) => hook.kind === kind)) {
       try {
-        await callback();
+        await this.#run(callback);
       } catch (error) {
         this.#report(error);
       }

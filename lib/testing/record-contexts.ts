@@ -11,7 +11,7 @@ export interface EndedContext {
 
 /**
  * Runs `work`, and tells how the contexts ended that ended meanwhile, in that order: of requests, of
- * `dbContext.run()`, `runInNewContext()` and `newAtomicSession()`, and of hooks that use them.
+ * `dbContext.run()` and `runInNewContext()`, and of hooks. Sessions in no context are not among them.
  *
  * @throws what `work` throws
  * @publicApi

@@ -27,7 +27,7 @@ export function openRollbackSession<E extends EntityManager = EntityManager>(
 ): RollbackSession<E> {
   const host = hostOf(app);
   host.factory(name);
-  const container = host.open('openRollbackSession()');
+  const container = host.openDetached('openRollbackSession()');
   const close = (): Promise<void> => host.settle(container, 'rollback');
   return {
     session: container.session(name).manager as E,

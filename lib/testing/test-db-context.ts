@@ -43,7 +43,7 @@ export class TestDbContext extends DbContext {
   readonly #logger = new Logger(TestDbContext.name);
   readonly #report = (error: unknown): void =>
     this.#logger.error('A hook or function failed', error);
-  readonly #own = new HookList(this.#report);
+  readonly #own = this.#newHooks();
 
   /** @param sessions by the names of their connections; `default` is the one of `@InjectSession()` */
   constructor(sessions: TestSessions = {}) {
@@ -97,7 +97,7 @@ export class TestDbContext extends DbContext {
     { commitOn = () => true, retry }: RunOptions<T> = {},
   ): Promise<T> {
     return withRetry(retry, async () => {
-      const hooks = new HookList(this.#report);
+      const hooks = this.#newHooks();
       let result: T;
       try {
         result = await this.#current.run(hooks, callback);
@@ -105,7 +105,8 @@ export class TestDbContext extends DbContext {
         await hooks.rollBack();
         throw error;
       }
-      await (commitOn(result) ? hooks.commit() : hooks.rollBack());
+      // What a beforeCommit hook registers belongs to the same context.
+      await this.#current.run(hooks, () => (commitOn(result) ? hooks.commit() : hooks.rollBack()));
       return result;
     });
   }
@@ -128,7 +129,7 @@ export class TestDbContext extends DbContext {
   ): Promise<T> {
     return withRetry(retry, async () => {
       const outer = this.#hooks();
-      const block = new HookList(this.#report);
+      const block = this.#newHooks();
       let result: T;
       try {
         // A decorated method takes no session, so none need be given.
@@ -217,6 +218,10 @@ export class TestDbContext extends DbContext {
     const session = this.getSession<E>(name);
     this.#sessions.delete(name);
     return session;
+  }
+
+  #newHooks(): HookList {
+    return new HookList((callback) => this.runInNewContext(callback), this.#report);
   }
 
   #hooks(): HookList {

@@ -1,6 +1,6 @@
 import type { Step } from '../starter/walkthrough.js';
 
-/** What to try; `test/control.spec.ts` tries it. */
+/** What to try; `test/separate.spec.ts` tries it. */
 export const STEPS: readonly Step[] = [
   {
     method: 'POST',

@@ -2,7 +2,7 @@ import type { Step } from '../../starter/walkthrough.js';
 
 const ADA = { 'x-account-key': 'ada-key' };
 
-/** What to try; `test/sample.spec.ts` tries it. */
+/** What to try; `test/separate.spec.ts` tries it. */
 export const STEPS: readonly Step[] = [
   {
     path: '/accounts',
