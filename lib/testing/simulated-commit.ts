@@ -1,7 +1,9 @@
 import type { PgClient, PgResult } from '../connection/pg-client.js';
 
 const CONFIG_CALL = /\bset_config\(\s*(?:\$(\d+)|'([^']+)')/gi;
-const SET_STATEMENT = /^\s*set\s+(?:local\s+|session\s+)?("?[\w.]+"?)\s*(?:=|to\b|\s)/i;
+/** Wherever a statement begins: in the text, after another one, after a comment. */
+const SET_STATEMENT =
+  /(?:^|;)(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*set\s+(?:local\s+|session\s+)?("?[\w.]+"?)\s*(?:=|to\b|\s)/gi;
 
 /** What SET takes besides settings. */
 const NO_SETTINGS = new Set(['transaction', 'constraints', 'characteristics', 'authorization']);
@@ -36,8 +38,12 @@ export class SimulatedCommit {
         const [row] = await rowsOf(this.#client, 'select current_setting($1, true) as value', [
           name,
         ]);
-        // One that was never set reads as empty after the transaction that set it.
-        this.#before.set(name, (row?.['value'] as string | null) ?? '');
+        const value = (row?.['value'] ?? undefined) as string | undefined;
+        // A variable that was never set reads as empty after the transaction that set it. A name
+        // without a dot that is not known is none: it stood in the text of something else.
+        if (value !== undefined || name.includes('.')) {
+          this.#before.set(name, value ?? '');
+        }
       }
     }
   }
@@ -70,11 +76,11 @@ function changedSettings(sql: string, values: readonly unknown[]): readonly stri
   const called = [...sql.matchAll(CONFIG_CALL)].map(([, index, name]) =>
     index === undefined ? name! : String(values[Number(index) - 1]),
   );
-  const word = SET_STATEMENT.exec(sql)?.[1]?.replaceAll('"', '').toLowerCase();
-  if (word === undefined || NO_SETTINGS.has(word)) {
-    return called;
-  }
-  return [...called, word === 'time' ? 'timezone' : word];
+  const set = [...sql.matchAll(SET_STATEMENT)]
+    .map(([, name]) => name!.replaceAll('"', '').toLowerCase())
+    .filter((name) => !NO_SETTINGS.has(name))
+    .map((name) => (name === 'time' ? 'timezone' : name));
+  return [...called, ...set];
 }
 
 async function rowsOf(

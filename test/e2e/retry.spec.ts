@@ -168,6 +168,23 @@ describe('retry', () => {
     expect(calls).toHaveLength(3);
   });
 
+  it('C5: what a block committed to make way for itself was no part of it', async () => {
+    await world.dbContext.run(async () => {
+      await increment();
+      await world.dbContext.atomic(
+        async () => {
+          calls.push('attempt');
+          await increment();
+          if (calls.length < 2) {
+            await failWith('40P01');
+          }
+        },
+        { current: 'commit', retry: { attempts: 2, backoffMs: 1 } },
+      );
+    });
+    expect(await counter()).toBe(2);
+  });
+
   it('C2: a block that appends to an open transaction is not run again alone', async () => {
     await world.dbContext
       .run(async () => {

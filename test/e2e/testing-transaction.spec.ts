@@ -223,17 +223,11 @@ describe('control in a shared test transaction', () => {
   });
 
   it('a read-only transaction refuses to write, and the next one does not', async () => {
-    await run(async () => {
-      await world.dbContext
-        .atomic(
-          () =>
-            expect(session.execute("insert into note (text) values ('no')")).rejects.toMatchObject({
-              code: '25006',
-            }),
-          { readOnly: true },
-        )
-        .catch(() => undefined);
-    });
+    const write = "insert into note (text) values ('no')";
+    const error: unknown = await run(() =>
+      world.dbContext.atomic(() => session.execute(write), { readOnly: true }),
+    ).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: '25006' });
     await run(() => insert('yes'));
     expect(await texts()).toEqual(['yes']);
   });
@@ -335,6 +329,16 @@ describe('the pool itself', () => {
     expect((await raw.query({ text: sql, values: ['seen'] })).rows).toEqual([{ n: 1 }]);
     await expect(raw.query('select 1 / 0')).rejects.toMatchObject({ code: '22012' });
     expect((await raw.query(sql, ['seen'])).rows).toEqual([{ n: 1 }]);
+  });
+
+  it('answers COMMIT of a failed transaction with ROLLBACK, as PostgreSQL does', async () => {
+    const client = await (await pool()).connect();
+    await client.query({ text: 'begin' });
+    await client.query({ text: "insert into note (text) values ('lost')" });
+    await expect(client.query({ text: 'select 1 / 0' })).rejects.toThrow('division by zero');
+    expect(await client.query({ text: 'commit' })).toMatchObject({ command: 'ROLLBACK' });
+    client.release();
+    expect(await texts()).toEqual([]);
   });
 
   it('undoes what a client left open, and refuses cursors that keep a connection', async () => {

@@ -164,9 +164,12 @@ describe('createWorkerDatabase()', () => {
   it('uses nothing of one whose maker lost its lock, however far it came', async () => {
     const lockLost = async (url: string): Promise<void> => {
       await prepare(url);
-      await server.query(
-        `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted`,
+      // The one that holds it has sent nothing since.
+      const { rowCount } = await server.query(
+        'select pg_terminate_backend(pid) from pg_stat_activity where starts_with(query, $1)',
+        [`create database "${name}_making_`],
       );
+      expect(rowCount).toBe(1);
     };
     await expect(create({}, lockLost)).rejects.toMatchObject({ code: 'WORKER_DATABASE' });
     expect(await databases()).toEqual([expect.stringContaining('_making_')]);

@@ -66,6 +66,31 @@ import { DbContextCqrsModule } from '${manifest.name}/cqrs';
 export class OrdersModule {}
 `,
   },
+  {
+    subpath: 'testing',
+    peer: '@mikro-orm/postgresql',
+    name: 'createWorkerDatabase',
+    types: `
+import type { INestApplicationContext } from '@nestjs/common';
+import {
+  createWorkerDatabase,
+  openTestContext,
+  provideTestDbContext,
+  TestTransaction,
+} from '${manifest.name}/testing';
+
+export async function test(app: INestApplicationContext): Promise<void> {
+  await using database = await createWorkerDatabase({
+    serverUrl: 'postgres://localhost/postgres',
+    template: { name: 'shop', prepare: (url) => url.length },
+  });
+  await using context = openTestContext(app);
+  const transaction = await TestTransaction.begin(app);
+  await transaction.end();
+  provideTestDbContext({ default: context.session(), other: database });
+}
+`,
+  },
 ];
 
 const CONSUMER_MODULE = `

@@ -1,0 +1,180 @@
+// What tsc must accept, infer and refuse of `nestjs-db-context/testing`; nothing here runs.
+import type { EntityManager as CoreEntityManager } from '@mikro-orm/core';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import type { INestApplication, INestApplicationContext, ValueProvider } from '@nestjs/common';
+import type { TestingModule } from '@nestjs/testing';
+import { expectTypeOf } from 'expect-type';
+import { DbContext, type DbContextError } from 'nestjs-db-context';
+import {
+  captureOnCommit,
+  createWorkerDatabase,
+  expectCommitted,
+  expectNoOpenConnections,
+  expectRolledBack,
+  expectStatements,
+  openRollbackSession,
+  openTestContext,
+  provideTestDbContext,
+  provideTestRepository,
+  provideTestSession,
+  recordContexts,
+  recordStatements,
+  TestDbContext,
+  TestIsolationError,
+  TestTransaction,
+  useTestTransaction,
+  WorkerDatabaseError,
+  type CaptureOptions,
+  type CurrentTestTransaction,
+  type EndedContext,
+  type ExpectedStatements,
+  type RecordedStatement,
+  type RecordOptions,
+  type RollbackSession,
+  type TemplateOptions,
+  type TestContext,
+  type TestOutcome,
+  type TestSessions,
+  type TestTarget,
+  type TestTransactionOptions,
+  type UseTestTransactionOptions,
+  type WorkerDatabase,
+  type WorkerDatabaseOptions,
+  type WorkerDatabaseStep,
+} from 'nestjs-db-context/testing';
+
+import { Note } from '../support/note.entity.js';
+
+declare const app: INestApplication;
+
+export function targets(): void {
+  expectTypeOf<INestApplication>().toExtend<TestTarget>();
+  expectTypeOf<INestApplicationContext>().toExtend<TestTarget>();
+  expectTypeOf<TestingModule>().toExtend<TestTarget>();
+  // @ts-expect-error -- the application itself, not what makes it
+  expectNoOpenConnections(() => app);
+  expectTypeOf(expectNoOpenConnections(app)).toEqualTypeOf<void>();
+}
+
+export async function sharedTransactions(): Promise<void> {
+  const options: TestTransactionOptions = { connections: ['audit'] };
+  const db = await TestTransaction.begin(app, options);
+  expectTypeOf(db).toEqualTypeOf<TestTransaction>();
+  expectTypeOf(db.session()).toEqualTypeOf<CoreEntityManager>();
+  expectTypeOf(db.session<EntityManager>('audit')).toEqualTypeOf<EntityManager>();
+  expectTypeOf(db.openTransactions).toEqualTypeOf<number>();
+  expectTypeOf(db.end()).toEqualTypeOf<Promise<void>>();
+  // @ts-expect-error -- begun with begin()
+  void new TestTransaction(new Map());
+  // @ts-expect-error -- a list of names
+  await TestTransaction.begin(app, { connections: 'audit' });
+
+  const hooks: UseTestTransactionOptions = { beforeEach, afterEach, connections: ['audit'] };
+  const current = useTestTransaction(() => app, hooks);
+  expectTypeOf(current).toEqualTypeOf<CurrentTestTransaction>();
+  expectTypeOf(current.session<EntityManager>()).toEqualTypeOf<EntityManager>();
+  // @ts-expect-error -- a function, since beforeAll() may make the application later
+  useTestTransaction(app);
+  // @ts-expect-error -- ended by the hook
+  void current.end();
+  expectTypeOf<TestIsolationError>().toExtend<DbContextError>();
+  expectTypeOf<TestIsolationError['connectionName']>().toEqualTypeOf<string>();
+}
+
+export async function contexts(): Promise<void> {
+  await using context = openTestContext(app);
+  expectTypeOf(context).toEqualTypeOf<TestContext>();
+  expectTypeOf(context.session<EntityManager>('audit')).toEqualTypeOf<EntityManager>();
+  expectTypeOf(context.commit()).toEqualTypeOf<Promise<void>>();
+
+  await using own = openRollbackSession<EntityManager>(app, 'audit');
+  expectTypeOf(own).toEqualTypeOf<RollbackSession<EntityManager>>();
+  expectTypeOf(own.session).toEqualTypeOf<EntityManager>();
+  expectTypeOf(openRollbackSession(app).session).toEqualTypeOf<CoreEntityManager>();
+  // @ts-expect-error -- an entity manager
+  openRollbackSession<string>(app);
+}
+
+export async function records(): Promise<void> {
+  const capture: CaptureOptions = { execute: true };
+  expectTypeOf(await captureOnCommit(app, () => 1, capture)).toEqualTypeOf<
+    (() => Promise<unknown>)[]
+  >();
+  expectTypeOf(await recordContexts(app, async () => 1)).toEqualTypeOf<readonly EndedContext[]>();
+  expectTypeOf<EndedContext['outcome']>().toEqualTypeOf<'committed' | 'rolled-back'>();
+  expectTypeOf(expectCommitted(app, () => undefined)).toEqualTypeOf<Promise<void>>();
+  expectTypeOf(expectRolledBack(app, () => undefined)).toEqualTypeOf<Promise<void>>();
+
+  const options: RecordOptions = { connections: ['audit'], withTransactions: true };
+  expectTypeOf(await recordStatements(app, () => 1, options)).toEqualTypeOf<
+    readonly RecordedStatement[]
+  >();
+  expectTypeOf<RecordedStatement>().toEqualTypeOf<{
+    readonly sql: string;
+    readonly connection: string;
+  }>();
+  const all: readonly ExpectedStatements[] = [3, { atMost: 3 }, ['select', /^insert/]];
+  expectTypeOf(await expectStatements(app, all[0]!, async () => 'a')).toEqualTypeOf<string>();
+  // @ts-expect-error -- one of the forms above
+  await expectStatements(app, { atLeast: 3 }, () => 1);
+  // @ts-expect-error -- work to do, not what it has begun
+  await expectCommitted(app, Promise.resolve());
+}
+
+export async function workerDatabases(): Promise<void> {
+  const template: TemplateOptions = {
+    name: 'shop',
+    prepare: async (url) => {
+      expectTypeOf(url).toEqualTypeOf<string>();
+    },
+    version: '1',
+  };
+  const options: WorkerDatabaseOptions = {
+    serverUrl: 'postgres://localhost/postgres',
+    template,
+    workerId: 1,
+    prepareTimeoutMs: 1_000,
+  };
+  await using database = await createWorkerDatabase(options);
+  expectTypeOf(database).toEqualTypeOf<WorkerDatabase>();
+  expectTypeOf(database.url).toEqualTypeOf<string>();
+  expectTypeOf(database.name).toEqualTypeOf<string>();
+  expectTypeOf(database.reset()).toEqualTypeOf<Promise<void>>();
+  expectTypeOf(database.drop()).toEqualTypeOf<Promise<void>>();
+  // @ts-expect-error -- a template is needed
+  await createWorkerDatabase({ serverUrl: 'postgres://localhost/postgres' });
+  // @ts-expect-error -- and what fills it
+  await createWorkerDatabase({ serverUrl: '', template: { name: 'shop' } });
+  expectTypeOf<WorkerDatabaseError>().toExtend<DbContextError>();
+  expectTypeOf<WorkerDatabaseError['databaseName']>().toEqualTypeOf<string>();
+  expectTypeOf<WorkerDatabaseError['step']>().toEqualTypeOf<WorkerDatabaseStep>();
+  expectTypeOf<WorkerDatabaseStep>().toEqualTypeOf<
+    'connect' | 'prepare' | 'create' | 'reset' | 'drop'
+  >();
+}
+
+export async function doubles(): Promise<void> {
+  const fake = { persist: (): void => undefined };
+  expectTypeOf(provideTestSession(fake, 'audit')).toEqualTypeOf<ValueProvider<typeof fake>>();
+  expectTypeOf(provideTestRepository(Note, fake)).toEqualTypeOf<ValueProvider<typeof fake>>();
+  expectTypeOf(provideTestDbContext()).toEqualTypeOf<ValueProvider<TestDbContext>>();
+  // @ts-expect-error -- of which entity?
+  provideTestRepository(fake);
+  // @ts-expect-error -- an object
+  provideTestSession(undefined);
+  // @ts-expect-error -- by the name of its connection
+  provideTestDbContext({ default: undefined });
+
+  const sessions: TestSessions = { default: fake, audit: {} };
+  const dbContext = new TestDbContext(sessions);
+  expectTypeOf(dbContext).toExtend<DbContext>();
+  expectTypeOf<Parameters<TestDbContext['settle']>>().toEqualTypeOf<
+    [outcome?: TestOutcome | undefined]
+  >();
+  expectTypeOf<TestOutcome>().toEqualTypeOf<'committed' | 'rolled-back'>();
+  expectTypeOf(dbContext.run(() => 1)).toEqualTypeOf<Promise<number>>();
+  expectTypeOf(dbContext.runAllInNewContexts([() => 1, async () => 'a'])).resolves.toEqualTypeOf<
+    [number, string]
+  >();
+  expectTypeOf(await dbContext.atomic((own: EntityManager) => own)).toEqualTypeOf<EntityManager>();
+}
