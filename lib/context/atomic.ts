@@ -42,7 +42,8 @@ interface Block extends AtomicTarget {
 }
 
 const blocks = new AsyncLocalStorage<Block>();
-const lastBlocks = new WeakMap<DbContainer, Map<string, Promise<unknown>>>();
+/** The last one in a context, or in a block, by connection. */
+const lastBlocks = new WeakMap<DbContainer | Block, Map<string, Promise<unknown>>>();
 
 /**
  * Runs `callback` as a transaction of its own on a session, committed when it succeeds and rolled
@@ -132,6 +133,7 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
   }
 }
 
+/** Blocks take turns with those that began in the same block, or in none. */
 async function inTurn<T>(target: AtomicTarget, block: () => Promise<T>): Promise<T> {
   const { container, connectionName } = target;
   let outer = blocks.getStore();
@@ -139,16 +141,20 @@ async function inTurn<T>(target: AtomicTarget, block: () => Promise<T>): Promise
   while (outer?.container.isClosed === true) {
     ({ outer } = outer);
   }
-  const run = (): Promise<T> => blocks.run({ ...target, outer }, block);
-  for (let each = outer; each !== undefined; each = each.outer) {
-    if (each.container === container && each.connectionName === connectionName) {
-      // A block inside of a block would wait for itself.
-      return run();
-    }
+  const own: Block = { ...target, outer };
+  let around = outer;
+  while (
+    around !== undefined &&
+    (around.container !== container || around.connectionName !== connectionName)
+  ) {
+    around = around.outer;
   }
-  const lasts = lastBlocks.get(container) ?? new Map<string, Promise<unknown>>();
-  lastBlocks.set(container, lasts);
-  const result = (lasts.get(connectionName) ?? Promise.resolve()).then(run);
+  const key = around ?? container;
+  const lasts = lastBlocks.get(key) ?? new Map<string, Promise<unknown>>();
+  lastBlocks.set(key, lasts);
+  const result = (lasts.get(connectionName) ?? Promise.resolve()).then(() =>
+    blocks.run(own, block),
+  );
   lasts.set(
     connectionName,
     result.catch(() => undefined),

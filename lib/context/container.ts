@@ -228,11 +228,16 @@ export class DbContainer implements SessionGroup, Holder {
   /** Commits all sessions, and goes on. See {@link commitSessions}. */
   async commitEarly(): Promise<void> {
     const listOpen = (): readonly Session[] => this.sessions;
-    await commitSessions({
-      get sessions() {
-        return listOpen();
-      },
-    });
+    try {
+      await commitSessions({
+        get sessions() {
+          return listOpen();
+        },
+      });
+    } catch (error) {
+      await this.#hooks.afterEarlyRollback();
+      throw error;
+    }
     for (const session of this.sessions) {
       await this.#hooks.afterEarlyCommit(session);
     }

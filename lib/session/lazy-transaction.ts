@@ -24,7 +24,7 @@ export interface TransactionOwner {
   readonly holder: Holder | undefined;
   readonly watch: LeaseWatch | undefined;
   /** Tells MikroORM's subscribers of an event. */
-  broadcast(event: TransactionEventType, context: ScopeContext): Promise<void>;
+  broadcast(event: TransactionEventType, context?: ScopeContext): Promise<void>;
   /** Variables and role of row-level security, to be set right after BEGIN. */
   sessionContext(): unknown;
   /** Whether it is a session's: only the session may then end it. */
@@ -174,7 +174,8 @@ export class LazyTransaction {
   /** Computed first: a subscriber may send a statement, which begins. */
   async #beforeBegin(): Promise<void> {
     this.#computed = await withComputed(this.#parts.connection, this.#settings);
-    await this.#owner.broadcast(EventType.beforeTransactionStart, this.context);
+    // As MikroORM tells of it: there is no transaction yet.
+    await this.#owner.broadcast(EventType.beforeTransactionStart);
   }
 
   #beginStatements(): readonly BeginStatement[] {

@@ -339,6 +339,11 @@ export class TransactionLease implements Claim {
     }
   }
 
+  /** Why it could not be committed as it is now; statements that are still running aside. */
+  get objection(): DbContextError | undefined {
+    return this.#objectionOfDoom() ?? this.#objectionOfFailure();
+  }
+
   #objectionToCommit(): DbContextError | undefined {
     if (this.#queue.unfinished > 0) {
       return new UnexpectedRollbackError(
@@ -347,6 +352,10 @@ export class TransactionLease implements Claim {
         this.#failure,
       );
     }
+    return this.#objectionOfFailure();
+  }
+
+  #objectionOfFailure(): DbContextError | undefined {
     return this.#failure === undefined
       ? undefined
       : new UnexpectedRollbackError(this.connectionName, 'failed-statement', this.#failure);

@@ -91,7 +91,7 @@ function openTransaction(
   const owner = {
     holder: origin?.holder,
     watch: origin?.watch,
-    broadcast: async (event: TransactionEventType, context: ScopeContext) => {
+    broadcast: async (event: TransactionEventType, context?: ScopeContext) => {
       await options.eventBroadcaster?.dispatchEvent(event, context);
     },
     sessionContext: () => options.sessionContext,

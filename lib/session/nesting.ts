@@ -34,11 +34,15 @@ export function runNested<T>(
     ({ outer } = outer);
   }
   const nesting: Nesting = { session, isOver: false, outer };
-  return storage.run(nesting, () =>
-    transactional(nesting).finally(() => {
+  return storage.run(nesting, async () => {
+    try {
+      return await transactional(nesting);
+    } finally {
+      // MikroORM ends no savepoint whose begin failed after it had been set, by a subscriber.
+      await nesting.scope?.undo();
       nesting.isOver = true;
-    }),
-  );
+    }
+  });
 }
 
 /** Makes `scope` the savepoint of the nested transaction that is being opened here, if one is. */

@@ -26,6 +26,8 @@ export class TransactionScope {
   readonly #savepointTimeoutMs: number;
   #child: { readonly scope: TransactionScope; readonly ended: Promise<void> } | undefined;
   #onEnd: (() => void) | undefined;
+  /** Of its savepoint. */
+  #name: string | undefined;
   #state: ScopeState = 'open';
   #unfinished = 0;
   #objection: DbContextError | undefined;
@@ -122,6 +124,7 @@ export class TransactionScope {
   openSavepoint(name: string): Promise<TransactionScope> {
     return this.#enter(async (scope) => {
       const child = new TransactionScope(this.#lease, this.#savepointTimeoutMs, scope);
+      child.#name = name;
       const ended = new Promise<void>((resolve) => {
         child.#onEnd = resolve;
       });
@@ -172,6 +175,21 @@ export class TransactionScope {
       );
     } finally {
       this.#finish('rolled-back');
+    }
+  }
+
+  /** @throws {@link UnexpectedRollbackError} a statement has failed, so it cannot be committed */
+  assertNotFailed(): void {
+    const { objection } = this.#lease;
+    if (objection !== undefined && !this.isShut) {
+      throw objection;
+    }
+  }
+
+  /** Undoes a savepoint that nobody has ended. Never throws: what it lies in tells of the reason. */
+  async undo(): Promise<void> {
+    if (this.#state === 'open' && this.#name !== undefined) {
+      await this.rollbackToSavepoint(this.#name).catch(() => undefined);
     }
   }
 

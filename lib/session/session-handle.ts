@@ -1,8 +1,25 @@
 import { inspect } from 'node:util';
 
-import type { EntityManager, MikroORM, TransactionOptions } from '@mikro-orm/core';
+import type {
+  Dictionary,
+  EntityManager,
+  MikroORM,
+  Transaction,
+  TransactionOptions,
+} from '@mikro-orm/core';
 
 import type { BeginOptions, EntityManagerClass } from './session-manager.js';
+
+/** Of methods whose overloads would have to be said again; their callers see MikroORM's own types. */
+type AnyArguments = readonly never[];
+
+function forward(
+  manager: EntityManager,
+  method: 'applyFilters' | 'merge' | 'create',
+  args: AnyArguments,
+): never {
+  return Reflect.apply(manager[method], manager, args) as never;
+}
 
 /**
  * The entity manager that `@InjectSession()` injects: one object for the life of the application,
@@ -51,6 +68,41 @@ export function createSessionHandle(
     // Its transactions begin with the settings of the session, and are part of its unit of work.
     override fork(options?: Parameters<EntityManager['fork']>[0]): this {
       return this.getContext(false).fork(options);
+    }
+
+    // What follows is what MikroORM does with private state of this very object, past getContext().
+
+    override setTransactionContext(context?: Transaction): void {
+      this.getContext(false).setTransactionContext(context);
+    }
+
+    override resetTransactionContext(): void {
+      this.getContext(false).resetTransactionContext();
+    }
+
+    override getUnitOfWork(useContext?: boolean): ReturnType<EntityManager['getUnitOfWork']> {
+      return isConstructed
+        ? this.getContext(false).getUnitOfWork(useContext)
+        : super.getUnitOfWork(useContext);
+    }
+
+    // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- MikroORM's signature
+    override getLoggerContext<T extends Dictionary = Dictionary>(
+      options?: Parameters<EntityManager['getLoggerContext']>[0],
+    ): T {
+      return this.getContext(false).getLoggerContext<T>(options);
+    }
+
+    override applyFilters(...args: AnyArguments): Promise<never> {
+      return forward(this.getContext(false), 'applyFilters', args);
+    }
+
+    override merge(...args: AnyArguments): never {
+      return forward(this.getContext(false), 'merge', args);
+    }
+
+    override create(...args: AnyArguments): never {
+      return forward(this.getContext(false), 'create', args);
     }
 
     // Printing a service must not ask for a context.

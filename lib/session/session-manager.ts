@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+
 import {
   ReferenceKind,
   TransactionPropagation,
@@ -46,6 +48,7 @@ export type EntityManagerClass = new (
 const CONTROL = Symbol('nestjs-db-context:session-control');
 const ROOT = Symbol('nestjs-db-context:session-root');
 const ORIGIN = Symbol('nestjs-db-context:session-origin');
+const FLUSHED = Symbol('nestjs-db-context:session-flushed');
 
 /**
  * The entity manager class of a session: MikroORM's own, with what a lazy transaction needs.
@@ -67,6 +70,8 @@ export function sessionManagerClass(
     declare [CONTROL]?: SessionControl;
     declare [ROOT]?: EntityManager;
     declare [ORIGIN]?: SessionControl;
+    /** Resolves when the last flush that was asked for has ended. */
+    declare [FLUSHED]?: Promise<unknown>;
 
     override getContext(validate?: boolean): this {
       return this[CONTROL] === undefined
@@ -76,6 +81,10 @@ export function sessionManagerClass(
 
     override setTransactionContext(context?: Transaction): void {
       const control = this[CONTROL];
+      if (control !== undefined && innermostFork(this) !== undefined) {
+        // MikroORM would write it into that fork: it puts back what `requires_new` had suspended.
+        return;
+      }
       if (control === undefined || asScopeContext(context)?.scope.isShut === false) {
         super.setTransactionContext(context);
       } else {
@@ -87,14 +96,21 @@ export function sessionManagerClass(
     override resetTransactionContext(): void {
       const control = this[CONTROL];
       if (control !== undefined) {
-        super.setTransactionContext(control.context);
-      } else if (this[ROOT] === undefined) {
+        this.setTransactionContext(control.context);
+      } else if (
+        this[ROOT] === undefined ||
+        // Of a flush inside of `not_supported`: nothing begins anew where there was nothing.
+        asScopeContext(this.getTransactionContext())?.scope.isShut === true
+      ) {
         super.resetTransactionContext();
       }
     }
 
     override async begin(options: BeginOptions = {}): Promise<void> {
       const control = this[CONTROL];
+      if (this[ROOT] !== undefined && options.ctx === undefined) {
+        assertNotNested(this, parts.connection.name, 'begin');
+      }
       if (control === undefined || options.ctx !== undefined) {
         await super.begin(options);
         return;
@@ -112,7 +128,7 @@ export function sessionManagerClass(
       assertMayFlush(this);
       const watch = this[CONTROL]?.watch;
       watch?.flushBegins();
-      await super.flush().finally(() => watch?.flushEnds());
+      await oneByOne(this, () => super.flush()).finally(() => watch?.flushEnds());
     }
 
     override fork(options?: Parameters<EntityManager['fork']>[0]): this {
@@ -144,13 +160,17 @@ export function sessionManagerClass(
       const root = this[ROOT] ?? this;
       return runNested(root, (nesting) =>
         super.transactional(
-          (fork) => {
+          async (fork) => {
             nesting.fork = fork;
             // REQUIRED and its like run the callback on this very manager.
-            if (fork !== this) {
-              fork[ROOT] = root;
+            if (fork === this) {
+              return callback(fork);
             }
-            return callback(fork);
+            fork[ROOT] = root;
+            const result = await callback(fork);
+            // Here, before MikroORM flushes into a transaction that has failed already.
+            asScopeContext(fork.getTransactionContext())?.scope.assertNotFailed();
+            return result;
           },
           // MikroORM writes into the options, which may be a constant of the application.
           { ...options },
@@ -164,6 +184,37 @@ export function sessionManagerClass(
       return leasedConnection(super.getConnection(type), parts, origin) as C;
     }
   };
+}
+
+const flushing = new AsyncLocalStorage<EntityManager>();
+
+/**
+ * Runs the flushes of an entity manager one after another. MikroORM queues them itself, and forgets
+ * those that wait when one before them fails.
+ */
+async function oneByOne(
+  manager: EntityManager & { [FLUSHED]?: Promise<unknown> },
+  flush: () => Promise<void>,
+): Promise<void> {
+  if (flushing.getStore() === manager) {
+    // By a flush hook, which would wait for itself; MikroORM refuses it.
+    await flush();
+    return;
+  }
+  const run = (): Promise<void> => flushing.run(manager, flush);
+  const result = manager[FLUSHED] === undefined ? run() : manager[FLUSHED].then(run);
+  const settled = result.then(
+    () => undefined,
+    () => undefined,
+  );
+  manager[FLUSHED] = settled;
+  try {
+    await result;
+  } finally {
+    if (manager[FLUSHED] === settled) {
+      delete manager[FLUSHED];
+    }
+  }
 }
 
 /** @param endByMikroOrm MikroORM's own way, for what is not the transaction of a session */

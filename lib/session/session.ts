@@ -4,6 +4,7 @@ import type { EntityManager, TransactionEventType } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/pool-claims.js';
 import {
+  CommitOutcomeUnknownError,
   InvalidTransactionStateError,
   SessionClosedError,
   UnexpectedRollbackError,
@@ -96,7 +97,9 @@ export class Session implements SessionControl {
   /** The transaction, or the savepoint of it, that the calling code runs in. */
   get currentScope(): TransactionScope {
     const { scope } = this.context;
-    return innermostScope(scope) ?? scope;
+    const fork = innermostFork(this.manager);
+    // That of `requires_new` lies in no scope of this session.
+    return asScopeContext(fork?.getTransactionContext())?.scope ?? innermostScope(scope) ?? scope;
   }
 
   /** Whether a commit has anything to do. */
@@ -191,16 +194,23 @@ export class Session implements SessionControl {
       this.#assertUsable();
       try {
         await this.#flush();
+        const objection = this.#transaction.shut();
+        if (objection !== undefined) {
+          throw objection;
+        }
       } catch (error) {
         await this.#discard();
+        await this.#observer?.afterEarlyRollback(this);
         throw error;
       }
-      const objection = this.#transaction.shut();
-      if (objection !== undefined) {
-        await this.#discard();
-        throw objection;
+      try {
+        await this.#commit();
+      } catch (error) {
+        if (!(error instanceof CommitOutcomeUnknownError)) {
+          await this.#observer?.afterEarlyRollback(this);
+        }
+        throw error;
       }
-      await this.#commit();
       await this.#observer?.afterEarlyCommit(this);
     });
   }
@@ -238,6 +248,8 @@ export class Session implements SessionControl {
   }
 
   async #flush(): Promise<void> {
+    // Not first into a transaction that has failed: its first failure is the one to be told.
+    this.context.scope.assertNotFailed();
     if (this.hasWork) {
       await this.#observer?.beforeCommit(this);
     }
@@ -307,7 +319,7 @@ export class Session implements SessionControl {
     const owner = {
       holder: this.holder,
       watch: this.watch,
-      broadcast: (event: TransactionEventType, context: ScopeContext) =>
+      broadcast: (event: TransactionEventType, context?: ScopeContext) =>
         this.#broadcast(event, context),
       // Staged before the fork became the session, which is always in a transaction.
       sessionContext: () => this.manager.getTransactionSessionContext(),
@@ -316,7 +328,7 @@ export class Session implements SessionControl {
     return new LazyTransaction(this.#parts, owner, this.#settings);
   }
 
-  async #broadcast(event: TransactionEventType, transaction: ScopeContext): Promise<void> {
+  async #broadcast(event: TransactionEventType, transaction?: ScopeContext): Promise<void> {
     const em = this.manager;
     const uow = em.getUnitOfWork(false);
     await em.getEventManager().dispatchEvent(event, { em, uow, transaction });

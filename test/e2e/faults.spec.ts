@@ -364,7 +364,7 @@ describe('what never answers', () => {
       ensureDatabase: false,
       pool: { min: 0, max: 1 },
     });
-    const app = await startApp({ connections: [{ orm, acquireTimeoutMs: 100 }] });
+    const app = await startApp({ connections: [{ orm, acquireTimeoutMs: 1_000 }] });
     const isHeld = deferred();
     const release = deferred();
     const holder = app.dbContext.run(async () => {
