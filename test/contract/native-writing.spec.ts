@@ -83,7 +83,7 @@ describe('upsert', () => {
 
 describe('native', () => {
   compare('update', async (em) => [
-    await em.nativeUpdate(Author, { age: { $gt: 1 } }, { age: sql`age + 1` as never }),
+    await em.nativeUpdate(Author, { age: { $gt: 1 } }, { age: sql<number>`age + 1` }),
     await em.nativeUpdate(Author, { id: 99 }, { name: 'nobody' }),
     await em.nativeUpdate(Book, { author: { name: 'Ann' } }, { price: 1 }),
     await em.nativeUpdate(Author, { id: 3 }, { address: { city: 'Köln' } }),
