@@ -1,9 +1,25 @@
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { BackendMessages, FrontendMessages, sqlOf, type WireMessage } from './wire-messages.js';
+import {
+  BackendMessages,
+  backendPidOf,
+  FrontendMessages,
+  sqlOf,
+  type WireMessage,
+} from './wire-messages.js';
 
-/** What is to happen to a statement that has left the client. */
-export type StatementFate = 'forward' | 'cut' | 'drop-answer';
+/**
+ * What is to happen to a statement that has left the client. `lose-request` and `lose-answer` make
+ * the link half-open, from this statement on and in one direction: nothing passes that way any
+ * more, not even the end of the connection. `cut-in-row` closes in the middle of the first row.
+ */
+export type StatementFate =
+  | 'forward'
+  | 'cut'
+  | 'drop-answer'
+  | 'cut-in-row'
+  | 'lose-request'
+  | 'lose-answer';
 
 /** What a connection asks and tells its proxy. */
 export interface WireConnectionHost {
@@ -47,6 +63,11 @@ export class WireConnection {
   #answersSeen = 0;
   /** Number of the first answer that must not reach the client. */
   #dropFrom = Infinity;
+  /** Number of the answer whose first row is torn. */
+  #tearFrom = Infinity;
+  /** Whose bytes vanish. */
+  readonly #lost = new Set<Socket>();
+  #backendPid: number | undefined;
 
   constructor(client: Socket, server: { host: string; port: number }, host: WireConnectionHost) {
     this.#client = client;
@@ -63,6 +84,16 @@ export class WireConnection {
     });
   }
 
+  /** Process id of the backend, as soon as the server has told the client. */
+  get backendPid(): number | undefined {
+    return this.#backendPid;
+  }
+
+  /** Whether one direction of it is lost. */
+  get isHalfOpen(): boolean {
+    return this.#lost.size > 0;
+  }
+
   /** Ends both sides with RST, at once. */
   destroy(): void {
     reset(this.#client);
@@ -77,7 +108,7 @@ export class WireConnection {
         const waitMs = arrivedAt + this.#host.delayMs() - Date.now();
         if (waitMs > 0) await sleep(waitMs);
         await this.#host.flowing();
-        await action();
+        if (!this.#lost.has(source)) await action();
       });
     };
     source.on('data', (chunk: Buffer) => {
@@ -96,7 +127,10 @@ export class WireConnection {
       const sql = sqlOf(message);
       const fate = sql === undefined ? 'forward' : await this.#host.statement(sql);
       if (fate === 'cut') this.destroy();
-      if (this.#server.destroyed) return;
+      if (fate === 'lose-request') this.#lost.add(this.#client);
+      if (fate === 'lose-answer') this.#lost.add(this.#server);
+      if (this.#server.destroyed || this.#lost.has(this.#client)) return;
+      if (fate === 'cut-in-row') this.#tearFrom = Math.min(this.#tearFrom, this.#answersOwed);
       if (fate === 'drop-answer') this.#dropFrom = Math.min(this.#dropFrom, this.#answersOwed);
       this.#forward(message);
     }
@@ -112,10 +146,21 @@ export class WireConnection {
 
   #fromServer(chunk: Buffer): void {
     for (const { type, bytes } of this.#backend.push(chunk)) {
+      if (type === 'K') this.#backendPid = backendPidOf(bytes);
+      if (type === 'D' && this.#answersSeen >= this.#tearFrom) {
+        this.#tear(bytes);
+        return;
+      }
       const dropped = this.#answersSeen >= this.#dropFrom;
       if (type === 'Z') this.#answersSeen += 1;
       if (!dropped && !this.#client.destroyed) this.#client.write(bytes);
       if (dropped && type === 'Z') this.destroy();
     }
+  }
+
+  #tear(row: Buffer): void {
+    // FIN, not RST: the client has to see the half of the row before the end.
+    this.#client.end(row.subarray(0, row.length / 2));
+    reset(this.#server);
   }
 }

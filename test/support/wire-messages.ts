@@ -96,3 +96,8 @@ export function sqlOf({ type, bytes }: WireMessage): string | undefined {
   if (type === 'P') return textUntilZero(bytes, textUntilZero(bytes, 5).end + 1).text;
   return undefined;
 }
+
+/** The process id in BackendKeyData, which the server sends at log-in. */
+export function backendPidOf(bytes: Buffer): number {
+  return bytes.readInt32BE(5);
+}

@@ -54,7 +54,7 @@ export class WireProxy {
 
   readonly #serverUrl: URL;
   readonly #listener: Server;
-  readonly #connections = new Set<WireConnection>();
+  readonly #connections = new Map<number, WireConnection>();
   readonly #faults: ArmedFault[] = [];
   readonly #failures: unknown[] = [];
   #opened = 0;
@@ -85,7 +85,7 @@ export class WireProxy {
   async stop(): Promise<void> {
     const closed = once(this.#listener, 'close');
     this.#listener.close();
-    const connections = [...this.#connections];
+    const connections = [...this.#connections.values()];
     this.cut();
     this.thaw();
     await Promise.all([closed, ...connections.map((connection) => connection.closed)]);
@@ -120,7 +120,7 @@ export class WireProxy {
 
   /** Destroys both sides of all connections with RST. */
   cut(): void {
-    for (const connection of this.#connections) connection.destroy();
+    for (const connection of this.#connections.values()) connection.destroy();
   }
 
   /**
@@ -142,12 +142,34 @@ export class WireProxy {
    * the end, but the client gets none of it; then both sides are destroyed.
    */
   dropAnswerTo(pattern: RegExp): void {
-    this.#faults.push({ pattern, fate: 'drop-answer' });
+    this.arm('drop-answer', pattern);
   }
 
   /** Once, for the next statement that matches: the server never sees it; both sides are destroyed. */
   cutBefore(pattern: RegExp): void {
-    this.#faults.push({ pattern, fate: 'cut' });
+    this.arm('cut', pattern);
+  }
+
+  /** Once, for the next statement that matches, see {@link StatementFate}. */
+  arm(fate: StatementFate, pattern: RegExp): void {
+    this.#faults.push({ pattern, fate });
+  }
+
+  /** Forgets the faults that no statement has met. */
+  disarm(): void {
+    this.#faults.length = 0;
+  }
+
+  /** Ends the connections that are half-open: the network is back, and knows nothing of them. */
+  heal(): void {
+    for (const connection of this.#connections.values()) {
+      if (connection.isHalfOpen) connection.destroy();
+    }
+  }
+
+  /** Process id of the backend that serves a connection. */
+  backendPid(connection: number): number | undefined {
+    return this.#connections.get(connection)?.backendPid;
   }
 
   #accept(client: Socket): void {
@@ -166,8 +188,8 @@ export class WireProxy {
         this.roundTrips += 1;
       },
     });
-    this.#connections.add(connection);
-    void connection.closed.then(() => this.#connections.delete(connection));
+    this.#connections.set(number, connection);
+    void connection.closed.then(() => this.#connections.delete(number));
   }
 
   async #statement(sql: string, connection: number): Promise<StatementFate> {

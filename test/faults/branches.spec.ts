@@ -1,0 +1,145 @@
+import { SessionClosedError } from 'nestjs-db-context';
+
+import { Author, Book } from '../support/library.entities.js';
+import { Note } from '../support/note.entity.js';
+import type { Handler, Work } from './support/desk.js';
+import { describeFaults, type Fault } from './support/fault.js';
+import type { FaultWorld } from './support/world.js';
+
+class BranchFailed extends Error {}
+
+/** The ways in which a session reaches the database. */
+const ALL_WAYS: readonly (readonly [string, (work: Work, label: string) => Promise<unknown>])[] = [
+  ['find', (work) => work.session.find(Note, {})],
+  ['persist + flush', (work, label) => work.write(label)],
+  [
+    'native query',
+    (work, label) => work.session.execute('insert into note (text) values (?)', [work.text(label)]),
+  ],
+  ['nativeInsert', (work, label) => work.session.insert(Note, { text: work.text(label) })],
+  [
+    'query builder',
+    (work, label) =>
+      work.session
+        .createQueryBuilder(Note)
+        .insert({ text: work.text(label) })
+        .execute(),
+  ],
+  [
+    'Kysely',
+    (work, label) =>
+      work.session
+        .getKysely<{ note: { text: string } }>()
+        .insertInto('note')
+        .values({ text: work.text(label) })
+        .execute(),
+  ],
+  [
+    'em.stream()',
+    async (work) => {
+      for await (const note of work.session.stream(Note, {})) {
+        expect(note.text).toBeDefined();
+      }
+    },
+  ],
+  ['em.transactional()', (work, label) => work.session.transactional(() => work.write(label))],
+];
+
+// The short form looks at one that reads in chunks, one that writes, and one past MikroORM.
+const IN_SHORT = ['em.stream()', 'persist + flush', 'Kysely'];
+const WAYS = ALL_WAYS.map(([name, reach]) => [name, reach, !IN_SHORT.includes(name)] as const);
+
+/** Waits until its client has been answered, so that the transaction is over for sure. */
+const untilAnswered = (work: Work): Promise<void> => work.desk.point(`${work.key} gone`).promise;
+
+const expectRefused = async ({ desk }: FaultWorld): Promise<void> => {
+  for (const { outcome } of await desk.late()) {
+    expect(outcome).toMatchObject({
+      status: 'rejected',
+      reason: expect.objectContaining({ constructor: SessionClosedError }),
+    });
+  }
+};
+
+const rejecting = WAYS.flatMap(([name, reach, isVariant]): readonly Fault[] => [
+  {
+    title: `F3: Promise.all with a rejecting branch beside a running one: ${name}`,
+    isVariant,
+    handler: (): Handler => async (work) => {
+      await work.write('first');
+      const branch = reach(work, 'running').then(() => reach(work, 'next'));
+      branch.catch(() => undefined);
+      await Promise.all([branch, Promise.reject(new BranchFailed('the other branch'))]);
+    },
+    answers: ['500 BranchFailed'],
+    saved: 'nothing',
+  },
+  {
+    title: `F3: Promise.all with a rejecting branch, the other goes on later: ${name}`,
+    isVariant,
+    handler: (): Handler => async (work) => {
+      await work.write('first');
+      const branch = untilAnswered(work).then(() => reach(work, 'late'));
+      work.desk.leave(work.key, branch);
+      await Promise.all([branch, Promise.reject(new BranchFailed('the other branch'))]);
+    },
+    answers: ['500 BranchFailed'],
+    saved: 'nothing',
+    afterwards: expectRefused,
+  },
+]);
+
+const lazyCollection: Fault = {
+  title: 'F3: Promise.all with a rejecting branch, the other goes on later: a lazy collection',
+  arrange: async (world) => {
+    await world.site.database.query(`
+      insert into author (name) values ('a');
+      insert into book (title, author_id) values ('b', 1)`);
+  },
+  handler: (): Handler => async (work) => {
+    await work.write('first');
+    const author = await work.session.findOneOrFail(Author, { name: 'a' });
+    const running = author.books.init().catch(() => undefined);
+    const branch = untilAnswered(work).then(() => author.books.init());
+    const reference = work.session.getReference(Book, 1);
+    const other = untilAnswered(work).then(() => work.session.refresh(reference));
+    work.desk.leave(work.key, branch);
+    work.desk.leave(work.key, other);
+    await Promise.all([running, branch, Promise.reject(new BranchFailed('the other branch'))]);
+  },
+  answers: ['500 BranchFailed'],
+  saved: 'nothing',
+  afterwards: expectRefused,
+};
+
+const unawaited = WAYS.map(([name, reach, isVariant]): Fault => ({
+  title: `F3: un-awaited work, still running at the COMMIT: ${name}`,
+  isVariant,
+  handler: (): Handler => async (work) => {
+    await work.write('first');
+    reach(work, 'running').catch(() => undefined);
+  },
+  // A flush is waited for by the flush of the commit, so nothing of it is left behind.
+  answers: [name === 'persist + flush' ? '200' : '500 UnexpectedRollbackError'],
+  saved: 'as answered',
+}));
+
+const late = WAYS.map(([name, reach, isVariant]): Fault => ({
+  title: `F3, S5: un-awaited work, begun after the COMMIT: ${name}`,
+  isVariant,
+  handler: (): Handler => async (work) => {
+    await work.write('first');
+    // What is written later is not promised: its text is none of this request's.
+    const straggler = Object.create(work, { text: { value: () => 'foreign/row' } }) as Work;
+    work.desk.leave(
+      work.key,
+      untilAnswered(work).then(() => reach(straggler, 'late')),
+    );
+  },
+  answers: ['200'],
+  saved: 'all',
+  afterwards: expectRefused,
+}));
+
+describeFaults('branches that reject', [...rejecting, lazyCollection]);
+describeFaults('work that nobody awaits', [...unawaited, ...late]);

@@ -1,0 +1,131 @@
+import { Agent, get } from 'node:http';
+import { json } from 'node:stream/consumers';
+
+import { Note } from '../support/note.entity.js';
+import { waitFor } from '../support/wait-for.js';
+import { expectClosing, expectIdle, expectServing } from './support/check.js';
+import { describeFaults, record, useSite, type Fault } from './support/fault.js';
+import { IS_FULL, POOL_SIZE, TIMES, type Answer, type FaultWorld } from './support/world.js';
+import type { Told } from './support/work.controller.js';
+
+const CROWD = IS_FULL ? 5_000 : 300;
+
+const faults: readonly Fault[] = [
+  {
+    title: 'F1, F6: a pool that is exhausted',
+    limits: { poolMax: 1, acquireTimeoutMs: 1_500 },
+    handler: (world) => async (work) => {
+      await work.write('row');
+      await work.desk.point('all have waited').promise;
+      expect(world.pool().checkedOut).toBe(1);
+    },
+    meanwhile: async (world) => {
+      await waitFor(() => world.pool().waiting === TIMES - 1, { what: 'the others to wait' });
+      await waitFor(() => world.pool().waiting === 0, { what: 'the others to give up' });
+      world.desk.point('all have waited').resolve();
+    },
+    answers: ['200', '500 AcquireTimeoutError'],
+    saved: 'as answered',
+    afterwards: (_, answers) => {
+      expect(answers.filter(({ status }) => status === 200)).toHaveLength(1);
+    },
+  },
+  {
+    title: 'F1, F6: a pool that deadlocks against itself',
+    limits: { poolMax: 2, acquireTimeoutMs: 20_000, deadlockTimeoutMs: 100 },
+    handler: () => async (work) => {
+      await work.look();
+      await work.write('outer');
+      await work.dbContext.newAtomicSession(async (em) => {
+        // Of its own transaction, which is not the one of the request.
+        await em.find(Note, { text: 'none' });
+      });
+    },
+    answers: ['200', '500 PoolDeadlockError'],
+    saved: 'as answered',
+  },
+];
+
+describeFaults('load, small pools', faults);
+
+describe('faults: load, a crowd', () => {
+  const current = useSite();
+
+  it(`F1, S1: ${CROWD} requests at once over a pool of ${POOL_SIZE}: none is lost`, async () => {
+    const world = await current.start({
+      limits: { acquireTimeoutMs: 120_000 },
+    });
+    world.desk.handler = async (work) => {
+      await work.look();
+      await work.write('row');
+    };
+    const answers = await askAtOnce(world);
+    await expectIdle(world);
+    await record(world, `${CROWD} requests at once`, answers);
+    expect(answers.filter(({ status }) => status === 0)).toEqual([]);
+    const served = answers.filter(({ status }) => status === 200).length;
+    expect(await expectCrowdSaved(world, answers)).toBe(served);
+    expect(served).toBeGreaterThan(0);
+    expect(world.pool().size).toBe(POOL_SIZE);
+    await expectServing(world);
+    await expectClosing(world);
+  }, 180_000);
+
+  it(`F1, S1: ${CROWD} requests at once that cannot all be served: each is told so`, async () => {
+    const world = await current.start({ limits: { acquireTimeoutMs: 150 } });
+    world.desk.handler = async (work) => {
+      await work.look();
+      await work.write('row');
+      await work.session.execute('select pg_sleep(0.02)');
+    };
+    const answers = await askAtOnce(world);
+    await expectIdle(world);
+    await record(world, `${CROWD} requests at once, short wait`, answers);
+    const errors = new Set(answers.map(({ told }) => told?.error));
+    errors.delete(undefined);
+    expect([...errors]).toEqual(['AcquireTimeoutError']);
+    await expectCrowdSaved(world, answers);
+    await expectServing(world);
+    await expectClosing(world);
+  }, 180_000);
+
+  /** All requests are with the server before the first is answered, or nearly so. */
+  async function askAtOnce({ url }: FaultWorld): Promise<Answer[]> {
+    const agent = new Agent({ maxSockets: Infinity, keepAlive: false });
+    const ask = (key: string): Promise<Answer> =>
+      new Promise((resolve) => {
+        const fail = (error: Error): void =>
+          resolve({
+            key,
+            status: 0,
+            value: undefined,
+            told: { error: 'NoAnswer', code: undefined, message: error.message, cause: undefined },
+          });
+        get(`${url}/promise/${key}`, { agent }, (response) => {
+          const status = response.statusCode ?? 0;
+          json(response).then(
+            (body) =>
+              resolve({
+                key,
+                status,
+                value: undefined,
+                told: status < 300 ? undefined : (body as Told),
+              }),
+            fail,
+          );
+        }).on('error', fail);
+      });
+    return Promise.all(Array.from({ length: CROWD }, (_, index) => ask(`key-${index}`)));
+  }
+
+  /** As `expectSaved()`, which looks at each of them by itself, at once. */
+  async function expectCrowdSaved(world: FaultWorld, answers: readonly Answer[]): Promise<number> {
+    const rows = await world.site.rows();
+    const served = answers.filter(({ status }) => status === 200).map(({ key }) => key);
+    expect(rows.map(({ key }) => key).toSorted()).toEqual(served.toSorted());
+    const own = rows.filter(({ key, xid }) => world.desk.transactions.get(key)?.has(xid) === true);
+    expect(own).toHaveLength(rows.length);
+    expect(new Set(rows.map(({ xid }) => xid)).size).toBe(rows.length);
+    return rows.length;
+  }
+});

@@ -1,0 +1,101 @@
+import { waitFor } from '../support/wait-for.js';
+import { expectClosing, expectIdle, expectSaved, expectServing } from './support/check.js';
+import type { Handler } from './support/desk.js';
+import { record } from './support/fault.js';
+import { OwnServer } from './support/own-server.js';
+import { Site } from './support/site.js';
+import { IS_FULL, startFaultWorld, TIMES, type FaultWorld } from './support/world.js';
+
+/** Where the requests are as the server goes down; those that wait for a connection too. */
+const STAGES: readonly (readonly [
+  string,
+  (reached: () => void, gate: Promise<void>) => Handler,
+])[] = [
+  [
+    'between statements',
+    (reached, gate) => async (work) => {
+      await work.write('first');
+      reached();
+      await gate;
+      await work.write('second');
+    },
+  ],
+  [
+    'during a statement',
+    (reached) => async (work) => {
+      await work.write('first');
+      reached();
+      await work.session.execute('select pg_sleep(60)');
+    },
+  ],
+  [
+    'during COMMIT',
+    (reached) => async (work) => {
+      await work.write('sleeps-at-commit');
+      reached();
+    },
+  ],
+];
+
+const ERRORS = [
+  'DriverException',
+  'TransactionAbortedError',
+  'CommitOutcomeUnknownError',
+  'UnexpectedRollbackError',
+  'ConnectionFailedError',
+];
+
+describe('faults: the server restarts at once', () => {
+  const sharedUrl = process.env['DB_CONTEXT_TEST_URL'];
+  let server: OwnServer;
+  let site: Site;
+  let world: FaultWorld;
+
+  beforeAll(async () => {
+    server = await OwnServer.start();
+    process.env['DB_CONTEXT_TEST_URL'] = server.url;
+    site = await Site.open();
+  });
+  beforeEach(() => site.clear());
+  afterEach(() => world.close());
+  afterAll(async () => {
+    await site.close();
+    await server.end();
+    process.env['DB_CONTEXT_TEST_URL'] = sharedUrl;
+  });
+
+  it.each(IS_FULL ? STAGES : STAGES.slice(0, 1))(
+    'F1, L1: %s: all are told, the next are served with no restart of ours',
+    async (stage, handlerOf) => {
+      world = await startFaultWorld(site, { acquireTimeoutMs: 2_000, endTimeoutMs: 2_000 });
+      let reached = 0;
+      const gate = world.desk.point('down');
+      world.desk.handler = handlerOf(() => reached++, gate.promise);
+      const asked = Promise.all(
+        Array.from({ length: TIMES }, (_, index) => world.ask(`key-${index}`)),
+      );
+      await waitFor(() => reached >= Math.min(TIMES, 5), { what: 'the stage' });
+      if (stage === 'during COMMIT') {
+        await site.until(
+          `query = 'commit' and state = 'active'`,
+          'the COMMITs',
+          (count) => count >= Math.min(TIMES, 5),
+        );
+      }
+      await server.stopAtOnce();
+      gate.resolve();
+      const answers = await asked;
+      await server.startAgain();
+      await expectIdle(world);
+      await record(world, `server restart ${stage}`, answers);
+      const told = answers.map(({ status, told: error }) => `${status} ${error?.error}`);
+      expect(told.filter((each) => !ERRORS.map((error) => `500 ${error}`).includes(each))).toEqual(
+        [],
+      );
+      await expectSaved(world, answers, 'nothing');
+      await expectServing(world);
+      await expectClosing(world);
+    },
+    40_000,
+  );
+});

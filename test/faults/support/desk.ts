@@ -1,0 +1,118 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
+import type { DbContext } from 'nestjs-db-context';
+
+import { deferred, type Deferred } from '../../support/deferred.js';
+import { Note } from '../../support/note.entity.js';
+
+/** What a fault has its handler do. */
+export type Handler = (work: Work) => unknown;
+
+/** What work that outlived its request came to. */
+export interface LateOutcome {
+  readonly key: string;
+  readonly outcome: PromiseSettledResult<unknown>;
+}
+
+/**
+ * Where a test and the handlers of its application meet: it says what they do, holds them at exact
+ * points, and keeps what each request promised.
+ */
+@Injectable()
+export class Desk {
+  handler: Handler = (work) => work.write('row');
+  /** Asked before a handler runs, by its guard. */
+  beforeHandler: ((key: string) => Promise<void>) | undefined;
+  /** Texts that each request has written, whether they were saved or not. */
+  readonly written = new Map<string, string[]>();
+  /** Ids of the transactions that each request was in. */
+  readonly transactions = new Map<string, Set<string>>();
+  /** Requests whose handler failed, and nobody listens: an unhandled rejection in an application. */
+  readonly unheard: string[] = [];
+  readonly #points = new Map<string, Deferred<void>>();
+  readonly #late: Promise<LateOutcome>[] = [];
+
+  /** A point that one side reaches and the other waits for, by its name. */
+  point(name: string): Deferred<void> {
+    const point = this.#points.get(name) ?? deferred();
+    this.#points.set(name, point);
+    return point;
+  }
+
+  wrote(key: string, text: string): void {
+    this.written.set(key, [...(this.written.get(key) ?? []), text]);
+  }
+
+  saw(key: string, xid: string): void {
+    this.transactions.set(key, (this.transactions.get(key) ?? new Set()).add(xid));
+  }
+
+  /** Keeps work that nobody awaits. */
+  leave(key: string, work: Promise<unknown>): void {
+    this.#late.push(Promise.allSettled([work]).then(([outcome]) => ({ key, outcome })));
+  }
+
+  /** What the work that nobody awaited came to. */
+  async late(): Promise<LateOutcome[]> {
+    return Promise.all(this.#late);
+  }
+
+  /** Forgets the requests so far. */
+  reset(): void {
+    this.written.clear();
+    this.transactions.clear();
+    this.#late.length = 0;
+  }
+}
+
+/** One request, in the hands of its handler. */
+export class Work {
+  constructor(
+    readonly key: string,
+    readonly session: EntityManager,
+    readonly dbContext: DbContext,
+    readonly desk: Desk,
+  ) {}
+
+  /** The text of a row; it says whose it is. */
+  text(label: string): string {
+    const text = `${this.key}/${label}`;
+    this.desk.wrote(this.key, text);
+    return text;
+  }
+
+  /** Saves a row, in the way that most applications do. */
+  async write(label: string): Promise<void> {
+    await this.session.persist(new Note(this.text(label))).flush();
+  }
+
+  /** The backend and the transaction that it is in. */
+  async look(): Promise<{ readonly pid: number; readonly xid: string }> {
+    const [row] = await this.session.execute<{ pid: number; xid: string }[]>(
+      'select pg_backend_pid() as pid, pg_current_xact_id()::text as xid',
+    );
+    this.desk.saw(this.key, row!.xid);
+    return row!;
+  }
+}
+
+/** The part of a response that both servers have. */
+interface Closable {
+  readonly raw?: Closable;
+  once(event: 'close', listener: () => void): unknown;
+}
+
+/** Tells the desk when a request is over, and holds it before its handler, where a test asks for it. */
+@Injectable()
+export class DeskGuard implements CanActivate {
+  constructor(private readonly desk: Desk) {}
+
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const http = context.switchToHttp();
+    const { key } = http.getRequest<{ params: { key: string } }>().params;
+    const response = http.getResponse<Closable>();
+    (response.raw ?? response).once('close', () => this.desk.point(`${key} gone`).resolve());
+    await this.desk.beforeHandler?.(key);
+    return true;
+  }
+}

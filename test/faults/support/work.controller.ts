@@ -1,0 +1,92 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import {
+  Catch,
+  Controller,
+  Get,
+  HttpException,
+  Param,
+  UseGuards,
+  type ArgumentsHost,
+  type ExceptionFilter,
+} from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { DbContext, InjectSession, RetryOnSerializationFailure } from 'nestjs-db-context';
+import { defer, from, type Observable } from 'rxjs';
+
+import { Desk, DeskGuard, Work } from './desk.js';
+
+/** Runs what the desk says, as each kind of handler. */
+@Controller()
+@UseGuards(DeskGuard)
+export class WorkController {
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    private readonly dbContext: DbContext,
+    private readonly desk: Desk,
+  ) {}
+
+  @Get('promise/:key')
+  promise(@Param('key') key: string): Promise<unknown> {
+    return this.run(key);
+  }
+
+  @Get('observable/:key')
+  observable(@Param('key') key: string): Observable<unknown> {
+    return defer(() => this.run(key));
+  }
+
+  /** An Observable over work that has begun already. */
+  @Get('eager/:key')
+  eager(@Param('key') key: string): Observable<unknown> {
+    const running = this.run(key);
+    let isHeard = false;
+    running.catch(() => {
+      if (!isHeard) {
+        this.desk.unheard.push(key);
+      }
+    });
+    return defer(() => {
+      isHeard = true;
+      return from(running);
+    });
+  }
+
+  @RetryOnSerializationFailure({ attempts: 5, backoffMs: 5 })
+  @Get('retried/:key')
+  retried(@Param('key') key: string): Promise<unknown> {
+    // What an attempt that was undone had written is not promised by the next.
+    this.desk.written.delete(key);
+    return this.run(key);
+  }
+
+  private async run(key: string): Promise<unknown> {
+    const work = new Work(key, this.session, this.dbContext, this.desk);
+    return { value: await this.desk.handler(work) };
+  }
+}
+
+/** What a client is told of an error. */
+export interface Told {
+  readonly error: string;
+  readonly code: string | undefined;
+  readonly message: string;
+  readonly cause: string | undefined;
+}
+
+/** Tells the client the class of an error, as an application's own filter would look at it. */
+@Catch()
+export class TellingFilter implements ExceptionFilter {
+  constructor(private readonly adapterHost: HttpAdapterHost) {}
+
+  catch(error: unknown, host: ArgumentsHost): void {
+    const { name, code, message, cause } = (error ?? {}) as Error & { code?: string };
+    const told: Told = {
+      error: error instanceof Error ? error.constructor.name : name,
+      code,
+      message,
+      cause: cause instanceof Error ? `${cause.constructor.name}: ${cause.message}` : undefined,
+    };
+    const status = error instanceof HttpException ? error.getStatus() : 500;
+    this.adapterHost.httpAdapter.reply(host.switchToHttp().getResponse(), told, status);
+  }
+}
