@@ -62,6 +62,7 @@ export class DbConnection {
   readonly #reserveHooks: ReserveHooks;
   #pool: PgPool | undefined;
   #wraps: readonly ClientWrap[] = [];
+  readonly #observers = new Set<(sql: string) => void>();
   #clientSource: ClientSource = (claim) => this.#takeFromPool(claim);
   #isClosed = false;
 
@@ -161,6 +162,24 @@ export class DbConnection {
   /** @internal The Kysely instance that MikroORM compiles its queries with. */
   getKysely(): unknown {
     return this.#sqlConnection().getClient();
+  }
+
+  /** @internal Told of each statement that a session sends. */
+  onSend(sql: string): void {
+    if (this.#observers.size > 0) {
+      this.#observers.forEach((observe) => observe(sql));
+    }
+  }
+
+  /**
+   * Tells `observe` of each statement that a session sends, for tests.
+   *
+   * @returns stops that
+   * @internal
+   */
+  observeStatements(observe: (sql: string) => void): () => void {
+    this.#observers.add(observe);
+    return () => void this.#observers.delete(observe);
   }
 
   /** @internal Puts a statement that MikroORM did not send itself into its query log. */

@@ -16,6 +16,8 @@ export interface PgClient {
   query(text: string, values?: readonly unknown[]): Promise<PgResult | PgResult[]>;
   /** Transaction status of the last `ReadyForQuery`: idle, in a transaction, in a failed one. */
   getTransactionStatus(): 'I' | 'T' | 'E' | null;
+  /** The value as a literal of SQL, quotes included. */
+  escapeLiteral(value: string): string;
   release(destroy?: boolean | Error): void;
   on(event: 'error', listener: (error: Error) => void): unknown;
   off(event: 'error', listener: (error: Error) => void): unknown;

@@ -23,6 +23,8 @@ export interface TransactionOwner {
   /** The unit of work that its connection is taken for. */
   readonly holder: Holder | undefined;
   readonly watch: LeaseWatch | undefined;
+  /** Whether anybody may want to be told of an event. */
+  hasListeners(event: TransactionEventType): boolean;
   /** Tells MikroORM's subscribers of an event. */
   broadcast(event: TransactionEventType, context?: ScopeContext): Promise<void>;
   /** Variables and role of row-level security, to be set right after BEGIN. */
@@ -66,6 +68,8 @@ export class LazyTransaction {
       watch: owner.watch,
       statements: () => this.#beginStatements(),
       isReadOnly: () => this.#effective.readOnly === true,
+      mayRide: () =>
+        owner.sessionContext() === undefined && !owner.hasListeners(EventType.afterTransactionStart),
       before: () => this.#beforeBegin(),
       after: () => this.#afterBegin(),
     });

@@ -17,6 +17,7 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { BeginStatement } from './begin-sql.js';
+import { FirstMessage } from './first-message.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { StatementQueue } from './statement-queue.js';
 import { abandon, commitOn, rollBackOn, type EndSource } from './transaction-end.js';
@@ -39,6 +40,8 @@ export interface LeaseBegin {
   statements(): readonly BeginStatement[];
   /** Whether its settings, as they are now, make it read-only. */
   isReadOnly(): boolean;
+  /** Whether the first statement may leave together with BEGIN: nobody has to be told in between. */
+  mayRide(): boolean;
   /** Told before a connection is taken; may run statements itself. */
   before(): Promise<void>;
   /** Told after BEGIN, before the statement that caused it; may run statements itself. */
@@ -47,6 +50,14 @@ export interface LeaseBegin {
 
 /** Asked right before a statement is sent; refuses it by throwing. */
 export type Gate = () => void;
+
+/** The statement that a transaction begins for. */
+interface Rider {
+  readonly sql: string;
+  readonly gate: Gate;
+  /** What became of it, if it left together with BEGIN. */
+  answer?: Promise<PgResult | PgResult[]>;
+}
 
 const insideHooks = new AsyncLocalStorage<TransactionLease>();
 
@@ -131,20 +142,25 @@ export class TransactionLease implements Claim {
    *
    * @throws {@link AcquireTimeoutError}, {@link ConnectionFailedError} or the server's error
    */
-  async begin(): Promise<PgClient> {
+  async begin(rider?: Rider): Promise<PgClient> {
     this.assertOpen();
     // Statements of the hooks would otherwise wait for the hooks.
     if (insideHooks.getStore() === this) {
       return this.#beginOnce();
     }
-    this.#ready ??= insideHooks.run(this, () => this.#beginWithHooks());
+    this.#ready ??= insideHooks.run(this, () => this.#beginWithHooks(rider));
     return this.#ready;
   }
 
   /** Sends one statement, after all for which this was called before. */
   async run(sql: string, values: readonly unknown[], gate: Gate): Promise<PgResult | PgResult[]> {
     this.#how.watch?.sent(sql);
-    const client = await this.begin();
+    // With parameters it takes another kind of message.
+    const rider: Rider | undefined = values.length === 0 ? { sql, gate } : undefined;
+    const client = await this.begin(rider);
+    if (rider?.answer !== undefined) {
+      return rider.answer;
+    }
     return this.#enqueue(() => {
       gate();
       return this.#send(client, sql, values);
@@ -241,11 +257,13 @@ export class TransactionLease implements Claim {
     }
   }
 
-  async #beginWithHooks(): Promise<PgClient> {
+  async #beginWithHooks(rider: Rider | undefined): Promise<PgClient> {
     try {
       await this.#how.before();
-      const client = await this.#beginOnce();
-      await this.#how.after();
+      const client = await this.#beginOnce(this.#how.mayRide() ? rider : undefined);
+      if (rider?.answer === undefined) {
+        await this.#how.after();
+      }
       return client;
     } catch (error) {
       if (this.#doom === undefined) {
@@ -256,12 +274,12 @@ export class TransactionLease implements Claim {
     }
   }
 
-  #beginOnce(): Promise<PgClient> {
-    this.#begun ??= this.#enqueue(() => this.#begin());
+  #beginOnce(rider?: Rider): Promise<PgClient> {
+    this.#begun ??= this.#enqueue(() => this.#begin(rider));
     return this.#begun;
   }
 
-  async #begin(): Promise<PgClient> {
+  async #begin(rider: Rider | undefined): Promise<PgClient> {
     const statements = this.#how.statements();
     const client = await this.#source.checkOut(this);
     if (this.#isShut) {
@@ -275,6 +293,9 @@ export class TransactionLease implements Claim {
       this.kill(new TransactionTimeoutError(this.connectionName, transactionTimeoutMs));
     }, transactionTimeoutMs);
     this.#deadline.unref();
+    if (rider !== undefined && (await this.#sendWithBegin(client, statements, rider))) {
+      return client;
+    }
     for (const { sql, values } of statements) {
       const startedAt = Date.now();
       await this.#send(client, sql, values);
@@ -296,28 +317,78 @@ export class TransactionLease implements Claim {
     values: readonly unknown[],
   ): Promise<PgResult | PgResult[]> {
     await this.#cancelling;
+    this.#source.onSend(sql);
     try {
       const result = await (values.length === 0 ? client.query(sql) : client.query(sql, values));
-      const status = client.getTransactionStatus();
-      if (status === 'T') {
-        this.#failure = undefined;
-      } else if (status === 'I' && !this.#isShut) {
-        this.#doom ??= new InvalidTransactionStateError(
-          this.connectionName,
-          'a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. Use ' +
-            'session.commit() or session.rollback() instead.',
-        );
-      }
+      this.#noteSuccess(client);
       return result;
     } catch (error) {
-      this.#failure ??= error as Error;
-      if (!isServerError(error)) {
-        this.#doom ??= error as Error;
-      }
-      throw this.#doom instanceof TransactionTimeoutError ? this.#doom : error;
+      throw this.#noteFailure(error as Error);
     } finally {
       this.#how.watch?.answered();
     }
+  }
+
+  /**
+   * Sends what begins the transaction and its first statement as one message.
+   *
+   * @returns whether it did; if not, nothing of it has run, and each has to be sent by itself
+   */
+  async #sendWithBegin(
+    client: PgClient,
+    begin: readonly BeginStatement[],
+    rider: Rider,
+  ): Promise<boolean> {
+    const message = new FirstMessage(client, begin, rider.sql);
+    const startedAt = Date.now();
+    try {
+      rider.gate();
+    } catch {
+      // It is asked again, and refused, when it comes by itself.
+      return false;
+    }
+    try {
+      const result = await client.query(message.text);
+      this.#noteSuccess(client);
+      rider.answer = Promise.resolve(message.answerIn(result));
+    } catch (error) {
+      if (isServerError(error) && client.getTransactionStatus() === 'I') {
+        return false;
+      }
+      rider.answer = Promise.reject(this.#noteFailure(message.placed(error as Error)));
+      // It is awaited only when the begin has returned.
+      rider.answer.catch(() => undefined);
+    } finally {
+      this.#how.watch?.answered();
+    }
+    for (const { sql } of begin) {
+      this.#source.onSend(sql);
+      this.#source.onStatement(sql, Date.now() - startedAt);
+    }
+    this.#source.onSend(rider.sql);
+    return true;
+  }
+
+  #noteSuccess(client: PgClient): void {
+    const status = client.getTransactionStatus();
+    if (status === 'T') {
+      this.#failure = undefined;
+    } else if (status === 'I' && !this.#isShut) {
+      this.#doom ??= new InvalidTransactionStateError(
+        this.connectionName,
+        'a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. Use ' +
+          'session.commit() or session.rollback() instead.',
+      );
+    }
+  }
+
+  /** @returns the error to be thrown */
+  #noteFailure(error: Error): Error {
+    this.#failure ??= error;
+    if (!isServerError(error)) {
+      this.#doom ??= error;
+    }
+    return this.#doom instanceof TransactionTimeoutError ? this.#doom : error;
   }
 
   /** @throws {@link SessionClosedError} what comes after the end is refused with it */

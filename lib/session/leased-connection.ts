@@ -91,6 +91,7 @@ function openTransaction(
   const owner = {
     holder: origin?.holder,
     watch: origin?.watch,
+    hasListeners: () => options.eventBroadcaster !== undefined,
     broadcast: async (event: TransactionEventType, context?: ScopeContext) => {
       await options.eventBroadcaster?.dispatchEvent(event, context);
     },

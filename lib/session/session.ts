@@ -319,6 +319,10 @@ export class Session implements SessionControl {
     const owner = {
       holder: this.holder,
       watch: this.watch,
+      hasListeners: (event: TransactionEventType) =>
+        [...this.manager.getEventManager().getSubscribers()].some(
+          (subscriber) => subscriber[event] !== undefined,
+        ),
       broadcast: (event: TransactionEventType, context?: ScopeContext) =>
         this.#broadcast(event, context),
       // Staged before the fork became the session, which is always in a transaction.

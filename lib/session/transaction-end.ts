@@ -12,6 +12,8 @@ import { CommitOutcomeUnknownError, UnexpectedRollbackError } from '../errors.js
 export interface EndSource {
   readonly name: string;
   readonly limits: { readonly endTimeoutMs: number };
+  /** Told of each statement as it is sent. */
+  onSend(sql: string): void;
   /** Told of COMMIT and ROLLBACK, which MikroORM does not see, for its query log. */
   onStatement(sql: string, tookMs: number): void;
 }
@@ -33,6 +35,7 @@ export async function commitOn(
   const startedAt = Date.now();
   const { endTimeoutMs } = source.limits;
   let answer: PgResult | PgResult[] | typeof TIMED_OUT;
+  source.onSend('commit');
   try {
     answer = await withinLimit(client.query('commit'), endTimeoutMs);
   } catch (error) {
@@ -67,6 +70,7 @@ export async function rollBackOn(
   mayReuse: boolean,
 ): Promise<boolean> {
   const startedAt = Date.now();
+  source.onSend('rollback');
   try {
     const answer = await withinLimit(client.query('rollback'), source.limits.endTimeoutMs);
     if (answer !== TIMED_OUT) {

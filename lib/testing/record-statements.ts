@@ -1,6 +1,5 @@
 import { AssertionError } from 'node:assert';
 
-import type { PgClient } from '../connection/pg-client.js';
 import { connectionsOf, type TestTarget } from './test-target.js';
 
 /** A statement that a session sent. */
@@ -54,9 +53,7 @@ export async function recordStatements(
       }
     };
   const release = connectionsOf(app, connections).map((connection) =>
-    connection.wrapClients(
-      (source) => async (claim) => recording(await source(claim), recordOf(connection.name)),
-    ),
+    connection.observeStatements(recordOf(connection.name)),
   );
   try {
     await work();
@@ -108,24 +105,6 @@ export async function expectStatements<T>(
     });
   }
   return results[0]!;
-}
-
-/** A client that tells of each statement; in all else it is the client itself. */
-function recording(client: PgClient, record: (sql: string) => void): PgClient {
-  return new Proxy(client, {
-    get: (target, property) => {
-      const value: unknown = Reflect.get(target, property, target);
-      if (typeof value !== 'function') {
-        return value;
-      }
-      return property === 'query'
-        ? (sql: string, ...rest: unknown[]): unknown => {
-            record(sql);
-            return Reflect.apply(value, target, [sql, ...rest]);
-          }
-        : (value.bind(target) as unknown);
-    },
-  });
 }
 
 function fits(seen: readonly string[], expected: ExpectedStatements): boolean {

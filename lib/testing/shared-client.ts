@@ -44,6 +44,10 @@ export class SharedClient implements PgClient {
     return this.#shared.realClient.secretKey;
   }
 
+  escapeLiteral(value: string): string {
+    return this.#shared.realClient.escapeLiteral(value);
+  }
+
   getTransactionStatus(): 'I' | 'T' | 'E' | null {
     return this.#isOpen ? this.#shared.realClient.getTransactionStatus() : 'I';
   }
@@ -106,7 +110,7 @@ export class SharedClient implements PgClient {
       this.#isOpen = true;
       const rest = begin.groups!['rest']!;
       const answer = answerTo('BEGIN');
-      return rest === '' ? answer : [answer, (await this.#send(rest, [], [rest])) as PgResult];
+      return rest === '' ? answer : [answer, await this.#sendRest(sql, rest)].flat();
     }
     if (COMMIT.test(sql)) {
       const isCommitted = !this.#isOpen || (await this.#shared.commit(this));
@@ -121,6 +125,20 @@ export class SharedClient implements PgClient {
       return answerTo('ROLLBACK');
     }
     return this.#send(sql, values, args);
+  }
+
+  /** What leaves together with BEGIN; its errors are placed as in the whole text. */
+  async #sendRest(sql: string, rest: string): Promise<PgResult | PgResult[]> {
+    try {
+      return await this.#send(rest, [], [rest]);
+    } catch (error) {
+      const { position } = error as { position?: string };
+      throw position === undefined
+        ? error
+        : Object.assign(error as Error, {
+            position: String(Number(position) + [...sql].length - [...rest].length),
+          });
+    }
   }
 
   async #send(

@@ -133,6 +133,7 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
     // A test that is looked at in a debugger takes as long as it takes.
     limits: { ...limits, transactionTimeoutMs: LONGEST_LIMIT_MS },
     checkOut: () => connection.checkOut(lease),
+    onSend: () => undefined,
     onStatement: (sql: string, tookMs: number) => connection.onStatement(sql, tookMs),
   };
   // Not a session of the application: no variables, role or hooks of its contexts.
@@ -140,6 +141,7 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
     holder: shared.testHolder,
     statements: () => [{ sql: 'begin', values: [] }],
     isReadOnly: () => false,
+    mayRide: () => false,
     before: () => Promise.resolve(),
     after: () => Promise.resolve(),
   });

@@ -102,9 +102,12 @@ export class WireProxy {
     return url.href;
   }
 
-  /** The SQL of {@link statements} alone. */
+  /** The SQL of {@link statements} alone; what leaves together with BEGIN as statements of their own. */
   get log(): string[] {
-    return this.statements.map(({ sql }) => sql);
+    return this.statements.flatMap(({ sql }) => {
+      const [, begin, rest] = /^(begin[^;]*);([^]*)$/.exec(sql) ?? [];
+      return begin === undefined ? [sql] : [begin, rest!];
+    });
   }
 
   /** Number of connections of which at least one side is still open. */

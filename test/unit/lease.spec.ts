@@ -18,6 +18,7 @@ function scriptedClient(answers: Record<string, () => Promise<PgResult>>): {
     query: (sql) =>
       answers[sql]?.() ?? Promise.resolve({ command: 'BEGIN', rowCount: 0, rows: [] }),
     getTransactionStatus: () => 'T',
+    escapeLiteral: (value) => `'${value}'`,
     release: (destroy) => released.push(destroy),
     on: () => undefined,
     off: () => undefined,
@@ -31,12 +32,14 @@ function leaseOn(client: PgClient): TransactionLease {
       name: 'default',
       limits: { transactionTimeoutMs: 1_000, drainTimeoutMs: 1_000, endTimeoutMs: 1_000 },
       checkOut: () => Promise.resolve(client),
+      onSend: () => undefined,
       onStatement: () => undefined,
     },
     {
       holder: undefined,
       statements: () => [{ sql: 'begin', values: [] }],
       isReadOnly: () => false,
+      mayRide: () => false,
       before: () => Promise.resolve(),
       after: () => Promise.resolve(),
     },
