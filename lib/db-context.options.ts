@@ -158,7 +158,8 @@ export interface DbContextOptions {
    */
   readonly beforeCommit?: (session: EntityManager, connectionName: string) => unknown;
   /**
-   * How long the end of a context waits for one `onCommit` or `onRollback` hook, in milliseconds.
+   * How long the end of a context waits for one hook, in milliseconds. A `beforeCommit` hook that
+   * takes longer vetoes the commit; any other is logged, and not waited for.
    * @defaultValue 10_000
    */
   readonly hookTimeoutMs?: number;

@@ -29,6 +29,7 @@ export type DbContextErrorCode =
   | 'DB_CONTEXT_NOT_ACTIVE'
   | 'DECORATOR_NOT_MANAGED'
   | 'DUPLICATE_CONNECTION'
+  | 'HOOK_TIMEOUT'
   | 'INVALID_OPTIONS'
   | 'INVALID_TRANSACTION_STATE'
   | 'PARTIAL_COMMIT'
@@ -448,6 +449,30 @@ export class ContextTimeoutError extends DbContextError {
       'CONTEXT_TIMEOUT',
       `The context of ${origin} was open for more than ${timeoutMs} ms and was rolled back. Find what ` +
         'never returns, do slow work outside of a request, or raise contextTimeoutMs.',
+    );
+  }
+}
+
+/**
+ * A hook or a subscriber that a transaction waits for did not return. Before a commit that makes it
+ * roll back; after one it is only logged.
+ *
+ * @publicApi
+ */
+export class HookTimeoutError extends DbContextError {
+  /**
+   * @param hook which one
+   * @param limit the option that says how long
+   */
+  constructor(
+    readonly hook: string,
+    readonly timeoutMs: number,
+    limit: string,
+  ) {
+    super(
+      'HOOK_TIMEOUT',
+      `${hook} did not return within ${timeoutMs} ms (${limit}), so it was not waited for any longer. ` +
+        'Give what it calls a limit of its own, or do it outside of the transaction.',
     );
   }
 }

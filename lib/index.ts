@@ -56,6 +56,7 @@ export {
   DbContextNotActiveError,
   DecoratorNotManagedError,
   DuplicateConnectionError,
+  HookTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
   PartialCommitError,

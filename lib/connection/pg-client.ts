@@ -53,6 +53,14 @@ export function isServerError(error: unknown): boolean {
   return typeof severity === 'string' && typeof code === 'string';
 }
 
+// Of 57P01 to 57P05 (shutdown, crash, termination), 25P03 and 25P04 (timeouts that end it).
+const ENDS_CONNECTION = /^(57P0[1-5]|25P0[34])$/;
+
+/** Whether the server has said with this error that it closes the connection. */
+export function endsConnection(error: unknown): boolean {
+  return ENDS_CONNECTION.test(String((error as { readonly code?: unknown } | null)?.code));
+}
+
 /**
  * Takes a client out of its pool for good. The socket is destroyed as well: on a half-open link
  * the polite goodbye of `release(true)` never ends, and the pool would not serve its waiters.

@@ -190,8 +190,8 @@ export class DbContainer implements SessionGroup, Holder {
   async settle(decision: Decision): Promise<void> {
     if (this.#settlement !== undefined) {
       if (decision === 'rollback' && !this.#isClosed) {
-        // A commit that hangs in its flush would hold this up.
-        await closeSessions(this.sessions);
+        // The commit may hang in a hook or in its flush: it is given up, and not waited for.
+        this.#settlement = { decision, done: this.#rollback() };
       }
       await this.#settlement.done;
       if (decision === 'commit' && this.#undone !== undefined) {
@@ -275,7 +275,10 @@ export class DbContainer implements SessionGroup, Holder {
 
   async #beforeCommit(): Promise<void> {
     try {
-      await this.#hooks.beforeEnd();
+      await this.sessions.reduce(
+        (work, session) => session.whileOpen(work),
+        this.#hooks.beforeEnd(),
+      );
     } catch (error) {
       this.onShut();
       await closeSessions(this.sessions);

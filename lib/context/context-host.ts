@@ -142,6 +142,11 @@ export class ContextHost {
     return Math.max(1, Math.floor(Math.min(...sizes) / 2));
   }
 
+  /** Whether contexts that still run are about to be rolled back. */
+  get isShuttingDown(): boolean {
+    return this.#isShuttingDown;
+  }
+
   /** Whether a context ends by itself when it has been open for too long. */
   get limitsContexts(): boolean {
     return this.#contextTimeoutMs !== undefined;
@@ -225,6 +230,10 @@ export class ContextHost {
       return undefined;
     }
     return setTimeout(() => {
+      if (container.isClosed) {
+        // It is ending, for which there are other limits; the outcome is the server's to tell.
+        return;
+      }
       const error = new ContextTimeoutError(container.origin, timeoutMs);
       void this.abandon(container);
       container.onExpire?.(error);

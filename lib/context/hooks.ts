@@ -1,5 +1,6 @@
 import type { FaultReporter } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { HookTimeoutError } from '../errors.js';
 import type { TransactionScope } from '../session/scope.js';
 import type { Session } from '../session/session.js';
 
@@ -11,7 +12,7 @@ export type HookCallback = () => unknown;
 
 /** What the hooks of a context need of its application. */
 export interface HookEnvironment {
-  /** Longest time that one hook may take after the end of a transaction, in milliseconds. */
+  /** Longest time that one hook may take, in milliseconds. */
   readonly timeoutMs: number;
   /** Runs a hook in a context of its own. */
   readonly run: (kind: HookKind, callback: HookCallback) => Promise<unknown>;
@@ -80,7 +81,7 @@ export class ContextHooks {
    * @throws what a hook throws, to veto the commit
    */
   async beforeCommit(session: Session): Promise<void> {
-    await this.#environment.beforeCommit(session);
+    await this.#within('the beforeCommit option', () => this.#environment.beforeCommit(session));
     await this.#veto(({ connectionName }) => connectionName === session.connectionName);
   }
 
@@ -130,7 +131,16 @@ export class ContextHooks {
   async #veto(isDue: (hook: Hook) => boolean): Promise<void> {
     const due = this.#take((hook) => hook.kind === 'beforeCommit' && isDue(hook));
     for (const hook of due.filter((each) => !isDiscarded(each))) {
-      await hook.callback();
+      await this.#within('a beforeCommit hook', hook.callback);
+    }
+  }
+
+  /** @throws {@link HookTimeoutError} */
+  async #within(what: string, callback: HookCallback): Promise<void> {
+    const { timeoutMs } = this.#environment;
+    const done = (async () => callback())();
+    if ((await withinLimit(done, timeoutMs)) === TIMED_OUT) {
+      throw new HookTimeoutError(what, timeoutMs, 'hookTimeoutMs');
     }
   }
 
@@ -141,7 +151,8 @@ export class ContextHooks {
     for (const { callback } of due) {
       try {
         if ((await withinLimit(run(kind, callback), timeoutMs)) === TIMED_OUT) {
-          report(`an ${kind} hook failed`, new Error(`it did not return within ${timeoutMs} ms`));
+          const error = new HookTimeoutError(`an ${kind} hook`, timeoutMs, 'hookTimeoutMs');
+          report(`an ${kind} hook failed`, error);
         }
       } catch (error) {
         report(`an ${kind} hook failed`, error);

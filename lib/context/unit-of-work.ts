@@ -1,5 +1,6 @@
 import type { EntityManager } from '@mikro-orm/core';
 
+import { InvalidOptionsError } from '../errors.js';
 import type { DbContainer, Decision } from './container.js';
 import type { ContextHost } from './context-host.js';
 import { withRetry, type RetryOptions } from './retry.js';
@@ -41,7 +42,8 @@ export async function runAndSettle<T>(
   callback: () => T | Promise<T>,
   commitOn: (result: T) => boolean = () => true,
 ): Promise<T> {
-  const decide = (result: T): Decision => (commitOn(result) ? 'commit' : 'rollback');
+  const decide = (result: T): Decision =>
+    assertDecided(commitOn(result), container.origin) ? 'commit' : 'rollback';
   return settleAfter(host, container, () => host.runIn(container, callback), decide);
 }
 
@@ -60,33 +62,47 @@ export async function runDetached<T>(
   return settleAfter(host, container, run, () => decision);
 }
 
+/**
+ * A promise would be taken for a yes.
+ *
+ * @throws {@link InvalidOptionsError}
+ */
+export function assertDecided(commits: unknown, origin: string): boolean {
+  if (typeof (commits as { readonly then?: unknown } | null | undefined)?.then === 'function') {
+    throw new InvalidOptionsError(
+      `commitOn returned a promise for ${origin}. It decides at once, by what it is given; what takes ` +
+        'time can veto the commit in a beforeCommit hook.',
+    );
+  }
+  return Boolean(commits);
+}
+
 async function settleAfter<T>(
   host: ContextHost,
   container: DbContainer,
   work: () => T | Promise<T>,
   decide: (result: T) => Decision,
 ): Promise<T> {
-  let result: T;
-  let decision: Decision;
-  try {
-    result = await (host.limitsContexts ? unlessExpired(container, work) : work());
-    decision = decide(result);
-  } catch (error) {
-    await host.abandon(container);
-    throw error;
-  }
-  await host.settle(container, decision);
-  return result;
+  const run = async (): Promise<T> => {
+    let result: T;
+    let decision: Decision;
+    try {
+      result = await work();
+      decision = decide(result);
+    } catch (error) {
+      await host.abandon(container);
+      throw error;
+    }
+    await host.settle(container, decision);
+    return result;
+  };
+  return host.limitsContexts ? unlessExpired(container, run) : run();
 }
 
 /** @throws {@link ContextTimeoutError} the context has been open for too long, and was rolled back */
-async function unlessExpired<T>(container: DbContainer, work: () => T | Promise<T>): Promise<T> {
+async function unlessExpired<T>(container: DbContainer, run: () => Promise<T>): Promise<T> {
   const expired = new Promise<never>((_, reject) => {
     container.onExpire = reject;
   });
-  try {
-    return await Promise.race([work(), expired]);
-  } finally {
-    container.onExpire = undefined;
-  }
+  return Promise.race([run(), expired]);
 }

@@ -35,9 +35,13 @@ async function compute({
 }: DbConnection): Promise<TransactionSettings> {
   const cls = ClsServiceManager.getClsService();
   const computed: { -readonly [K in keyof TransactionSettings]: TransactionSettings[K] } = {};
-  const currentRole = typeof role === 'function' ? role(cls) : role;
+  const currentRole: unknown = typeof role === 'function' ? role(cls) : role;
+  if (currentRole instanceof Promise) {
+    throw new Error('role() returned a promise; it has to return the role at once');
+  }
   if (currentRole !== undefined) {
-    computed.role = currentRole;
+    // Looked at by the caller.
+    computed.role = currentRole as string;
   }
   if (sessionVariables !== undefined) {
     const limitMs = limits.acquireTimeoutMs;

@@ -3,7 +3,7 @@ import { EventType, type TransactionEventType } from '@mikro-orm/core';
 import type { DbConnection } from '../connection/db-connection.js';
 import type { Holder } from '../connection/pool-claims.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { InvalidTransactionStateError, type DbContextError } from '../errors.js';
+import { HookTimeoutError, InvalidTransactionStateError, type DbContextError } from '../errors.js';
 import { isCovered, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { beginStatements, type BeginStatement } from './begin-sql.js';
 import { withComputed } from './computed-settings.js';
@@ -69,7 +69,8 @@ export class LazyTransaction {
       statements: () => this.#beginStatements(),
       isReadOnly: () => this.#effective.readOnly === true,
       mayRide: () =>
-        owner.sessionContext() === undefined && !owner.hasListeners(EventType.afterTransactionStart),
+        owner.sessionContext() === undefined &&
+        !owner.hasListeners(EventType.afterTransactionStart),
       before: () => this.#beforeBegin(),
       after: () => this.#afterBegin(),
     });
@@ -178,8 +179,13 @@ export class LazyTransaction {
   /** Computed first: a subscriber may send a statement, which begins. */
   async #beforeBegin(): Promise<void> {
     this.#computed = await withComputed(this.#parts.connection, this.#settings);
+    const { acquireTimeoutMs } = this.#parts.connection.limits;
     // As MikroORM tells of it: there is no transaction yet.
-    await this.#owner.broadcast(EventType.beforeTransactionStart);
+    const told = this.#owner.broadcast(EventType.beforeTransactionStart);
+    if ((await withinLimit(told, acquireTimeoutMs)) === TIMED_OUT) {
+      const what = 'a subscriber of beforeTransactionStart';
+      throw new HookTimeoutError(what, acquireTimeoutMs, 'acquireTimeoutMs');
+    }
   }
 
   #beginStatements(): readonly BeginStatement[] {
@@ -214,7 +220,7 @@ export class LazyTransaction {
       if (told === TIMED_OUT) {
         report(
           `a subscriber of ${event} on connection "${name}" failed`,
-          new Error(`it did not return within ${limits.endTimeoutMs} ms`),
+          new HookTimeoutError(`a subscriber of ${event}`, limits.endTimeoutMs, 'endTimeoutMs'),
         );
       }
     } catch (error) {

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import {
   cancelBackend,
+  endsConnection,
   isServerError,
   type PgClient,
   type PgResult,
@@ -152,6 +153,19 @@ export class TransactionLease implements Claim {
     return this.#ready;
   }
 
+  /**
+   * Waits for code of others that works in the transaction, as long as that is open: what never
+   * returns must not be waited for when the transaction has been ended for it.
+   *
+   * @throws what `work` throws, or why the transaction is over
+   */
+  async whileOpen<T>(work: Promise<T>): Promise<T> {
+    const over = this.#onShut.promise.then((): never => {
+      throw this.#objectionOfDoom() ?? new SessionClosedError(this.connectionName);
+    });
+    return Promise.race([work, over]);
+  }
+
   /** Sends one statement, after all for which this was called before. */
   async run(sql: string, values: readonly unknown[], gate: Gate): Promise<PgResult | PgResult[]> {
     this.#how.watch?.sent(sql);
@@ -262,7 +276,7 @@ export class TransactionLease implements Claim {
       await this.#how.before();
       const client = await this.#beginOnce(this.#how.mayRide() ? rider : undefined);
       if (rider?.answer === undefined) {
-        await this.#how.after();
+        await this.whileOpen(this.#how.after());
       }
       return client;
     } catch (error) {
@@ -385,7 +399,7 @@ export class TransactionLease implements Claim {
   /** @returns the error to be thrown */
   #noteFailure(error: Error): Error {
     this.#failure ??= error;
-    if (!isServerError(error)) {
+    if (!isServerError(error) || endsConnection(error)) {
       this.#doom ??= error;
     }
     return this.#doom instanceof TransactionTimeoutError ? this.#doom : error;

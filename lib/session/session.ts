@@ -158,6 +158,11 @@ export class Session implements SessionControl {
     return this.#settings;
   }
 
+  /** See {@link TransactionLease.whileOpen}. */
+  async whileOpen<T>(work: Promise<T>): Promise<T> {
+    return this.context.scope.lease.whileOpen(work);
+  }
+
   /** Writes the changes of the unit of work, after an end that is still under way. */
   async flush(): Promise<void> {
     this.#assertOutsideEnd('commit');
@@ -250,6 +255,10 @@ export class Session implements SessionControl {
   async #flush(): Promise<void> {
     // Not first into a transaction that has failed: its first failure is the one to be told.
     this.context.scope.assertNotFailed();
+    await this.whileOpen(this.#flushWithHooks());
+  }
+
+  async #flushWithHooks(): Promise<void> {
     if (this.hasWork) {
       await this.#observer?.beforeCommit(this);
     }

@@ -48,7 +48,8 @@ export async function commitOn(
     throw isRolledBack ? error : new CommitOutcomeUnknownError(source.name, error);
   }
   if (answer === TIMED_OUT) {
-    destroyClient(client);
+    // What the server is still doing would keep its locks.
+    abandon(client);
     const cause = new Error(`no answer within ${endTimeoutMs} ms`);
     throw new CommitOutcomeUnknownError(source.name, cause);
   }

@@ -8,7 +8,9 @@ import { Observable } from 'rxjs';
 import type { DbContainer } from '../context/container.js';
 import type { ContextHost } from '../context/context-host.js';
 import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
+import { SessionClosedError } from '../errors.js';
 import {
+  clientHasLeft,
   headersWereSent,
   onDisconnect,
   outcomeOfFailure,
@@ -65,13 +67,14 @@ export class RequestAttempt {
         void host.abandon(container).then(() => subscriber.error(error));
         return undefined;
       }
+      if (this.#isForNobody) {
+        void host.abandon(container).then(() => subscriber.complete());
+        return undefined;
+      }
       let held: { readonly value: unknown } | undefined;
       let isFinishing = false;
-      const stopWatching = this.#watchDisconnect();
-      const stopListening = (): void => {
-        stopWatching();
-        container.onExpire = undefined;
-      };
+      let hasExpired = false;
+      const stopListening = this.#watchDisconnect();
       const pass = (value: unknown): void => {
         this.#isBeyondUndoing = true;
         subscriber.next(value);
@@ -83,14 +86,14 @@ export class RequestAttempt {
         try {
           await this.#settle(outcome);
         } catch (error) {
-          if (subscriber.closed && error !== outcome.error) {
+          if (subscriber.closed && !hasExpired && error !== outcome.error) {
             log.untold(route, error);
           }
-          subscriber.error(error);
+          subscriber.error(this.#told(error));
           return;
         }
         if (outcome.failed) {
-          subscriber.error(outcome.error);
+          subscriber.error(this.#told(outcome.error));
           return;
         }
         if (held !== undefined) {
@@ -121,6 +124,7 @@ export class RequestAttempt {
 
       container.onExpire = (error) => {
         isFinishing = true;
+        hasExpired = true;
         stopListening();
         subscription.unsubscribe();
         // The host rolls it back; the response need not wait for that.
@@ -153,6 +157,22 @@ export class RequestAttempt {
       outcome,
     );
     this.#isBeyondUndoing ||= isCommitted;
+  }
+
+  /** A handler that is started now would work for a client that has left, in a context that is over. */
+  get #isForNobody(): boolean {
+    const { response, endsWithClient } = this.#request;
+    return endsWithClient && response !== undefined && clientHasLeft(response);
+  }
+
+  /** A session that a shutdown has closed is not the fault of the handler. */
+  #told(error: unknown): unknown {
+    return this.#request.host.isShuttingDown && error instanceof SessionClosedError
+      ? new ServiceUnavailableException(
+          'The application is shutting down. The request took too long, and was rolled back.',
+          { cause: error },
+        )
+      : error;
   }
 
   #watchDisconnect(): () => void {

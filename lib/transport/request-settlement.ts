@@ -1,5 +1,6 @@
 import type { DbContainer } from '../context/container.js';
 import type { ContextHost } from '../context/context-host.js';
+import { assertDecided } from '../context/unit-of-work.js';
 import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
 
 /** How one request is to be settled. */
@@ -24,7 +25,7 @@ export async function settleRequest(
   const { host, container, commitOn } = settlement;
   let commits: boolean;
   try {
-    commits = commitOn(outcome);
+    commits = assertDecided(commitOn(outcome), container.origin);
   } catch (error) {
     await host.abandon(container);
     throw error;

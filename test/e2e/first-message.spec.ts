@@ -7,8 +7,7 @@ import { startWorld } from '../support/test-world.js';
 import { useWorld } from '../support/use-world.js';
 
 /** What left the application, message by message. */
-const messagesOf = (at: ReturnType<typeof useWorld>): string[] =>
-  at.world.proxy.statements.map(({ sql }) => sql);
+const messagesOf = (at: ReturnType<typeof useWorld>): string[] => [...at.world.proxy.messages];
 
 describe('BEGIN and the first statement', () => {
   const at = useWorld();

@@ -1,6 +1,6 @@
 import { Controller, Post } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { DbContext, InjectSession } from 'nestjs-db-context';
+import { CommitOn, DbContext, HookTimeoutError, InjectSession } from 'nestjs-db-context';
 
 import { deferred } from '../support/deferred.js';
 import { LogRecorder } from '../support/log-recorder.js';
@@ -25,6 +25,13 @@ class HookController {
       await this.session.insert(Note, { text: 'by the second hook' });
       calls.push('second');
     });
+    return 'ok';
+  }
+
+  @CommitOn((async () => true) as never)
+  @Post('promised')
+  promised(): string {
+    this.session.persist(new Note('undone'));
     return 'ok';
   }
 }
@@ -125,6 +132,38 @@ describe('before a commit', () => {
     ).rejects.toBe(error);
     expect(await saved()).toEqual(['a', 'by the hook']);
     expect(calls).toEqual(['rolled back']);
+  });
+});
+
+describe('what is asked at an end', () => {
+  const never = (): Promise<never> => new Promise(() => undefined);
+
+  it('C5, F6: a beforeCommit hook that never returns vetoes the commit', async () => {
+    for (const options of [{}, { connection: 'default' }]) {
+      const error: unknown = await run(async () => {
+        await insert('undone');
+        dbContext.beforeCommit(never, options);
+      }).catch((reason: unknown) => reason);
+      expect(error).toBeInstanceOf(HookTimeoutError);
+      expect(error).toMatchObject({
+        code: 'HOOK_TIMEOUT',
+        hook: 'a beforeCommit hook',
+        timeoutMs: 200,
+      });
+    }
+    expect(await world.savedTexts()).toEqual([]);
+  });
+
+  it('S2: a policy that returns a promise is refused, rather than taken for a yes', async () => {
+    await expect(
+      dbContext.run(() => insert('undone'), { commitOn: (async () => true) as never }),
+    ).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining('commitOn returned a promise for dbContext.run()'),
+    });
+    const response = await world.fetch('/promised', { method: 'POST' });
+    expect(response.status).toBe(500);
+    expect(await world.savedTexts()).toEqual([]);
   });
 });
 

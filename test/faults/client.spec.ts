@@ -114,22 +114,19 @@ describe.each([
   },
 );
 
-// FAULT: nobody subscribes to what the handler returned, so its SessionClosedError is an unhandled
-// rejection, which by default ends the process; see the report of test/faults.
+// Nobody subscribes to what such a handler returns, so its SessionClosedError would be an unhandled
+// rejection. With `finish` it is started all the same, and has to use defer(): see docs/http.md.
 describe('faults: the client leaves before a handler that begins its work at once', () => {
   const current = useSite();
 
-  it.failing.each(['finish', 'rollback'] as const)(
-    'F1, S4: before the handler, eager Observable (%s): no unhandled rejection',
-    async (onDisconnect) => {
-      const world = await current.start({ options: { onDisconnect } });
-      holdAt(world, 'before the handler');
-      await leave(world, 'eager', 'key-0');
-      await waitFor(() => world.app.get(ContextHost).runningCount === 0, {
-        what: 'all contexts to end',
-      });
-      await expectServing(world);
-      expect(world.desk.unheard).toEqual([]);
-    },
-  );
+  it('F1, S4: before the handler, eager Observable (rollback): no unhandled rejection', async () => {
+    const world = await current.start({ options: { onDisconnect: 'rollback' } });
+    holdAt(world, 'before the handler');
+    await leave(world, 'eager', 'key-0');
+    await waitFor(() => world.app.get(ContextHost).runningCount === 0, {
+      what: 'all contexts to end',
+    });
+    await expectServing(world);
+    expect(world.desk.unheard).toEqual([]);
+  });
 });

@@ -228,7 +228,7 @@ const settings: readonly Fault[] = [
     arrange: hanging,
     handler: writes,
     heal: behave,
-    answers: ['500 InvalidOptionsError'],
+    answers: ['500 ContextSettingsError'],
     saved: 'nothing',
   },
   {

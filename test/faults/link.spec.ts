@@ -200,7 +200,7 @@ const rest: readonly Fault[] = [
   {
     title: 'F1: rows of a find cut mid-row',
     isVariant: true,
-    arrange: at(/^select "n0"/, 'cut-in-row'),
+    arrange: at(/select "n0"/, 'cut-in-row'),
     handler: () => async (work) => {
       await work.write('first');
       work.session.clear();

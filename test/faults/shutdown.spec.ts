@@ -33,7 +33,7 @@ const inTime = STAGES.map((stage): Shutdown => ({
 const tooLate = STAGES.slice(1).map((stage): Shutdown => ({
   stage,
   isInTime: false,
-  answers: stage === 'during COMMIT' ? ['200', '0'] : ['500', '0'],
+  answers: stage === 'during COMMIT' ? ['200', '0'] : ['503', '0'],
   saved: stage === 'during COMMIT' ? 'all' : 'nothing',
 }));
 

@@ -36,6 +36,8 @@ export class WireProxy {
    * again; a statement that {@link cutBefore} stopped does appear.
    */
   readonly statements: LoggedStatement[] = [];
+  /** The texts of the messages: as `statements`, but what leaves together with BEGIN is one. */
+  readonly messages: string[] = [];
   /**
    * How often a client asked for an answer: the number of forwarded Query, Sync and Flush
    * messages. A parameterised query is one, because only its Sync counts. The start-up of a
@@ -102,12 +104,9 @@ export class WireProxy {
     return url.href;
   }
 
-  /** The SQL of {@link statements} alone; what leaves together with BEGIN as statements of their own. */
+  /** The SQL of {@link statements} alone. */
   get log(): string[] {
-    return this.statements.flatMap(({ sql }) => {
-      const [, begin, rest] = /^(begin[^;]*);([^]*)$/.exec(sql) ?? [];
-      return begin === undefined ? [sql] : [begin, rest!];
-    });
+    return this.statements.map(({ sql }) => sql);
   }
 
   /** Number of connections of which at least one side is still open. */
@@ -118,6 +117,7 @@ export class WireProxy {
   /** Clears the log and {@link roundTrips}. Faults stay as they are. */
   reset(): void {
     this.statements.length = 0;
+    this.messages.length = 0;
     this.roundTrips = 0;
   }
 
@@ -196,7 +196,11 @@ export class WireProxy {
   }
 
   async #statement(sql: string, connection: number): Promise<StatementFate> {
-    this.statements.push({ connection, sql });
+    this.messages.push(sql);
+    // A rule of this file's own rather than a parser: nothing else sends several statements at once.
+    const [, begin, rest] = /^(begin[^;]*);([^]*)$/.exec(sql) ?? [];
+    const parts = begin === undefined ? [sql] : [begin, rest!];
+    this.statements.push(...parts.map((part) => ({ connection, sql: part })));
     try {
       await this.onStatement?.(sql, connection);
     } catch (error) {

@@ -11,6 +11,7 @@ import {
   DbContextNotActiveError,
   DecoratorNotManagedError,
   DuplicateConnectionError,
+  HookTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
   PartialCommitError,
@@ -38,6 +39,7 @@ const ALL = [
   DbContextNotActiveError,
   DecoratorNotManagedError,
   DuplicateConnectionError,
+  HookTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
   PartialCommitError,
@@ -118,6 +120,7 @@ export function nameTheLimit(
   error:
     | AcquireTimeoutError
     | ContextTimeoutError
+    | HookTimeoutError
     | SavepointTimeoutError
     | TransactionTimeoutError,
 ): void {
