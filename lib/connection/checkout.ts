@@ -25,24 +25,19 @@ export function checkOut(
   const claims = PoolClaims.of(pool);
   return new Promise((resolve, reject) => {
     let hasGivenUp = false;
-    let deadlockTimer: NodeJS.Timeout | undefined;
-    const stopWaiting = (): void => {
-      clearTimeout(limitTimer);
-      clearInterval(deadlockTimer);
-    };
     const giveUp = (error: Error): void => {
       hasGivenUp = true;
-      stopWaiting();
+      clearTimeout(timer);
       claims.gaveUp(claim);
       reject(error);
     };
-    const limitTimer = setTimeout(() => {
+    const timer = setTimeout(() => {
       giveUp(new AcquireTimeoutError(connectionName, acquireTimeoutMs, poolState(pool)));
     }, acquireTimeoutMs);
-    claims.waitsFor(claim);
+    claims.waitsFor(claim, () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))));
     pool.connect().then(
       (client) => {
-        stopWaiting();
+        clearTimeout(timer);
         if (hasGivenUp) {
           client.release();
         } else {
@@ -53,11 +48,7 @@ export function checkOut(
       (error: unknown) => giveUp(new ConnectionFailedError(connectionName, error)),
     );
     if (pool.waitingCount > pool.idleCount) {
-      deadlockTimer = setInterval(() => {
-        if (claims.isDeadlocked) {
-          giveUp(new PoolDeadlockError(connectionName, poolState(pool)));
-        }
-      }, deadlockTimeoutMs);
+      claims.watch(deadlockTimeoutMs);
     }
   });
 }

@@ -20,11 +20,18 @@ export interface Claim {
 export class PoolClaims {
   readonly #pool: PgPool;
   readonly #held = new Map<PgClient, Claim>();
-  readonly #waiting = new Set<Claim>();
+  /** With what tells each of them that it waits in vain. */
+  readonly #waiting = new Map<Claim, () => void>();
+  #timer: NodeJS.Timeout | undefined;
+  /** Whether the last look found it so, and nothing has moved since. */
+  #isSuspected = false;
 
   private constructor(pool: PgPool) {
     this.#pool = pool;
-    pool.on('release', (_error, client) => this.#held.delete(client));
+    pool.on('release', (_error, client) => {
+      this.#held.delete(client);
+      this.#isSuspected = false;
+    });
   }
 
   /** The claims on a pool; one list for all connection names that share it. */
@@ -37,34 +44,58 @@ export class PoolClaims {
     return claims;
   }
 
-  waitsFor(claim: Claim): void {
-    this.#waiting.add(claim);
+  /** @param refuse called when it is the one that has to give up */
+  waitsFor(claim: Claim, refuse: () => void): void {
+    this.#waiting.set(claim, refuse);
+  }
+
+  /**
+   * Looks now and then whether those who wait can be served at all, as long as anybody waits. One
+   * timer for all of them: thousands may wait.
+   */
+  watch(intervalMs: number): void {
+    this.#timer ??= setInterval(() => this.#look(), intervalMs).unref();
   }
 
   got(claim: Claim, client: PgClient): void {
-    this.#waiting.delete(claim);
+    this.gaveUp(claim);
     this.#held.set(client, claim);
   }
 
   gaveUp(claim: Claim): void {
     this.#waiting.delete(claim);
+    this.#isSuspected = false;
+    if (this.#waiting.size === 0) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+    }
   }
 
   /** Whether all connections are held by those who wait. Somebody has to give up then. */
   get isDeadlocked(): boolean {
+    const held = [...this.#held.values()];
     // What others took from the pool, nobody here knows the state of.
-    if (this.#held.size < this.#pool.options.max) {
+    if (held.length < this.#pool.options.max || held.some(({ isBusy }) => isBusy)) {
       return false;
     }
     const blocked = new Set<Holder>();
-    for (const { holder } of this.#waiting) {
+    for (const { holder } of this.#waiting.keys()) {
       for (let each = holder; each !== undefined && !blocked.has(each); each = each.outer) {
         blocked.add(each);
       }
     }
-    return [...this.#held.values()].every(
-      ({ holder, isBusy }) => holder !== undefined && blocked.has(holder) && !isBusy,
-    );
+    return held.every(({ holder }) => holder !== undefined && blocked.has(holder));
+  }
+
+  /** Twice in a row, with nothing in between: code may just be on its way to its next statement. */
+  #look(): void {
+    const { isDeadlocked } = this;
+    if (isDeadlocked && this.#isSuspected) {
+      this.#isSuspected = false;
+      [...this.#waiting.values()].at(-1)?.();
+    } else {
+      this.#isSuspected = isDeadlocked;
+    }
   }
 }
 

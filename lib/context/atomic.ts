@@ -37,13 +37,14 @@ export interface AtomicTarget {
 }
 
 /** The blocks that the current code runs in, innermost first. */
-interface Block extends AtomicTarget {
+interface Block {
+  readonly container: DbContainer;
   readonly outer: Block | undefined;
 }
 
 const blocks = new AsyncLocalStorage<Block>();
-/** The last one in a context, or in a block, by connection. */
-const lastBlocks = new WeakMap<DbContainer | Block, Map<string, Promise<unknown>>>();
+/** The last one in a context, or in a block. */
+const lastBlocks = new WeakMap<DbContainer | Block, Promise<unknown>>();
 
 /**
  * Runs `callback` as a transaction of its own on a session, committed when it succeeds and rolled
@@ -133,30 +134,25 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
   }
 }
 
-/** Blocks take turns with those that began in the same block, or in none. */
-async function inTurn<T>(target: AtomicTarget, block: () => Promise<T>): Promise<T> {
-  const { container, connectionName } = target;
+/**
+ * Blocks take turns with those that began in the same block, or in none; of whatever connection, or
+ * two of them could wait for each other for ever.
+ */
+async function inTurn<T>({ container }: AtomicTarget, block: () => Promise<T>): Promise<T> {
   let outer = blocks.getStore();
   // Those that are over would be kept for ever by a job that restarts itself.
   while (outer?.container.isClosed === true) {
     ({ outer } = outer);
   }
-  const own: Block = { ...target, outer };
+  const own: Block = { container, outer };
   let around = outer;
-  while (
-    around !== undefined &&
-    (around.container !== container || around.connectionName !== connectionName)
-  ) {
+  while (around !== undefined && around.container !== container) {
     around = around.outer;
   }
   const key = around ?? container;
-  const lasts = lastBlocks.get(key) ?? new Map<string, Promise<unknown>>();
-  lastBlocks.set(key, lasts);
-  const result = (lasts.get(connectionName) ?? Promise.resolve()).then(() =>
-    blocks.run(own, block),
-  );
-  lasts.set(
-    connectionName,
+  const result = (lastBlocks.get(key) ?? Promise.resolve()).then(() => blocks.run(own, block));
+  lastBlocks.set(
+    key,
     result.catch(() => undefined),
   );
   return result;

@@ -12,7 +12,12 @@ import type { SessionFactory } from '../session/session-factory.js';
 import type { Session, SessionOptions } from '../session/session.js';
 import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
-import { closeSessions, commitSessions, type SessionGroup } from './settlement.js';
+import {
+  closeSessions,
+  commitSessions,
+  rollbackSessions,
+  type SessionGroup,
+} from './settlement.js';
 import type { ContextWatch } from './watch.js';
 
 /** What a context needs of its application. */
@@ -238,9 +243,13 @@ export class DbContainer implements SessionGroup, Holder {
       await this.#hooks.afterEarlyRollback();
       throw error;
     }
-    for (const session of this.sessions) {
-      await this.#hooks.afterEarlyCommit(session);
-    }
+    await this.#hooks.afterEarlyCommit(...this.sessions);
+  }
+
+  /** Rolls all sessions back, and goes on. See {@link rollbackSessions}. */
+  async rollbackEarly(): Promise<void> {
+    await rollbackSessions(this.sessions);
+    await this.#hooks.afterEarlyRollback();
   }
 
   /** Closes sessions, and goes on. See {@link closeSessions}. */

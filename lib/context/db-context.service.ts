@@ -8,7 +8,6 @@ import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import { runAtomic, type AtomicSettings } from './atomic.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { checkRetryOptions, type RetryOptions } from './retry.js';
-import { rollbackSessions } from './settlement.js';
 import { runDetached, runInOwnContext } from './unit-of-work.js';
 
 /** Options of {@link DbContext.run}. */
@@ -263,7 +262,7 @@ export class DbContext {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   async rollbackAll(): Promise<void> {
-    await rollbackSessions(this.#openFor('rollbackAll').sessions);
+    await this.#openFor('rollbackAll').rollbackEarly();
   }
 
   /**

@@ -85,11 +85,12 @@ export class ContextHooks {
     await this.#veto(({ connectionName }) => connectionName === session.connectionName);
   }
 
-  /** Runs the hooks that are bound to a session which has been committed early. */
-  async afterEarlyCommit({ connectionName }: Session): Promise<void> {
-    this.#earlyCommits++;
+  /** Runs the hooks that are bound to sessions which have been committed early. */
+  async afterEarlyCommit(...sessions: readonly Session[]): Promise<void> {
+    this.#earlyCommits += sessions.length;
+    const names = new Set<string | undefined>(sessions.map((each) => each.connectionName));
     await this.#runAfter(
-      this.#take((hook) => hook.connectionName === connectionName),
+      this.#take((hook) => names.has(hook.connectionName)),
       'onCommit',
     );
   }

@@ -96,9 +96,12 @@ export async function closeSessions(sessions: readonly Session[]): Promise<void>
   await forEach(sessions, (session) => session.close());
 }
 
-/** Rolls all sessions back and keeps them usable, see {@link closeSessions}. */
+/**
+ * Rolls all sessions back and keeps them usable, see {@link closeSessions}. Their observers are for
+ * the caller to tell, when all are rolled back.
+ */
 export async function rollbackSessions(sessions: readonly Session[]): Promise<void> {
-  await forEach(sessions, (session) => session.rollback());
+  await forEach(sessions, (session) => session.rollback(false));
 }
 
 async function forEach(

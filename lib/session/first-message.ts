@@ -31,7 +31,9 @@ export class FirstMessage {
     const { position } = error as { position?: unknown };
     return position === undefined
       ? error
-      : Object.assign(error, { position: String(Number(position) - [...this.#prefix].length) });
+      : Object.assign(error, {
+          position: String(Number(position) - Array.from(this.#prefix).length),
+        });
   }
 }
 

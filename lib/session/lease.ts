@@ -366,7 +366,7 @@ export class TransactionLease implements Claim {
       this.#noteSuccess(client);
       rider.answer = Promise.resolve(message.answerIn(result));
     } catch (error) {
-      if (isServerError(error) && client.getTransactionStatus() === 'I') {
+      if (isServerError(error) && !(await isInTransaction(client))) {
         return false;
       }
       rider.answer = Promise.reject(this.#noteFailure(message.placed(error as Error)));
@@ -480,4 +480,18 @@ export class TransactionLease implements Claim {
   readonly #onClientError = (error: Error): void => {
     this.#doom ??= error;
   };
+}
+
+/**
+ * Asks the client only when it knows: `pg` tells of an error before the server has said, in its next
+ * message, whether a transaction is open. One more statement is sent after that.
+ */
+async function isInTransaction(client: PgClient): Promise<boolean> {
+  try {
+    await client.query('');
+  } catch {
+    // The connection is gone, and whatever has run with it.
+    return true;
+  }
+  return client.getTransactionStatus() !== 'I';
 }

@@ -12,7 +12,11 @@ import {
 } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/pool-claims.js';
-import { InvalidTransactionStateError, ReadOnlyTransactionError } from '../errors.js';
+import {
+  InvalidTransactionStateError,
+  ReadOnlyTransactionError,
+  SessionClosedError,
+} from '../errors.js';
 import type { TransactionSettings } from '../transaction-settings.js';
 import type { TransactionParts } from './lazy-transaction.js';
 import type { LeaseWatch } from './lease-watch.js';
@@ -48,6 +52,7 @@ export type EntityManagerClass = new (
 const CONTROL = Symbol('nestjs-db-context:session-control');
 const ROOT = Symbol('nestjs-db-context:session-root');
 const ORIGIN = Symbol('nestjs-db-context:session-origin');
+const OVER = Symbol('nestjs-db-context:session-over');
 const FLUSHED = Symbol('nestjs-db-context:session-flushed');
 
 /**
@@ -70,10 +75,16 @@ export function sessionManagerClass(
     declare [CONTROL]?: SessionControl;
     declare [ROOT]?: EntityManager;
     declare [ORIGIN]?: SessionControl;
+    /** Whether the callback that it was made for, of `not_supported`, has returned. */
+    declare [OVER]?: boolean;
     /** Resolves when the last flush that was asked for has ended. */
     declare [FLUSHED]?: Promise<unknown>;
 
     override getContext(validate?: boolean): this {
+      if (this[OVER] === true) {
+        // No transaction that has ended refuses what the callback left behind.
+        throw new SessionClosedError(parts.connection.name);
+      }
       return this[CONTROL] === undefined
         ? super.getContext(validate)
         : ((innermostFork(this) as this | undefined) ?? this);
@@ -81,7 +92,7 @@ export function sessionManagerClass(
 
     override setTransactionContext(context?: Transaction): void {
       const control = this[CONTROL];
-      if (control !== undefined && innermostFork(this) !== undefined) {
+      if (control !== undefined && (innermostFork(this) ?? this) !== this) {
         // MikroORM would write it into that fork: it puts back what `requires_new` had suspended.
         return;
       }
@@ -141,11 +152,11 @@ export function sessionManagerClass(
     }
 
     override async commit(): Promise<void> {
-      await endTransaction(this, 'commit', () => super.commit());
+      await endTransaction(this, parts.connection.name, 'commit', () => super.commit());
     }
 
     override async rollback(): Promise<void> {
-      await endTransaction(this, 'rollback', () => super.rollback());
+      await endTransaction(this, parts.connection.name, 'rollback', () => super.rollback());
     }
 
     override async transactional<T>(
@@ -158,8 +169,8 @@ export function sessionManagerClass(
       }
       await prepareNesting(this, this[CONTROL], options);
       const root = this[ROOT] ?? this;
-      return runNested(root, (nesting) =>
-        super.transactional(
+      return runNested(root, async (nesting) => {
+        const work = super.transactional(
           async (fork) => {
             nesting.fork = fork;
             // REQUIRED and its like run the callback on this very manager.
@@ -174,8 +185,16 @@ export function sessionManagerClass(
           },
           // MikroORM writes into the options, which may be a constant of the application.
           { ...options },
-        ),
-      );
+        );
+        try {
+          return await work;
+        } finally {
+          const { fork } = nesting as { fork?: SessionManager };
+          if (fork !== undefined && fork !== this && !fork.isInTransaction()) {
+            fork[OVER] = true;
+          }
+        }
+      });
     }
 
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- MikroORM's signature
@@ -220,12 +239,13 @@ async function oneByOne(
 /** @param endByMikroOrm MikroORM's own way, for what is not the transaction of a session */
 async function endTransaction(
   manager: EntityManager & { [CONTROL]?: SessionControl },
+  connectionName: string,
   verb: 'commit' | 'rollback',
   endByMikroOrm: () => Promise<void>,
 ): Promise<void> {
   const control = manager[CONTROL];
+  assertNotNested(manager, connectionName, verb);
   const context = asScopeContext(manager.getTransactionContext());
-  assertNotNested(manager, context?.scope.connectionName, verb);
   if (control === undefined) {
     await endByMikroOrm();
   } else if (context?.parent === undefined) {
@@ -295,11 +315,11 @@ async function flushUnlessFlushing(manager: EntityManager): Promise<void> {
 /** MikroORM itself ends the transaction of a callback; a second end would be one too many. */
 function assertNotNested(
   manager: EntityManager & { [ROOT]?: EntityManager },
-  connectionName: string | undefined,
+  connectionName: string,
   verb: string,
 ): void {
   const isInside = manager.getContext(false) !== manager || manager[ROOT] !== undefined;
-  if (isInside && connectionName !== undefined) {
+  if (isInside) {
     throw new InvalidTransactionStateError(
       connectionName,
       `${verb}() was called inside em.transactional(). Return from its callback to keep the work, ` +

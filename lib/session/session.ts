@@ -220,12 +220,18 @@ export class Session implements SessionControl {
     });
   }
 
-  /** Rolls back, forgets all entities, and is ready for a new transaction. */
-  async rollback(): Promise<void> {
+  /**
+   * Rolls back, forgets all entities, and is ready for a new transaction.
+   *
+   * @param isTold whether the observer is told; otherwise the caller tells it
+   */
+  async rollback(isTold = true): Promise<void> {
     await this.#exclusively('rollback', async () => {
       this.#assertUsable();
       await this.#rollBack();
-      await this.#observer?.afterEarlyRollback(this);
+      if (isTold) {
+        await this.#observer?.afterEarlyRollback(this);
+      }
     });
   }
 
@@ -261,6 +267,8 @@ export class Session implements SessionControl {
   async #flushWithHooks(): Promise<void> {
     if (this.hasWork) {
       await this.#observer?.beforeCommit(this);
+      // A hook may have swallowed the failure of a statement, too.
+      this.context.scope.assertNotFailed();
     }
     await this.manager.flush();
     await this.#transaction.announceCommit();

@@ -136,7 +136,7 @@ export class SharedClient implements PgClient {
       throw position === undefined
         ? error
         : Object.assign(error as Error, {
-            position: String(Number(position) + [...sql].length - [...rest].length),
+            position: String(Number(position) + Array.from(sql).length - Array.from(rest).length),
           });
     }
   }

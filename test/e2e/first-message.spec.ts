@@ -85,12 +85,22 @@ describe('BEGIN and the first statement', () => {
         await expect(at.insert('never')).rejects.toMatchObject({ code: '25P02' });
       })
       .catch(() => undefined);
-    expect(messagesOf(at).slice(0, 4)).toEqual([
+    // The empty one asks whether a transaction is open after all.
+    expect(messagesOf(at).slice(0, 5)).toEqual([
       'begin;selec 1',
+      '',
       'begin',
       'selec 1',
       expect.stringContaining('never'),
     ]);
+  });
+
+  it('F4: a first one that fails is told as it is, every time', async () => {
+    for (let each = 0; each < 30; each++) {
+      await expect(at.run(() => at.session.execute('select 1 / 0'))).rejects.toMatchObject({
+        code: '22012',
+      });
+    }
   });
 
   it('F5: parallel first statements begin once, and each has its own answer', async () => {

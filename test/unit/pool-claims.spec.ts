@@ -3,10 +3,12 @@ import { EventEmitter } from 'node:events';
 import type { PgClient, PgPool } from '../../lib/connection/pg-client.js';
 import { PoolClaims, type Claim, type Holder } from '../../lib/connection/pool-claims.js';
 
+const { jest } = import.meta;
 const aPool = (max: number): PgPool & EventEmitter =>
   Object.assign(new EventEmitter(), { options: { max } }) as never;
 const aClient = (): PgClient => ({}) as PgClient;
 const inside = (outer?: Holder): Holder => ({ outer });
+const ignore = (): void => undefined;
 const claimOf = (holder?: Holder, isBusy = false): Claim => ({ holder, isBusy });
 
 describe('the claims on a pool', () => {
@@ -18,14 +20,14 @@ describe('the claims on a pool', () => {
     claims.got(claimOf(a), aClient());
     claims.got(claimOf(b), ofB);
     const inner = claimOf(inside(a));
-    claims.waitsFor(inner);
+    claims.waitsFor(inner, ignore);
     expect(claims.isDeadlocked).toBe(false);
-    claims.waitsFor(claimOf(b));
+    claims.waitsFor(claimOf(b), ignore);
     expect(claims.isDeadlocked).toBe(true);
     // One that is refused frees the others.
     claims.gaveUp(inner);
     expect(claims.isDeadlocked).toBe(false);
-    claims.waitsFor(inner);
+    claims.waitsFor(inner, ignore);
     expect(claims.isDeadlocked).toBe(true);
     // A client that is given back, or destroyed, is nobody's.
     pool.emit('release', undefined, ofB);
@@ -36,13 +38,42 @@ describe('the claims on a pool', () => {
     const claims = PoolClaims.of(aPool(1));
     const holder = inside();
     const client = aClient();
-    claims.waitsFor(claimOf(inside(inside(holder))));
+    claims.waitsFor(claimOf(inside(inside(holder))), ignore);
     claims.got(claimOf(holder, true), client);
     expect(claims.isDeadlocked).toBe(false);
     claims.got(claimOf(undefined), client);
     expect(claims.isDeadlocked).toBe(false);
     claims.got(claimOf(holder), client);
     expect(claims.isDeadlocked).toBe(true);
+  });
+
+  it('C3: refuse the last one that came, after two looks in between which nothing moved', () => {
+    jest.useFakeTimers();
+    try {
+      const pool = aPool(1);
+      const claims = PoolClaims.of(pool);
+      const holder = inside();
+      const client = aClient();
+      const refused: string[] = [];
+      claims.got(claimOf(holder), client);
+      const [first, last] = [claimOf(inside(holder)), claimOf(inside(holder))];
+      claims.waitsFor(first, () => refused.push('first'));
+      claims.waitsFor(last, () => refused.push('last'));
+      claims.watch(100);
+      jest.advanceTimersByTime(199);
+      expect(refused).toEqual([]);
+      // Somebody comes and goes: that is a move.
+      pool.emit('release', undefined, aClient());
+      jest.advanceTimersByTime(1);
+      expect(refused).toEqual([]);
+      jest.advanceTimersByTime(100);
+      expect(refused).toEqual(['last']);
+      claims.gaveUp(last);
+      claims.gaveUp(first);
+      expect(jest.getTimerCount()).toBe(0);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   it('are one list for all that share a pool', () => {
