@@ -137,8 +137,13 @@ describe('settings of a connection', () => {
       await session.execute('select 1');
     });
     const settings = [
-      ...['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout'],
-      ...['app.number', 'app.flag', 'app.date', 'app.tenant'],
+      'statement_timeout',
+      'lock_timeout',
+      'idle_in_transaction_session_timeout',
+      'app.number',
+      'app.flag',
+      'app.date',
+      'app.tenant',
     ];
     const calls = settings.map((name) => String.raw`set_config\('${name}', '[^']+', true\)`);
     expect(world.proxy.log).toEqual([
