@@ -1,9 +1,5 @@
-import {
-  destroyClient,
-  type PgClient,
-  type PgPool,
-  type PgResult,
-} from '../connection/pg-client.js';
+import { destroyClient, type PgClient, type PgPool } from '../connection/pg-client.js';
+import { rowsOf } from './rows-of.js';
 
 const CONNECT_TIMEOUT_MS = 10_000;
 
@@ -69,13 +65,4 @@ export async function onDatabase<T>(url: string, work: (run: RunSql) => Promise<
   } finally {
     await link.close();
   }
-}
-
-async function rowsOf(
-  client: PgClient,
-  sql: string,
-  values: readonly unknown[] = [],
-): Promise<Record<string, unknown>[]> {
-  const result = (await client.query(sql, values)) as PgResult;
-  return result.rows as Record<string, unknown>[];
 }

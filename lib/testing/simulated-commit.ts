@@ -1,4 +1,5 @@
-import type { PgClient, PgResult } from '../connection/pg-client.js';
+import type { PgClient } from '../connection/pg-client.js';
+import { rowsOf } from './rows-of.js';
 
 const CONFIG_CALL = /\bset_config\(\s*(?:\$(\d+)|'([^']+)')/gi;
 /** Wherever a statement begins: in the text, after another one, after a comment. */
@@ -81,13 +82,4 @@ function changedSettings(sql: string, values: readonly unknown[]): readonly stri
     .filter((name) => !NO_SETTINGS.has(name))
     .map((name) => (name === 'time' ? 'timezone' : name));
   return [...called, ...set];
-}
-
-async function rowsOf(
-  client: PgClient,
-  sql: string,
-  values: readonly unknown[] = [],
-): Promise<Record<string, unknown>[]> {
-  const result = (await client.query(sql, values)) as PgResult;
-  return result.rows as Record<string, unknown>[];
 }

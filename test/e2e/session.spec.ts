@@ -12,36 +12,17 @@ import {
 
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
-import { startWorld, type TestWorld } from '../support/test-world.js';
+import type { TestWorld } from '../support/test-world.js';
+import { useWorld } from '../support/use-world.js';
 
+const shared = useWorld();
+const { run, insert, xid } = shared;
 let world: TestWorld;
 let session: EntityManager;
 
-beforeAll(async () => {
-  world = await startWorld();
-  session = world.session();
+beforeAll(() => {
+  ({ world, session } = shared);
 });
-
-afterAll(() => world.close());
-
-beforeEach(async () => {
-  await world.database.query('truncate note restart identity');
-  world.proxy.reset();
-});
-
-afterEach(async () => {
-  await world.serverIsIdle();
-  expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
-});
-
-const run = <T>(callback: () => Promise<T>): Promise<T> => world.dbContext.run(callback);
-const insert = (text: string): Promise<unknown> => session.insert(Note, { text });
-const xid = async (): Promise<string> => {
-  const [row] = await session.execute<{ xid: string }[]>(
-    'select pg_current_xact_id()::text as xid',
-  );
-  return row!.xid;
-};
 
 describe('outside and after a context', () => {
   it('S5: use outside any context throws and says how to open one', async () => {

@@ -9,10 +9,10 @@ export interface SharedWorld {
   readonly world: TestWorld;
   readonly session: EntityManager;
   readonly dbContext: DbContext;
-  run<T>(callback: () => Promise<T>): Promise<T>;
-  insert(text: string, em?: EntityManager): Promise<unknown>;
+  readonly run: <T>(callback: () => Promise<T>) => Promise<T>;
+  readonly insert: (text: string, em?: EntityManager) => Promise<unknown>;
   /** Id of the transaction that a session is in. */
-  xid(em?: EntityManager): Promise<string>;
+  readonly xid: (em?: EntityManager) => Promise<string>;
 }
 
 /**
