@@ -1,4 +1,4 @@
-import { destroyClient, type PgClient, type PgPool } from '../connection/pg-client.js';
+import { destroyClient, type PgPool } from '../connection/pg-client.js';
 import { rowsOf } from './rows-of.js';
 
 const CONNECT_TIMEOUT_MS = 10_000;

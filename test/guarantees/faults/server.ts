@@ -1,0 +1,97 @@
+import { EventType, type TransactionEventType } from '@mikro-orm/core';
+
+import type { Fault } from '../fault.js';
+import type { World } from '../world.js';
+
+const KILLS = ['test/faults/backend.spec.ts'];
+const LIMITS = ['test/faults/limits.spec.ts'];
+const HOOKS = ['test/faults/hooks.spec.ts'];
+
+/** What the server, or a subscriber, does to a transaction. */
+export const SERVER_FAULTS: readonly Fault[] = [
+  {
+    title: 'none, to compare with',
+    proofs: ['test/e2e/http-settlement.spec.ts'],
+    handler: () => async (work) => {
+      await work.write('first');
+      await work.write('second');
+    },
+  },
+  {
+    title: 'backend killed between two statements',
+    proofs: KILLS,
+    handler: (world) => async (work) => {
+      await work.write('first');
+      await world.site.kill(await work.backend());
+      await work.write('second');
+    },
+  },
+  {
+    title: 'backend killed before the COMMIT',
+    proofs: KILLS,
+    handler: (world) => async (work) => {
+      await work.write('first');
+      await world.site.kill(await work.backend());
+    },
+  },
+  {
+    title: '`idle_in_transaction_session_timeout`',
+    proofs: LIMITS,
+    handler: (world) => async (work) => {
+      await work.write('first');
+      const backend = await work.backend();
+      await work.em.execute(`set local idle_in_transaction_session_timeout = '100ms'`);
+      await world.site.untilGone(backend);
+      await work.write('second');
+    },
+  },
+  {
+    title: '`transaction_timeout`',
+    proofs: LIMITS,
+    handler: () => async (work) => {
+      await work.write('first');
+      await work.em.execute(`set local transaction_timeout = '200ms'`);
+      await work.em.execute('select pg_sleep(30)');
+    },
+  },
+  {
+    title: '`query_timeout` of pg',
+    proofs: LIMITS,
+    driverOptions: { query_timeout: 300 },
+    handler: () => async (work) => {
+      await work.write('first');
+      await work.em.execute('select pg_sleep(30)');
+    },
+  },
+  {
+    title: 'a subscriber that throws in `afterTransactionStart`',
+    proofs: HOOKS,
+    arrange: (world) => failIn(world, EventType.afterTransactionStart),
+    handler: () => (work) => work.write('row'),
+    stop: (world) => world.desk.point(BEHAVE).resolve(),
+  },
+  {
+    title: 'a subscriber that throws in `afterTransactionCommit`',
+    proofs: HOOKS,
+    arrange: (world) => failIn(world, EventType.afterTransactionCommit),
+    handler: () => (work) => work.write('row'),
+    stop: (world) => world.desk.point(BEHAVE).resolve(),
+  },
+];
+
+const BEHAVE = 'the subscriber behaves';
+
+/** MikroORM has no way to take a subscriber out again, so this one stops to fail instead. */
+function failIn({ orm, desk }: World, event: TransactionEventType): void {
+  let isFailing = true;
+  void desk.point(BEHAVE).promise.then(() => {
+    isFailing = false;
+  });
+  orm.em.getEventManager().registerSubscriber({
+    [event]: async () => {
+      if (isFailing) {
+        throw new Error('the subscriber failed');
+      }
+    },
+  });
+}
