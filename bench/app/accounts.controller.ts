@@ -1,0 +1,97 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import type { EntityManager } from '@mikro-orm/core';
+import { Controller, Get, Inject, Post } from '@nestjs/common';
+
+import { ACCOUNTS, Account } from './account.entity.js';
+import { FIRST_STEP, type Step } from './ten-services.js';
+import { Unit } from './unit.js';
+
+/** What another service takes to answer. */
+const ELSEWHERE_MS = 50;
+const READS = 5;
+
+// In turn rather than by a parameter, so that the load generator has one URL for each workload.
+let turn = 0;
+const nextId = (): number => (turn++ % ACCOUNTS) + 1;
+
+interface Answer {
+  readonly id: number;
+  readonly balance: number;
+}
+
+function find(em: EntityManager, id: number): Promise<Account> {
+  return em.findOneOrFail(Account, id);
+}
+
+// Before the transaction ends: none of the candidates is to be measured by its serialization.
+const answer = ({ id, balance }: Account): Answer => ({ id, balance });
+
+/** One route for each workload, the same for all candidates. */
+@Controller()
+export class AccountsController {
+  constructor(
+    private readonly unit: Unit,
+    @Inject(FIRST_STEP) private readonly steps: Step,
+  ) {}
+
+  @Get('nothing')
+  nothing(): Answer {
+    return { id: nextId(), balance: 0 };
+  }
+
+  @Get('one-read')
+  oneRead(): Promise<Answer> {
+    return this.unit.read(async (em) => answer(await find(em, nextId())));
+  }
+
+  @Get('five-reads')
+  fiveReads(): Promise<Answer> {
+    return this.unit.read(async (em) => {
+      let last = await find(em, nextId());
+      for (let read = 1; read < READS; read++) {
+        last = await find(em, nextId());
+      }
+      return answer(last);
+    });
+  }
+
+  @Post('one-insert')
+  oneInsert(): Promise<Answer> {
+    return this.unit.write(async (em) => {
+      em.persist(new Account('somebody new'));
+      return Promise.resolve({ id: 0, balance: 0 });
+    });
+  }
+
+  @Post('read-modify-write')
+  readModifyWrite(): Promise<Answer> {
+    return this.unit.write(async (em) => {
+      const account = await find(em, nextId());
+      account.balance += 1;
+      return answer(account);
+    });
+  }
+
+  @Get('ten-services')
+  tenServices(): Promise<Answer> {
+    return this.unit.read(async (em) => answer(await this.steps.find(em, nextId())));
+  }
+
+  @Get('wait-holding')
+  waitHolding(): Promise<Answer> {
+    return this.unit.read(async (em) => {
+      const account = await find(em, nextId());
+      await sleep(ELSEWHERE_MS);
+      return answer(account);
+    });
+  }
+
+  @Get('wait-released')
+  async waitReleased(): Promise<Answer> {
+    const found = await this.unit.read(async (em) => answer(await find(em, nextId())));
+    await this.unit.release();
+    await sleep(ELSEWHERE_MS);
+    return found;
+  }
+}

@@ -1,0 +1,50 @@
+import { MikroORM, type EntityManager } from '@mikro-orm/core';
+import { Module, Scope, type DynamicModule } from '@nestjs/common';
+
+import { openOrm } from '../orm.js';
+import { Unit, type Work } from '../unit.js';
+
+/**
+ * One for each request, and with it whatever it is injected into: the services and the controller.
+ * The transaction is begun and ended by hand.
+ */
+class RequestScopeUnit extends Unit {
+  constructor(private readonly fork: EntityManager) {
+    super();
+  }
+
+  override manager(): EntityManager {
+    return this.fork;
+  }
+
+  override async write<T>(work: Work<T>): Promise<T> {
+    await this.fork.begin();
+    try {
+      const result = await work(this.fork);
+      await this.fork.commit();
+      return result;
+    } catch (error) {
+      await this.fork.rollback();
+      throw error;
+    }
+  }
+}
+
+@Module({})
+export class RequestScopeModule {
+  static register(url: string): DynamicModule {
+    return {
+      module: RequestScopeModule,
+      providers: [
+        { provide: MikroORM, useFactory: () => openOrm(url) },
+        {
+          provide: Unit,
+          scope: Scope.REQUEST,
+          useFactory: (orm: MikroORM) => new RequestScopeUnit(orm.em.fork()),
+          inject: [MikroORM],
+        },
+      ],
+      exports: [Unit],
+    };
+  }
+}

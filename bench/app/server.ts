@@ -1,0 +1,70 @@
+/**
+ * One candidate as a server, in a process of its own: `server.js <candidate> <adapter> <url>`.
+ * Tells its parent its URL, and tells its CPU time or records a profile when it is told to.
+ */
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import { Session } from 'node:inspector/promises';
+import type { AddressInfo } from 'node:net';
+
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+
+import type { Adapter, Candidate } from '../candidates.js';
+import { AccountsController } from './accounts.controller.js';
+import { CANDIDATE_MODULES } from './candidates/candidates.js';
+import { tenServices } from './ten-services.js';
+
+const [candidate, adapter, databaseUrl] = process.argv.slice(2) as [Candidate, Adapter, string];
+const BACKLOG = 4_096;
+const SAMPLING_INTERVAL_US = 200;
+
+@Module({
+  imports: [CANDIDATE_MODULES[candidate](databaseUrl)],
+  controllers: [AccountsController],
+  providers: tenServices(),
+})
+class BenchModule {}
+
+const app = await NestFactory.create(
+  BenchModule,
+  adapter === 'fastify' ? new FastifyAdapter() : new ExpressAdapter(),
+  { logger: ['error', 'fatal'], abortOnError: false },
+);
+await app.init();
+if (adapter === 'fastify') {
+  await (app as unknown as NestFastifyApplication).getHttpAdapter().getInstance().ready();
+}
+const listener = app.getHttpServer() as Server;
+// By itself rather than by Nest, for the backlog: a thousand clients connect at once.
+listener.listen({ port: 0, host: '127.0.0.1', backlog: BACKLOG });
+await once(listener, 'listening');
+process.send!({ url: `http://127.0.0.1:${(listener.address() as AddressInfo).port}` });
+
+const inspector = new Session();
+process.on('message', (message) => {
+  if (message === 'cpu-time') {
+    const { user, system } = process.cpuUsage();
+    process.send!({ cpuTimeUs: user + system });
+  } else {
+    void (message === 'start-profile' ? startProfile() : sendProfile());
+  }
+});
+// The end of whoever measures is the end of this; its connections go with it.
+process.on('disconnect', () => process.exit(0));
+
+async function startProfile(): Promise<void> {
+  inspector.connect();
+  await inspector.post('Profiler.enable');
+  await inspector.post('Profiler.setSamplingInterval', { interval: SAMPLING_INTERVAL_US });
+  await inspector.post('Profiler.start');
+  process.send!({ started: true });
+}
+
+async function sendProfile(): Promise<void> {
+  const { profile } = await inspector.post('Profiler.stop');
+  inspector.disconnect();
+  process.send!({ profile });
+}

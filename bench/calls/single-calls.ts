@@ -1,0 +1,103 @@
+/**
+ * What single calls take, as a process: `single-calls.js <url> <rounds>`. Sends a list of
+ * {@link CallFigures}.
+ */
+import type { EntityManager } from '@mikro-orm/core';
+import { do_not_optimize, measure } from 'mitata';
+import { DbContext, getConnectionToken, type DbConnection } from 'nestjs-db-context';
+
+import { Account } from '../app/account.entity.js';
+import { spreadOf } from '../report/statistics.js';
+import type { CallFigures } from './figures.js';
+import { startContextApp } from './context-app.js';
+
+type Call = () => unknown;
+
+const [databaseUrl, roundsText] = process.argv.slice(2) as [string, string];
+const rounds = Number(roundsText);
+const ID = 7;
+/** Per figure and round. */
+const CPU_TIME_NS = rounds > 1 ? 200e6 : 10e6;
+
+const app = await startContextApp(databaseUrl);
+const dbContext = app.get(DbContext);
+const { orm } = app.get<DbConnection>(getConnectionToken());
+
+function calls(em: EntityManager): readonly (readonly [name: string, call: Call])[] {
+  // In the identity map without a statement, so that no transaction is open while this measures.
+  em.merge(Account, { id: ID, owner: 'somebody', balance: 1 });
+  return [
+    ['isInTransaction()', () => em.isInTransaction()],
+    ['getReference()', () => em.getReference(Account, ID)],
+    ['create()', () => em.create(Account, { owner: 'new', balance: 0 }, { persist: false })],
+    ['findOne(), from the identity map', () => em.findOne(Account, ID)],
+  ];
+}
+
+/** Median of one call, in nanoseconds. */
+async function timeOf(call: Call): Promise<number> {
+  // mitata awaits the callbacks of a measurement that return a promise.
+  const { p50 } = await measure(() => do_not_optimize(call()), { min_cpu_time: CPU_TIME_NS });
+  return p50;
+}
+
+async function timeOfAsync(call: () => Promise<unknown>): Promise<number> {
+  const { p50 } = await measure(async () => do_not_optimize(await call()), {
+    min_cpu_time: CPU_TIME_NS,
+  });
+  return p50;
+}
+
+async function compare(name: string, session: Call, fork: Call): Promise<CallFigures> {
+  const times = { session: [] as number[], fork: [] as number[] };
+  const more: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const sides = [
+      ['session', session],
+      ['fork', fork],
+    ] as const;
+    for (const [side, call] of round % 2 === 0 ? sides : sides.toReversed()) {
+      times[side].push(await timeOf(call));
+    }
+    more.push(times.session[round]! - times.fork[round]!);
+  }
+  return {
+    name,
+    sessionNs: spreadOf(times.session),
+    forkNs: spreadOf(times.fork),
+    moreNs: spreadOf(more),
+  };
+}
+
+async function alone(name: string, call: () => Promise<unknown>): Promise<CallFigures> {
+  const times: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    times.push(await timeOfAsync(call));
+  }
+  return { name, sessionNs: spreadOf(times) };
+}
+
+const figures: CallFigures[] = [];
+await dbContext.run(async () => {
+  const session = dbContext.session();
+  const fork = orm.em.fork({ disableContextResolution: true });
+  const onFork = calls(fork);
+  for (const [index, [name, call]] of calls(session).entries()) {
+    figures.push(await compare(name, call, onFork[index]![1]));
+  }
+  figures.push(
+    await compare(
+      'getContext(): which session it is',
+      () => session.getContext(),
+      () => fork.getContext(),
+    ),
+  );
+});
+figures.push(
+  await alone('dbContext.run(): a context that nobody touches', () => dbContext.run(() => 1)),
+  await alone('dbContext.run(): with an untouched session', () =>
+    dbContext.run(() => dbContext.session().isInTransaction()),
+  ),
+);
+await app.close();
+process.send!(figures, () => process.exit(0));

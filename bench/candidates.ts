@@ -1,0 +1,16 @@
+/** What is compared, by name; see `app/candidates`. The first is this library. */
+export const CANDIDATES = [
+  'library',
+  'hand-written',
+  'request-context',
+  'request-scope',
+  'cls-transaction',
+  'no-database',
+  'bare-interceptor',
+] as const;
+
+export type Candidate = (typeof CANDIDATES)[number];
+
+export const ADAPTERS = ['fastify', 'express'] as const;
+
+export type Adapter = (typeof ADAPTERS)[number];

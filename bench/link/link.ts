@@ -1,0 +1,26 @@
+import { startChild } from '../http/child.js';
+
+/** A link to a database server, of which the length can be chosen. */
+export interface Link {
+  /** Of the database, over the link. */
+  readonly url: string;
+  /** @param roundTripMs what it adds to each round trip, in milliseconds; half in each direction */
+  setLength(roundTripMs: number): Promise<void>;
+  /** How many round trips there were since this was last asked. */
+  countRoundTrips(): Promise<number>;
+  stop(): Promise<void>;
+}
+
+/** Starts a link to the server of `databaseUrl`. */
+export async function startLink(databaseUrl: string): Promise<Link> {
+  const child = await startChild(new URL('link.server.js', import.meta.url), [databaseUrl]);
+  return {
+    url: (child.hello as { readonly url: string }).url,
+    setLength: async (roundTripMs) => {
+      await child.ask({ delayMs: roundTripMs / 2 });
+    },
+    countRoundTrips: async () =>
+      ((await child.ask({ count: true })) as { readonly roundTrips: number }).roundTrips,
+    stop: () => child.stop(),
+  };
+}

@@ -1,0 +1,95 @@
+/**
+ * Compares the library with other ways to have a transaction per request: `npm run bench [-- --rounds
+ * 9 --seconds 1 --json figures.json]`; all options are in `options.ts`. One machine, one run; the
+ * candidates alternate.
+ *
+ * What runs where: the load generator here; each application, the link and PostgreSQL in processes
+ * of their own.
+ */
+import { writeFile } from 'node:fs/promises';
+import { availableParallelism, loadavg } from 'node:os';
+
+import { Client } from 'pg';
+
+import { startLocalPostgres } from '../sample/starter/local-postgres.js';
+import { ACCOUNT_SCHEMA } from './app/account.entity.js';
+import { measureCalls, measureLinks, measureMemory, measureThroughput } from './measure.js';
+import { readOptions } from './options.js';
+import { profileWorkload } from './profile.js';
+import type { Results } from './report/results.js';
+import {
+  callsTable,
+  latencyTable,
+  memoryTable,
+  roundTripsTable,
+  throughputTable,
+} from './report/tables.js';
+
+const options = readOptions();
+const postgres = startLocalPostgres(['bench']);
+try {
+  const databaseUrl = (await postgres.urls).bench;
+  const client = new Client({ connectionString: databaseUrl });
+  await client.connect();
+  await client.query(ACCOUNT_SCHEMA);
+  await client.end();
+  if (options.profile === undefined) {
+    await measureAll(databaseUrl);
+  } else {
+    await profileWorkload(options, options.profile, databaseUrl);
+  }
+} finally {
+  await postgres.stop();
+}
+
+async function measureAll(databaseUrl: string): Promise<void> {
+  const { parts, adapters, json } = options;
+  const results: Results = {
+    node: process.version,
+    cpus: availableParallelism(),
+    startedAt: new Date().toISOString(),
+    loadAverage: loadavg(),
+    throughput: [],
+    latency: [],
+    roundTrips: [],
+    calls: [],
+    memory: [],
+  };
+  const [load] = results.loadAverage;
+  console.log(`Node ${results.node}, ${results.cpus} cores, load before: ${load!.toFixed(2)}`);
+  if (parts.includes('memory')) {
+    results.memory = await measureMemory(options, databaseUrl);
+    print(`Memory, ${options.contexts} at the same time`, memoryTable(results.memory));
+  }
+  if (parts.includes('calls')) {
+    results.calls = await measureCalls(options, databaseUrl);
+    print('Single calls', callsTable(results.calls));
+  }
+  if (parts.includes('throughput')) {
+    for (const adapter of adapters) {
+      await measureThroughput(options, adapter, databaseUrl, (each) => {
+        results.throughput.push(each);
+        print(`Throughput, ${adapter}, ${each.clients} clients`, throughputTable([each]));
+      });
+    }
+  }
+  if (parts.includes('trips') || parts.includes('latency')) {
+    await measureLinks(
+      options,
+      databaseUrl,
+      (each) => results.roundTrips.push(each),
+      (each) => {
+        results.latency.push(each);
+        print(`Latency, link of ${each.roundTripMs} ms, one client`, latencyTable([each]));
+      },
+    );
+    print('Round trips at the wire', roundTripsTable(results.roundTrips));
+  }
+  if (json !== undefined) {
+    await writeFile(json, `${JSON.stringify(results, undefined, 2)}\n`);
+  }
+}
+
+function print(title: string, text: string): void {
+  console.log(`\n${title}\n\n${text}`);
+}

@@ -1,0 +1,88 @@
+import { ADAPTERS, type Adapter } from './candidates.js';
+import type { CallFigures, MemoryFigures } from './calls/figures.js';
+import { startChild } from './http/child.js';
+import { startFleet } from './http/fleet.js';
+import { countRoundTrips } from './http/round-trips.js';
+import { runRounds } from './http/rounds.js';
+import { startLink } from './link/link.js';
+import type { BenchOptions } from './options.js';
+import { compare, type Comparison, type RoundTrips } from './report/results.js';
+
+/** How fast they are, directly on the server. */
+export async function measureThroughput(
+  options: BenchOptions,
+  adapter: Adapter,
+  databaseUrl: string,
+  onEach: (comparison: Comparison) => void,
+): Promise<void> {
+  // The other candidates are the same on both.
+  const isShort = options.isCheck && adapter !== ADAPTERS[0];
+  const candidates = isShort ? options.candidates.slice(0, 1) : options.candidates;
+  const fleet = await startFleet(candidates, adapter, databaseUrl);
+  try {
+    for (const workload of options.workloads) {
+      const series = await runRounds(fleet, workload, options.rounds);
+      const { clients } = workload;
+      onEach(compare(series, workload, { adapter, roundTripMs: 0, clients }));
+    }
+  } finally {
+    await fleet.stop();
+  }
+}
+
+/** What the way to the server costs: how often they go it, and what one client waits for. */
+export async function measureLinks(
+  options: BenchOptions,
+  databaseUrl: string,
+  onTrips: (roundTrips: RoundTrips) => void,
+  onLatency: (comparison: Comparison) => void,
+): Promise<void> {
+  // The way to the database is the same whatever the adapter.
+  const [adapter] = ADAPTERS;
+  const link = await startLink(databaseUrl);
+  const withDatabase = options.candidates.filter(
+    (each) => each !== 'no-database' && each !== 'bare-interceptor',
+  );
+  // All of them have shown that they run.
+  const candidates = options.isCheck ? withDatabase.slice(0, 1) : withDatabase;
+  const fleet = await startFleet(candidates, adapter, link.url);
+  try {
+    const workloads = options.workloads.filter(({ isOverLinks }) => isOverLinks);
+    if (options.parts.includes('trips')) {
+      for (const workload of workloads) {
+        const counted = await countRoundTrips(fleet, link, workload);
+        onTrips({ workload: workload.title, counted: Object.fromEntries(counted) });
+      }
+    }
+    if (options.parts.includes('latency')) {
+      for (const roundTripMs of options.linksMs) {
+        await link.setLength(roundTripMs);
+        for (const workload of workloads.filter(({ usesDatabase }) => usesDatabase)) {
+          const series = await runRounds(fleet, workload, options.rounds, 1);
+          onLatency(compare(series, workload, { adapter, roundTripMs, clients: 1 }));
+        }
+      }
+    }
+  } finally {
+    await fleet.stop();
+    await link.stop();
+  }
+}
+
+export async function measureCalls(
+  { callRounds }: BenchOptions,
+  databaseUrl: string,
+): Promise<readonly CallFigures[]> {
+  const file = new URL('calls/single-calls.js', import.meta.url);
+  const child = await startChild(file, [databaseUrl, String(callRounds)], ['--expose-gc']);
+  return child.hello as readonly CallFigures[];
+}
+
+export async function measureMemory(
+  { contexts }: BenchOptions,
+  databaseUrl: string,
+): Promise<readonly MemoryFigures[]> {
+  const file = new URL('calls/memory.js', import.meta.url);
+  const child = await startChild(file, [databaseUrl, String(contexts)], ['--expose-gc']);
+  return child.hello as readonly MemoryFigures[];
+}

@@ -1,0 +1,32 @@
+/** A figure, and what it varied between. */
+export interface Spread {
+  readonly median: number;
+  readonly p10: number;
+  readonly p90: number;
+}
+
+/** The share of values that lie below it: 0.5 for the median. */
+export function quantile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const place = (sorted.length - 1) * share;
+  const below = sorted[Math.floor(place)] ?? Number.NaN;
+  const above = sorted[Math.ceil(place)] ?? Number.NaN;
+  return below + (above - below) * (place - Math.floor(place));
+}
+
+export function spreadOf(values: readonly number[]): Spread {
+  return {
+    median: quantile(values, 0.5),
+    p10: quantile(values, 0.1),
+    p90: quantile(values, 0.9),
+  };
+}
+
+/**
+ * The ratio of the medians of two series, with the spread of the ratio within each round: what
+ * disturbed a round has disturbed both.
+ */
+export function ratioOf(values: readonly number[], base: readonly number[]): Spread {
+  const perRound = values.map((value, round) => value / base[round]!);
+  return { ...spreadOf(perRound), median: quantile(values, 0.5) / quantile(base, 0.5) };
+}

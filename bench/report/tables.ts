@@ -1,0 +1,95 @@
+import type { CallFigures, MemoryFigures } from '../calls/figures.js';
+import type { HotFunction } from './profile.js';
+import type { Comparison, RoundTrips } from './results.js';
+import type { Spread } from './statistics.js';
+
+/** A table in Markdown. */
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((_, column) =>
+    Math.max(...[head, ...rows].map((row) => row[column]!.length)),
+  );
+  const line = (cells: readonly string[]): string =>
+    `| ${cells.map((cell, column) => cell.padEnd(widths[column]!)).join(' | ')} |`;
+  return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
+}
+
+const ratio = ({ median, p10, p90 }: Spread): string =>
+  `${median.toFixed(2)} (${p10.toFixed(2)}-${p90.toFixed(2)})`;
+
+const nanoseconds = (spread: Spread | undefined): string =>
+  spread === undefined
+    ? ''
+    : `${spread.median.toFixed(0)} (${spread.p10.toFixed(0)}-${spread.p90.toFixed(0)})`;
+
+/** Throughput of each candidate, and that of the library against it. */
+export function throughputTable(comparisons: readonly Comparison[]): string {
+  return table(
+    ['workload', 'candidate', 'requests/s', 'p99 ms', 'server CPU, us', 'library / it'],
+    comparisons.flatMap(({ workload, candidates }) =>
+      candidates.map(({ candidate, perSecond, p99Ms, cpuUs, throughputRatio }) => [
+        workload,
+        candidate,
+        perSecond.median.toFixed(0),
+        p99Ms.median.toFixed(1),
+        cpuUs.median.toFixed(0),
+        throughputRatio === undefined ? '' : ratio(throughputRatio),
+      ]),
+    ),
+  );
+}
+
+/** Latency of each candidate, and that of the library against it. */
+export function latencyTable(comparisons: readonly Comparison[]): string {
+  return table(
+    ['workload', 'candidate', 'median ms', 'library / it'],
+    comparisons.flatMap(({ workload, candidates }) =>
+      candidates.map(({ candidate, medianMs, latencyRatio }) => [
+        workload,
+        candidate,
+        medianMs.median.toFixed(2),
+        latencyRatio === undefined ? '' : ratio(latencyRatio),
+      ]),
+    ),
+  );
+}
+
+/** Round trips of each workload, a column for each candidate. */
+export function roundTripsTable(counts: readonly RoundTrips[]): string {
+  const candidates = [...new Set(counts.flatMap(({ counted }) => Object.keys(counted)))];
+  return table(
+    ['workload', ...candidates],
+    counts.map(({ workload, counted }) => [
+      workload,
+      ...candidates.map((candidate) => {
+        const count = (counted as Readonly<Record<string, number>>)[candidate];
+        return count === undefined ? '' : String(count);
+      }),
+    ]),
+  );
+}
+
+export function callsTable(calls: readonly CallFigures[]): string {
+  return table(
+    ['call', 'injected session, ns', 'fork in a variable, ns', 'more, ns'],
+    calls.map(({ name, sessionNs, forkNs, moreNs }) => [
+      name,
+      nanoseconds(sessionNs),
+      nanoseconds(forkNs),
+      nanoseconds(moreNs),
+    ]),
+  );
+}
+
+export function memoryTable(memory: readonly MemoryFigures[]): string {
+  return table(
+    ['each of them', 'bytes'],
+    memory.map(({ name, bytesEach }) => [name, bytesEach.toFixed(0)]),
+  );
+}
+
+export function profileTable(functions: readonly HotFunction[]): string {
+  return table(
+    ['function', 'where', 'own time'],
+    functions.map(({ name, where, share }) => [name, where, `${(share * 100).toFixed(1)} %`]),
+  );
+}

@@ -1,0 +1,66 @@
+import type { Candidate } from './candidates.js';
+
+const WITHOUT_DATABASE: readonly Candidate[] = ['no-database', 'bare-interceptor'];
+
+/** What the clients of an application ask for. */
+export interface Workload {
+  /** Also its path. */
+  readonly name: string;
+  readonly title: string;
+  readonly method: 'GET' | 'POST';
+  /** How many clients ask at the same time, when throughput is measured. */
+  readonly clients: number;
+  /** Whether its round trips are counted, and its latency is measured over links. */
+  readonly isOverLinks: boolean;
+  readonly usesDatabase: boolean;
+  /** Its path, where another workload has the same. */
+  readonly path?: string;
+}
+
+/** As many as the pool has connections: nobody waits for one. */
+const CLIENTS = 10;
+const usual = { clients: CLIENTS, isOverLinks: true, usesDatabase: true } as const;
+
+export const WORKLOADS: readonly Workload[] = [
+  { ...usual, name: 'nothing', title: 'no database', method: 'GET', usesDatabase: false },
+  { ...usual, name: 'one-read', title: 'one read', method: 'GET' },
+  { ...usual, name: 'five-reads', title: 'five reads', method: 'GET' },
+  { ...usual, name: 'one-insert', title: 'one insert', method: 'POST' },
+  { ...usual, name: 'read-modify-write', title: 'read, modify, write', method: 'POST' },
+  { ...usual, name: 'ten-services', title: 'ten services deep', method: 'GET' },
+  {
+    ...usual,
+    name: 'crowd',
+    title: '1,000 at once, one read each',
+    method: 'GET',
+    path: 'one-read',
+    clients: 1_000,
+    isOverLinks: false,
+  },
+  {
+    ...usual,
+    name: 'wait-holding',
+    title: '50 ms elsewhere, inside',
+    method: 'GET',
+    clients: 100,
+    isOverLinks: false,
+  },
+  {
+    ...usual,
+    name: 'wait-released',
+    title: '50 ms elsewhere, after close()',
+    method: 'GET',
+    clients: 100,
+    isOverLinks: false,
+  },
+];
+
+/** Who can do it. */
+export function isFor(candidate: Candidate, { usesDatabase }: Workload): boolean {
+  return !usesDatabase || !WITHOUT_DATABASE.includes(candidate);
+}
+
+/** @param base URL of an application */
+export function urlOf(base: string, { name, path }: Workload): string {
+  return `${base}/${path ?? name}`;
+}
