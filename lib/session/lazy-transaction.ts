@@ -179,6 +179,9 @@ export class LazyTransaction {
   /** Computed first: a subscriber may send a statement, which begins. */
   async #beforeBegin(): Promise<void> {
     this.#computed = await withComputed(this.#parts.connection, this.#settings);
+    if (!this.#owner.hasListeners(EventType.beforeTransactionStart)) {
+      return;
+    }
     const { acquireTimeoutMs } = this.#parts.connection.limits;
     // As MikroORM tells of it: there is no transaction yet.
     const told = this.#owner.broadcast(EventType.beforeTransactionStart);
@@ -206,11 +209,16 @@ export class LazyTransaction {
       const support = target as SessionContextSupport;
       await support.applySessionContext(this.context, sessionContext);
     }
-    await this.#owner.broadcast(EventType.afterTransactionStart, this.context);
+    if (this.#owner.hasListeners(EventType.afterTransactionStart)) {
+      await this.#owner.broadcast(EventType.afterTransactionStart, this.context);
+    }
   }
 
   /** Tells subscribers of what they cannot change. */
   async #tell(event: TransactionEventType): Promise<void> {
+    if (!this.#owner.hasListeners(event)) {
+      return;
+    }
     const { name, limits, report } = this.#parts.connection;
     try {
       const told = await withinLimit(

@@ -160,10 +160,19 @@ export class TransactionLease implements Claim {
    * @throws what `work` throws, or why the transaction is over
    */
   async whileOpen<T>(work: Promise<T>): Promise<T> {
-    const over = this.#onShut.promise.then((): never => {
+    let isDone = false;
+    const over = this.#onShut.promise.then((): T => {
+      if (isDone) {
+        // Nobody hears of it any more, and every gate shuts one day: an error costs its stack.
+        return undefined as T;
+      }
       throw this.#objectionOfDoom() ?? new SessionClosedError(this.connectionName);
     });
-    return Promise.race([work, over]);
+    try {
+      return await Promise.race([work, over]);
+    } finally {
+      isDone = true;
+    }
   }
 
   /** Sends one statement, after all for which this was called before. */
