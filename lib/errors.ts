@@ -17,6 +17,7 @@ export type RollbackReason =
   | 'unawaited-statements'
   | 'connection-lost'
   | 'server-rollback'
+  | 'failed-before'
   | 'context-ended';
 
 /** Names of all cases, see {@link DbContextError.code}. */
@@ -290,6 +291,8 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
     'statements were still running or waiting when it was to be committed; await all of them',
   'connection-lost': 'its connection was lost before COMMIT was sent',
   'server-rollback': 'the server answered COMMIT with ROLLBACK',
+  'failed-before':
+    'the commit before it had failed, and nothing was done since; do the work again, or roll back',
   'context-ended':
     'its context had been ended before, because the client went away or the application shuts down',
 };

@@ -103,7 +103,7 @@ async function commitAfter<T>(
     await container.existing(connectionName)?.rollback();
     throw error;
   }
-  await container.existing(connectionName)?.commit();
+  await container.existing(connectionName)?.commit(true);
   return result;
 }
 
@@ -122,7 +122,7 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
     return;
   }
   if (current === 'commit') {
-    await session.commit();
+    await session.commit(true);
   } else if (current === 'rollback') {
     await session.rollback();
   } else if (current === 'raise') {

@@ -132,6 +132,12 @@ export class DbContainer implements SessionGroup, Holder {
     return session;
   }
 
+  /** The session to be ended: also a new one, where the commit of the last one has failed. */
+  toEnd(name: string): Session | undefined {
+    const hasFailed = this.#sessions.get(name)?.failure !== undefined;
+    return hasFailed ? this.session(name) : this.existing(name);
+  }
+
   /** @throws {@link SessionClosedError} the context has been settled */
   assertOpen(name: string): void {
     if (this.#isClosed) {
@@ -248,6 +254,7 @@ export class DbContainer implements SessionGroup, Holder {
 
   /** Rolls all sessions back, and goes on. See {@link rollbackSessions}. */
   async rollbackEarly(): Promise<void> {
+    this.connectionNames.forEach((name) => this.toEnd(name));
     await rollbackSessions(this.sessions);
     await this.#hooks.afterEarlyRollback();
   }
@@ -263,6 +270,7 @@ export class DbContainer implements SessionGroup, Holder {
       settings: this.#settings.get(name),
       holder: this,
       watch: this.#watch?.session(this, name),
+      lost: this.#sessions.get(name)?.failure,
     };
   }
 

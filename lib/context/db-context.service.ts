@@ -219,7 +219,7 @@ export class DbContext {
    *   exception for the server's error; the session is then gone and a new one takes its place
    */
   async commit(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
-    await this.#existing(name)?.manager.commit();
+    await this.#toEnd(name)?.manager.commit();
   }
 
   /**
@@ -229,7 +229,7 @@ export class DbContext {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   async rollback(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
-    await this.#existing(name)?.manager.rollback();
+    await this.#toEnd(name)?.manager.rollback();
   }
 
   /**
@@ -357,6 +357,12 @@ export class DbContext {
   #addHook(kind: HookKind, callback: HookCallback, { connection }: ConnectionChoice): void {
     const name = connection ?? DEFAULT_CONNECTION_NAME;
     this.#host.requireOpen(name).addHook(kind, callback, connection);
+  }
+
+  #toEnd(name: string): ReturnType<DbContainer['toEnd']> {
+    const container = this.#host.requireOpen(name);
+    container.factory(name);
+    return container.toEnd(name);
   }
 
   #existing(name: string): ReturnType<DbContainer['existing']> {

@@ -38,6 +38,8 @@ export interface SessionOptions {
   /** The unit of work that it is part of. */
   readonly holder?: Holder | undefined;
   readonly watch?: LeaseWatch | undefined;
+  /** Why the commit of the session that it takes the place of failed. */
+  readonly lost?: unknown;
   /** A fork to become the session; by default a new one. */
   readonly manager?: EntityManager;
 }
@@ -65,15 +67,22 @@ export class Session implements SessionControl {
   /** Of all its transactions; a single one may have more. */
   #settings: TransactionSettings;
   #isClosed = false;
+  #failure: unknown;
+  /** Why the commit of the session before this one failed. */
+  #lost: unknown;
   /** Ends of transactions, one after another: what a later one finds is a new transaction. */
   #ends: Promise<unknown> = Promise.resolve();
   #endsUnfinished = 0;
 
   /** @throws {@link InvalidTransactionStateError} `manager` is in a transaction of its own */
-  constructor(parts: SessionParts, { settings = {}, holder, watch, manager }: SessionOptions) {
+  constructor(
+    parts: SessionParts,
+    { settings = {}, holder, watch, manager, lost }: SessionOptions,
+  ) {
     this.#parts = parts;
     this.#settings = settings;
     this.holder = holder;
+    this.#lost = lost;
     this.watch = watch;
     if (manager !== undefined && (manager.global || manager.isInTransaction())) {
       throw new InvalidTransactionStateError(
@@ -193,10 +202,21 @@ export class Session implements SessionControl {
     return this.#exclusively('commit', () => this.#commit());
   }
 
-  /** Flushes and commits. The next statement begins a new transaction. */
-  async commit(): Promise<void> {
+  /**
+   * Flushes and commits. The next statement begins a new transaction.
+   *
+   * @param isOfBlock whether a failure is the end of it, for a block that is told; after any other
+   *   one a second commit, with nothing new, is refused
+   */
+  async commit(isOfBlock = false): Promise<void> {
+    const remember = (error: unknown): void => {
+      this.#failure = isOfBlock ? undefined : error;
+    };
     await this.#exclusively('commit', async () => {
       this.#assertUsable();
+      if (!isOfBlock) {
+        this.#assertNotLost();
+      }
       try {
         await this.#flush();
         const objection = this.#transaction.shut();
@@ -204,6 +224,7 @@ export class Session implements SessionControl {
           throw objection;
         }
       } catch (error) {
+        remember(error);
         await this.#discard();
         await this.#observer?.afterEarlyRollback(this);
         throw error;
@@ -211,13 +232,28 @@ export class Session implements SessionControl {
       try {
         await this.#commit();
       } catch (error) {
+        remember(error);
         if (!(error instanceof CommitOutcomeUnknownError)) {
           await this.#observer?.afterEarlyRollback(this);
         }
         throw error;
       }
+      this.#lost = undefined;
       await this.#observer?.afterEarlyCommit(this);
     });
+  }
+
+  /** Why its commit failed, which closed it. */
+  get failure(): unknown {
+    return this.#failure;
+  }
+
+  /** What was to be committed is gone; a second attempt would say that all is well. */
+  #assertNotLost(): void {
+    if (this.#lost !== undefined && !this.hasWork) {
+      const cause = this.#lost as Error;
+      throw new UnexpectedRollbackError(this.connectionName, 'failed-before', cause);
+    }
   }
 
   /**
@@ -228,6 +264,7 @@ export class Session implements SessionControl {
   async rollback(isTold = true): Promise<void> {
     await this.#exclusively('rollback', async () => {
       this.#assertUsable();
+      this.#lost = undefined;
       await this.#rollBack();
       if (isTold) {
         await this.#observer?.afterEarlyRollback(this);

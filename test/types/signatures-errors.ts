@@ -148,6 +148,7 @@ export function outcomes(): void {
     | 'unawaited-statements'
     | 'connection-lost'
     | 'server-rollback'
+    | 'failed-before'
     | 'context-ended'
   >();
 }

@@ -26,7 +26,7 @@ export const COMMIT_FAULTS: readonly Fault[] = [
   },
   {
     title: 'a COMMIT that fails, and committing again',
-    proofs: ['test/e2e/soak-findings.spec.ts'],
+    proofs: ['test/e2e/committing-again.spec.ts'],
     unit: 'own',
     handler: () => async (work) => {
       await work.em.begin();

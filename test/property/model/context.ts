@@ -20,6 +20,7 @@ export interface ContextHost extends ModelWorld {
 export class ModelContext {
   readonly #host: ContextHost;
   readonly #sessions = new Map<Database, ModelSession>();
+  readonly #failedCommits = new Set<Database>();
   readonly hooks = new ModelHooks();
 
   constructor(host: ContextHost) {
@@ -43,6 +44,21 @@ export class ModelContext {
     this.#sessions.delete(db);
     this.#sessions.set(db, session);
     return session;
+  }
+
+  /** F4: there is one attempt; where nothing is new, a second one is refused or not, by what came between. */
+  isToCommitAgain(db: Database): boolean {
+    return this.#failedCommits.has(db) && this.existing(db)?.hasWork !== true;
+  }
+
+  /** C1: commits one session now, and not for the sake of a block. */
+  commitByHand(session: ModelSession): void {
+    try {
+      this.commitEarly(session);
+    } catch (error) {
+      this.#failedCommits.add(session.database.name);
+      throw error;
+    }
   }
 
   /** C1: commits one session now. */

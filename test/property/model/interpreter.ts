@@ -129,6 +129,9 @@ class Interpreter extends Blocks {
       }
       return;
     }
+    if (verb === 'commit' && context.isToCommitAgain(target)) {
+      throw new Undetermined('committing again after a commit that failed');
+    }
     const isBySession = bySession && verb !== 'close';
     const session = isBySession ? this.session(target, env) : context.existing(target);
     if (session === undefined) {
@@ -138,7 +141,7 @@ class Interpreter extends Blocks {
     // A session in no context has an owner of its own, without hooks.
     const owner = context.existing(target) === session ? context : new ModelContext(this);
     if (verb === 'commit') {
-      owner.commitEarly(session);
+      owner.commitByHand(session);
     } else if (verb === 'rollback') {
       owner.rollbackEarly([session]);
     } else {
