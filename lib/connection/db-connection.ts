@@ -25,10 +25,7 @@ interface SqlConnection {
 }
 
 /** Gives a client for a claim. */
-export type ClientSource = (claim: Claim) => Promise<PgClient>;
-
-/** Makes one source of another. */
-export type ClientWrap = (source: ClientSource) => ClientSource;
+type ClientSource = (claim: Claim) => Promise<PgClient>;
 
 /** Where a fault goes that has no caller to be thrown at. */
 export type FaultReporter = (message: string, error: unknown) => void;
@@ -61,9 +58,8 @@ export class DbConnection {
   readonly #ownsOrm: boolean;
   readonly #reserveHooks: ReserveHooks;
   #pool: PgPool | undefined;
-  #wraps: readonly ClientWrap[] = [];
   readonly #observers = new Set<(sql: string) => void>();
-  #clientSource: ClientSource = (claim) => this.#takeFromPool(claim);
+  #clientSource: ClientSource | undefined;
   #isClosed = false;
 
   /** @internal */
@@ -124,33 +120,26 @@ export class DbConnection {
    * @internal
    */
   checkOut(claim: Claim): Promise<PgClient> {
-    return this.#clientSource(claim);
+    return this.#clientSource?.(claim) ?? this.#takeFromPool(claim);
   }
 
   /**
-   * Puts something between the sessions and the pool, for tests.
+   * Gives sessions clients of another making than the pool's, for tests.
    *
-   * @param wrap is given what it stands before
-   * @returns takes it away again
+   * @returns gives them those of the pool again
    * @internal
    */
-  wrapClients(wrap: ClientWrap): () => void {
-    this.#wrapWith([...this.#wraps, wrap]);
-    return () => this.#wrapWith(this.#wraps.filter((each) => each !== wrap));
+  replaceClients(source: ClientSource): () => void {
+    this.#clientSource = source;
+    return () => {
+      this.#clientSource = undefined;
+    };
   }
 
   /** @internal The pool; made where there is none, and connects nothing by itself. */
   async pool(): Promise<PgPool> {
     this.#pool = await this.#currentPool();
     return this.#pool;
-  }
-
-  #wrapWith(wraps: readonly ClientWrap[]): void {
-    this.#wraps = wraps;
-    this.#clientSource = wraps.reduce<ClientSource>(
-      (source, wrap) => wrap(source),
-      (claim) => this.#takeFromPool(claim),
-    );
   }
 
   async #takeFromPool(claim: Claim): Promise<PgClient> {

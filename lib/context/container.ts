@@ -3,10 +3,10 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { Holder } from '../connection/pool-claims.js';
 import {
   CommitOutcomeUnknownError,
-  type ContextTimeoutError,
   InvalidTransactionStateError,
   SessionClosedError,
   UnexpectedRollbackError,
+  type ContextTimeoutError,
 } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import type { Session, SessionOptions } from '../session/session.js';
@@ -44,7 +44,7 @@ export class DbContainer implements SessionGroup, Holder {
   readonly factory: (name: string) => SessionFactory;
   readonly #sessions = new Map<string, Session>();
   readonly #settings = new Map<string, TransactionSettings>();
-  #settlement: { readonly decision: Decision; readonly done: Promise<void> } | undefined;
+  #settlement: Promise<void> | undefined;
   /** The first connection whose work a rollback undid; a later wish to commit must hear of it. */
   #undone: string | undefined;
   #isClosed = false;
@@ -202,17 +202,17 @@ export class DbContainer implements SessionGroup, Holder {
     if (this.#settlement !== undefined) {
       if (decision === 'rollback' && !this.#isClosed) {
         // The commit may hang in a hook or in its flush: it is given up, and not waited for.
-        this.#settlement = { decision, done: this.#rollback() };
+        this.#settlement = this.#rollback();
       }
-      await this.#settlement.done;
+      await this.#settlement;
       if (decision === 'commit' && this.#undone !== undefined) {
         throw new UnexpectedRollbackError(this.#undone, 'context-ended');
       }
       return;
     }
-    const done = decision === 'commit' ? this.#commit() : this.#rollback();
-    this.#settlement = { decision, done };
-    await done;
+    const settlement = decision === 'commit' ? this.#commit() : this.#rollback();
+    this.#settlement = settlement;
+    await settlement;
   }
 
   /** From here on the context gives out no session: it would not be settled any more. */

@@ -147,14 +147,11 @@ export class ContextHooks {
 
   /** One after another; none stops the next, and none changes what has been decided. */
   async #runAfter(hooks: readonly Hook[], kind: HookKind): Promise<void> {
-    const { timeoutMs, run, report } = this.#environment;
+    const { run, report } = this.#environment;
     const due = hooks.filter((hook) => hook.kind === kind && !isDiscarded(hook));
     for (const { callback } of due) {
       try {
-        if ((await withinLimit(run(kind, callback), timeoutMs)) === TIMED_OUT) {
-          const error = new HookTimeoutError(`an ${kind} hook`, timeoutMs, 'hookTimeoutMs');
-          report(`an ${kind} hook failed`, error);
-        }
+        await this.#within(`an ${kind} hook`, () => run(kind, callback));
       } catch (error) {
         report(`an ${kind} hook failed`, error);
       }

@@ -42,8 +42,7 @@ export async function runAndSettle<T>(
   callback: () => T | Promise<T>,
   commitOn: (result: T) => boolean = () => true,
 ): Promise<T> {
-  const decide = (result: T): Decision =>
-    assertDecided(commitOn(result), container.origin) ? 'commit' : 'rollback';
+  const decide = (result: T): Decision => decisionOf(commitOn(result), container.origin);
   return settleAfter(host, container, () => host.runIn(container, callback), decide);
 }
 
@@ -63,18 +62,18 @@ export async function runDetached<T>(
 }
 
 /**
- * A promise would be taken for a yes.
+ * What the answer of a `commitOn` means.
  *
- * @throws {@link InvalidOptionsError}
+ * @throws {@link InvalidOptionsError} it is a promise, which would be taken for a yes
  */
-export function assertDecided(commits: unknown, origin: string): boolean {
+export function decisionOf(commits: unknown, origin: string): Decision {
   if (typeof (commits as { readonly then?: unknown } | null | undefined)?.then === 'function') {
     throw new InvalidOptionsError(
       `commitOn returned a promise for ${origin}. It decides at once, by what it is given; what takes ` +
         'time can veto the commit in a beforeCommit hook.',
     );
   }
-  return Boolean(commits);
+  return commits ? 'commit' : 'rollback';
 }
 
 async function settleAfter<T>(

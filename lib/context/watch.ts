@@ -69,13 +69,7 @@ export class ContextWatch {
 
   /** A context was asked for a session after its end. */
   usedLate(container: DbContainer, connectionName: string): void {
-    this.#tell(
-      container,
-      'late use',
-      `used its session on connection "${connectionName}" after it had ended, which was refused. ` +
-        'Await all work of a request, or run it in dbContext.runInNewContext(). It was used',
-      placeHere(),
-    );
+    this.#tell(container, 'late use', lateUseOf(connectionName), placeHere());
   }
 
   #look(): void {
@@ -146,12 +140,7 @@ class SessionWatch implements LeaseWatch {
   }
 
   refused(): void {
-    this.#owner.warn(
-      'late use',
-      `used its session on connection "${this.#connectionName}" after it had ended, which was ` +
-        'refused. Await all work of a request, or run it in dbContext.runInNewContext(). It was used',
-      placeHere(),
-    );
+    this.#owner.warn('late use', lateUseOf(this.#connectionName), placeHere());
   }
 
   flushBegins(): void {
@@ -185,6 +174,13 @@ class SessionWatch implements LeaseWatch {
       );
     }
   }
+}
+
+function lateUseOf(connectionName: string): string {
+  return (
+    `used its session on connection "${connectionName}" after it had ended, which was refused. ` +
+    'Await all work of a request, or run it in dbContext.runInNewContext(). It was used'
+  );
 }
 
 const LONGEST_SQL = 80;

@@ -179,16 +179,8 @@ export class LazyTransaction {
   /** Computed first: a subscriber may send a statement, which begins. */
   async #beforeBegin(): Promise<void> {
     this.#computed = await withComputed(this.#parts.connection, this.#settings);
-    if (!this.#owner.hasListeners(EventType.beforeTransactionStart)) {
-      return;
-    }
-    const { acquireTimeoutMs } = this.#parts.connection.limits;
     // As MikroORM tells of it: there is no transaction yet.
-    const told = this.#owner.broadcast(EventType.beforeTransactionStart);
-    if ((await withinLimit(told, acquireTimeoutMs)) === TIMED_OUT) {
-      const what = 'a subscriber of beforeTransactionStart';
-      throw new HookTimeoutError(what, acquireTimeoutMs, 'acquireTimeoutMs');
-    }
+    await this.#tellWithin('acquireTimeoutMs', EventType.beforeTransactionStart);
   }
 
   #beginStatements(): readonly BeginStatement[] {
@@ -216,23 +208,26 @@ export class LazyTransaction {
 
   /** Tells subscribers of what they cannot change. */
   async #tell(event: TransactionEventType): Promise<void> {
+    const { name, report } = this.#parts.connection;
+    try {
+      await this.#tellWithin('endTimeoutMs', event, this.context);
+    } catch (error) {
+      report(`a subscriber of ${event} on connection "${name}" failed`, error);
+    }
+  }
+
+  /** @throws what a subscriber throws, {@link HookTimeoutError} */
+  async #tellWithin(
+    limit: 'acquireTimeoutMs' | 'endTimeoutMs',
+    event: TransactionEventType,
+    context?: ScopeContext,
+  ): Promise<void> {
     if (!this.#owner.hasListeners(event)) {
       return;
     }
-    const { name, limits, report } = this.#parts.connection;
-    try {
-      const told = await withinLimit(
-        this.#owner.broadcast(event, this.context),
-        limits.endTimeoutMs,
-      );
-      if (told === TIMED_OUT) {
-        report(
-          `a subscriber of ${event} on connection "${name}" failed`,
-          new HookTimeoutError(`a subscriber of ${event}`, limits.endTimeoutMs, 'endTimeoutMs'),
-        );
-      }
-    } catch (error) {
-      report(`a subscriber of ${event} on connection "${name}" failed`, error);
+    const limitMs = this.#parts.connection.limits[limit];
+    if ((await withinLimit(this.#owner.broadcast(event, context), limitMs)) === TIMED_OUT) {
+      throw new HookTimeoutError(`a subscriber of ${event}`, limitMs, limit);
     }
   }
 }

@@ -27,7 +27,6 @@ import { asScopeContext, type ScopeContext } from './transaction-context.js';
 
 /** The lazy transaction of a session, as its entity manager sees it. */
 export interface SessionControl {
-  readonly connectionName: string;
   /** The current transaction context; armed anew after each commit and rollback. */
   readonly context: ScopeContext;
   /** Of all transactions of the session. */
@@ -119,15 +118,15 @@ export function sessionManagerClass(
 
     override async begin(options: BeginOptions = {}): Promise<void> {
       const control = this[CONTROL];
-      if (this[ROOT] !== undefined && options.ctx === undefined) {
+      const isSavepoint = options.ctx !== undefined;
+      if (!isSavepoint && (control ?? this[ROOT]) !== undefined) {
         assertNotNested(this, parts.connection.name, 'begin');
       }
-      if (control === undefined || options.ctx !== undefined) {
+      if (control === undefined || isSavepoint) {
         await super.begin(options);
-        return;
+      } else {
+        await control.begin(settingsOf(options));
       }
-      assertNotNested(this, control.connectionName, 'begin');
-      await control.begin(settingsOf(options));
     }
 
     override async flush(): Promise<void> {

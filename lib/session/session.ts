@@ -209,33 +209,15 @@ export class Session implements SessionControl {
    *   one a second commit, with nothing new, is refused
    */
   async commit(isOfBlock = false): Promise<void> {
-    const remember = (error: unknown): void => {
-      this.#failure = isOfBlock ? undefined : error;
-    };
     await this.#exclusively('commit', async () => {
       this.#assertUsable();
       if (!isOfBlock) {
         this.#assertNotLost();
       }
       try {
-        await this.#flush();
-        const objection = this.#transaction.shut();
-        if (objection !== undefined) {
-          throw objection;
-        }
+        await this.#flushAndCommit();
       } catch (error) {
-        remember(error);
-        await this.#discard();
-        await this.#observer?.afterEarlyRollback(this);
-        throw error;
-      }
-      try {
-        await this.#commit();
-      } catch (error) {
-        remember(error);
-        if (!(error instanceof CommitOutcomeUnknownError)) {
-          await this.#observer?.afterEarlyRollback(this);
-        }
+        this.#failure = isOfBlock ? undefined : error;
         throw error;
       }
       this.#lost = undefined;
@@ -309,6 +291,28 @@ export class Session implements SessionControl {
     }
     await this.manager.flush();
     await this.#transaction.announceCommit();
+  }
+
+  async #flushAndCommit(): Promise<void> {
+    try {
+      await this.#flush();
+      const objection = this.#transaction.shut();
+      if (objection !== undefined) {
+        throw objection;
+      }
+    } catch (error) {
+      await this.#discard();
+      await this.#observer?.afterEarlyRollback(this);
+      throw error;
+    }
+    try {
+      await this.#commit();
+    } catch (error) {
+      if (!(error instanceof CommitOutcomeUnknownError)) {
+        await this.#observer?.afterEarlyRollback(this);
+      }
+      throw error;
+    }
   }
 
   async #commit(): Promise<CommitResult> {

@@ -85,10 +85,8 @@ export class SharedTransaction {
       shared.#undo.push(
         () => client?.off('error', shared.#onError),
         tapPool(await connection.pool(), () => new SharedClient(shared, undefined)),
-        connection.wrapClients(
-          () =>
-            ({ holder }) =>
-              Promise.resolve(new SharedClient(shared, holder)),
+        connection.replaceClients(({ holder }) =>
+          Promise.resolve(new SharedClient(shared, holder)),
         ),
       );
       return shared;

@@ -1,6 +1,6 @@
-import type { DbContainer } from '../context/container.js';
+import type { DbContainer, Decision } from '../context/container.js';
 import type { ContextHost } from '../context/context-host.js';
-import { assertDecided } from '../context/unit-of-work.js';
+import { decisionOf } from '../context/unit-of-work.js';
 import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
 
 /** How one request is to be settled. */
@@ -23,22 +23,20 @@ export async function settleRequest(
   outcome: RequestOutcome,
 ): Promise<boolean> {
   const { host, container, commitOn } = settlement;
-  let commits: boolean;
+  let decision: Decision;
   try {
-    commits = assertDecided(commitOn(outcome), container.origin);
+    decision = decisionOf(commitOn(outcome), container.origin);
   } catch (error) {
     await host.abandon(container);
     throw error;
   }
-  if (commits) {
-    if (container.hasWork) {
-      settlement.onCommit();
-    }
-    await host.settle(container, 'commit');
-  } else if (outcome.failed) {
+  if (decision === 'rollback' && outcome.failed) {
     await host.abandon(container);
-  } else {
-    await host.settle(container, 'rollback');
+    return false;
   }
-  return commits;
+  if (decision === 'commit' && container.hasWork) {
+    settlement.onCommit();
+  }
+  await host.settle(container, decision);
+  return decision === 'commit';
 }

@@ -17,6 +17,7 @@ import { ClsServiceManager } from 'nestjs-cls';
 import { Note } from '../support/note.entity.js';
 import { noteConnection, startApp } from '../support/test-app.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
+import { useWorld } from '../support/use-world.js';
 
 const ROLE = `role_${randomUUID().replaceAll('-', '')}`;
 const cls = ClsServiceManager.getClsService();
@@ -42,21 +43,9 @@ const one = async (sql: string): Promise<unknown> => {
 };
 
 function use(start: () => Promise<TestWorld>): void {
-  beforeAll(async () => {
-    world = await start();
-    session = world.session();
-  });
-
-  afterAll(() => world.close());
-
-  beforeEach(async () => {
-    await world.database.query('truncate note restart identity');
-    world.proxy.reset();
-  });
-
-  afterEach(async () => {
-    await world.serverIsIdle();
-    expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
+  const shared = useWorld(start);
+  beforeAll(() => {
+    ({ world, session } = shared);
   });
 }
 
