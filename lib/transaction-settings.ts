@@ -19,6 +19,14 @@ export type PostgresIsolationLevel = Exclude<IsolationLevel, IsolationLevel.SNAP
  */
 export interface TransactionSettings {
   /**
+   * What begins the transaction. With `'first-write'` plain reads before it are each in a read-only
+   * transaction of their own, in one round trip, and hold no connection afterwards; the transaction
+   * begins with the first statement that writes, locks, or is not known to be a plain read. It is
+   * `read committed` unless a level is given, and of no effect with a higher one.
+   * @defaultValue 'first-statement'
+   */
+  readonly begin?: 'first-statement' | 'first-write';
+  /**
    * See https://www.postgresql.org/docs/current/transaction-iso.html
    * @defaultValue the server's, `read committed` unless configured otherwise
    */
@@ -53,7 +61,15 @@ const ISOLATION_LEVELS: readonly string[] = [
 ];
 const SWITCHES = ['readOnly', 'deferrable'] as const;
 const TIMEOUTS = ['statementTimeoutMs', 'lockTimeoutMs', 'idleTimeoutMs'] as const;
-const NAMES = [...SWITCHES, ...TIMEOUTS, 'isolationLevel', 'sessionVariables', 'role'] as const;
+const BEGINS: readonly string[] = ['first-statement', 'first-write'];
+const NAMES = [
+  'begin',
+  ...SWITCHES,
+  ...TIMEOUTS,
+  'isolationLevel',
+  'sessionVariables',
+  'role',
+] as const;
 
 /** Largest value of an integer parameter of PostgreSQL. */
 const LONGEST_MS = 2 ** 31 - 1;
@@ -78,7 +94,10 @@ export function checkTransactionSettings(settings: TransactionSettings, where: s
       refuse(key, settings[key as keyof TransactionSettings], `one of ${NAMES.join(', ')}`);
     }
   }
-  const { isolationLevel, role, sessionVariables } = settings;
+  const { begin, isolationLevel, role, sessionVariables } = settings;
+  if (begin !== undefined && !BEGINS.includes(begin)) {
+    refuse('begin', begin, `one of ${BEGINS.join(', ')}`);
+  }
   if (isolationLevel !== undefined && !ISOLATION_LEVELS.includes(isolationLevel)) {
     refuse('isolationLevel', isolationLevel, `one of ${ISOLATION_LEVELS.join(', ')}`);
   }
@@ -141,7 +160,8 @@ export function hasSettings(settings: TransactionSettings): boolean {
  * read-only is given by any.
  */
 export function isCovered(asked: TransactionSettings, current: TransactionSettings): boolean {
-  const { sessionVariables = {}, ...rest } = asked;
+  // It has begun, so what was to begin it is of no matter.
+  const { sessionVariables = {}, begin: _, ...rest } = asked;
   const isSame = ([key, value]: [string, unknown]): boolean =>
     value === undefined || value === (current[key as keyof typeof rest] ?? false);
   return (

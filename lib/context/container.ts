@@ -32,6 +32,8 @@ export interface ContainerOptions {
   readonly outer: DbContainer | undefined;
 }
 
+const NOTHING_TO_DO = Promise.resolve();
+
 /** How a context is to end. */
 export type Decision = 'commit' | 'rollback';
 
@@ -215,6 +217,21 @@ export class DbContainer implements SessionGroup, Holder {
     await settlement;
   }
 
+  /**
+   * Ends the context at once, if there is nothing to be settled.
+   *
+   * @returns whether it did
+   */
+  endUntouched(decision: Decision): boolean {
+    if (this.#settlement !== undefined || !this.isUntouched) {
+      return false;
+    }
+    this.#isClosed = true;
+    this.#isCommitted = decision === 'commit';
+    this.#settlement = NOTHING_TO_DO;
+    return true;
+  }
+
   /** From here on the context gives out no session: it would not be settled any more. */
   onShut(): void {
     this.#isClosed = true;
@@ -291,6 +308,9 @@ export class DbContainer implements SessionGroup, Holder {
   }
 
   async #beforeCommit(): Promise<void> {
+    if (this.#hooks.isEmpty) {
+      return;
+    }
     try {
       await this.sessions.reduce(
         (work, session) => session.whileOpen(work),

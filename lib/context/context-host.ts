@@ -68,11 +68,12 @@ export class ContextHost {
     this.#contextTimeoutMs = options.contextTimeoutMs;
     const limits = watchLimits(options.watch);
     this.#watch = limits && new ContextWatch(limits, warn);
+    const { beforeCommit } = options;
     this.#hookEnvironment = {
       report,
       timeoutMs: options.hookTimeoutMs ?? DEFAULTS.hookTimeoutMs,
-      beforeCommit: ({ manager, connectionName }) =>
-        options.beforeCommit?.(manager, connectionName),
+      beforeCommit:
+        beforeCommit && (({ manager, connectionName }) => beforeCommit(manager, connectionName)),
       run: (kind, callback) => {
         const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook`);
         const probe = this.#probes.findLast((each) => each.runHook !== undefined);
@@ -257,20 +258,38 @@ export class ContextHost {
 
   /** Ends a context, see {@link DbContainer.settle}. */
   async settle(container: DbContainer, decision: Decision): Promise<void> {
+    if (this.endUntouched(container, decision)) {
+      return;
+    }
     try {
       // Inside of it, for the sake of flush hooks and subscribers that use the session.
-      await this.runIn(container, () => container.settle(decision));
+      await (currentContainer(this) === container
+        ? container.settle(decision)
+        : this.runIn(container, () => container.settle(decision)));
     } finally {
-      clearTimeout(this.#running.get(container));
-      if (this.#running.delete(container)) {
-        this.#watch?.ended(container);
-        if (!container.isDetached) {
-          this.#probes.forEach((probe) => probe.onEnd?.(container));
-        }
+      this.#hasEnded(container);
+    }
+  }
+
+  /** Ends a context at once, see {@link DbContainer.endUntouched}. */
+  endUntouched(container: DbContainer, decision: Decision): boolean {
+    const isOver = container.endUntouched(decision);
+    if (isOver) {
+      this.#hasEnded(container);
+    }
+    return isOver;
+  }
+
+  #hasEnded(container: DbContainer): void {
+    clearTimeout(this.#running.get(container));
+    if (this.#running.delete(container)) {
+      this.#watch?.ended(container);
+      if (!container.isDetached) {
+        this.#probes.forEach((probe) => probe.onEnd?.(container));
       }
-      if (this.#running.size === 0) {
-        this.#onIdle?.();
-      }
+    }
+    if (this.#running.size === 0) {
+      this.#onIdle?.();
     }
   }
 

@@ -17,7 +17,7 @@ export interface HookEnvironment {
   /** Runs a hook in a context of its own. */
   readonly run: (kind: HookKind, callback: HookCallback) => Promise<unknown>;
   /** Of the application: told of each session that is about to commit. */
-  readonly beforeCommit: (session: Session) => unknown;
+  readonly beforeCommit: ((session: Session) => unknown) | undefined;
   readonly report: FaultReporter;
 }
 
@@ -81,7 +81,10 @@ export class ContextHooks {
    * @throws what a hook throws, to veto the commit
    */
   async beforeCommit(session: Session): Promise<void> {
-    await this.#within('the beforeCommit option', () => this.#environment.beforeCommit(session));
+    const { beforeCommit } = this.#environment;
+    if (beforeCommit !== undefined) {
+      await this.#within('the beforeCommit option', () => beforeCommit(session));
+    }
     await this.#veto(({ connectionName }) => connectionName === session.connectionName);
   }
 

@@ -29,8 +29,20 @@ export function beginStatements(settings: TransactionSettings): readonly BeginSt
   return [begin, { sql: `select ${calls.join(', ')}`, values: parameters.flat() }];
 }
 
+/** Those in which each statement has a snapshot of its own, so that it matters not what it shares. */
+const LEVELS_OF_READS = ['read committed', 'read uncommitted'] as const;
+
+/** Whether a read may be in another transaction than what comes after it, without a difference. */
+export function mayReadAhead({ isolationLevel, deferrable }: TransactionSettings): boolean {
+  const level = isolationLevel ?? LEVELS_OF_READS[0];
+  return LEVELS_OF_READS.some((each) => each === level) && deferrable !== true;
+}
+
 /** See https://www.postgresql.org/docs/current/sql-begin.html */
-function beginSql({ isolationLevel, readOnly, deferrable }: TransactionSettings): string {
+function beginSql(settings: TransactionSettings): string {
+  const { begin, readOnly, deferrable } = settings;
+  const isolationLevel =
+    settings.isolationLevel ?? (begin === 'first-write' ? LEVELS_OF_READS[0] : undefined);
   return [
     'begin',
     isolationLevel === undefined ? '' : ` isolation level ${isolationLevel}`,

@@ -9,6 +9,11 @@ import {
   type TransactionSettings,
 } from '../transaction-settings.js';
 
+/** Whether anything is computed at all. */
+export function computesSettings({ transactionOptions }: DbConnection): boolean {
+  return transactionOptions.role !== undefined || transactionOptions.sessionVariables !== undefined;
+}
+
 /**
  * The settings of a connection, those that it computes for the current context, and `own`, of which
  * the later ones win.

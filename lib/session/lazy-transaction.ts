@@ -5,10 +5,11 @@ import type { Holder } from '../connection/pool-claims.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { HookTimeoutError, InvalidTransactionStateError, type DbContextError } from '../errors.js';
 import { isCovered, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
-import { beginStatements, type BeginStatement } from './begin-sql.js';
-import { withComputed } from './computed-settings.js';
+import { beginStatements, mayReadAhead, type BeginStatement } from './begin-sql.js';
+import { computesSettings, withComputed } from './computed-settings.js';
 import { TransactionLease } from './lease.js';
 import type { LeaseWatch } from './lease-watch.js';
+import { isPlainRead } from './plain-read.js';
 import { TransactionScope } from './scope.js';
 import type { ScopeContext, ScopeContextFactory } from './transaction-context.js';
 
@@ -71,6 +72,7 @@ export class LazyTransaction {
       mayRide: () =>
         owner.sessionContext() === undefined &&
         !owner.hasListeners(EventType.afterTransactionStart),
+      readAhead: (sql) => this.#readAhead(sql),
       before: () => this.#beforeBegin(),
       after: () => this.#afterBegin(),
     });
@@ -121,10 +123,31 @@ export class LazyTransaction {
     return mergeSettings(this.#parts.connection.transactionOptions.transaction, this.#settings);
   }
 
+  /** See {@link LeaseBegin.readAhead}. */
+  #readAhead(sql: string): (() => Promise<readonly BeginStatement[]>) | undefined {
+    const { connection } = this.#parts;
+    const wish = this.#settings.begin ?? connection.transactionOptions.transaction?.begin;
+    if (wish !== 'first-write' || !mayReadAhead(this.#effective) || !isPlainRead(sql)) {
+      return undefined;
+    }
+    // Whoever is told of a begin may set what the reads depend on.
+    const isTold =
+      this.#owner.sessionContext() !== undefined ||
+      this.#owner.hasListeners(EventType.beforeTransactionStart) ||
+      this.#owner.hasListeners(EventType.afterTransactionStart);
+    return isTold ? undefined : () => this.#beginOfRead();
+  }
+
+  async #beginOfRead(): Promise<readonly BeginStatement[]> {
+    const settings = await withComputed(this.#parts.connection, this.#settings);
+    return beginStatements({ ...settings, readOnly: true });
+  }
+
   /** Tells subscribers that a commit is to come; they may still run statements, or throw. */
   async announceCommit(): Promise<void> {
-    if (this.hasBegun && !this.context.scope.isShut) {
-      await this.#owner.broadcast(EventType.beforeTransactionCommit, this.context);
+    const event = EventType.beforeTransactionCommit;
+    if (this.hasBegun && !this.context.scope.isShut && this.#owner.hasListeners(event)) {
+      await this.#owner.broadcast(event, this.context);
     }
   }
 
@@ -178,7 +201,10 @@ export class LazyTransaction {
 
   /** Computed first: a subscriber may send a statement, which begins. */
   async #beforeBegin(): Promise<void> {
-    this.#computed = await withComputed(this.#parts.connection, this.#settings);
+    const { connection } = this.#parts;
+    this.#computed = computesSettings(connection)
+      ? await withComputed(connection, this.#settings)
+      : this.#effective;
     // As MikroORM tells of it: there is no transaction yet.
     await this.#tellWithin('acquireTimeoutMs', EventType.beforeTransactionStart);
   }

@@ -18,10 +18,11 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { BeginStatement } from './begin-sql.js';
+import { hasTriedToWrite, readOn } from './early-read.js';
 import { FirstMessage } from './first-message.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { StatementQueue } from './statement-queue.js';
-import { abandon, commitOn, rollBackOn, type EndSource } from './transaction-end.js';
+import { abandon, commitOn, giveBack, rollBackOn, type EndSource } from './transaction-end.js';
 
 /** What a lease needs of its connection. */
 export interface LeaseSource extends EndSource {
@@ -43,6 +44,11 @@ export interface LeaseBegin {
   isReadOnly(): boolean;
   /** Whether the first statement may leave together with BEGIN: nobody has to be told in between. */
   mayRide(): boolean;
+  /**
+   * Finds what begins a transaction of its own for a statement that need not begin this one, because
+   * it comes before the first write; `undefined` where it has to.
+   */
+  readAhead(sql: string): (() => Promise<readonly BeginStatement[]>) | undefined;
   /** Told before a connection is taken; may run statements itself. */
   before(): Promise<void>;
   /** Told after BEGIN, before the statement that caused it; may run statements itself. */
@@ -59,6 +65,8 @@ interface Rider {
   /** What became of it, if it left together with BEGIN. */
   answer?: Promise<PgResult | PgResult[]>;
 }
+
+const ignore = (): void => undefined;
 
 const insideHooks = new AsyncLocalStorage<TransactionLease>();
 
@@ -81,7 +89,8 @@ export class TransactionLease implements Claim {
   #client: PgClient | undefined;
   readonly #queue = new StatementQueue();
   #isShut = false;
-  readonly #onShut = Promise.withResolvers<void>();
+  /** Called as the gate shuts. */
+  readonly #onShut = new Set<() => void>();
   #objection: DbContextError | undefined;
   #ended = false;
   /** The first failed statement that no savepoint undid. */
@@ -126,7 +135,7 @@ export class TransactionLease implements Claim {
 
   /** Resolves when the gate shuts. */
   get whenShut(): Promise<void> {
-    return this.#onShut.promise;
+    return new Promise((resolve) => this.#whenShut(resolve));
   }
 
   /** Whether the gate is shut. */
@@ -147,6 +156,8 @@ export class TransactionLease implements Claim {
     this.assertOpen();
     // Statements of the hooks would otherwise wait for the hooks.
     if (insideHooks.getStore() === this) {
+      // Not in its turn, which comes after a read whose settings are being computed.
+      this.#how.statements();
       return this.#beginOnce();
     }
     this.#ready ??= insideHooks.run(this, () => this.#beginWithHooks(rider));
@@ -160,18 +171,24 @@ export class TransactionLease implements Claim {
    * @throws what `work` throws, or why the transaction is over
    */
   async whileOpen<T>(work: Promise<T>): Promise<T> {
-    let isDone = false;
-    const over = this.#onShut.promise.then((): T => {
-      if (isDone) {
-        // Nobody hears of it any more, and every gate shuts one day: an error costs its stack.
-        return undefined as T;
-      }
-      throw this.#objectionOfDoom() ?? new SessionClosedError(this.connectionName);
+    let giveUp: () => void;
+    const over = new Promise<never>((_, reject) => {
+      giveUp = () => reject(this.#objectionOfDoom() ?? new SessionClosedError(this.connectionName));
+      this.#whenShut(giveUp);
     });
     try {
       return await Promise.race([work, over]);
     } finally {
-      isDone = true;
+      // Every gate shuts one day, and an error that nobody hears of costs its stack all the same.
+      this.#onShut.delete(giveUp!);
+    }
+  }
+
+  #whenShut(listener: () => void): void {
+    if (this.#isShut) {
+      queueMicrotask(listener);
+    } else {
+      this.#onShut.add(listener);
     }
   }
 
@@ -180,6 +197,10 @@ export class TransactionLease implements Claim {
     this.#how.watch?.sent(sql);
     // With parameters it takes another kind of message.
     const rider: Rider | undefined = values.length === 0 ? { sql, gate } : undefined;
+    const read = rider && (await this.#readAhead(rider));
+    if (read !== undefined) {
+      return read;
+    }
     const client = await this.begin(rider);
     if (rider?.answer !== undefined) {
       return rider.answer;
@@ -199,7 +220,8 @@ export class TransactionLease implements Claim {
   shut(): DbContextError | undefined {
     if (!this.#isShut) {
       this.#isShut = true;
-      this.#onShut.resolve();
+      this.#onShut.forEach((listener) => listener());
+      this.#onShut.clear();
       this.#objection = this.#objectionToCommit();
     }
     return this.#objectionOfDoom() ?? this.#objection;
@@ -297,6 +319,53 @@ export class TransactionLease implements Claim {
     }
   }
 
+  /**
+   * Sends a statement in a transaction of its own, before this one begins. In turn with all others:
+   * one session never has two connections.
+   *
+   * @returns `undefined` if it has to be sent in this one; nothing of it has happened then
+   */
+  #readAhead({ sql, gate }: Rider): Promise<PgResult | PgResult[] | undefined> | undefined {
+    const compute = this.hasBegun ? undefined : this.#how.readAhead(sql);
+    if (compute === undefined || insideHooks.getStore() === this) {
+      return undefined;
+    }
+    const begin = insideHooks.run(this, compute);
+    // It is awaited only when its turn has come.
+    begin.catch(ignore);
+    return this.#enqueue(async () => {
+      const statements = await begin;
+      const client = await this.#hold();
+      client.on('error', ignore);
+      const end = async (giveUp: (client: PgClient) => unknown): Promise<void> => {
+        // Whoever has killed it has done away with the client as well.
+        if (this.#client === client) {
+          this.#letGo();
+          await this.#cancelling;
+          await giveUp(client);
+          client.off('error', ignore);
+        }
+      };
+      try {
+        gate();
+        const answer = await readOn(client, this.#source, statements, sql);
+        await end((each) => giveBack(each, this.#mayReuse));
+        return answer;
+      } catch (error) {
+        const isAnswered = isServerError(error) && !endsConnection(error);
+        await end((each) =>
+          isAnswered ? rollBackOn(each, this.#source, this.#mayReuse) : abandon(each),
+        );
+        if (hasTriedToWrite(error)) {
+          return undefined;
+        }
+        throw this.#doom instanceof TransactionTimeoutError ? this.#doom : error;
+      } finally {
+        this.#how.watch?.answered();
+      }
+    });
+  }
+
   #beginOnce(rider?: Rider): Promise<PgClient> {
     this.#begun ??= this.#enqueue(() => this.#begin(rider));
     return this.#begun;
@@ -304,18 +373,8 @@ export class TransactionLease implements Claim {
 
   async #begin(rider: Rider | undefined): Promise<PgClient> {
     const statements = this.#how.statements();
-    const client = await this.#source.checkOut(this);
-    if (this.#isShut) {
-      client.release();
-      throw new SessionClosedError(this.connectionName);
-    }
-    this.#client = client;
+    const client = await this.#hold();
     client.on('error', this.#onClientError);
-    const { transactionTimeoutMs } = this.#source.limits;
-    this.#deadline = setTimeout(() => {
-      this.kill(new TransactionTimeoutError(this.connectionName, transactionTimeoutMs));
-    }, transactionTimeoutMs);
-    this.#deadline.unref();
     if (rider !== undefined && (await this.#sendWithBegin(client, statements, rider))) {
       return client;
     }
@@ -325,6 +384,27 @@ export class TransactionLease implements Claim {
       this.#source.onStatement(sql, Date.now() - startedAt);
     }
     return client;
+  }
+
+  /** Takes a connection, for `transactionTimeoutMs` at most. */
+  async #hold(): Promise<PgClient> {
+    const client = await this.#source.checkOut(this);
+    if (this.#isShut) {
+      client.release();
+      throw new SessionClosedError(this.connectionName);
+    }
+    this.#client = client;
+    const { transactionTimeoutMs } = this.#source.limits;
+    this.#deadline = setTimeout(() => {
+      this.kill(new TransactionTimeoutError(this.connectionName, transactionTimeoutMs));
+    }, transactionTimeoutMs);
+    this.#deadline.unref();
+    return client;
+  }
+
+  #letGo(): void {
+    clearTimeout(this.#deadline);
+    this.#client = undefined;
   }
 
   #enqueue<T>(task: () => Promise<T>): Promise<T> {
@@ -476,9 +556,8 @@ export class TransactionLease implements Claim {
     }
     this.#ended = true;
     this.#how.watch?.ended();
-    clearTimeout(this.#deadline);
     const client = this.#client;
-    this.#client = undefined;
+    this.#letGo();
     return client;
   }
 

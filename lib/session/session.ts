@@ -344,13 +344,16 @@ export class Session implements SessionControl {
     this.#assertOutsideEnd(verb);
     this.#endsUnfinished++;
     const inside: InsideEnd = { session: this, isOver: false };
-    const result = this.#ends
-      .then(() => insideEnd.run(inside, end))
-      .finally(() => {
+    const run = async (): Promise<T> => {
+      try {
+        return await insideEnd.run(inside, end);
+      } finally {
         inside.isOver = true;
         this.#endsUnfinished--;
-      });
-    this.#ends = result.catch(() => undefined);
+      }
+    };
+    const result = this.#ends.then(run);
+    this.#ends = result.then(ignore, ignore);
     return result;
   }
 
@@ -377,10 +380,7 @@ export class Session implements SessionControl {
     const owner = {
       holder: this.holder,
       watch: this.watch,
-      hasListeners: (event: TransactionEventType) =>
-        [...this.manager.getEventManager().getSubscribers()].some(
-          (subscriber) => subscriber[event] !== undefined,
-        ),
+      hasListeners: (event: TransactionEventType) => isHeardOf(this.manager, event),
       broadcast: (event: TransactionEventType, context?: ScopeContext) =>
         this.#broadcast(event, context),
       // Staged before the fork became the session, which is always in a transaction.
@@ -401,4 +401,15 @@ export class Session implements SessionControl {
       throw new SessionClosedError(this.connectionName);
     }
   }
+}
+
+const ignore = (): void => undefined;
+
+function isHeardOf(manager: EntityManager, event: TransactionEventType): boolean {
+  for (const subscriber of manager.getEventManager().getSubscribers()) {
+    if (subscriber[event] !== undefined) {
+      return true;
+    }
+  }
+  return false;
 }

@@ -14,9 +14,18 @@ export class StatementQueue {
   }
 
   add<T>(task: () => Promise<T>): Promise<T> {
-    this.#unfinished++;
-    const result = this.#tail.then(task).finally(() => this.#unfinished--);
-    this.#tail = result.catch(() => undefined);
+    const run = async (): Promise<T> => {
+      try {
+        return await task();
+      } finally {
+        this.#unfinished--;
+      }
+    };
+    // At once where nothing is before it: each turn through the queue costs a request time.
+    const result = this.#unfinished++ === 0 ? run() : this.#tail.then(run);
+    this.#tail = result.then(ignore, ignore);
     return result;
   }
 }
+
+const ignore = (): void => undefined;

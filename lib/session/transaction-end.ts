@@ -93,7 +93,7 @@ export function abandon(client: PgClient): void {
 }
 
 /** Only the server's word that it is outside a transaction lets a client back into the pool (F2). */
-function giveBack(client: PgClient, mayReuse: boolean): void {
+export function giveBack(client: PgClient, mayReuse: boolean): void {
   if (mayReuse && client.getTransactionStatus() === 'I') {
     client.release();
   } else {

@@ -5,6 +5,8 @@ import type { Holder } from '../connection/pool-claims.js';
 import type { SharedTransaction } from './shared-transaction.js';
 
 const BEGIN = /^\s*(?:begin|start\s+transaction)\b(?<modes>[^;]*);?\s*(?<rest>[\s\S]*)$/i;
+/** What a read that is all of its transaction has at its end; it holds no other semicolon. */
+const COMMIT_OF_READ = /;commit$/;
 const COMMIT = /^\s*(?:commit|end)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
 const ROLLBACK = /^\s*(?:rollback|abort)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
 
@@ -110,12 +112,14 @@ export class SharedClient implements PgClient {
       this.#isOpen = true;
       const rest = begin.groups!['rest']!;
       const answer = answerTo('BEGIN');
+      if (COMMIT_OF_READ.test(rest)) {
+        const read = await this.#sendRest(sql, rest.replace(COMMIT_OF_READ, ''));
+        return [answer, read, await this.#commit()].flat();
+      }
       return rest === '' ? answer : [answer, await this.#sendRest(sql, rest)].flat();
     }
     if (COMMIT.test(sql)) {
-      const isCommitted = !this.#isOpen || (await this.#shared.commit(this));
-      this.#isOpen = false;
-      return answerTo(isCommitted ? 'COMMIT' : 'ROLLBACK');
+      return this.#commit();
     }
     if (ROLLBACK.test(sql)) {
       if (this.#isOpen) {
@@ -127,6 +131,12 @@ export class SharedClient implements PgClient {
     return this.#send(sql, values, args);
   }
 
+  async #commit(): Promise<PgResult> {
+    const isCommitted = !this.#isOpen || (await this.#shared.commit(this));
+    this.#isOpen = false;
+    return answerTo(isCommitted ? 'COMMIT' : 'ROLLBACK');
+  }
+
   /** What leaves together with BEGIN; its errors are placed as in the whole text. */
   async #sendRest(sql: string, rest: string): Promise<PgResult | PgResult[]> {
     try {
@@ -136,7 +146,7 @@ export class SharedClient implements PgClient {
       throw position === undefined
         ? error
         : Object.assign(error as Error, {
-            position: String(Number(position) + Array.from(sql).length - Array.from(rest).length),
+            position: String(Number(position) + Array.from(sql.slice(0, sql.indexOf(rest))).length),
           });
     }
   }

@@ -142,6 +142,7 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
     statements: () => [{ sql: 'begin', values: [] }],
     isReadOnly: () => false,
     mayRide: () => false,
+    readAhead: () => undefined,
     before: () => Promise.resolve(),
     after: () => Promise.resolve(),
   });

@@ -6,7 +6,7 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
-import { defer, Observable } from 'rxjs';
+import { Observable } from 'rxjs';
 
 import { ContextHost } from '../context/context-host.js';
 import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
@@ -15,6 +15,7 @@ import { httpResponseOf, type HttpResponse } from './http-exchange.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { DB_CONTEXT_OPTIONS } from './options-token.js';
 import { openForRequest } from './open-for-request.js';
+import { RequestAttempt, type RequestInHand } from './request-attempt.js';
 import { runAttempts } from './request-retry.js';
 import { RouteLog } from './route-log.js';
 import { RouteSettingsReader } from './route-settings.js';
@@ -61,26 +62,25 @@ export class DbContextInterceptor implements NestInterceptor {
     }
     const { commitOn = commitOnSuccess, onDisconnect = DEFAULTS.onDisconnect } = this.#options;
     // Deferred: an Observable that nobody subscribes to would hold what it has claimed for ever.
-    return defer(() => {
+    return new Observable((subscriber) => {
       const claimed = this.#fromMiddleware.claim(response);
       if (claimed !== undefined) {
         claimed.origin = route.name;
       }
       const isInUse = claimed?.isUntouched === false;
-      return runAttempts(
-        {
-          host: this.#host,
-          context,
-          next,
-          response,
-          route,
-          commitOn: route.commitOn ?? commitOn,
-          endsWithClient: onDisconnect === 'rollback',
-          log: this.#log,
-        },
-        claimed ?? openForRequest(this.#host, route.name),
-        isInUse,
-      );
+      const request: RequestInHand = {
+        host: this.#host,
+        next,
+        response,
+        route,
+        commitOn: route.commitOn ?? commitOn,
+        endsWithClient: onDisconnect === 'rollback',
+        log: this.#log,
+      };
+      const container = claimed ?? openForRequest(this.#host, route.name);
+      return route.retry === undefined
+        ? new RequestAttempt(request, container).runFor(subscriber)
+        : runAttempts(request, route.retry, container, isInUse).subscribe(subscriber);
     });
   }
 

@@ -11,8 +11,8 @@ export interface HttpResponse {
   readonly headersSent?: boolean;
   readonly writableFinished?: boolean;
   readonly closed?: boolean;
+  on?(event: 'close', listener: () => void): unknown;
   once?(event: 'close', listener: () => void): unknown;
-  off?(event: 'close', listener: () => void): unknown;
 }
 
 /** What is needed of a request. */
@@ -47,6 +47,16 @@ export function isSse(context: ExecutionContext): boolean {
   return Reflect.getMetadata(SSE_METADATA, context.getHandler()) === true;
 }
 
+/** What `@Redirect()` says. */
+export interface Redirect {
+  readonly statusCode?: number;
+}
+
+/** Where a route redirects to, if it does. */
+export function redirectOf(context: ExecutionContext): Redirect | undefined {
+  return Reflect.getMetadata(REDIRECT_METADATA, context.getHandler()) as Redirect | undefined;
+}
+
 /** Whether the head of the response has left. */
 export function headersWereSent(response: HttpResponse | undefined): boolean {
   return (response?.raw ?? response)?.headersSent === true;
@@ -66,28 +76,31 @@ export function clientHasLeft(response: HttpResponse): boolean {
  */
 export function onDisconnect(response: HttpResponse, listener: () => void): () => void {
   const raw = response.raw ?? response;
-  const onClose = (): void => {
-    if (raw.writableFinished !== true) {
-      listener();
-    }
-  };
+  let isListening = true;
   if (clientHasLeft(response)) {
     listener();
   }
-  raw.once?.('close', onClose);
-  return () => raw.off?.('close', onClose);
+  // Not taken away again, which costs more than the listener, and lives no longer than the response.
+  raw.on?.('close', () => {
+    if (isListening && raw.writableFinished !== true) {
+      listener();
+    }
+  });
+  return () => {
+    isListening = false;
+  };
 }
 
 /** What a handler's success says about the response to come. */
 export function outcomeOfSuccess(
-  context: ExecutionContext,
+  redirect: Redirect | undefined,
   response: HttpResponse | undefined,
   value: unknown,
 ): RequestOutcome {
   if (response === undefined) {
     return { failed: false, status: undefined };
   }
-  return { failed: false, status: statusOfSuccess(context, response, value) };
+  return { failed: false, status: statusOfSuccess(redirect, response, value) };
 }
 
 /** What a handler's failure says about the response to come. */
@@ -104,16 +117,13 @@ export function outcomeOfFailure(
 
 // The response object does not know the status yet where Nest sets it while sending.
 function statusOfSuccess(
-  context: ExecutionContext,
+  redirect: Redirect | undefined,
   response: HttpResponse,
   value: unknown,
 ): number | undefined {
   if (isWebResponse(value)) {
     return value.status;
   }
-  const redirect = Reflect.getMetadata(REDIRECT_METADATA, context.getHandler()) as
-    | { readonly statusCode?: number }
-    | undefined;
   if (redirect !== undefined) {
     const returned = (value as { readonly statusCode?: unknown } | null | undefined)?.statusCode;
     return typeof returned === 'number' ? returned : (redirect.statusCode ?? 302);

@@ -1,9 +1,5 @@
-import {
-  ServiceUnavailableException,
-  type CallHandler,
-  type ExecutionContext,
-} from '@nestjs/common';
-import { Observable } from 'rxjs';
+import { ServiceUnavailableException, type CallHandler } from '@nestjs/common';
+import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 
 import type { DbContainer } from '../context/container.js';
 import type { ContextHost } from '../context/context-host.js';
@@ -24,7 +20,6 @@ import type { RouteSettings } from './route-settings.js';
 /** A request, on its way through the interceptor. */
 export interface RequestInHand {
   readonly host: ContextHost;
-  readonly context: ExecutionContext;
   readonly next: CallHandler;
   readonly response: HttpResponse | undefined;
   readonly route: RouteSettings;
@@ -56,94 +51,106 @@ export class RequestAttempt {
 
   /** Runs the handler, pipes and inner interceptors included. For one subscriber. */
   run(): Observable<unknown> {
-    return new Observable((subscriber) => {
-      const { host, context, next, response, route, log } = this.#request;
-      const container = this.#container;
-      try {
-        for (const { connection, settings } of route.transactions) {
-          container.configure(connection, settings);
-        }
-      } catch (error) {
-        void host.abandon(container).then(() => subscriber.error(error));
-        return undefined;
-      }
-      if (this.#isForNobody) {
-        void host.abandon(container).then(() => subscriber.complete());
-        return undefined;
-      }
-      let held: { readonly value: unknown } | undefined;
-      let isFinishing = false;
-      let hasExpired = false;
-      const stopListening = this.#watchDisconnect();
-      const pass = (value: unknown): void => {
-        this.#isBeyondUndoing = true;
-        subscriber.next(value);
-      };
-
-      const finish = async (outcome: RequestOutcome): Promise<void> => {
-        isFinishing = true;
-        stopListening();
-        try {
-          await this.#settle(outcome);
-        } catch (error) {
-          if (subscriber.closed && !hasExpired && error !== outcome.error) {
-            log.untold(route, error);
-          }
-          subscriber.error(this.#told(error));
-          return;
-        }
-        if (outcome.failed) {
-          subscriber.error(this.#told(outcome.error));
-          return;
-        }
-        if (held !== undefined) {
-          pass(held.value);
-        }
-        subscriber.complete();
-      };
-
-      // Subscribed inside the store: an Observable handler does its work on subscription.
-      const subscription = host.runIn(container, () =>
-        next.handle().subscribe({
-          next: (value: unknown) => {
-            if (route.isLive) {
-              pass(value);
-              return;
-            }
-            // A value goes on only when the next one comes, and the last one after the commit:
-            // whoever gets it, over whatever transport, takes it for a success.
-            if (held !== undefined) {
-              pass(held.value);
-            }
-            held = { value };
-          },
-          error: (error: unknown) => void finish(outcomeOfFailure(response, error)),
-          complete: () => void finish(outcomeOfSuccess(context, response, held?.value)),
-        }),
-      );
-
-      container.onExpire = (error) => {
-        isFinishing = true;
-        hasExpired = true;
-        stopListening();
-        subscription.unsubscribe();
-        // The host rolls it back; the response need not wait for that.
-        subscriber.error(new ServiceUnavailableException(error.message, { cause: error }));
-      };
-
-      return () => {
-        subscription.unsubscribe();
-        stopListening();
-        if (!isFinishing) {
-          void host.abandon(container);
-        }
-      };
-    });
+    return new Observable((subscriber) => this.runFor(subscriber));
   }
 
-  async #settle(outcome: RequestOutcome): Promise<void> {
+  /** As `run()`, for a subscriber that there is already. */
+  runFor(subscriber: Subscriber<unknown>): TeardownLogic {
+    const { host, next, response, route, log } = this.#request;
+    const container = this.#container;
+    try {
+      for (const { connection, settings } of route.transactions) {
+        container.configure(connection, settings);
+      }
+    } catch (error) {
+      void host.abandon(container).then(() => subscriber.error(error));
+      return undefined;
+    }
+    if (this.#isForNobody) {
+      void host.abandon(container).then(() => subscriber.complete());
+      return undefined;
+    }
+    let held: { readonly value: unknown } | undefined;
+    let isFinishing = false;
+    let hasExpired = false;
+    const stopListening = this.#watchDisconnect();
+    const pass = (value: unknown): void => {
+      this.#isBeyondUndoing = true;
+      subscriber.next(value);
+    };
+
+    const conclude = (outcome: RequestOutcome, isCommitted: boolean): void => {
+      this.#isBeyondUndoing ||= isCommitted;
+      if (outcome.failed) {
+        subscriber.error(this.#told(outcome.error));
+        return;
+      }
+      if (held !== undefined) {
+        pass(held.value);
+      }
+      subscriber.complete();
+    };
+    const fail = (outcome: RequestOutcome, error: unknown): void => {
+      if (subscriber.closed && !hasExpired && error !== outcome.error) {
+        log.untold(route, error);
+      }
+      subscriber.error(this.#told(error));
+    };
+    const finish = (outcome: RequestOutcome): void => {
+      isFinishing = true;
+      stopListening();
+      const settled = this.#settle(outcome);
+      if (typeof settled === 'boolean') {
+        conclude(outcome, settled);
+      } else {
+        settled.then(
+          (isCommitted) => conclude(outcome, isCommitted),
+          (error: unknown) => fail(outcome, error),
+        );
+      }
+    };
+
+    // Subscribed inside the store: an Observable handler does its work on subscription.
+    const subscription = host.runIn(container, () =>
+      next.handle().subscribe({
+        next: (value: unknown) => {
+          if (route.isLive) {
+            pass(value);
+            return;
+          }
+          // A value goes on only when the next one comes, and the last one after the commit:
+          // whoever gets it, over whatever transport, takes it for a success.
+          if (held !== undefined) {
+            pass(held.value);
+          }
+          held = { value };
+        },
+        error: (error: unknown) => finish(outcomeOfFailure(response, error)),
+        complete: () => finish(outcomeOfSuccess(route.redirect, response, held?.value)),
+      }),
+    );
+
+    container.onExpire = (error) => {
+      isFinishing = true;
+      hasExpired = true;
+      stopListening();
+      subscription.unsubscribe();
+      // The host rolls it back; the response need not wait for that.
+      subscriber.error(new ServiceUnavailableException(error.message, { cause: error }));
+    };
+
+    return () => {
+      subscription.unsubscribe();
+      stopListening();
+      if (!isFinishing) {
+        void host.abandon(container);
+      }
+    };
+  }
+
+  #settle(outcome: RequestOutcome): boolean | Promise<boolean> {
     const { host, commitOn, response, route, log } = this.#request;
-    const isCommitted = await settleRequest(
+    return settleRequest(
       {
         host,
         container: this.#container,
@@ -156,7 +163,6 @@ export class RequestAttempt {
       },
       outcome,
     );
-    this.#isBeyondUndoing ||= isCommitted;
   }
 
   /** A handler that is started now would work for a client that has left, in a context that is over. */

@@ -3,7 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { catchError, Observable } from 'rxjs';
 
 import type { DbContainer } from '../context/container.js';
-import { drawPauseMs, mayRetry } from '../context/retry.js';
+import { drawPauseMs, mayRetry, type RetryOptions } from '../context/retry.js';
 import { clientHasLeft, headersWereSent } from './http-exchange.js';
 import { openForRequest } from './open-for-request.js';
 import { RequestAttempt, type RequestInHand } from './request-attempt.js';
@@ -19,14 +19,11 @@ import type { RetryObstacle } from './route-log.js';
  */
 export function runAttempts(
   request: RequestInHand,
+  retry: RetryOptions,
   first: DbContainer,
   isInUse: boolean,
 ): Observable<unknown> {
   const { host, log, response, route } = request;
-  const { retry } = route;
-  if (retry === undefined) {
-    return new RequestAttempt(request, first).run();
-  }
   // Each attempt starts with the store as it is now, not with what an earlier one put into it.
   const asNow = AsyncLocalStorage.snapshot();
   const isTooLate = (): boolean =>

@@ -13,23 +13,33 @@ export interface RequestSettlement {
 }
 
 /**
- * Settles the context of a request by its outcome.
+ * Settles the context of a request by its outcome; at once where nothing was done in it.
  *
- * @returns whether it was committed
- * @throws why the commit failed, or what the policy threw
+ * @returns whether it was committed; the promise fails with why it was not, or with what the policy
+ *   threw
  */
-export async function settleRequest(
+export function settleRequest(
   settlement: RequestSettlement,
   outcome: RequestOutcome,
-): Promise<boolean> {
+): boolean | Promise<boolean> {
   const { host, container, commitOn } = settlement;
   let decision: Decision;
   try {
     decision = decisionOf(commitOn(outcome), container.origin);
   } catch (error) {
-    await host.abandon(container);
-    throw error;
+    return host.abandon(container).then(() => Promise.reject(error as Error));
   }
+  return host.endUntouched(container, decision)
+    ? decision === 'commit'
+    : settleWork(settlement, outcome, decision);
+}
+
+async function settleWork(
+  settlement: RequestSettlement,
+  outcome: RequestOutcome,
+  decision: Decision,
+): Promise<boolean> {
+  const { host, container } = settlement;
   if (decision === 'rollback' && outcome.failed) {
     await host.abandon(container);
     return false;

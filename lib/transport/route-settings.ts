@@ -10,7 +10,7 @@ import {
   TRANSACTION_METADATA,
   type RouteTransaction,
 } from '../decorators/route.decorators.js';
-import { isSse } from './http-exchange.js';
+import { isSse, redirectOf, type Redirect } from './http-exchange.js';
 
 /** What the decorators of a handler and of its class say. */
 export interface RouteSettings {
@@ -19,6 +19,7 @@ export interface RouteSettings {
   readonly isSkipped: boolean;
   /** Whether each value is for the client at once, rather than the last one after the commit. */
   readonly isLive: boolean;
+  readonly redirect: Redirect | undefined;
   readonly commitOn: CommitPolicy | undefined;
   /** Those of the class come first, so that those of the method win. */
   readonly transactions: readonly RouteTransaction[];
@@ -53,6 +54,7 @@ export class RouteSettingsReader {
       name: `${owner.name}.${handler.name}`,
       isSkipped: nearest(SKIP_METADATA) === true,
       isLive: isSse(context),
+      redirect: redirectOf(context),
       commitOn: nearest(COMMIT_ON_METADATA) as CommitPolicy | undefined,
       transactions: [owner, handler].flatMap(
         (target) => this.#reflector.get<RouteTransaction[]>(TRANSACTION_METADATA, target) ?? [],

@@ -34,6 +34,7 @@ export function limits(): void {
 
 export function transactionSettings(): void {
   expectTypeOf<keyof TransactionSettings>().toEqualTypeOf<
+    | 'begin'
     | 'isolationLevel'
     | 'readOnly'
     | 'deferrable'
@@ -44,6 +45,7 @@ export function transactionSettings(): void {
     | 'role'
   >();
   expectTypeOf<Required<TransactionSettings>>().toExtend<{
+    readonly begin: 'first-statement' | 'first-write';
     readonly readOnly: boolean;
     readonly deferrable: boolean;
     readonly statementTimeoutMs: number;

@@ -40,6 +40,7 @@ function leaseOn(client: PgClient): TransactionLease {
       statements: () => [{ sql: 'begin', values: [] }],
       isReadOnly: () => false,
       mayRide: () => false,
+      readAhead: () => undefined,
       before: () => Promise.resolve(),
       after: () => Promise.resolve(),
     },
