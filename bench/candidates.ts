@@ -1,6 +1,7 @@
 /** What is compared, by name; see `app/candidates`. The first is this library. */
 export const CANDIDATES = [
   'library',
+  'first-write',
   'hand-written',
   'request-context',
   'request-scope',

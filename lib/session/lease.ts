@@ -197,7 +197,8 @@ export class TransactionLease implements Claim {
     this.#how.watch?.sent(sql);
     // With parameters it takes another kind of message.
     const rider: Rider | undefined = values.length === 0 ? { sql, gate } : undefined;
-    const read = rider && (await this.#readAhead(rider));
+    const reading = rider && this.#readAhead(rider);
+    const read = reading && (await reading);
     if (read !== undefined) {
       return read;
     }

@@ -115,7 +115,7 @@ describe('begin: first-write', () => {
     ['sets a savepoint', (em: EntityManager) => em.transactional((inner) => inner.find(Note, {}))],
   ])('a statement that %s begins the transaction', async (_, work) => {
     await at.run(async () => {
-      await work(at.session as EntityManager);
+      await work(at.session);
       expect(at.world.proxy.log[0]).toBe(BEGIN);
       expect(at.world.proxy.log).not.toContain('commit');
       expect(at.world.pool()).toMatchObject({ checkedOut: 1 });

@@ -3,6 +3,8 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { deferred } from '../support/deferred.js';
 import { NOTE_SCHEMA } from '../support/note.entity.js';
+import type { TransactionSettings } from 'nestjs-db-context';
+
 import { noteConnection, startApp, type TestApp } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
 import {
@@ -55,14 +57,19 @@ export class PropertyWorld {
     this.#told = told;
   }
 
-  static async start(): Promise<PropertyWorld> {
+  /** @param begin what begins the transactions */
+  static async start(begin?: TransactionSettings['begin']): Promise<PropertyWorld> {
     const [first, second] = await Promise.all([createTestDatabase(), createTestDatabase()]);
     const databases = { default: first, other: second };
     const told = perDatabase(() => 0);
     await Promise.all(DATABASES.map((db) => databases[db].query(SCHEMA)));
     const app = await startApp({
       connections: DATABASES.map((name) =>
-        noteConnection(databases[name].url, { ...LIMITS, name }),
+        noteConnection(databases[name].url, {
+          ...LIMITS,
+          name,
+          transaction: { ...(begin && { begin }) },
+        }),
       ),
       beforeCommit: (_, name) => {
         told[name as Database]++;

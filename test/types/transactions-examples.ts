@@ -30,6 +30,16 @@ export class ReportController {
   }
 }
 
+export class ProfileController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @DbTransaction({ begin: 'first-write' })
+  @Get('profile')
+  profile() {
+    return this.session.findOneOrFail(Note, { text: 'profile' });
+  }
+}
+
 @Injectable()
 export class TransferService {
   constructor(private readonly dbContext: DbContext) {}

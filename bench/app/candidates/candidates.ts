@@ -11,6 +11,7 @@ import { RequestScopeModule } from './request-scope.js';
 /** The module of each candidate, given the URL of the database. */
 export const CANDIDATE_MODULES = {
   library: (url) => LibraryModule.register(url),
+  'first-write': (url) => LibraryModule.register(url, { begin: 'first-write' }),
   'hand-written': (url) => HandWrittenModule.register(url),
   'request-context': (url) => RequestContextModule.register(url),
   'request-scope': (url) => RequestScopeModule.register(url),

@@ -1,6 +1,11 @@
 import type { EntityManager } from '@mikro-orm/core';
 import { Module, type DynamicModule } from '@nestjs/common';
-import { DbContext, DbContextModule, getSessionToken } from 'nestjs-db-context';
+import {
+  DbContext,
+  DbContextModule,
+  getSessionToken,
+  type TransactionSettings,
+} from 'nestjs-db-context';
 
 import { ormOptions } from '../orm.js';
 import { Unit, type Work } from '../unit.js';
@@ -29,10 +34,10 @@ class LibraryUnit extends Unit {
 
 @Module({})
 export class LibraryModule {
-  static register(url: string): DynamicModule {
+  static register(url: string, transaction: TransactionSettings = {}): DynamicModule {
     return {
       module: LibraryModule,
-      imports: [DbContextModule.forRoot({ connections: [ormOptions(url)] })],
+      imports: [DbContextModule.forRoot({ connections: [{ ...ormOptions(url), transaction }] })],
       providers: [
         {
           provide: Unit,

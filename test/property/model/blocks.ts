@@ -11,6 +11,10 @@ export abstract class Blocks extends Contexts {
   protected savepoint(op: Extract<Op, { kind: 'savepoint' }>, env: Env): void {
     const session = this.session(op.db, env);
     assertAlive(session);
+    if (op.propagation === 'required' && session.current.isAutocommit) {
+      // It has one of its own there, into which MikroORM writes what was pending outside.
+      throw new Undetermined('a nested transaction inside of not_supported');
+    }
     if (op.propagation === 'required') {
       const own = op.own ? { ...env.own, [op.db]: session } : env.own;
       this.block(op.body, { ...env, own });

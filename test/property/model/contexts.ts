@@ -18,7 +18,10 @@ export abstract class Contexts implements ContextHost {
   readonly databases: Readonly<Record<Database, ModelDatabase>>;
   strayFrame: Frame | undefined;
 
-  constructor(program: Program) {
+  readonly readsAhead: boolean;
+
+  constructor(program: Program, readsAhead: boolean) {
+    this.readsAhead = readsAhead;
     this.databases = perDatabase((db) => new ModelDatabase(db, seedsOf(program, db)));
   }
 

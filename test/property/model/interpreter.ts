@@ -20,10 +20,11 @@ import type { ModelSession } from './session.js';
  *
  * @throws {@link Undetermined} the documents do not say what comes of the program
  */
-export function predicted(program: Program): Outcome {
-  return new Interpreter(program).run(program);
+export function predicted(program: Program, readsAhead = false): Outcome {
+  return new Interpreter(program, readsAhead).run(program);
 }
 
+const READS: ReadonlySet<string> = new Set(['read', 'find', 'divide']);
 const ON_UNIT_OF_WORK: ReadonlySet<string> = new Set(['persist', 'persistTaken', 'flush', 'find']);
 
 class Interpreter extends Blocks {
@@ -98,7 +99,11 @@ class Interpreter extends Blocks {
     if (statement === 'flush') {
       return;
     }
-    session.send();
+    if (READS.has(statement)) {
+      session.read();
+    } else {
+      session.send();
+    }
     if (statement === 'insert') {
       session.insert(`n${id}`);
     } else if (statement === 'update') {

@@ -14,6 +14,8 @@ import { Transaction, nextNumber, type Change, Frame, type ModelDatabase } from 
 
 /** What all sessions of a program share. */
 export interface ModelWorld {
+  /** `begin: 'first-write'`: reads before the first write begin nothing. */
+  readonly readsAhead: boolean;
   /** The one place where a statement that nobody awaits may be running. */
   strayFrame: Frame | undefined;
 }
@@ -55,6 +57,23 @@ export class ModelSession {
     const rows = new Map(this.database.rows);
     this.current.frames.forEach(({ changes }) => changes.forEach((change) => change(rows)));
     return [...rows.keys()].toSorted();
+  }
+
+  /** Whether a read that is sent now is in no transaction of this session. */
+  get isReadAhead(): boolean {
+    const { hasBegun, isAutocommit } = this.current;
+    // In one of requires_new MikroORM may have to be told of the begin.
+    const isOwn = this.transactions.length === 1;
+    return this.#world.readsAhead && isOwn && !hasBegun && !isAutocommit;
+  }
+
+  /** Sends a read, which begins what any statement begins, unless reads do not. */
+  read(): void {
+    if (this.isReadAhead && !this.isGone) {
+      this.wait();
+    } else {
+      this.send();
+    }
   }
 
   /** Sends a statement, which begins where nothing has begun. */
@@ -140,7 +159,8 @@ export class ModelSession {
   }
 
   fail(state: SqlState): never {
-    if (!this.current.isAutocommit) {
+    // Where nothing has begun, the next statement finds no failed transaction.
+    if (this.current.hasBegun) {
       this.top.failure = state;
     }
     throw serverError(state);
