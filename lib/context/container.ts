@@ -32,6 +32,8 @@ export interface ContainerOptions {
   readonly outer: DbContainer | undefined;
 }
 
+const NO_SESSIONS: ReadonlyMap<string, Session> = new Map();
+const NO_SETTINGS: ReadonlyMap<string, TransactionSettings> = new Map();
 const NOTHING_TO_DO = Promise.resolve();
 
 /** How a context is to end. */
@@ -44,8 +46,9 @@ export type Decision = 'commit' | 'rollback';
 export class DbContainer implements SessionGroup, Holder {
   /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
   readonly factory: (name: string) => SessionFactory;
-  readonly #sessions = new Map<string, Session>();
-  readonly #settings = new Map<string, TransactionSettings>();
+  // Most contexts of an application touch no session, and maps are what takes most of their memory.
+  #sessions: ReadonlyMap<string, Session> = NO_SESSIONS;
+  #settings: ReadonlyMap<string, TransactionSettings> = NO_SETTINGS;
   #settlement: Promise<void> | undefined;
   /** The first connection whose work a rollback undid; a later wish to commit must hear of it. */
   #undone: string | undefined;
@@ -127,10 +130,7 @@ export class DbContainer implements SessionGroup, Holder {
       return existing;
     }
     const session = this.factory(name).create(this.#sessionOptions(name));
-    // A session that was closed early counts as used anew, at the end of the order.
-    this.#sessions.delete(name);
-    session.observe(this.#hooks);
-    this.#sessions.set(name, session);
+    this.#keep(name, session);
     return session;
   }
 
@@ -157,7 +157,8 @@ export class DbContainer implements SessionGroup, Holder {
   configure(name: string, settings: TransactionSettings): void {
     this.factory(name);
     this.existing(name)?.configure(settings);
-    this.#settings.set(name, mergeSettings(this.#settings.get(name), settings));
+    const merged = mergeSettings(this.#settings.get(name), settings);
+    this.#settings = new Map([...this.#settings, [name, merged]]);
   }
 
   /** The session of a connection, if it has one. */
@@ -181,15 +182,14 @@ export class DbContainer implements SessionGroup, Holder {
         'the context has a session already. Take it out with popSession() first.',
       );
     }
-    session.observe(this.#hooks);
-    this.#sessions.set(name, session);
+    this.#keep(name, session);
   }
 
   /** Takes a session out of the context, which then no longer settles it. */
   pop(name: string): Session | undefined {
     const session = this.existing(name);
     session?.observe(undefined);
-    this.#sessions.delete(name);
+    this.#sessions = new Map([...this.#sessions].filter(([each]) => each !== name));
     return session;
   }
 
@@ -280,6 +280,13 @@ export class DbContainer implements SessionGroup, Holder {
   async closeEarly(sessions: readonly Session[]): Promise<void> {
     await closeSessions(sessions);
     await this.#hooks.afterEarlyRollback();
+  }
+
+  /** One that takes the place of another counts as used anew, at the end of the order. */
+  #keep(name: string, session: Session): void {
+    session.observe(this.#hooks);
+    const others = [...this.#sessions].filter(([each]) => each !== name);
+    this.#sessions = new Map([...others, [name, session]]);
   }
 
   #sessionOptions(name: string): SessionOptions {

@@ -59,6 +59,7 @@ export class ContextHost {
   /** Where a fault goes that has no caller to be thrown at. */
   readonly report: FaultReporter;
   readonly #hookEnvironment: HookEnvironment;
+  readonly #findFactory = (name: string): SessionFactory => this.factory(name);
 
   readonly #contextTimeoutMs: number | undefined;
   readonly #watch: ContextWatch | undefined;
@@ -213,7 +214,7 @@ export class ContextHost {
 
   #open(origin: string, isDetached = false): DbContainer {
     const container = new DbContainer({
-      factory: (name) => this.factory(name),
+      factory: this.#findFactory,
       environment: this.#hookEnvironment,
       origin,
       isDetached,

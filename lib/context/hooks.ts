@@ -30,13 +30,15 @@ interface Hook {
   readonly scopes: readonly TransactionScope[];
 }
 
+const NONE: readonly Hook[] = [];
+
 /**
  * The hooks of one context. A hook that was registered in a transaction or a savepoint that is
  * rolled back is discarded with it: what it announces has not happened.
  */
 export class ContextHooks {
   readonly #environment: HookEnvironment;
-  #hooks: Hook[] = [];
+  #hooks: readonly Hook[] = NONE;
   #earlyCommits = 0;
 
   constructor(environment: HookEnvironment) {
@@ -63,7 +65,7 @@ export class ContextHooks {
     connectionName: string | undefined,
   ): void {
     const scopes = sessions.map((session) => session.currentScope);
-    this.#hooks.push({ kind, callback, connectionName, scopes });
+    this.#hooks = [...this.#hooks, { kind, callback, connectionName, scopes }];
   }
 
   /**
@@ -123,10 +125,13 @@ export class ContextHooks {
 
   /** Forgets all hooks: nobody knows whether what they announce has happened. */
   discard(): void {
-    this.#hooks = [];
+    this.#hooks = NONE;
   }
 
-  #take(isDue: (hook: Hook) => boolean): Hook[] {
+  #take(isDue: (hook: Hook) => boolean): readonly Hook[] {
+    if (this.isEmpty) {
+      return NONE;
+    }
     const due = this.#hooks.filter(isDue);
     this.#hooks = this.#hooks.filter((hook) => !isDue(hook));
     return due;

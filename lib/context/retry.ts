@@ -87,13 +87,11 @@ export interface Attempt<T> {
  * @throws the error of the last attempt
  * @throws {@link InvalidOptionsError} `retry` cannot be; nothing has run then
  */
-export async function withRetry<T>(
-  retry: RetryOptions | undefined,
-  begin: () => Attempt<T>,
-): Promise<T> {
-  if (retry === undefined) {
-    return begin().run();
-  }
+export function withRetry<T>(retry: RetryOptions | undefined, begin: () => Attempt<T>): Promise<T> {
+  return retry === undefined ? begin().run() : runAttempts(retry, begin);
+}
+
+async function runAttempts<T>(retry: RetryOptions, begin: () => Attempt<T>): Promise<T> {
   checkRetryOptions(retry, 'retry');
   for (let number = 1; ; number++) {
     const attempt = begin();

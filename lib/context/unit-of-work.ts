@@ -16,7 +16,7 @@ export interface OwnContextOptions<T> {
  *
  * @param origin what it is for, for messages
  */
-export async function runInOwnContext<T>(
+export function runInOwnContext<T>(
   host: ContextHost,
   origin: string,
   callback: () => T | Promise<T>,
@@ -36,14 +36,15 @@ export async function runInOwnContext<T>(
  *
  * @param commitOn whether a result commits; what is thrown always rolls back
  */
-export async function runAndSettle<T>(
+export function runAndSettle<T>(
   host: ContextHost,
   container: DbContainer,
   callback: () => T | Promise<T>,
-  commitOn: (result: T) => boolean = () => true,
+  commitOn: (result: T) => boolean = always,
 ): Promise<T> {
-  const decide = (result: T): Decision => decisionOf(commitOn(result), container.origin);
-  return settleAfter(host, container, () => host.runIn(container, callback), decide);
+  const expired = host.limitsContexts ? untilExpired(container) : undefined;
+  const settled = runThenSettle(host, container, callback, commitOn);
+  return expired === undefined ? settled : Promise.race([settled, expired]);
 }
 
 /** Runs `callback` with a session that is in no context, and settles that. */
@@ -58,8 +59,11 @@ export async function runDetached<T>(
     decision === 'commit' ? 'newAtomicSession()' : 'newSession()',
   );
   const run = (): T | Promise<T> => callback(container.session(connectionName).manager);
-  return settleAfter(host, container, run, () => decision);
+  return runAndSettle(host, container, run, decision === 'commit' ? always : never);
 }
+
+const always = (): boolean => true;
+const never = (): boolean => false;
 
 /**
  * What the answer of a `commitOn` means.
@@ -76,32 +80,29 @@ export function decisionOf(commits: unknown, origin: string): Decision {
   return commits ? 'commit' : 'rollback';
 }
 
-async function settleAfter<T>(
+async function runThenSettle<T>(
   host: ContextHost,
   container: DbContainer,
-  work: () => T | Promise<T>,
-  decide: (result: T) => Decision,
+  callback: () => T | Promise<T>,
+  commitOn: (result: T) => boolean,
 ): Promise<T> {
-  const run = async (): Promise<T> => {
-    let result: T;
-    let decision: Decision;
-    try {
-      result = await work();
-      decision = decide(result);
-    } catch (error) {
-      await host.abandon(container);
-      throw error;
-    }
-    await host.settle(container, decision);
-    return result;
-  };
-  return host.limitsContexts ? unlessExpired(container, run) : run();
+  let result: T;
+  let decision: Decision;
+  try {
+    // Of a session in no context, the code goes on in whatever context it is in.
+    result = await (container.isDetached ? callback() : host.runIn(container, callback));
+    decision = decisionOf(commitOn(result), container.origin);
+  } catch (error) {
+    await host.abandon(container);
+    throw error;
+  }
+  await host.settle(container, decision);
+  return result;
 }
 
 /** @throws {@link ContextTimeoutError} the context has been open for too long, and was rolled back */
-async function unlessExpired<T>(container: DbContainer, run: () => Promise<T>): Promise<T> {
-  const expired = new Promise<never>((_, reject) => {
+function untilExpired(container: DbContainer): Promise<never> {
+  return new Promise((_, reject) => {
     container.onExpire = reject;
   });
-  return Promise.race([run(), expired]);
 }

@@ -7,7 +7,7 @@ import { HookTimeoutError, InvalidTransactionStateError, type DbContextError } f
 import { isCovered, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { beginStatements, mayReadAhead, type BeginStatement } from './begin-sql.js';
 import { computesSettings, withComputed } from './computed-settings.js';
-import { TransactionLease } from './lease.js';
+import { TransactionLease, type LeaseBegin } from './lease.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { isPlainRead } from './plain-read.js';
 import { TransactionScope } from './scope.js';
@@ -46,7 +46,7 @@ export type CommitResult = 'committed' | 'untouched';
  * A transaction that begins with its first statement, as MikroORM and its subscribers see it. What
  * it does to the connection is up to its scope and its lease.
  */
-export class LazyTransaction {
+export class LazyTransaction implements LeaseBegin {
   readonly context: ScopeContext;
   readonly #parts: TransactionParts;
   readonly #owner: TransactionOwner;
@@ -64,20 +64,17 @@ export class LazyTransaction {
     this.#owner = owner;
     this.#settings = settings;
     const { connection } = parts;
-    const lease = new TransactionLease(connection, {
-      holder: owner.holder,
-      watch: owner.watch,
-      statements: () => this.#beginStatements(),
-      isReadOnly: () => this.#effective.readOnly === true,
-      mayRide: () =>
-        owner.sessionContext() === undefined &&
-        !owner.hasListeners(EventType.afterTransactionStart),
-      readAhead: (sql) => this.#readAhead(sql),
-      before: () => this.#beforeBegin(),
-      after: () => this.#afterBegin(),
-    });
+    const lease = new TransactionLease(connection, this);
     const scope = new TransactionScope(lease, connection.limits.savepointTimeoutMs);
     this.context = parts.createContext(scope, owner.isSession);
+  }
+
+  get holder(): Holder | undefined {
+    return this.#owner.holder;
+  }
+
+  get watch(): LeaseWatch | undefined {
+    return this.#owner.watch;
   }
 
   get hasBegun(): boolean {
@@ -123,19 +120,30 @@ export class LazyTransaction {
     return mergeSettings(this.#parts.connection.transactionOptions.transaction, this.#settings);
   }
 
+  /** See {@link LeaseBegin.isReadOnly}. */
+  isReadOnly(): boolean {
+    return this.#effective.readOnly === true;
+  }
+
+  /** See {@link LeaseBegin.mayRide}. */
+  mayRide(): boolean {
+    return (
+      this.#owner.sessionContext() === undefined &&
+      !this.#owner.hasListeners(EventType.afterTransactionStart)
+    );
+  }
+
   /** See {@link LeaseBegin.readAhead}. */
-  #readAhead(sql: string): (() => Promise<readonly BeginStatement[]>) | undefined {
+  readAhead(sql: string): (() => Promise<readonly BeginStatement[]>) | undefined {
     const { connection } = this.#parts;
     const wish = this.#settings.begin ?? connection.transactionOptions.transaction?.begin;
     if (wish !== 'first-write' || !mayReadAhead(this.#effective) || !isPlainRead(sql)) {
       return undefined;
     }
     // Whoever is told of a begin may set what the reads depend on.
-    const isTold =
-      this.#owner.sessionContext() !== undefined ||
-      this.#owner.hasListeners(EventType.beforeTransactionStart) ||
-      this.#owner.hasListeners(EventType.afterTransactionStart);
-    return isTold ? undefined : () => this.#beginOfRead();
+    const mayBeUntold =
+      this.mayRide() && !this.#owner.hasListeners(EventType.beforeTransactionStart);
+    return mayBeUntold ? () => this.#beginOfRead() : undefined;
   }
 
   async #beginOfRead(): Promise<readonly BeginStatement[]> {
@@ -199,8 +207,8 @@ export class LazyTransaction {
     }
   }
 
-  /** Computed first: a subscriber may send a statement, which begins. */
-  async #beforeBegin(): Promise<void> {
+  /** See {@link LeaseBegin.before}. Computed first: a subscriber may send a statement, which begins. */
+  async before(): Promise<void> {
     const { connection } = this.#parts;
     this.#computed = computesSettings(connection)
       ? await withComputed(connection, this.#settings)
@@ -209,7 +217,8 @@ export class LazyTransaction {
     await this.#tellWithin('acquireTimeoutMs', EventType.beforeTransactionStart);
   }
 
-  #beginStatements(): readonly BeginStatement[] {
+  /** See {@link LeaseBegin.statements}. */
+  statements(): readonly BeginStatement[] {
     if (this.#computed === undefined) {
       throw new InvalidTransactionStateError(
         this.#parts.connection.name,
@@ -220,7 +229,8 @@ export class LazyTransaction {
     return beginStatements(this.#computed);
   }
 
-  async #afterBegin(): Promise<void> {
+  /** See {@link LeaseBegin.after}. */
+  async after(): Promise<void> {
     const sessionContext = this.#owner.sessionContext();
     if (sessionContext !== undefined) {
       const target: unknown = this.#parts.connection.orm.driver.getConnection('write');

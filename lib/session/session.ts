@@ -12,7 +12,12 @@ import {
 } from '../errors.js';
 import { hasSettings, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import type { LeaseWatch } from './lease-watch.js';
-import { LazyTransaction, type CommitResult, type TransactionParts } from './lazy-transaction.js';
+import {
+  LazyTransaction,
+  type CommitResult,
+  type TransactionOwner,
+  type TransactionParts,
+} from './lazy-transaction.js';
 import { innermostFork, innermostScope } from './nesting.js';
 import type { TransactionScope } from './scope.js';
 import { adopt, type EntityManagerClass, type SessionControl } from './session-manager.js';
@@ -57,7 +62,7 @@ const insideEnd = new AsyncLocalStorage<InsideEnd>();
  * It commits in steps, so that a context with several of them can take each step on all before
  * the next: `flush()`, `prepare()`, `complete()`.
  */
-export class Session implements SessionControl {
+export class Session implements SessionControl, TransactionOwner {
   readonly manager: EntityManager;
   readonly holder: Holder | undefined;
   readonly watch: LeaseWatch | undefined;
@@ -377,20 +382,32 @@ export class Session implements SessionControl {
   }
 
   #arm(): LazyTransaction {
-    const owner = {
-      holder: this.holder,
-      watch: this.watch,
-      hasListeners: (event: TransactionEventType) => isHeardOf(this.manager, event),
-      broadcast: (event: TransactionEventType, context?: ScopeContext) =>
-        this.#broadcast(event, context),
-      // Staged before the fork became the session, which is always in a transaction.
-      sessionContext: () => this.manager.getTransactionSessionContext(),
-      isSession: true,
-    };
-    return new LazyTransaction(this.#parts, owner, this.#settings);
+    return new LazyTransaction(this.#parts, this, this.#settings);
   }
 
-  async #broadcast(event: TransactionEventType, transaction?: ScopeContext): Promise<void> {
+  /** See {@link TransactionOwner.isSession}. */
+  get isSession(): true {
+    return true;
+  }
+
+  /** See {@link TransactionOwner.hasListeners}. */
+  hasListeners(event: TransactionEventType): boolean {
+    for (const subscriber of this.manager.getEventManager().getSubscribers()) {
+      if (subscriber[event] !== undefined) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** See {@link TransactionOwner.sessionContext}. */
+  sessionContext(): unknown {
+    // Staged before the fork became the session, which is always in a transaction.
+    return this.manager.getTransactionSessionContext();
+  }
+
+  /** See {@link TransactionOwner.broadcast}. */
+  async broadcast(event: TransactionEventType, transaction?: ScopeContext): Promise<void> {
     const em = this.manager;
     const uow = em.getUnitOfWork(false);
     await em.getEventManager().dispatchEvent(event, { em, uow, transaction });
@@ -404,12 +421,3 @@ export class Session implements SessionControl {
 }
 
 const ignore = (): void => undefined;
-
-function isHeardOf(manager: EntityManager, event: TransactionEventType): boolean {
-  for (const subscriber of manager.getEventManager().getSubscribers()) {
-    if (subscriber[event] !== undefined) {
-      return true;
-    }
-  }
-  return false;
-}
