@@ -178,6 +178,7 @@ export class LazyTransaction {
 
   /** Computed first: a subscriber may send a statement, which begins. */
   async #beforeBegin(): Promise<void> {
+    await this.#parts.connection.beforeSession();
     this.#computed = await withComputed(this.#parts.connection, this.#settings);
     // As MikroORM tells of it: there is no transaction yet.
     await this.#tellWithin('acquireTimeoutMs', EventType.beforeTransactionStart);
@@ -185,10 +186,13 @@ export class LazyTransaction {
 
   #beginStatements(): readonly BeginStatement[] {
     if (this.#computed === undefined) {
-      throw new InvalidTransactionStateError(
-        this.#parts.connection.name,
-        'sessionVariables() or role() used the session whose transaction they are computed for. Read ' +
-          'what they need before, or in dbContext.newSession() with a connection of its own name.',
+      throw (
+        this.#parts.connection.beforeSessionMisused ??
+        new InvalidTransactionStateError(
+          this.#parts.connection.name,
+          'sessionVariables() or role() used the session whose transaction they are computed for. Read ' +
+            'what they need before, or in dbContext.newSession() with a connection of its own name.',
+        )
       );
     }
     return beginStatements(this.#computed);
