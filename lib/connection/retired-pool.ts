@@ -34,6 +34,7 @@ export class RetiredPool {
   readonly #claims: PoolClaims;
   readonly #how: Retirement;
   readonly #timer: NodeJS.Timeout;
+  readonly #since = Date.now();
 
   constructor(pool: PgPool, successor: PgPool, how: Retirement) {
     this.#pool = pool;
@@ -62,8 +63,7 @@ export class RetiredPool {
    * @param limitMs in milliseconds
    */
   async close(limitMs: number): Promise<void> {
-    const startedAt = Date.now();
-    const timer = setTimeout(() => this.#force(Date.now() - startedAt), limitMs);
+    const timer = setTimeout(() => this.#force(Date.now() - this.#since), limitMs);
     try {
       await withinLimit(this.closed, limitMs + GONE_MS);
     } finally {
