@@ -30,7 +30,7 @@ export interface PgResult {
 }
 
 /** How a pool gives a client to whom it owes no promise. */
-export type ConnectCallback = (
+type ConnectCallback = (
   error: Error | undefined,
   client: PgClient | undefined,
   release?: (destroy?: boolean | Error) => void,
