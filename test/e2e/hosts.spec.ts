@@ -5,6 +5,7 @@ import {
   HostDrainTimeoutError,
   InvalidOptionsError,
   type DbConnection,
+  type DbConnectionOptions,
 } from 'nestjs-db-context';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -53,9 +54,14 @@ async function startHost(): Promise<Host> {
   };
 }
 
-async function start(limits: Parameters<typeof noteConnection>[1] = {}): Promise<void> {
+async function start(
+  limits: Parameters<typeof noteConnection>[1] = {},
+  driverOptions: object = {},
+): Promise<void> {
   const [one, two] = await Promise.all([startHost(), startHost()]);
-  const app = await startApp({ connections: [noteConnection(one.url, limits)] });
+  const app = await startApp({
+    connections: [{ ...noteConnection(one.url, limits), driverOptions } as DbConnectionOptions],
+  });
   at = { app, connection: app.connection(), session: app.session(), one, two };
   cleanUp.unshift(() => app.close());
 }
@@ -163,12 +169,15 @@ describe('changeHost()', () => {
   });
 
   it('H1: changes at the same time are made one after another, the last one wins', async () => {
-    await start();
+    const pools: { readonly ending: boolean }[] = [];
+    await start({}, { onPoolCreated: (pool: (typeof pools)[number]) => pools.push(pool) });
     await save('first');
     const { one, two } = at;
     const hosts = [two, one, two, two, one, two];
     await Promise.all(hosts.map(({ url }) => at.connection.changeHost(url)));
     expect(at.connection.host).toBe(two.host);
+    // To two, to one, to two, nothing, to one, to two; each pool but the last is on its way out.
+    expect(pools.map(({ ending }) => ending)).toEqual([true, true, true, true, true, false]);
     await save('last');
     expect(await two.texts()).toEqual(['last']);
     await oldIsClosed();
@@ -223,6 +232,8 @@ describe('what waits while the host is changed', () => {
     await waitFor(() => at.app.pool().waiting === 3, { what: 'three to wait' });
 
     await at.connection.changeHost(at.two.url);
+    // Each of them once: one is connecting, two are behind it.
+    expect(at.app.pool()).toMatchObject({ checkedOut: 1, waiting: 2 });
     await Promise.all(waiting);
     expect(await at.two.texts()).toEqual(['a', 'b', 'past a session']);
     held.end();
