@@ -135,13 +135,13 @@ describe('two servers', () => {
     let app: TestApp;
 
     beforeEach(async () => {
-      orm = (await MikroORM.init(
+      orm = await MikroORM.init(
         defineConfig({
           clientUrl: one.url,
           entities: [Note],
           driverOptions: { application_name: APPLICATION },
         }),
-      )) as unknown as MikroORM;
+      );
       app = await startApp({ connections: [{ orm }] });
     });
 

@@ -27,7 +27,7 @@ describe('the part of MikroORM that changing hosts stands on', () => {
       }),
     );
     orms.push(orm);
-    return orm.driver.getConnection('write') as unknown as SqlConnection;
+    return orm.driver.getConnection('write');
   }
 
   const optionsOf = async (connection: SqlConnection): Promise<Record<string, unknown>> => {
@@ -71,7 +71,7 @@ describe('the part of MikroORM that changing hosts stands on', () => {
       { application_name: 'mine', ssl: false, onPoolCreated: (pool: unknown) => made.push(pool) },
     ],
   ])('createKysely() makes a pool of the options, with %s', async (_what, driverOptions) => {
-    const connection = await connectionWith({ driverOptions: driverOptions as never });
+    const connection = await connectionWith({ driverOptions });
     const own = ownServerOf(connection);
     const before = await connection.getNativeClient();
     const kysely = connection.getClient();
@@ -124,13 +124,13 @@ describe('the part of MikroORM that changing hosts stands on', () => {
     let asked = 0;
     let isBroken = false;
     const connection = await connectionWith({
-      driverOptions: (() => {
+      driverOptions: () => {
         // The last time it is for the pool itself.
         if (isBroken && asked++ === 1) {
           throw new Error('broken');
         }
         return {};
-      }) as never,
+      },
     });
     const own = ownServerOf(connection);
     const before = await connection.getNativeClient();
