@@ -172,7 +172,7 @@ export class DbConnection {
   }
 
   /**
-   * Takes a client from the pool.
+   * Takes a client from the pool; the one place where a claim meets a pool.
    *
    * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}, {@link ConnectionFailedError}
    * @internal
