@@ -1,6 +1,8 @@
 import type { EntityManager, MikroORM, Options } from '@mikro-orm/core';
 import type { ClsService } from 'nestjs-cls';
 
+// oxlint-disable-next-line no-restricted-imports -- a type, of what `beforeSession` is given
+import type { DbConnection } from './connection/db-connection.js';
 import type { SessionVariables, TransactionSettings } from './transaction-settings.js';
 
 /** Name of the connection that is meant where none is given. */
@@ -46,6 +48,12 @@ export interface ConnectionLimits {
    * @defaultValue 30_000
    */
   readonly savepointTimeoutMs?: number;
+  /**
+   * After {@link DbConnection.changeHost}, how long transactions on the old host may go on. What is
+   * left is ended, and the old pool closed.
+   * @defaultValue 30_000
+   */
+  readonly hostDrainTimeoutMs?: number;
 }
 
 /**
@@ -64,6 +72,13 @@ export interface ConnectionTransactionOptions {
   readonly sessionVariables?: (cls: ClsService) => SessionVariables | Promise<SessionVariables>;
   /** The role of every transaction, or of the current context; called as `sessionVariables` is. */
   readonly role?: string | ((cls: ClsService) => string | undefined);
+  /**
+   * Awaited each time before a transaction takes its connection, before `sessionVariables`; may look
+   * for the primary and call `connection.changeHost()`. What it throws fails the statement that the
+   * transaction would have begun for; after `acquireTimeoutMs` that is {@link HookTimeoutError}. It
+   * cannot use sessions of this connection.
+   */
+  readonly beforeSession?: (connection: DbConnection) => void | Promise<void>;
 }
 
 /**
@@ -210,6 +225,7 @@ export const DEFAULTS = {
   drainTimeoutMs: 5_000,
   endTimeoutMs: 10_000,
   savepointTimeoutMs: 30_000,
+  hostDrainTimeoutMs: 30_000,
   mount: 'interceptor',
   onDisconnect: 'finish',
   shutdownTimeoutMs: 10_000,

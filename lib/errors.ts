@@ -24,6 +24,7 @@ export type RollbackReason =
 export type DbContextErrorCode =
   | 'ACQUIRE_TIMEOUT'
   | 'COMMIT_OUTCOME_UNKNOWN'
+  | 'CONNECTION_CLOSED'
   | 'CONNECTION_FAILED'
   | 'CONTEXT_SETTINGS_FAILED'
   | 'CONTEXT_TIMEOUT'
@@ -31,6 +32,7 @@ export type DbContextErrorCode =
   | 'DECORATOR_NOT_MANAGED'
   | 'DUPLICATE_CONNECTION'
   | 'HOOK_TIMEOUT'
+  | 'HOST_DRAIN_TIMEOUT'
   | 'INVALID_OPTIONS'
   | 'INVALID_TRANSACTION_STATE'
   | 'PARTIAL_COMMIT'
@@ -413,6 +415,44 @@ export class ConnectionFailedError extends DbContextError {
       `Could not connect to the database of connection "${connectionName}": ${describe(cause)}. The ` +
         'next request tries again; no restart is needed.',
       cause,
+    );
+  }
+}
+
+/**
+ * `connect()` or `changeHost()` was called on a connection that `close()` had closed.
+ *
+ * @publicApi
+ */
+export class ConnectionClosedError extends DbContextError {
+  constructor(readonly connectionName: string) {
+    super(
+      'CONNECTION_CLOSED',
+      `The connection "${connectionName}" is closed, by close() or because the application shuts down; ` +
+        'it goes to no host any more. Stop what changes hosts before that, or look at isClosed.',
+    );
+  }
+}
+
+/**
+ * The connection went to another host, and a transaction on the old one did not end within
+ * `hostDrainTimeoutMs` (within `drainTimeoutMs` once the connection is closed). Nothing of it was
+ * saved.
+ *
+ * @publicApi
+ */
+export class HostDrainTimeoutError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    /** The old host. */
+    readonly host: string,
+    readonly timeoutMs: number,
+  ) {
+    super(
+      'HOST_DRAIN_TIMEOUT',
+      `The transaction on connection "${connectionName}" was still open on ${host} ${timeoutMs} ms after ` +
+        'the connection had changed to another host, and was ended; nothing of it was saved. Do the ' +
+        'work again, shorten transactions, or raise hostDrainTimeoutMs.',
     );
   }
 }

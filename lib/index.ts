@@ -49,6 +49,7 @@ export {
 export {
   AcquireTimeoutError,
   CommitOutcomeUnknownError,
+  ConnectionClosedError,
   ConnectionFailedError,
   ContextSettingsError,
   ContextTimeoutError,
@@ -57,6 +58,7 @@ export {
   DecoratorNotManagedError,
   DuplicateConnectionError,
   HookTimeoutError,
+  HostDrainTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
   PartialCommitError,

@@ -1,5 +1,5 @@
 import { AcquireTimeoutError, ConnectionFailedError, PoolDeadlockError } from '../errors.js';
-import type { PgClient, PgPool } from './pg-client.js';
+import { queueOf, type PgClient, type PgPool } from './pg-client.js';
 import { PoolClaims, type Claim } from './pool-claims.js';
 
 /** How long a caller waits for a connection. */
@@ -17,40 +17,81 @@ export interface CheckoutLimits {
  * @throws {@link ConnectionFailedError} the server could not be reached or refused
  */
 export function checkOut(
-  pool: PgPool,
+  first: PgPool,
   connectionName: string,
   { acquireTimeoutMs, deadlockTimeoutMs }: CheckoutLimits,
   claim: Claim,
 ): Promise<PgClient> {
-  const claims = PoolClaims.of(pool);
   return new Promise((resolve, reject) => {
-    let hasGivenUp = false;
+    /** Where it waits now; another pool when the host is changed meanwhile, none at the end. */
+    let current: PgPool | undefined;
+    const stopWaiting = (): void => {
+      if (current !== undefined) {
+        PoolClaims.of(current).gaveUp(claim);
+      }
+      current = undefined;
+    };
     const giveUp = (error: Error): void => {
-      hasGivenUp = true;
       clearTimeout(timer);
-      claims.gaveUp(claim);
+      stopWaiting();
       reject(error);
     };
+    const waitIn = (pool: PgPool): void => {
+      const claims = PoolClaims.of(pool);
+      current = pool;
+      const asked = ask(pool);
+      claims.waitsFor(
+        claim,
+        () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))),
+        (successor) => {
+          asked.leave();
+          stopWaiting();
+          waitIn(successor);
+        },
+      );
+      asked.client.then(
+        (client) => {
+          if (current === pool) {
+            clearTimeout(timer);
+            claims.got(claim, client);
+            resolve(client);
+          } else {
+            client.release();
+          }
+        },
+        (error: unknown) => {
+          if (current === pool) {
+            giveUp(new ConnectionFailedError(connectionName, error));
+          }
+        },
+      );
+      if (pool.waitingCount > pool.idleCount) {
+        claims.watch(deadlockTimeoutMs);
+      }
+    };
     const timer = setTimeout(() => {
-      giveUp(new AcquireTimeoutError(connectionName, acquireTimeoutMs, poolState(pool)));
+      giveUp(
+        new AcquireTimeoutError(connectionName, acquireTimeoutMs, poolState(current ?? first)),
+      );
     }, acquireTimeoutMs);
-    claims.waitsFor(claim, () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))));
-    pool.connect().then(
-      (client) => {
-        clearTimeout(timer);
-        if (hasGivenUp) {
-          client.release();
-        } else {
-          claims.got(claim, client);
-          resolve(client);
-        }
-      },
-      (error: unknown) => giveUp(new ConnectionFailedError(connectionName, error)),
-    );
-    if (pool.waitingCount > pool.idleCount) {
-      claims.watch(deadlockTimeoutMs);
-    }
+    waitIn(PoolClaims.latestOf(first));
   });
+}
+
+/** Asks a pool for a client, in a way that lets one leave its queue. */
+function ask(pool: PgPool): { readonly client: Promise<PgClient>; leave(): void } {
+  const { waitingCount } = pool;
+  const client = pool.connect();
+  const place = pool.waitingCount > waitingCount ? queueOf(pool).at(-1) : undefined;
+  return {
+    client,
+    leave: () => {
+      const index = place === undefined ? -1 : queueOf(pool).indexOf(place);
+      if (index >= 0) {
+        queueOf(pool).splice(index, 1);
+      }
+    },
+  };
 }
 
 /** Counters of a pool. `checkedOut` is what a leak would raise. */

@@ -8,12 +8,8 @@ import {
 } from '../db-context.options.js';
 import { InvalidOptionsError } from '../errors.js';
 import { checkTransactionSettings } from '../transaction-settings.js';
-import {
-  assertSupported,
-  DbConnection,
-  type FaultReporter,
-  type ResolvedLimits,
-} from './db-connection.js';
+import { DbConnection, type FaultReporter, type ResolvedLimits } from './db-connection.js';
+import { assertSupported } from './supported-orm.js';
 import { isTimeLimit, LONGEST_LIMIT_MS } from './time-limit.js';
 
 type LimitName = keyof ResolvedLimits;
@@ -25,6 +21,7 @@ const LIMIT_NAMES = [
   'drainTimeoutMs',
   'endTimeoutMs',
   'savepointTimeoutMs',
+  'hostDrainTimeoutMs',
 ] as const satisfies readonly LimitName[];
 
 /** The name that options declare. */
@@ -109,7 +106,7 @@ function splitTransaction(
   name: string,
   options: DbConnectionOptions,
 ): { transaction: ConnectionTransactionOptions; rest: DbConnectionOptions } {
-  const { transaction = {}, sessionVariables, role, ...rest } = options;
+  const { transaction = {}, sessionVariables, role, beforeSession, ...rest } = options;
   const where = `The connection "${name}"`;
   checkTransactionSettings(transaction, `${where}: its transaction`);
   if (sessionVariables !== undefined && typeof sessionVariables !== 'function') {
@@ -121,11 +118,18 @@ function splitTransaction(
   if (typeof role !== 'function' && role !== undefined) {
     checkTransactionSettings({ role }, where);
   }
+  if (beforeSession !== undefined && typeof beforeSession !== 'function') {
+    throw new InvalidOptionsError(
+      `${where} has a beforeSession that is not a function. Write beforeSession: async (connection) => ` +
+        '{ await connection.changeHost(await findPrimary()); }.',
+    );
+  }
   return {
     transaction: {
       transaction,
       ...(sessionVariables !== undefined && { sessionVariables }),
       ...(role !== undefined && { role }),
+      ...(beforeSession !== undefined && { beforeSession }),
     },
     rest: rest as DbConnectionOptions,
   };

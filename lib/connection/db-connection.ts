@@ -1,8 +1,10 @@
 import type { MikroORM } from '@mikro-orm/core';
 
 import type { ConnectionTransactionOptions } from '../db-context.options.js';
-import { ConnectionFailedError, InvalidOptionsError } from '../errors.js';
-import { checkOut, poolState, type PoolState } from './checkout.js';
+import { ConnectionClosedError } from '../errors.js';
+import { BeforeSession } from './before-session.js';
+import type { PoolState } from './checkout.js';
+import { HostPool } from './host-pool.js';
 import type { PgClient, PgPool } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
 import { ReserveHooks } from './reserve-hooks.js';
@@ -16,12 +18,7 @@ export interface ResolvedLimits {
   readonly drainTimeoutMs: number;
   readonly endTimeoutMs: number;
   readonly savepointTimeoutMs: number;
-}
-
-/** What the SQL connection of MikroORM offers and its base type does not mention. */
-interface SqlConnection {
-  getNativeClient(): Promise<unknown>;
-  getClient(): unknown;
+  readonly hostDrainTimeoutMs: number;
 }
 
 /** Gives a client for a claim. */
@@ -57,7 +54,8 @@ export class DbConnection {
   readonly report: FaultReporter;
   readonly #ownsOrm: boolean;
   readonly #reserveHooks: ReserveHooks;
-  #pool: PgPool | undefined;
+  readonly #hosts: HostPool;
+  readonly #beforeSession: BeforeSession | undefined;
   readonly #observers = new Set<(sql: string) => void>();
   #clientSource: ClientSource | undefined;
   #isClosed = false;
@@ -78,6 +76,10 @@ export class DbConnection {
     this.report = report;
     this.#ownsOrm = ownsOrm;
     this.#reserveHooks = new ReserveHooks(orm);
+    this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits);
+    const { beforeSession } = transactionOptions;
+    this.#beforeSession =
+      beforeSession && new BeforeSession(() => beforeSession(this), name, limits.acquireTimeoutMs);
   }
 
   /** Whether `close()` was called. */
@@ -87,34 +89,90 @@ export class DbConnection {
 
   /** Counters of the pool, or `undefined` while nothing has been asked of the database yet. */
   poolState(): PoolState | undefined {
-    return this.#pool === undefined ? undefined : poolState(this.#pool);
+    return this.#hosts.state;
   }
 
   /** @internal Largest number of connections. Makes the pool where there is none, and connects nothing. */
   async poolSize(): Promise<number> {
-    const { options } = this.#pool ?? (await this.#currentPool());
+    const { options } = await this.#hosts.pool();
     return options.max;
+  }
+
+  /** Host and port that new sessions go to, `db1:5432`. */
+  get host(): string {
+    return this.#hosts.host;
+  }
+
+  /**
+   * Opens a connection now, rather than with the first statement, and gives it back.
+   *
+   * @param host to change to before; see {@link DbConnection.changeHost}
+   * @throws {@link ConnectionFailedError} the server cannot be reached, or refuses
+   * @throws {@link AcquireTimeoutError} all connections are in use, and none came back in time
+   * @throws {@link ConnectionClosedError}, {@link InvalidOptionsError}
+   */
+  async connect(host?: string): Promise<void> {
+    if (host !== undefined) {
+      await this.changeHost(host);
+    }
+    if (this.#isClosed) {
+      throw new ConnectionClosedError(this.name);
+    }
+    const client = await this.#takeFromPool({ holder: undefined, isBusy: true });
+    client.release();
+  }
+
+  /**
+   * Makes new sessions, and new transactions of those that there are, go to another server. Those in
+   * flight finish where they are, within `hostDrainTimeoutMs`; the pool of the old server is then
+   * closed. It does not wait for that, and it does not connect: see {@link DbConnection.connect}.
+   *
+   * @param host `host`, `host:port`, `[ipv6]:port` or a URL `postgres://user:password@host:port/db`;
+   *   what it does not say stays as in the options of the connection
+   * @throws {@link InvalidOptionsError} it is empty, or none of these
+   * @throws {@link ConnectionClosedError} `close()` was called
+   *
+   * @example
+   * ```ts
+   * await connection.changeHost('db2:5432');
+   * ```
+   */
+  async changeHost(host: string): Promise<void> {
+    await this.#hosts.changeTo(host);
+  }
+
+  /** @internal Calls the hook of that name, where there is one. */
+  beforeSession(): Promise<void> | undefined {
+    return this.#beforeSession?.run();
+  }
+
+  /** @internal What to tell `beforeSession` when it is that which runs now, and wants a session. */
+  get beforeSessionMisused(): Error | undefined {
+    return this.#beforeSession?.isRunning === true ? this.#beforeSession.misused() : undefined;
   }
 
   /**
    * Closes the pool once all its connections are back, for which it waits up to `drainTimeoutMs`.
-   * An `orm` that was handed over stays open: it belongs to the application.
+   * Pools of former hosts have the same limit. An `orm` that was handed over stays open: it belongs
+   * to the application.
    */
   async close(): Promise<void> {
     if (!this.#isClosed) {
       this.#isClosed = true;
-      if (this.#ownsOrm) {
-        await this.orm.close(true);
-        // MikroORM ends the pool only when it has used it itself.
-        if (this.#pool?.ending === false) {
-          await withinLimit(this.#pool.end(), this.limits.drainTimeoutMs);
+      await this.#hosts.close(async (pool) => {
+        if (this.#ownsOrm) {
+          await this.orm.close(true);
+          // MikroORM ends the pool only when it has used it itself.
+          if (pool?.ending === false) {
+            await withinLimit(pool.end(), this.limits.drainTimeoutMs);
+          }
         }
-      }
+      });
     }
   }
 
   /**
-   * Takes a client from the pool.
+   * Takes a client from the pool; the one place where a claim meets a pool.
    *
    * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}, {@link ConnectionFailedError}
    * @internal
@@ -137,20 +195,19 @@ export class DbConnection {
   }
 
   /** @internal The pool; made where there is none, and connects nothing by itself. */
-  async pool(): Promise<PgPool> {
-    this.#pool = await this.#currentPool();
-    return this.#pool;
+  pool(): Promise<PgPool> {
+    return this.#hosts.pool();
   }
 
   async #takeFromPool(claim: Claim): Promise<PgClient> {
-    const client = await checkOut(await this.pool(), this.name, this.limits, claim);
+    const client = await this.#hosts.take(claim);
     await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs);
     return client;
   }
 
   /** @internal The Kysely instance that MikroORM compiles its queries with. */
   getKysely(): unknown {
-    return this.#sqlConnection().getClient();
+    return this.#hosts.getKysely();
   }
 
   /** @internal Told of each statement that a session sends. */
@@ -179,45 +236,5 @@ export class DbConnection {
       query,
       took,
     });
-  }
-
-  /** Asked each time: MikroORM makes a new pool when it reconnects. */
-  async #currentPool(): Promise<PgPool> {
-    try {
-      return (await this.#sqlConnection().getNativeClient()) as PgPool;
-    } catch (error) {
-      throw new ConnectionFailedError(this.name, error);
-    }
-  }
-
-  #sqlConnection(): SqlConnection {
-    return this.orm.driver.getConnection('write') as unknown as SqlConnection;
-  }
-}
-
-/** @throws {@link InvalidOptionsError} the instance cannot carry lazy sessions */
-export function assertSupported(name: string, orm: MikroORM): void {
-  const mend = `Use the driver of "@mikro-orm/postgresql": connections: [defineConfig({ clientUrl, entities })].`;
-  if (!orm.driver.getDependencies().includes('pg')) {
-    throw new InvalidOptionsError(
-      `The connection "${name}" uses ${orm.driver.constructor.name}; only PostgreSQL is supported. ${mend}`,
-    );
-  }
-  if (orm.config.get('sessionContext') === 'connection') {
-    throw new InvalidOptionsError(
-      `The connection "${name}" has sessionContext: 'connection', which sets the variables of row-level ` +
-        "security on pooled connections. Use sessionContext: 'transaction', which a session sets with its BEGIN.",
-    );
-  }
-  const driverOptions: unknown = orm.config.get('driverOptions');
-  if (
-    driverOptions !== null &&
-    typeof driverOptions === 'object' &&
-    ('createDriver' in driverOptions || 'getExecutor' in driverOptions)
-  ) {
-    throw new InvalidOptionsError(
-      `The connection "${name}" has a ready-made Kysely in driverOptions, whose pool cannot be reached. ` +
-        `Give the options of the pool instead (driverOptions: { ... }). ${mend}`,
-    );
   }
 }

@@ -29,6 +29,20 @@ export interface PgResult {
   readonly rows: unknown[];
 }
 
+/** How a pool gives a client to whom it owes no promise. */
+type ConnectCallback = (
+  error: Error | undefined,
+  client: PgClient | undefined,
+  release?: (destroy?: boolean | Error) => void,
+) => void;
+
+/** A place in the queue of a pool. */
+export interface PendingItem {
+  readonly callback: ConnectCallback;
+  /** Set when `connectionTimeoutMillis` is over, and nobody takes the client any more. */
+  readonly timedOut?: boolean;
+}
+
 export interface PgPool {
   readonly totalCount: number;
   readonly idleCount: number;
@@ -36,11 +50,30 @@ export interface PgPool {
   readonly options: { readonly max: number };
   /** Whether `end()` was called; a second call is an error. */
   readonly ending: boolean;
-  connect(): Promise<PgClient>;
+  connect: {
+    (): Promise<PgClient>;
+    (callback: ConnectCallback): void;
+  };
   /** Told, synchronously, of each client that is given back or destroyed. */
   on(event: 'release', listener: (error: unknown, client: PgClient) => void): unknown;
   /** Resolves when every client has been returned and closed. */
   end(): Promise<void>;
+}
+
+/** What a pool keeps to itself. */
+interface PgPoolInternals {
+  readonly ['_pendingQueue']: PendingItem[];
+  readonly ['_clients']: readonly PgClient[];
+}
+
+/** Those who wait for a client; one who asks while none is free becomes the last. May be changed. */
+export function queueOf(pool: PgPool): PendingItem[] {
+  return (pool as unknown as PgPoolInternals)['_pendingQueue'];
+}
+
+/** All clients of a pool, those that are still connecting included. */
+export function clientsOf(pool: PgPool): readonly PgClient[] {
+  return (pool as unknown as PgPoolInternals)['_clients'];
 }
 
 /**

@@ -11,6 +11,16 @@ export interface Claim {
   readonly holder: Holder | undefined;
   /** Whether the connection is at work, so that it may come back by itself. */
   readonly isBusy: boolean;
+  /** Ends the transaction at once. */
+  kill?(reason: Error): void;
+}
+
+/** What can be done for a claim that waits. */
+interface Waiter {
+  /** Tells it that it waits in vain. */
+  readonly refuse: () => void;
+  /** Makes it wait for a connection of another pool. */
+  readonly move: ((successor: PgPool) => void) | undefined;
 }
 
 /**
@@ -20,8 +30,8 @@ export interface Claim {
 export class PoolClaims {
   readonly #pool: PgPool;
   readonly #held = new Map<PgClient, Claim>();
-  /** With what tells each of them that it waits in vain. */
-  readonly #waiting = new Map<Claim, () => void>();
+  readonly #waiting = new Map<Claim, Waiter>();
+  #successor: PgPool | undefined;
   #timer: NodeJS.Timeout | undefined;
   /** Whether the last look found it so, and nothing has moved since. */
   #isSuspected = false;
@@ -44,9 +54,37 @@ export class PoolClaims {
     return claims;
   }
 
-  /** @param refuse called when it is the one that has to give up */
-  waitsFor(claim: Claim, refuse: () => void): void {
-    this.#waiting.set(claim, refuse);
+  /** The pool that has taken the place of `pool`, in the end. */
+  static latestOf(pool: PgPool): PgPool {
+    let latest = pool;
+    for (let claims = known.get(pool); claims !== undefined; claims = known.get(latest)) {
+      if (claims.#successor === undefined) {
+        break;
+      }
+      latest = claims.#successor;
+    }
+    return latest;
+  }
+
+  /** The clients that are held, with the claims that they are held by. */
+  get held(): ReadonlyMap<PgClient, Claim> {
+    return this.#held;
+  }
+
+  /** Sends those who wait to another pool, and those who come later. */
+  retire(successor: PgPool): void {
+    this.#successor = successor;
+    for (const { move } of this.#waiting.values()) {
+      move?.(successor);
+    }
+  }
+
+  /**
+   * @param refuse called when it is the one that has to give up
+   * @param move called when it has to go on waiting elsewhere
+   */
+  waitsFor(claim: Claim, refuse: () => void, move?: (successor: PgPool) => void): void {
+    this.#waiting.set(claim, { refuse, move });
   }
 
   /**
@@ -92,7 +130,7 @@ export class PoolClaims {
     const { isDeadlocked } = this;
     if (isDeadlocked && this.#isSuspected) {
       this.#isSuspected = false;
-      [...this.#waiting.values()].at(-1)?.();
+      [...this.#waiting.values()].at(-1)?.refuse();
     } else {
       this.#isSuspected = isDeadlocked;
     }

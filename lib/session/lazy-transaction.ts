@@ -147,8 +147,16 @@ export class LazyTransaction implements LeaseBegin {
   }
 
   async #beginOfRead(): Promise<readonly BeginStatement[]> {
-    const settings = await withComputed(this.#parts.connection, this.#settings);
-    return beginStatements({ ...settings, readOnly: true });
+    return beginStatements({ ...(await this.#compute()), readOnly: true });
+  }
+
+  /** The settings, with those of the current context. */
+  async #compute(): Promise<TransactionSettings> {
+    const { connection } = this.#parts;
+    await connection.beforeSession();
+    return computesSettings(connection)
+      ? withComputed(connection, this.#settings)
+      : this.#effective;
   }
 
   /** Tells subscribers that a commit is to come; they may still run statements, or throw. */
@@ -209,10 +217,7 @@ export class LazyTransaction implements LeaseBegin {
 
   /** See {@link LeaseBegin.before}. Computed first: a subscriber may send a statement, which begins. */
   async before(): Promise<void> {
-    const { connection } = this.#parts;
-    this.#computed = computesSettings(connection)
-      ? await withComputed(connection, this.#settings)
-      : this.#effective;
+    this.#computed = await this.#compute();
     // As MikroORM tells of it: there is no transaction yet.
     await this.#tellWithin('acquireTimeoutMs', EventType.beforeTransactionStart);
   }
@@ -220,10 +225,13 @@ export class LazyTransaction implements LeaseBegin {
   /** See {@link LeaseBegin.statements}. */
   statements(): readonly BeginStatement[] {
     if (this.#computed === undefined) {
-      throw new InvalidTransactionStateError(
-        this.#parts.connection.name,
-        'sessionVariables() or role() used the session whose transaction they are computed for. Read ' +
-          'what they need before, or in dbContext.newSession() with a connection of its own name.',
+      throw (
+        this.#parts.connection.beforeSessionMisused ??
+        new InvalidTransactionStateError(
+          this.#parts.connection.name,
+          'sessionVariables() or role() used the session whose transaction they are computed for. Read ' +
+            'what they need before, or in dbContext.newSession() with a connection of its own name.',
+        )
       );
     }
     return beginStatements(this.#computed);

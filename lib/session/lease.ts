@@ -10,6 +10,7 @@ import {
 import type { Claim, Holder } from '../connection/pool-claims.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
+  HostDrainTimeoutError,
   InvalidTransactionStateError,
   SessionClosedError,
   TransactionAbortedError,
@@ -360,7 +361,7 @@ export class TransactionLease implements Claim {
         if (hasTriedToWrite(error)) {
           return undefined;
         }
-        throw this.#doom instanceof TransactionTimeoutError ? this.#doom : error;
+        throw isTimeout(this.#doom) ? this.#doom : error;
       } finally {
         this.#how.watch?.answered();
       }
@@ -492,7 +493,7 @@ export class TransactionLease implements Claim {
     if (!isServerError(error) || endsConnection(error)) {
       this.#doom ??= error;
     }
-    return this.#doom instanceof TransactionTimeoutError ? this.#doom : error;
+    return isTimeout(this.#doom) ? this.#doom : error;
   }
 
   /** @throws {@link SessionClosedError} what comes after the end is refused with it */
@@ -503,7 +504,7 @@ export class TransactionLease implements Claim {
 
   /** @throws what a statement would be refused with */
   assertOpen(): void {
-    if (this.#doom instanceof TransactionTimeoutError) {
+    if (isTimeout(this.#doom)) {
       throw this.#doom;
     }
     if (this.#isShut) {
@@ -539,11 +540,7 @@ export class TransactionLease implements Claim {
   /** Looked at anew each time: a connection can be lost after the gate was shut. */
   #objectionOfDoom(): DbContextError | undefined {
     const doom = this.#doom;
-    if (
-      doom === undefined ||
-      doom instanceof TransactionTimeoutError ||
-      doom instanceof InvalidTransactionStateError
-    ) {
+    if (doom === undefined || isTimeout(doom) || doom instanceof InvalidTransactionStateError) {
       return doom;
     }
     const reason = this.#couldNotBegin ? 'failed-statement' : 'connection-lost';
@@ -569,6 +566,11 @@ export class TransactionLease implements Claim {
   readonly #onClientError = (error: Error): void => {
     this.#doom ??= error;
   };
+}
+
+/** Whether a transaction was ended because it took too long. */
+function isTimeout(doom: unknown): doom is TransactionTimeoutError | HostDrainTimeoutError {
+  return doom instanceof TransactionTimeoutError || doom instanceof HostDrainTimeoutError;
 }
 
 /**

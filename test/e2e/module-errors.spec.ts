@@ -234,6 +234,12 @@ const REFUSALS: Refusal[] = [
     says: 'DbContextModule.forRoot() is missing',
   },
   {
+    what: 'a beforeSession that is no function',
+    modules: () => [root(connection(undefined, { beforeSession: 'db2' as never }))],
+    error: InvalidOptionsError,
+    says: 'connection "default" has a beforeSession that is not a function',
+  },
+  {
     what: 'an unknown mount',
     modules: () => [
       DbContextModule.forRoot({
@@ -264,6 +270,7 @@ const LIMITS: (keyof ConnectionLimits)[] = [
   'drainTimeoutMs',
   'endTimeoutMs',
   'savepointTimeoutMs',
+  'hostDrainTimeoutMs',
 ];
 const BAD_LIMITS = [0, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31];
 

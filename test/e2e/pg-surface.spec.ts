@@ -1,6 +1,12 @@
 import { Pool } from 'pg';
 
-import { isServerError, type PgClient, type PgPool } from '../../lib/connection/pg-client.js';
+import {
+  clientsOf,
+  isServerError,
+  queueOf,
+  type PgClient,
+  type PgPool,
+} from '../../lib/connection/pg-client.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 // What lib/connection/pg-client.ts takes for granted of `pg`. A failure here after an upgrade means
@@ -71,5 +77,47 @@ describe('the part of pg that the library stands on', () => {
   it('release(true) takes a client out of the pool', async () => {
     client.release(true);
     expect(pool.totalCount).toBe(0);
+  });
+
+  it('a pool shows who waits, and another one can serve them', async () => {
+    const seen = new Pool({
+      connectionString: database.url,
+      max: 1,
+      connectionTimeoutMillis: 5_000,
+    }) as unknown as PgPool;
+    const holder = await seen.connect();
+    expect(clientsOf(seen)).toEqual([holder]);
+    const waiting = seen.connect();
+    const [place] = queueOf(seen).splice(0);
+    expect([seen.waitingCount, place!.timedOut]).toEqual([0, undefined]);
+    (pool as unknown as PgPool).connect(place!.callback);
+    const served = await waiting;
+    expect(clientsOf(pool as unknown as PgPool)).toContain(served);
+    served.release();
+    holder.release();
+    await seen.end();
+    expect(clientsOf(seen)).toEqual([]);
+  });
+
+  it('a place in the queue says that its time is over, wherever it is', async () => {
+    const seen = new Pool({
+      connectionString: database.url,
+      max: 1,
+      connectionTimeoutMillis: 100,
+    }) as unknown as PgPool;
+    const holder = await seen.connect();
+    const waiting = seen.connect();
+    const [place] = queueOf(seen).splice(0);
+    await expect(waiting).rejects.toThrow('timeout exceeded');
+    expect(place!.timedOut).toBe(true);
+    holder.release();
+    await seen.end();
+  });
+
+  it('Pool.query() goes by connect(), so that another pool can take it over', async () => {
+    const seen = new Pool({ connectionString: 'postgres://127.0.0.1:1/none' });
+    seen.connect = pool.connect.bind(pool);
+    await seen.end();
+    expect(await seen.query('select 1 as a')).toMatchObject({ rows: [{ a: 1 }] });
   });
 });

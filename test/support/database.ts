@@ -18,8 +18,8 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-async function onServer(sql: string): Promise<void> {
-  const admin = new Client({ connectionString: serverUrl() });
+async function onServer(server: string, sql: string): Promise<void> {
+  const admin = new Client({ connectionString: server });
   await admin.connect();
   try {
     await admin.query(sql);
@@ -37,16 +37,17 @@ function serverUrl(): string {
 }
 
 /**
- * Creates an empty database with a unique name on the server of `DB_CONTEXT_TEST_URL`.
+ * Creates an empty database with a unique name.
  *
+ * @param server URL of the server; by default that of `DB_CONTEXT_TEST_URL`
  * @throws Error when `DB_CONTEXT_TEST_URL` is not set, and what `pg` throws when the server fails
  */
-export async function createTestDatabase(): Promise<TestDatabase> {
+export async function createTestDatabase(server = serverUrl()): Promise<TestDatabase> {
   const name = `spec_${randomUUID().replaceAll('-', '')}`;
   // template0, because nobody can be connected to it; a session on template1 makes this fail.
-  await onServer(`create database ${name} template template0`);
+  await onServer(server, `create database ${name} template template0`);
 
-  const url = new URL(serverUrl());
+  const url = new URL(server);
   url.pathname = name;
   // Two, so that parallel looks at the truth do not queue behind one another.
   const pool = new Pool({ connectionString: url.href, max: 2 });
@@ -60,7 +61,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
       (await pool.query<Row>(sql, [...params])).rows,
     drop: async () => {
       await pool.end();
-      await onServer(`drop database ${name} with (force)`);
+      await onServer(server, `drop database ${name} with (force)`);
     },
   };
 }

@@ -4,6 +4,7 @@ import { expectTypeOf } from 'expect-type';
 import {
   AcquireTimeoutError,
   CommitOutcomeUnknownError,
+  ConnectionClosedError,
   ConnectionFailedError,
   ContextSettingsError,
   ContextTimeoutError,
@@ -12,6 +13,7 @@ import {
   DecoratorNotManagedError,
   DuplicateConnectionError,
   HookTimeoutError,
+  HostDrainTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
   PartialCommitError,
@@ -33,6 +35,7 @@ import {
 const ALL = [
   AcquireTimeoutError,
   CommitOutcomeUnknownError,
+  ConnectionClosedError,
   ConnectionFailedError,
   ContextSettingsError,
   ContextTimeoutError,
@@ -40,6 +43,7 @@ const ALL = [
   DecoratorNotManagedError,
   DuplicateConnectionError,
   HookTimeoutError,
+  HostDrainTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
   PartialCommitError,
@@ -82,6 +86,9 @@ export function areNarrowed(error: unknown): void {
   if (error instanceof UnknownEntityError) {
     expectTypeOf(error.entityName).toEqualTypeOf<string>();
   }
+  if (error instanceof HostDrainTimeoutError) {
+    expectTypeOf(error.host).toEqualTypeOf<string>();
+  }
   if (error instanceof ReadOnlyTransactionError) {
     expectTypeOf(error.entityNames).toEqualTypeOf<readonly string[]>();
   }
@@ -97,9 +104,11 @@ export function nameTheConnection(
   error:
     | AcquireTimeoutError
     | CommitOutcomeUnknownError
+    | ConnectionClosedError
     | ConnectionFailedError
     | ContextSettingsError
     | DuplicateConnectionError
+    | HostDrainTimeoutError
     | InvalidTransactionStateError
     | PoolDeadlockError
     | ReadOnlyTransactionError
@@ -121,6 +130,7 @@ export function nameTheLimit(
     | AcquireTimeoutError
     | ContextTimeoutError
     | HookTimeoutError
+    | HostDrainTimeoutError
     | SavepointTimeoutError
     | TransactionTimeoutError,
 ): void {

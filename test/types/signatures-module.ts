@@ -130,6 +130,9 @@ export function connection(db: DbConnection): void {
   // `undefined` before the first use, so that nobody takes that for an empty pool.
   expectTypeOf(db.poolState()).toEqualTypeOf<PoolState | undefined>();
   expectTypeOf(db.close()).toEqualTypeOf<Promise<void>>();
+  expectTypeOf(db.host).toEqualTypeOf<string>();
+  expectTypeOf<DbConnection['connect']>().toEqualTypeOf<(host?: string) => Promise<void>>();
+  expectTypeOf<DbConnection['changeHost']>().toEqualTypeOf<(host: string) => Promise<void>>();
   expectTypeOf<PoolState>().toEqualTypeOf<{
     readonly size: number;
     readonly checkedOut: number;
@@ -138,6 +141,8 @@ export function connection(db: DbConnection): void {
   }>();
   // @ts-expect-error -- only close() closes it
   db.isClosed = true;
+  // @ts-expect-error -- changeHost() may fail, and takes its time
+  db.host = 'db2';
   // @ts-expect-error -- made once
   db.orm = undefined;
 }

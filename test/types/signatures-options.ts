@@ -4,6 +4,7 @@ import { expectTypeOf } from 'expect-type';
 import type { ClsService } from 'nestjs-cls';
 import {
   commitOnSuccess,
+  type DbConnection,
   type CommitPolicy,
   type ConnectionLimits,
   type ConnectionTransactionOptions,
@@ -25,6 +26,7 @@ export function limits(): void {
     readonly drainTimeoutMs?: number;
     readonly endTimeoutMs?: number;
     readonly savepointTimeoutMs?: number;
+    readonly hostDrainTimeoutMs?: number;
   }>();
   // @ts-expect-error -- `undefined` would hide a variable of the environment that is not set
   expectTypeOf({ acquireTimeoutMs: undefined } satisfies ConnectionLimits);
@@ -78,11 +80,13 @@ export function connectionTransactions(): void {
     readonly transaction?: TransactionSettings;
     readonly sessionVariables?: (cls: ClsService) => SessionVariables | Promise<SessionVariables>;
     readonly role?: string | ((cls: ClsService) => string | undefined);
+    readonly beforeSession?: (connection: DbConnection) => void | Promise<void>;
   }>();
   const computed: ConnectionTransactionOptions = {
     // The parameter is inferred.
     sessionVariables: async (cls) => ({ 'app.tenant': cls.get<string>('tenant') }),
     role: (cls) => (cls.isActive() ? 'app_tenant' : undefined),
+    beforeSession: (connection) => connection.changeHost('db2:5432'),
   };
   expectTypeOf(computed.transaction).toEqualTypeOf<TransactionSettings | undefined>();
   // @ts-expect-error -- a role is looked up before a connection is taken, not awaited

@@ -47,6 +47,28 @@ describe('the claims on a pool', () => {
     expect(claims.isDeadlocked).toBe(true);
   });
 
+  it('H1: of a retired pool: those who wait move on, and are deadlocked there no more', () => {
+    const [old, next, last] = [aPool(1), aPool(1), aPool(1)];
+    const holder = inside();
+    const claims = PoolClaims.of(old);
+    const held = claimOf(holder);
+    const client = aClient();
+    claims.got(held, client);
+    const waiting = claimOf(inside(holder));
+    const moves: PgPool[] = [];
+    claims.waitsFor(waiting, ignore, (successor) => {
+      claims.gaveUp(waiting);
+      moves.push(successor);
+    });
+    expect(claims.isDeadlocked).toBe(true);
+    claims.retire(next);
+    expect(moves).toEqual([next]);
+    expect(claims.isDeadlocked).toBe(false);
+    expect([...claims.held]).toEqual([[client, held]]);
+    PoolClaims.of(next).retire(last);
+    expect([old, next, last].map((each) => PoolClaims.latestOf(each))).toEqual([last, last, last]);
+  });
+
   it('C3: refuse the last one that came, after two looks in between which nothing moved', () => {
     jest.useFakeTimers();
     try {

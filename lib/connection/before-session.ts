@@ -1,0 +1,72 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+
+import { HookTimeoutError, InvalidTransactionStateError } from '../errors.js';
+import { TIMED_OUT, withinLimit } from './time-limit.js';
+
+/** One call of the hook, and the call that it was made in. */
+interface Call {
+  readonly of: BeforeSession;
+  readonly outer: Call | undefined;
+  isOver: boolean;
+}
+
+const calls = new AsyncLocalStorage<Call>();
+
+/** The option `beforeSession` of one connection. */
+export class BeforeSession {
+  readonly #hook: () => void | Promise<void>;
+  readonly #connectionName: string;
+  readonly #limitMs: number;
+
+  /** @param limitMs longest time that it may take, in milliseconds (`acquireTimeoutMs`) */
+  constructor(hook: () => void | Promise<void>, connectionName: string, limitMs: number) {
+    this.#hook = hook;
+    this.#connectionName = connectionName;
+    this.#limitMs = limitMs;
+  }
+
+  /** Whether the current code was called by it. What it left running after its end was not. */
+  get isRunning(): boolean {
+    for (let call = calls.getStore(); call !== undefined; call = call.outer) {
+      if (call.of === this && !call.isOver) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /**
+   * Calls the hook.
+   *
+   * @throws {@link InvalidTransactionStateError} it is the hook itself that wants a session
+   * @throws {@link HookTimeoutError} it took too long
+   * @throws what it throws
+   */
+  async run(): Promise<void> {
+    if (this.isRunning) {
+      throw this.misused();
+    }
+    const call: Call = { of: this, outer: calls.getStore(), isOver: false };
+    const work = calls.run(call, async () => this.#hook());
+    const ended = work.finally(() => {
+      call.isOver = true;
+    });
+    if ((await withinLimit(ended, this.#limitMs)) === TIMED_OUT) {
+      throw new HookTimeoutError(
+        `beforeSession of connection "${this.#connectionName}"`,
+        this.#limitMs,
+        'acquireTimeoutMs',
+      );
+    }
+  }
+
+  /** What the hook is told when it uses a session of its own connection. */
+  misused(): InvalidTransactionStateError {
+    return new InvalidTransactionStateError(
+      this.#connectionName,
+      'beforeSession() used a session of the connection that it is called for, and would have been ' +
+        'called for that one, too. Ask the servers on clients of your own, or through a connection ' +
+        'of another name.',
+    );
+  }
+}

@@ -1,0 +1,155 @@
+import type { Connection } from '@mikro-orm/core';
+
+import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
+import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
+import {
+  isPointed,
+  ownServerOf,
+  pointAt,
+  type OwnServer,
+  type SqlConnection,
+} from './mikro-orm-connection.js';
+import type { PgClient, PgPool } from './pg-client.js';
+import type { Claim } from './pool-claims.js';
+import { RetiredPool } from './retired-pool.js';
+import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
+
+/** What a pool is limited by. */
+interface HostPoolLimits extends CheckoutLimits {
+  readonly drainTimeoutMs: number;
+  readonly hostDrainTimeoutMs: number;
+}
+
+/**
+ * One connection object of MikroORM with the pool of the server that it goes to now, and the pools
+ * of those that it went to before, as long as anything is open on them.
+ */
+export class HostPool {
+  readonly #connection: SqlConnection;
+  readonly #name: string;
+  readonly #limits: HostPoolLimits;
+  /** As it was when the connection had last not been pointed elsewhere. */
+  #own: OwnServer | undefined;
+  #pointed: unknown;
+  #server: OwnServer['logIn'] | undefined;
+  #pool: PgPool | undefined;
+  readonly #retired = new Set<RetiredPool>();
+  #changes: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  /** @param name of the connection, for messages */
+  constructor(connection: Connection, name: string, limits: HostPoolLimits) {
+    this.#connection = connection as unknown as SqlConnection;
+    this.#name = name;
+    this.#limits = limits;
+  }
+
+  /** Host and port of the server. */
+  get host(): string {
+    this.#server ??= this.#ownServer().logIn;
+    return formatServer(this.#server);
+  }
+
+  /** Counters of the pool, or `undefined` while nothing has been asked of it. */
+  get state(): PoolState | undefined {
+    return this.#pool === undefined ? undefined : poolState(this.#pool);
+  }
+
+  /** The Kysely instance that MikroORM compiles its queries with. */
+  getKysely(): unknown {
+    return this.#connection.getClient();
+  }
+
+  /**
+   * The pool; made where there is none, and connects nothing by itself. Asked each time: MikroORM
+   * makes a new one when it reconnects.
+   *
+   * @throws {@link ConnectionFailedError}
+   */
+  async pool(): Promise<PgPool> {
+    let pool: PgPool;
+    try {
+      pool = (await this.#connection.getNativeClient()) as PgPool;
+    } catch (error) {
+      throw new ConnectionFailedError(this.#name, error);
+    }
+    if (pool !== this.#pool) {
+      this.#pool = pool;
+      if (!isPointed(this.#connection, this.#pointed)) {
+        this.#server = undefined;
+      }
+    }
+    return pool;
+  }
+
+  /** Takes a client, see {@link checkOut}. */
+  async take(claim: Claim): Promise<PgClient> {
+    return checkOut(await this.pool(), this.#name, this.#limits, claim);
+  }
+
+  /**
+   * Makes new checkouts go to another server, after the changes that were asked for before. Does not
+   * wait for what is open on the old one.
+   *
+   * @param host see {@link parseServerAddress}
+   * @throws {@link InvalidOptionsError}, {@link ConnectionClosedError}
+   */
+  async changeTo(host: string): Promise<void> {
+    const address = parseServerAddress(host, this.#name);
+    const change = this.#changes.then(() => this.#change(address));
+    this.#changes = change.catch(() => undefined);
+    await change;
+  }
+
+  /**
+   * Lets what is open on former servers end, within `drainTimeoutMs`, and `closePool` close the
+   * current pool. No change is made any more.
+   */
+  async close(closePool: (pool: PgPool | undefined) => Promise<void>): Promise<void> {
+    this.#isClosed = true;
+    await this.#changes;
+    const { drainTimeoutMs } = this.#limits;
+    const former = [...this.#retired].map((each) => each.close(drainTimeoutMs));
+    await Promise.all([closePool(this.#pool), ...former]);
+  }
+
+  async #change(address: ServerAddress): Promise<void> {
+    if (this.#isClosed) {
+      throw new ConnectionClosedError(this.#name);
+    }
+    const own = this.#ownServer();
+    const server = { ...own.logIn, ...address };
+    if (isSameServer(server, (this.#server ??= own.logIn))) {
+      return;
+    }
+    const { host } = this;
+    // Without what MikroORM does at its first connect: the server may be gone.
+    await this.#connection.connect({ skipOnConnect: true });
+    const old = await this.pool();
+    this.#pointed = pointAt(this.#connection, this.#name, own, address);
+    this.#server = server;
+    this.#retire(old, await this.pool(), host);
+  }
+
+  #retire(old: PgPool, successor: PgPool, host: string): void {
+    const retired = new RetiredPool(old, successor, {
+      connectionName: this.#name,
+      host,
+      limitMs: this.#limits.hostDrainTimeoutMs,
+    });
+    this.#retired.add(retired);
+    void retired.closed.finally(() => this.#retired.delete(retired));
+  }
+
+  #ownServer(): OwnServer {
+    if (this.#own === undefined || !isPointed(this.#connection, this.#pointed)) {
+      this.#own = ownServerOf(this.#connection);
+    }
+    return this.#own;
+  }
+}
+
+function isSameServer(a: OwnServer['logIn'], b: OwnServer['logIn']): boolean {
+  const keys = ['host', 'port', 'user', 'password', 'database'] as const;
+  return keys.every((key) => a[key] === b[key]);
+}

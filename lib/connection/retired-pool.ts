@@ -1,0 +1,96 @@
+import { HostDrainTimeoutError } from '../errors.js';
+import {
+  cancelBackend,
+  clientsOf,
+  destroyClient,
+  queueOf,
+  type PgClient,
+  type PgPool,
+} from './pg-client.js';
+import { PoolClaims } from './pool-claims.js';
+import { withinLimit } from './time-limit.js';
+
+/** After it was forced, how long a pool may take to be gone, in milliseconds. */
+const GONE_MS = 1_000;
+
+/** How a pool goes. */
+interface Retirement {
+  readonly connectionName: string;
+  /** The host that it leads to, for messages. */
+  readonly host: string;
+  /** How long its transactions may go on, in milliseconds. */
+  readonly limitMs: number;
+}
+
+/**
+ * A pool that another one has taken the place of. Whoever waits in it, or asks it from now on (a
+ * Kysely that somebody kept), is served by its successor; connections that are in use finish, within
+ * a limit; then it is closed.
+ */
+export class RetiredPool {
+  /** Resolves when the last of its connections is back and closed. */
+  readonly closed: Promise<void>;
+  readonly #pool: PgPool;
+  readonly #claims: PoolClaims;
+  readonly #how: Retirement;
+  readonly #timer: NodeJS.Timeout;
+  readonly #since = Date.now();
+
+  constructor(pool: PgPool, successor: PgPool, how: Retirement) {
+    this.#pool = pool;
+    this.#how = how;
+    this.#claims = PoolClaims.of(pool);
+    this.#claims.retire(successor);
+    // After them only those wait in its queue of whom nothing is known here.
+    for (const item of queueOf(pool).splice(0)) {
+      successor.connect((error, client, release) => {
+        if (item.timedOut === true) {
+          release?.();
+        } else {
+          item.callback(error, client, release);
+        }
+      });
+    }
+    pool.connect = successor.connect.bind(successor);
+    const ended = pool.ending ? Promise.resolve() : pool.end();
+    this.#timer = setTimeout(() => this.#force(how.limitMs), how.limitMs).unref();
+    this.closed = ended.finally(() => clearTimeout(this.#timer));
+  }
+
+  /**
+   * Waits until it is closed, and no longer than `limitMs`: then what is left is ended.
+   *
+   * @param limitMs in milliseconds
+   */
+  async close(limitMs: number): Promise<void> {
+    const timer = setTimeout(() => this.#force(Date.now() - this.#since), limitMs);
+    try {
+      await withinLimit(this.closed, limitMs + GONE_MS);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Ends what is still open on it. Whatever is being committed has a limit of its own. */
+  #force(afterMs: number): void {
+    const { connectionName, host } = this.#how;
+    const known = new Map(this.#claims.held);
+    const reason = new HostDrainTimeoutError(connectionName, host, afterMs);
+    for (const [client, claim] of known) {
+      if (claim.kill === undefined) {
+        destroyClient(client);
+      } else {
+        claim.kill(reason);
+      }
+    }
+    for (const client of clientsOf(this.#pool).filter((each) => !known.has(each))) {
+      breakOff(client);
+    }
+  }
+}
+
+/** For a client that others hold: they are told by its error, and give it back themselves. */
+function breakOff(client: PgClient): void {
+  void cancelBackend(client);
+  client.connection.stream.destroy();
+}

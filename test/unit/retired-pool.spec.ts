@@ -1,0 +1,41 @@
+import { EventEmitter } from 'node:events';
+
+import type { PgClient, PgPool } from '../../lib/connection/pg-client.js';
+import { RetiredPool } from '../../lib/connection/retired-pool.js';
+
+type Callback = (error: Error | undefined, client?: PgClient, release?: () => void) => void;
+
+describe('a pool that is retired', () => {
+  it('H1: serves nobody whose time is over when the connection comes', async () => {
+    const told: unknown[] = [];
+    const asked: Callback[] = [];
+    const waiter = (): { callback: Callback; timedOut?: boolean } => ({
+      callback: (_error, client) => told.push(client),
+    });
+    const [late, patient] = [waiter(), waiter()];
+    const pool = Object.assign(new EventEmitter(), {
+      _pendingQueue: [late, patient],
+      _clients: [],
+      ending: false,
+      connect: () => undefined,
+      end: () => Promise.resolve(),
+    });
+    const successor = { connect: (callback: Callback) => void asked.push(callback) };
+    const retired = new RetiredPool(pool as unknown as PgPool, successor as unknown as PgPool, {
+      connectionName: 'default',
+      host: 'one:5432',
+      limitMs: 1_000,
+    });
+    await retired.closed;
+
+    late.timedOut = true;
+    const client = {} as PgClient;
+    let released = 0;
+    const release = (): void => void released++;
+    asked.forEach((callback) => callback(undefined, client, release));
+    expect([told, released]).toEqual([[client], 1]);
+    // An error of the successor is nobody's then.
+    asked[0]!(new Error('refused'));
+    expect(told).toHaveLength(1);
+  });
+});
