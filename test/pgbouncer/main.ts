@@ -28,6 +28,10 @@ if (binary === undefined) {
   process.exit(SKIPPED);
 }
 
+// For the clean-up, which is left to the event 'exit'.
+process.once('SIGINT', () => process.exit(1));
+process.once('SIGTERM', () => process.exit(1));
+
 const cluster = await Cluster.start({
   standbys: 0,
   settings: ['max_connections=300'],
@@ -78,6 +82,7 @@ async function runJest(pooler: string): Promise<number> {
       },
     },
   );
+  process.once('exit', () => jest.kill());
   const [code] = (await once(jest, 'exit')) as [number | null];
   return code ?? 1;
 }

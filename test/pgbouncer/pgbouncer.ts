@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -59,6 +59,11 @@ default_pool_size = 50
     );
     const child = spawn(binary, [file], { uid, gid, stdio: ['ignore', 'ignore', 'pipe'] });
     const pgbouncer = new PgBouncer(`127.0.0.1:${port}`, child, directory);
+    // Where this process ends without stop().
+    process.once('exit', () => {
+      child.kill();
+      rmSync(directory, { recursive: true, force: true });
+    });
     const isUp = await new Promise<boolean>((resolve) => {
       const lines = createInterface({ input: child.stderr });
       lines.on('line', (line) => {
