@@ -194,15 +194,20 @@ export class DecoratorNotManagedError extends DbContextError {
 }
 
 /**
- * The application is shutting down and opens no new context.
+ * The application is shutting down: it opens no new context, or has rolled one back that ran for
+ * longer than `shutdownTimeoutMs`. A request is answered with 503, whose `cause` this is.
  *
  * @publicApi
  */
 export class ShuttingDownError extends DbContextError {
-  constructor() {
+  /** @param cutOff what ran for longer than `shutdownTimeoutMs`; a new context is refused if omitted */
+  constructor(readonly cutOff?: string) {
     super(
       'SHUTTING_DOWN',
-      'The application is shutting down; no new database context is opened. Retry on another instance.',
+      cutOff === undefined
+        ? 'The application is shutting down; no new database context is opened. Retry on another instance.'
+        : `The application is shutting down. The context of ${cutOff} took too long, and was rolled back. ` +
+            'Retry on another instance, or raise shutdownTimeoutMs.',
     );
   }
 }

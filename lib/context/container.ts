@@ -7,6 +7,7 @@ import {
   SessionClosedError,
   UnexpectedRollbackError,
   type ContextTimeoutError,
+  type ShuttingDownError,
 } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import type { Session, SessionOptions } from '../session/session.js';
@@ -59,8 +60,8 @@ export class DbContainer implements SessionGroup, Holder {
   readonly isDetached: boolean;
   /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
   origin: string;
-  /** Told when it has been open for too long; its owner then ends it. */
-  onExpire: ((error: ContextTimeoutError) => void) | undefined;
+  /** Told when it has been open for too long, and is rolled back, whatever its code is doing. */
+  onExpire: ((error: ContextTimeoutError | ShuttingDownError) => void) | undefined;
   readonly #watch: ContextWatch | undefined;
   #outer: DbContainer | undefined;
 

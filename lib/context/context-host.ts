@@ -313,8 +313,18 @@ export class ContextHost {
         this.#onIdle = resolve;
       });
       if ((await withinLimit(idle, timeoutMs)) === TIMED_OUT) {
-        await Promise.all([...this.#running.keys()].map((each) => this.abandon(each)));
+        await Promise.all([...this.#running.keys()].map((each) => this.#cutOff(each)));
       }
+    }
+  }
+
+  async #cutOff(container: DbContainer): Promise<void> {
+    // Of a commit that is under way the server tells the outcome, within a limit of its own.
+    const isOpen = !container.isClosed;
+    await this.abandon(container);
+    if (isOpen) {
+      // Its code may never return, and a request that nobody answers keeps the server open.
+      container.onExpire?.(new ShuttingDownError(container.origin));
     }
   }
 

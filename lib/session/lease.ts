@@ -271,6 +271,7 @@ export class TransactionLease implements Claim {
     }
     const client = this.#takeClient();
     if (client === undefined) {
+      await this.#cancelling;
       return;
     }
     if (this.#doom === undefined) {
@@ -278,7 +279,7 @@ export class TransactionLease implements Claim {
       await rollBackOn(client, this.#source, this.#mayReuse);
       this.#stopListening(client);
     } else {
-      abandon(client);
+      await abandon(client);
     }
   }
 
@@ -291,7 +292,8 @@ export class TransactionLease implements Claim {
     this.shut();
     const client = this.#takeClient();
     if (client !== undefined) {
-      abandon(client);
+      // A rollback that follows waits for it.
+      this.#cancelling = abandon(client);
     }
   }
 

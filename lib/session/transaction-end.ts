@@ -8,6 +8,9 @@ import {
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { CommitOutcomeUnknownError, UnexpectedRollbackError } from '../errors.js';
 
+/** Above the limit that the request itself has. */
+const CANCEL_LIMIT_MS = 2_000;
+
 /** What the end of a transaction needs to know of its connection. */
 export interface EndSource {
   readonly name: string;
@@ -49,7 +52,7 @@ export async function commitOn(
   }
   if (answer === TIMED_OUT) {
     // What the server is still doing would keep its locks.
-    abandon(client);
+    await abandon(client);
     const cause = new Error(`no answer within ${endTimeoutMs} ms`);
     throw new CommitOutcomeUnknownError(source.name, cause);
   }
@@ -82,14 +85,21 @@ export async function rollBackOn(
   } catch {
     // Whatever made ROLLBACK fail, the end of the connection does its work.
   }
-  abandon(client);
+  await abandon(client);
   return false;
 }
 
-/** Destroys a client in an unknown state, and stops what the server is running for it. */
-export function abandon(client: PgClient): void {
-  void cancelBackend(client);
+/**
+ * Destroys a client in an unknown state, at once, and stops what the server is running for it.
+ *
+ * @returns when that request has gone out: a process that ended before would leave the statement,
+ *   and its locks, to the server
+ */
+export async function abandon(client: PgClient): Promise<void> {
+  const cancelled = cancelBackend(client);
   destroyClient(client);
+  // The request does not keep the process alive; this limit does.
+  await withinLimit(cancelled, CANCEL_LIMIT_MS);
 }
 
 /** Only the server's word that it is outside a transaction lets a client back into the pool (F2). */

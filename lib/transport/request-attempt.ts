@@ -4,7 +4,7 @@ import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 import type { DbContainer } from '../context/container.js';
 import type { ContextHost } from '../context/context-host.js';
 import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
-import { SessionClosedError } from '../errors.js';
+import { SessionClosedError, ShuttingDownError } from '../errors.js';
 import {
   clientHasLeft,
   headersWereSent,
@@ -174,10 +174,9 @@ export class RequestAttempt {
   /** A session that a shutdown has closed is not the fault of the handler. */
   #told(error: unknown): unknown {
     return this.#request.host.isShuttingDown && error instanceof SessionClosedError
-      ? new ServiceUnavailableException(
-          'The application is shutting down. The request took too long, and was rolled back.',
-          { cause: error },
-        )
+      ? new ServiceUnavailableException(new ShuttingDownError(this.#container.origin).message, {
+          cause: error,
+        })
       : error;
   }
 

@@ -7,7 +7,7 @@ import { InjectSession } from 'nestjs-db-context';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { deferred, type Deferred } from '../support/deferred.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
-import { startSecondServer, type SecondServer } from '../support/second-server.js';
+import { Cluster } from '../../sample/starter/cluster.js';
 import { noteConnection, startApp, type TestApp } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -33,13 +33,13 @@ class TwoNotesController {
 }
 
 describe('two servers', () => {
-  let second: SecondServer;
+  let second: Cluster;
   let one: TestDatabase;
   let two: TestDatabase;
 
   beforeAll(async () => {
-    second = await startSecondServer();
-    [one, two] = await Promise.all([createTestDatabase(), createTestDatabase(second.url)]);
+    second = await Cluster.start({ standbys: 0 });
+    [one, two] = await Promise.all([createTestDatabase(), createTestDatabase(second.primaryUrl)]);
     await Promise.all([one.query(NOTE_SCHEMA), two.query(NOTE_SCHEMA)]);
   }, 60_000);
 

@@ -1,8 +1,8 @@
+import { Cluster } from '../../sample/starter/cluster.js';
 import { waitFor } from '../support/wait-for.js';
 import { expectClosing, expectIdle, expectSaved, expectServing } from './support/check.js';
 import type { Handler } from './support/desk.js';
 import { record } from './support/fault.js';
-import { OwnServer } from './support/own-server.js';
 import { Site } from './support/site.js';
 import { IS_FULL, startFaultWorld, TIMES, type FaultWorld } from './support/world.js';
 
@@ -47,20 +47,20 @@ const ERRORS = [
 
 describe('faults: the server restarts at once', () => {
   const sharedUrl = process.env['DB_CONTEXT_TEST_URL'];
-  let server: OwnServer;
+  let server: Cluster;
   let site: Site;
   let world: FaultWorld;
 
   beforeAll(async () => {
-    server = await OwnServer.start();
-    process.env['DB_CONTEXT_TEST_URL'] = server.url;
+    server = await Cluster.start({ standbys: 0, settings: ['max_connections=300'] });
+    process.env['DB_CONTEXT_TEST_URL'] = server.primaryUrl;
     site = await Site.open();
   });
   beforeEach(() => site.clear());
   afterEach(() => world.close());
   afterAll(async () => {
     await site.close();
-    await server.end();
+    await server.stop();
     process.env['DB_CONTEXT_TEST_URL'] = sharedUrl;
   });
 
@@ -82,10 +82,10 @@ describe('faults: the server restarts at once', () => {
           (count) => count >= Math.min(TIMES, 5),
         );
       }
-      await server.stopAtOnce();
+      await server.kill('primary');
       gate.resolve();
       const answers = await asked;
-      await server.startAgain();
+      await server.restart('primary');
       await expectIdle(world);
       await record(world, `server restart ${stage}`, answers);
       const told = answers.map(({ status, told: error }) => `${status} ${error?.error}`);

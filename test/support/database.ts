@@ -3,7 +3,7 @@ import { Client, Pool, type QueryResultRow } from 'pg';
 
 /** A database of its own for one spec file, with a direct view on it past the code under test. */
 export interface TestDatabase {
-  /** Connection URL of this database. */
+  /** Connection URL of this database, for the code under test. */
   readonly url: string;
   readonly name: string;
   /**
@@ -36,6 +36,14 @@ function serverUrl(): string {
   return url;
 }
 
+/** Through the pooler at `DB_CONTEXT_TEST_POOLER` (`host:port`), if `npm run test:pgbouncer` set it. */
+function throughPooler(direct: URL): URL {
+  const pooler = process.env['DB_CONTEXT_TEST_POOLER'];
+  const url = new URL(direct);
+  if (pooler !== undefined) url.host = pooler;
+  return url;
+}
+
 /**
  * Creates an empty database with a unique name.
  *
@@ -47,15 +55,15 @@ export async function createTestDatabase(server = serverUrl()): Promise<TestData
   // template0, because nobody can be connected to it; a session on template1 makes this fail.
   await onServer(server, `create database ${name} template template0`);
 
-  const url = new URL(server);
-  url.pathname = name;
+  const direct = new URL(server);
+  direct.pathname = name;
   // Two, so that parallel looks at the truth do not queue behind one another.
-  const pool = new Pool({ connectionString: url.href, max: 2 });
+  const pool = new Pool({ connectionString: direct.href, max: 2 });
   // Without this listener a loss would end the process; the next query() reports it anyway.
   pool.on('error', () => undefined);
 
   return {
-    url: url.href,
+    url: throughPooler(direct).href,
     name,
     query: async <Row extends QueryResultRow>(sql: string, params: readonly unknown[] = []) =>
       (await pool.query<Row>(sql, [...params])).rows,
