@@ -51,6 +51,7 @@ export type EntityManagerClass = new (
 const CONTROL = Symbol('nestjs-db-context:session-control');
 const ROOT = Symbol('nestjs-db-context:session-root');
 const ORIGIN = Symbol('nestjs-db-context:session-origin');
+const NESTED = Symbol('nestjs-db-context:session-nested');
 const OVER = Symbol('nestjs-db-context:session-over');
 const FLUSHED = Symbol('nestjs-db-context:session-flushed');
 
@@ -74,6 +75,8 @@ export function sessionManagerClass(
     declare [CONTROL]?: SessionControl;
     declare [ROOT]?: EntityManager;
     declare [ORIGIN]?: SessionControl;
+    /** Whether `transactional()` was ever called on it. */
+    declare [NESTED]?: boolean;
     /** Whether the callback that it was made for, of `not_supported`, has returned. */
     declare [OVER]?: boolean;
     /** Resolves when the last flush that was asked for has ended. */
@@ -84,9 +87,11 @@ export function sessionManagerClass(
         // No transaction that has ended refuses what the callback left behind.
         throw new SessionClosedError(parts.connection.name);
       }
-      return this[CONTROL] === undefined
-        ? super.getContext(validate)
-        : ((innermostFork(this) as this | undefined) ?? this);
+      if (this[CONTROL] === undefined) {
+        return super.getContext(validate);
+      }
+      // MikroORM asks many times in each of its methods.
+      return this[NESTED] === true ? ((innermostFork(this) as this | undefined) ?? this) : this;
     }
 
     override setTransactionContext(context?: Transaction): void {
@@ -167,7 +172,8 @@ export function sessionManagerClass(
         return current.transactional(callback, options);
       }
       await prepareNesting(this, this[CONTROL], options);
-      const root = this[ROOT] ?? this;
+      const root: EntityManager & { [NESTED]?: boolean } = this[ROOT] ?? this;
+      root[NESTED] = true;
       return runNested(root, async (nesting) => {
         const work = super.transactional(
           async (fork) => {
