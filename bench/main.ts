@@ -13,7 +13,13 @@ import { Client } from 'pg';
 
 import { startLocalPostgres } from '../sample/starter/local-postgres.js';
 import { ACCOUNT_SCHEMA } from './app/account.entity.js';
-import { measureCalls, measureLinks, measureMemory, measureThroughput } from './measure.js';
+import {
+  measureCalls,
+  measureLinks,
+  measureMemory,
+  measurePromises,
+  measureThroughput,
+} from './measure.js';
 import { readOptions } from './options.js';
 import { profileWorkload } from './profile.js';
 import type { Results } from './report/results.js';
@@ -21,7 +27,7 @@ import {
   callsTable,
   latencyTable,
   memoryTable,
-  roundTripsTable,
+  countsTable,
   throughputTable,
 } from './report/tables.js';
 
@@ -52,6 +58,7 @@ async function measureAll(databaseUrl: string): Promise<void> {
     throughput: [],
     latency: [],
     roundTrips: [],
+    promises: [],
     calls: [],
     memory: [],
   };
@@ -73,6 +80,10 @@ async function measureAll(databaseUrl: string): Promise<void> {
       });
     }
   }
+  if (parts.includes('promises')) {
+    await measurePromises(options, databaseUrl, (each) => results.promises.push(each));
+    print('Promises for each request', countsTable(results.promises));
+  }
   if (parts.includes('trips') || parts.includes('latency')) {
     await measureLinks(
       options,
@@ -83,7 +94,7 @@ async function measureAll(databaseUrl: string): Promise<void> {
         print(`Latency, link of ${each.roundTripMs} ms, one client`, latencyTable([each]));
       },
     );
-    print('Round trips at the wire', roundTripsTable(results.roundTrips));
+    print('Round trips at the wire', countsTable(results.roundTrips));
   }
   if (json !== undefined) {
     await writeFile(json, `${JSON.stringify(results, undefined, 2)}\n`);

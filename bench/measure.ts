@@ -2,11 +2,12 @@ import { ADAPTERS, type Adapter } from './candidates.js';
 import type { CallFigures, MemoryFigures } from './calls/figures.js';
 import { startChild } from './http/child.js';
 import { startFleet } from './http/fleet.js';
+import { countPromises } from './http/promises.js';
 import { countRoundTrips } from './http/round-trips.js';
 import { runRounds } from './http/rounds.js';
 import { startLink } from './link/link.js';
 import type { BenchOptions } from './options.js';
-import { compare, type Comparison, type RoundTrips } from './report/results.js';
+import { compare, type Comparison, type Counts } from './report/results.js';
 
 /** How fast they are, directly on the server. */
 export async function measureThroughput(
@@ -30,11 +31,31 @@ export async function measureThroughput(
   }
 }
 
+/** How many asynchronous steps a request takes. */
+export async function measurePromises(
+  { candidates, isCheck, workloads }: BenchOptions,
+  databaseUrl: string,
+  onEach: (counts: Counts) => void,
+): Promise<void> {
+  const [adapter] = ADAPTERS;
+  // All of them have shown that they run.
+  const chosen = isCheck ? candidates.slice(0, 1) : candidates;
+  const fleet = await startFleet(chosen, adapter, databaseUrl);
+  try {
+    for (const workload of workloads.filter(({ isOverLinks }) => isOverLinks)) {
+      const counted = await countPromises(fleet, workload);
+      onEach({ workload: workload.title, counted: Object.fromEntries(counted) });
+    }
+  } finally {
+    await fleet.stop();
+  }
+}
+
 /** What the way to the server costs: how often they go it, and what one client waits for. */
 export async function measureLinks(
   options: BenchOptions,
   databaseUrl: string,
-  onTrips: (roundTrips: RoundTrips) => void,
+  onTrips: (roundTrips: Counts) => void,
   onLatency: (comparison: Comparison) => void,
 ): Promise<void> {
   // The way to the database is the same whatever the adapter.

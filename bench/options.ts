@@ -4,7 +4,7 @@ import { ADAPTERS, CANDIDATES, type Adapter, type Candidate } from './candidates
 import type { Rounds } from './http/rounds.js';
 import { WORKLOADS, type Workload } from './workloads.js';
 
-const PARTS = ['trips', 'calls', 'memory', 'throughput', 'latency'] as const;
+const PARTS = ['trips', 'promises', 'calls', 'memory', 'throughput', 'latency'] as const;
 
 const WARM_UP_SECONDS = 1;
 const CHECK_CLIENTS = 20;

@@ -1,7 +1,9 @@
 /**
  * One candidate as a server, in a process of its own: `server.js <candidate> <adapter> <url>`.
- * Tells its parent its URL, and tells its CPU time or records a profile when it is told to.
+ * Tells its parent its URL, and tells its CPU time, counts promises or records a profile when it is
+ * told to.
  */
+import { createHook } from 'node:async_hooks';
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { Session } from 'node:inspector/promises';
@@ -43,11 +45,24 @@ listener.listen({ port: 0, host: '127.0.0.1', backlog: BACKLOG });
 await once(listener, 'listening');
 process.send!({ url: `http://127.0.0.1:${(listener.address() as AddressInfo).port}` });
 
+let promises = 0;
+const counting = createHook({
+  init: (_, type) => {
+    promises += type === 'PROMISE' ? 1 : 0;
+  },
+});
 const inspector = new Session();
 process.on('message', (message) => {
   if (message === 'cpu-time') {
     const { user, system } = process.cpuUsage();
     process.send!({ cpuTimeUs: user + system });
+  } else if (message === 'count-promises') {
+    promises = 0;
+    counting.enable();
+    process.send!({ promises });
+  } else if (message === 'promises') {
+    counting.disable();
+    process.send!({ promises });
   } else {
     void (message === 'start-profile' ? startProfile() : sendProfile());
   }

@@ -13,21 +13,28 @@ export async function countRoundTrips(
 ): Promise<ReadonlyMap<Candidate, number>> {
   const counts = new Map<Candidate, number>();
   for (const candidate of fleet.candidates.filter((each) => isFor(each, workload))) {
-    const ask = async (): Promise<void> => {
-      const { method } = workload;
-      const response = await fetch(urlOf(fleet.urlOf(candidate), workload), { method });
-      await response.arrayBuffer();
-      if (!response.ok) {
-        throw new Error(`${candidate}, ${workload.name}: status ${response.status}`);
-      }
-    };
     // Opens the connection, whose log-in does not count.
-    await ask();
+    await askOften(fleet, candidate, workload, 1);
     await link.countRoundTrips();
-    for (let request = 0; request < REQUESTS; request++) {
-      await ask();
-    }
+    await askOften(fleet, candidate, workload, REQUESTS);
     counts.set(candidate, (await link.countRoundTrips()) / REQUESTS);
   }
   return counts;
+}
+
+/** One request after another. */
+export async function askOften(
+  fleet: Fleet,
+  candidate: Candidate,
+  workload: Workload,
+  times: number,
+): Promise<void> {
+  const { method, name } = workload;
+  for (let request = 0; request < times; request++) {
+    const response = await fetch(urlOf(fleet.urlOf(candidate), workload), { method });
+    await response.arrayBuffer();
+    if (!response.ok) {
+      throw new Error(`${candidate}, ${name}: status ${response.status}`);
+    }
+  }
 }

@@ -27,7 +27,8 @@ export interface Comparison {
   readonly candidates: readonly CandidateFigures[];
 }
 
-export interface RoundTrips {
+/** Of something that can be counted for each request. */
+export interface Counts {
   readonly workload: string;
   readonly counted: Readonly<Partial<Record<Candidate, number>>>;
 }
@@ -40,7 +41,8 @@ export interface Results {
   readonly loadAverage: readonly number[];
   readonly throughput: Comparison[];
   readonly latency: Comparison[];
-  readonly roundTrips: RoundTrips[];
+  readonly roundTrips: Counts[];
+  readonly promises: Counts[];
   calls: readonly CallFigures[];
   memory: readonly MemoryFigures[];
 }

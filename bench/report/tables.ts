@@ -1,6 +1,6 @@
 import type { CallFigures, MemoryFigures } from '../calls/figures.js';
 import type { HotFunction } from './profile.js';
-import type { Comparison, RoundTrips } from './results.js';
+import type { Comparison, Counts } from './results.js';
 import type { Spread } from './statistics.js';
 
 /** A table in Markdown. */
@@ -54,7 +54,7 @@ export function latencyTable(comparisons: readonly Comparison[]): string {
 }
 
 /** Round trips of each workload, a column for each candidate. */
-export function roundTripsTable(counts: readonly RoundTrips[]): string {
+export function countsTable(counts: readonly Counts[]): string {
   const candidates = [...new Set(counts.flatMap(({ counted }) => Object.keys(counted)))];
   return table(
     ['workload', ...candidates],

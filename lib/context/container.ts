@@ -301,7 +301,9 @@ export class DbContainer implements SessionGroup, Holder {
 
   async #commit(): Promise<void> {
     try {
-      await this.#beforeCommit();
+      if (!this.#hooks.isEmpty) {
+        await this.#beforeCommit();
+      }
       await commitSessions(this, true);
     } catch (error) {
       if (error instanceof CommitOutcomeUnknownError) {
@@ -316,9 +318,6 @@ export class DbContainer implements SessionGroup, Holder {
   }
 
   async #beforeCommit(): Promise<void> {
-    if (this.#hooks.isEmpty) {
-      return;
-    }
     try {
       await this.sessions.reduce(
         (work, session) => session.whileOpen(work),

@@ -78,11 +78,17 @@ export class ContextHooks {
   }
 
   /**
-   * Runs what has to run inside the transaction of a session that is about to commit.
+   * Runs what has to run inside the transaction of a session that is about to commit, if anything
+   * has to.
    *
    * @throws what a hook throws, to veto the commit
    */
-  async beforeCommit(session: Session): Promise<void> {
+  beforeCommit(session: Session): Promise<void> | undefined {
+    const isNeeded = !this.isEmpty || this.#environment.beforeCommit !== undefined;
+    return isNeeded ? this.#beforeCommit(session) : undefined;
+  }
+
+  async #beforeCommit(session: Session): Promise<void> {
     const { beforeCommit } = this.#environment;
     if (beforeCommit !== undefined) {
       await this.#within('the beforeCommit option', () => beforeCommit(session));
@@ -108,12 +114,14 @@ export class ContextHooks {
     );
   }
 
-  /** Runs what is left when the context has ended. */
-  async afterEnd(outcome: 'onCommit' | 'onRollback'): Promise<void> {
-    await this.#runAfter(
-      this.#take(() => true),
-      outcome,
-    );
+  /** Runs what is left when the context has ended, if anything is. */
+  afterEnd(outcome: 'onCommit' | 'onRollback'): Promise<void> | undefined {
+    return this.isEmpty
+      ? undefined
+      : this.#runAfter(
+          this.#take(() => true),
+          outcome,
+        );
   }
 
   /** Takes out the hooks of a kind that no rollback to a savepoint has discarded. */

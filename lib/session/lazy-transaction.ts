@@ -150,13 +150,13 @@ export class LazyTransaction implements LeaseBegin {
     return beginStatements({ ...(await this.#compute()), readOnly: true });
   }
 
-  /** The settings, with those of the current context. */
-  async #compute(): Promise<TransactionSettings> {
+  /** The settings, with those of the current context; at once where nothing is to be waited for. */
+  #compute(): TransactionSettings | Promise<TransactionSettings> {
     const { connection } = this.#parts;
-    await connection.beforeSession();
-    return computesSettings(connection)
-      ? withComputed(connection, this.#settings)
-      : this.#effective;
+    const ready = connection.beforeSession();
+    const compute = (): TransactionSettings | Promise<TransactionSettings> =>
+      computesSettings(connection) ? withComputed(connection, this.#settings) : this.#effective;
+    return ready === undefined ? compute() : ready.then(compute);
   }
 
   /** Tells subscribers that a commit is to come; they may still run statements, or throw. */
@@ -215,9 +215,20 @@ export class LazyTransaction implements LeaseBegin {
     }
   }
 
-  /** See {@link LeaseBegin.before}. Computed first: a subscriber may send a statement, which begins. */
-  async before(): Promise<void> {
-    this.#computed = await this.#compute();
+  /** See {@link LeaseBegin.before}. */
+  before(): Promise<void> | undefined {
+    const isTold = this.#owner.hasListeners(EventType.beforeTransactionStart);
+    const settings = this.#compute();
+    if (settings instanceof Promise || isTold) {
+      return this.#prepare(settings);
+    }
+    this.#computed = settings;
+    return undefined;
+  }
+
+  /** Computed first: a subscriber may send a statement, which begins. */
+  async #prepare(settings: TransactionSettings | Promise<TransactionSettings>): Promise<void> {
+    this.#computed = await settings;
     // As MikroORM tells of it: there is no transaction yet.
     await this.#tellWithin('acquireTimeoutMs', EventType.beforeTransactionStart);
   }

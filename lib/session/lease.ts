@@ -51,7 +51,7 @@ export interface LeaseBegin {
    */
   readAhead(sql: string): (() => Promise<readonly BeginStatement[]>) | undefined;
   /** Told before a connection is taken; may run statements itself. */
-  before(): Promise<void>;
+  before(): Promise<void> | undefined;
   /** Told after BEGIN, before the statement that caused it; may run statements itself. */
   after(): Promise<void>;
 }
@@ -308,7 +308,10 @@ export class TransactionLease implements Claim {
 
   async #beginWithHooks(rider: Rider | undefined): Promise<PgClient> {
     try {
-      await this.#how.before();
+      const before = this.#how.before();
+      if (before !== undefined) {
+        await before;
+      }
       const client = await this.#beginOnce(this.#how.mayRide() ? rider : undefined);
       if (rider?.answer === undefined) {
         await this.whileOpen(this.#how.after());

@@ -26,7 +26,7 @@ import { asScopeContext, type ScopeContext } from './transaction-context.js';
 /** Who is told of the ends of a session. */
 export interface SessionObserver {
   /** Before the flush of a commit, when there is something to commit. */
-  beforeCommit(session: Session): Promise<void>;
+  beforeCommit(session: Session): Promise<void> | undefined;
   afterEarlyCommit(session: Session): Promise<void>;
   afterEarlyRollback(session: Session): Promise<void>;
 }
@@ -173,14 +173,16 @@ export class Session implements SessionControl, TransactionOwner {
   }
 
   /** See {@link TransactionLease.whileOpen}. */
-  async whileOpen<T>(work: Promise<T>): Promise<T> {
+  whileOpen<T>(work: Promise<T>): Promise<T> {
     return this.context.scope.lease.whileOpen(work);
   }
 
   /** Writes the changes of the unit of work, after an end that is still under way. */
   async flush(): Promise<void> {
     this.#assertOutsideEnd('commit');
-    await this.#ends;
+    if (this.#endsUnfinished > 0) {
+      await this.#ends;
+    }
     await this.#flush();
   }
 
@@ -357,7 +359,7 @@ export class Session implements SessionControl, TransactionOwner {
         this.#endsUnfinished--;
       }
     };
-    const result = this.#ends.then(run);
+    const result = this.#endsUnfinished === 1 ? run() : this.#ends.then(run);
     this.#ends = result.then(ignore, ignore);
     return result;
   }

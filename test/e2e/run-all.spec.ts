@@ -49,7 +49,8 @@ describe('runAllInNewContexts()', () => {
     const failing = async (): Promise<void> => {
       started.push('failing');
       await at.insert('failing');
-      mayEnd.resolve();
+      // The other one still has a COMMIT to send when this one is over.
+      at.dbContext.onRollback(() => mayEnd.resolve());
       throw new Error('the first');
     };
     const never = async (): Promise<void> => {
