@@ -1,12 +1,6 @@
 import type { PgClient, PgResult } from '../connection/pg-client.js';
 import type { BeginStatement } from './begin-sql.js';
-import { FirstMessage } from './first-message.js';
-
-/** Who hears of what is sent. */
-interface StatementListener {
-  onSend(sql: string): void;
-  onStatement(sql: string, tookMs: number): void;
-}
+import { FirstMessage, type StatementListener } from './first-message.js';
 
 /** Of the server: a statement wanted to write in a transaction that is read-only. */
 const READ_ONLY_SQL_TRANSACTION = '25006';

@@ -9,18 +9,11 @@ import {
 } from '../connection/pg-client.js';
 import type { Claim, Holder } from '../connection/pool-claims.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import {
-  HostDrainTimeoutError,
-  InvalidTransactionStateError,
-  SessionClosedError,
-  TransactionAbortedError,
-  TransactionTimeoutError,
-  UnexpectedRollbackError,
-  type DbContextError,
-} from '../errors.js';
+import { SessionClosedError, TransactionTimeoutError, type DbContextError } from '../errors.js';
 import type { BeginStatement } from './begin-sql.js';
 import { hasTriedToWrite, readOn } from './early-read.js';
-import { FirstMessage } from './first-message.js';
+import { sendTogether } from './first-message.js';
+import { LeaseFaults } from './lease-faults.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { StatementQueue } from './statement-queue.js';
 import { abandon, commitOn, giveBack, rollBackOn, type EndSource } from './transaction-end.js';
@@ -78,6 +71,7 @@ const insideHooks = new AsyncLocalStorage<TransactionLease>();
  * - nothing is taken before the first statement, and BEGIN is sent once: `begin()` (L3, F5);
  * - statements go one at a time, each after a look at the gate: `#enqueue()` (F3);
  * - the gate shuts synchronously, before COMMIT or ROLLBACK: `shut()` (F3);
+ * - what went wrong forbids the commit: `LeaseFaults` (F4);
  * - whoever ends it gets the client from `#takeClient()`, once, and gives it back or destroys it:
  *   `commitOn()`, `rollBackOn()`, `abandon()` (F1, F2, F4, S6);
  * - every wait has a limit (F6).
@@ -94,12 +88,7 @@ export class TransactionLease implements Claim {
   readonly #onShut = new Set<() => void>();
   #objection: DbContextError | undefined;
   #ended = false;
-  /** The first failed statement that no savepoint undid. */
-  #failure: Error | undefined;
-  /** Why no statement can be sent any more, whatever the server would say. */
-  #doom: Error | undefined;
-  /** Whether it could not begin: there never was a transaction to lose. */
-  #couldNotBegin = false;
+  readonly #faults: LeaseFaults;
   /** A cancel request under way; it must not meet a later statement. */
   #cancelling: Promise<void> | undefined;
   /** Whether the client may go back into the pool at all. */
@@ -109,6 +98,7 @@ export class TransactionLease implements Claim {
   constructor(source: LeaseSource, how: LeaseBegin) {
     this.#source = source;
     this.#how = how;
+    this.#faults = new LeaseFaults(source.name);
   }
 
   get connectionName(): string {
@@ -145,7 +135,7 @@ export class TransactionLease implements Claim {
   }
 
   get failure(): Error | undefined {
-    return this.#doom ?? this.#failure;
+    return this.#faults.first;
   }
 
   /**
@@ -174,7 +164,8 @@ export class TransactionLease implements Claim {
   async whileOpen<T>(work: Promise<T>): Promise<T> {
     let giveUp: () => void;
     const over = new Promise<never>((_, reject) => {
-      giveUp = () => reject(this.#objectionOfDoom() ?? new SessionClosedError(this.connectionName));
+      giveUp = () =>
+        reject(this.#faults.objectionOfDoom ?? new SessionClosedError(this.connectionName));
       this.#whenShut(giveUp);
     });
     try {
@@ -224,9 +215,9 @@ export class TransactionLease implements Claim {
       this.#isShut = true;
       this.#onShut.forEach((listener) => listener());
       this.#onShut.clear();
-      this.#objection = this.#objectionToCommit();
+      this.#objection = this.#faults.objectionToCommit(this.#queue.unfinished);
     }
-    return this.#objectionOfDoom() ?? this.#objection;
+    return this.#faults.objectionOfDoom ?? this.#objection;
   }
 
   /**
@@ -263,7 +254,7 @@ export class TransactionLease implements Claim {
    */
   async rollback(): Promise<void> {
     this.shut();
-    if (this.#client !== undefined && this.#doom === undefined) {
+    if (this.#client !== undefined && !this.#faults.isDoomed) {
       const drained = await withinLimit(this.#queue.drained, this.#source.limits.drainTimeoutMs);
       if (drained === TIMED_OUT) {
         this.kill(new SessionClosedError(this.connectionName));
@@ -274,7 +265,7 @@ export class TransactionLease implements Claim {
       await this.#cancelling;
       return;
     }
-    if (this.#doom === undefined) {
+    if (!this.#faults.isDoomed) {
       await this.#cancelling;
       await rollBackOn(client, this.#source, this.#mayReuse);
       this.#stopListening(client);
@@ -288,7 +279,7 @@ export class TransactionLease implements Claim {
    * client. Statements in flight fail; later ones and a commit are refused with `reason`.
    */
   kill(reason: Error): void {
-    this.#doom ??= reason;
+    this.#faults.doom(reason);
     this.shut();
     const client = this.#takeClient();
     if (client !== undefined) {
@@ -318,10 +309,7 @@ export class TransactionLease implements Claim {
       }
       return client;
     } catch (error) {
-      if (this.#doom === undefined) {
-        this.#doom = error as Error;
-        this.#couldNotBegin = true;
-      }
+      this.#faults.noteNoBegin(error as Error);
       throw error;
     }
   }
@@ -366,7 +354,7 @@ export class TransactionLease implements Claim {
         if (hasTriedToWrite(error)) {
           return undefined;
         }
-        throw isTimeout(this.#doom) ? this.#doom : error;
+        throw this.#faults.told(error as Error);
       } finally {
         this.#how.watch?.answered();
       }
@@ -430,10 +418,10 @@ export class TransactionLease implements Claim {
     this.#source.onSend(sql);
     try {
       const result = await (values.length === 0 ? client.query(sql) : client.query(sql, values));
-      this.#noteSuccess(client);
+      this.#faults.noteSuccess(client, this.#isShut);
       return result;
     } catch (error) {
-      throw this.#noteFailure(error as Error);
+      throw this.#faults.noteFailure(error as Error);
     } finally {
       this.#how.watch?.answered();
     }
@@ -449,8 +437,6 @@ export class TransactionLease implements Claim {
     begin: readonly BeginStatement[],
     rider: Rider,
   ): Promise<boolean> {
-    const message = new FirstMessage(client, begin, rider.sql);
-    const startedAt = Date.now();
     try {
       rider.gate();
     } catch {
@@ -458,47 +444,20 @@ export class TransactionLease implements Claim {
       return false;
     }
     try {
-      const result = await client.query(message.text);
-      this.#noteSuccess(client);
-      rider.answer = Promise.resolve(message.answerIn(result));
-    } catch (error) {
-      if (isServerError(error) && !(await isInTransaction(client))) {
+      const sent = await sendTogether(client, this.#source, begin, rider.sql);
+      if (sent === undefined) {
         return false;
       }
-      rider.answer = Promise.reject(this.#noteFailure(message.placed(error as Error)));
+      this.#faults.noteSuccess(client, this.#isShut);
+      rider.answer = Promise.resolve(sent.answer);
+    } catch (error) {
+      rider.answer = Promise.reject(this.#faults.noteFailure(error as Error));
       // It is awaited only when the begin has returned.
-      rider.answer.catch(() => undefined);
+      rider.answer.catch(ignore);
     } finally {
       this.#how.watch?.answered();
     }
-    for (const { sql } of begin) {
-      this.#source.onSend(sql);
-      this.#source.onStatement(sql, Date.now() - startedAt);
-    }
-    this.#source.onSend(rider.sql);
     return true;
-  }
-
-  #noteSuccess(client: PgClient): void {
-    const status = client.getTransactionStatus();
-    if (status === 'T') {
-      this.#failure = undefined;
-    } else if (status === 'I' && !this.#isShut) {
-      this.#doom ??= new InvalidTransactionStateError(
-        this.connectionName,
-        'a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. Use ' +
-          'session.commit() or session.rollback() instead.',
-      );
-    }
-  }
-
-  /** @returns the error to be thrown */
-  #noteFailure(error: Error): Error {
-    this.#failure ??= error;
-    if (!isServerError(error) || endsConnection(error)) {
-      this.#doom ??= error;
-    }
-    return isTimeout(this.#doom) ? this.#doom : error;
   }
 
   /** @throws {@link SessionClosedError} what comes after the end is refused with it */
@@ -509,47 +468,16 @@ export class TransactionLease implements Claim {
 
   /** @throws what a statement would be refused with */
   assertOpen(): void {
-    if (isTimeout(this.#doom)) {
-      throw this.#doom;
-    }
+    this.#faults.assertInTime();
     if (this.#isShut) {
       this.refuse();
     }
-    if (this.#doom !== undefined) {
-      throw new TransactionAbortedError(this.connectionName, this.#doom);
-    }
+    this.#faults.assertNotDoomed();
   }
 
   /** Why it could not be committed as it is now; statements that are still running aside. */
   get objection(): DbContextError | undefined {
-    return this.#objectionOfDoom() ?? this.#objectionOfFailure();
-  }
-
-  #objectionToCommit(): DbContextError | undefined {
-    if (this.#queue.unfinished > 0) {
-      return new UnexpectedRollbackError(
-        this.connectionName,
-        'unawaited-statements',
-        this.#failure,
-      );
-    }
-    return this.#objectionOfFailure();
-  }
-
-  #objectionOfFailure(): DbContextError | undefined {
-    return this.#failure === undefined
-      ? undefined
-      : new UnexpectedRollbackError(this.connectionName, 'failed-statement', this.#failure);
-  }
-
-  /** Looked at anew each time: a connection can be lost after the gate was shut. */
-  #objectionOfDoom(): DbContextError | undefined {
-    const doom = this.#doom;
-    if (doom === undefined || isTimeout(doom) || doom instanceof InvalidTransactionStateError) {
-      return doom;
-    }
-    const reason = this.#couldNotBegin ? 'failed-statement' : 'connection-lost';
-    return new UnexpectedRollbackError(this.connectionName, reason, doom);
+    return this.#faults.objection;
   }
 
   /** Hands the client to whoever ends the transaction, exactly once. */
@@ -569,25 +497,6 @@ export class TransactionLease implements Claim {
   }
 
   readonly #onClientError = (error: Error): void => {
-    this.#doom ??= error;
+    this.#faults.doom(error);
   };
-}
-
-/** Whether a transaction was ended because it took too long. */
-function isTimeout(doom: unknown): doom is TransactionTimeoutError | HostDrainTimeoutError {
-  return doom instanceof TransactionTimeoutError || doom instanceof HostDrainTimeoutError;
-}
-
-/**
- * Asks the client only when it knows: `pg` tells of an error before the server has said, in its next
- * message, whether a transaction is open. One more statement is sent after that.
- */
-async function isInTransaction(client: PgClient): Promise<boolean> {
-  try {
-    await client.query('');
-  } catch {
-    // The connection is gone, and whatever has run with it.
-    return true;
-  }
-  return client.getTransactionStatus() !== 'I';
 }

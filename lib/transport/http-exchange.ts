@@ -12,6 +12,7 @@ export interface HttpResponse {
   readonly writableFinished?: boolean;
   readonly closed?: boolean;
   on?(event: 'close', listener: () => void): unknown;
+  off?(event: 'close', listener: () => void): unknown;
   once?(event: 'close', listener: () => void): unknown;
 }
 
@@ -76,19 +77,16 @@ export function clientHasLeft(response: HttpResponse): boolean {
  */
 export function onDisconnect(response: HttpResponse, listener: () => void): () => void {
   const raw = response.raw ?? response;
-  let isListening = true;
+  const onClose = (): void => {
+    if (raw.writableFinished !== true) {
+      listener();
+    }
+  };
   if (clientHasLeft(response)) {
     listener();
   }
-  // Not taken away again, which costs more than the listener, and lives no longer than the response.
-  raw.on?.('close', () => {
-    if (isListening && raw.writableFinished !== true) {
-      listener();
-    }
-  });
-  return () => {
-    isListening = false;
-  };
+  raw.on?.('close', onClose);
+  return () => raw.off?.('close', onClose);
 }
 
 /** What a handler's success says about the response to come. */
