@@ -1,10 +1,12 @@
-import { variableText, type TransactionSettings } from '../transaction-settings.js';
+import { hasSettings, variableText, type TransactionSettings } from '../transaction-settings.js';
 
 /** One statement, with the values of its parameters. */
 export interface BeginStatement {
   readonly sql: string;
   readonly values: readonly unknown[];
 }
+
+const PLAIN_BEGIN: readonly BeginStatement[] = [{ sql: 'begin', values: [] }];
 
 const PARAMETERS = {
   statementTimeoutMs: 'statement_timeout',
@@ -18,6 +20,9 @@ const PARAMETERS = {
  * https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET
  */
 export function beginStatements(settings: TransactionSettings): readonly BeginStatement[] {
+  if (!hasSettings(settings)) {
+    return PLAIN_BEGIN;
+  }
   const begin = { sql: beginSql(settings), values: [] };
   const parameters = localParameters(settings);
   if (parameters.length === 0) {

@@ -51,6 +51,8 @@ export class LazyTransaction implements LeaseBegin {
   readonly #parts: TransactionParts;
   readonly #owner: TransactionOwner;
   #settings: TransactionSettings;
+  /** With those of the connection. */
+  #merged: TransactionSettings | undefined;
   /** With what is computed for the context, as soon as it is. */
   #computed: TransactionSettings | undefined;
 
@@ -106,6 +108,7 @@ export class LazyTransaction implements LeaseBegin {
   demand(settings: TransactionSettings): void {
     if (!this.hasBegun) {
       this.#settings = mergeSettings(this.#settings, settings);
+      this.#merged = undefined;
     } else if (!isCovered(settings, this.#computed ?? this.#effective)) {
       throw new InvalidTransactionStateError(
         this.#parts.connection.name,
@@ -117,7 +120,11 @@ export class LazyTransaction implements LeaseBegin {
   }
 
   get #effective(): TransactionSettings {
-    return mergeSettings(this.#parts.connection.transactionOptions.transaction, this.#settings);
+    this.#merged ??= mergeSettings(
+      this.#parts.connection.transactionOptions.transaction,
+      this.#settings,
+    );
+    return this.#merged;
   }
 
   /** See {@link LeaseBegin.isReadOnly}. */
