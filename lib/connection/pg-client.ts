@@ -43,7 +43,21 @@ export interface PendingItem {
   readonly timedOut?: boolean;
 }
 
+/** A client that is in no pool. */
+export interface LoneClient {
+  readonly connection: PgClient['connection'];
+  /** Once it has logged in, also where the options gave a function. */
+  readonly password: unknown;
+  connect(): Promise<unknown>;
+  query(text: string): Promise<PgResult | PgResult[]>;
+  /** Says goodbye, and resolves when the other side has closed. */
+  end(): Promise<void>;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+}
+
 export interface PgPool {
+  /** What it makes its clients with, of its own `options`. */
+  readonly Client: new (options: PgPool['options']) => LoneClient;
   readonly totalCount: number;
   readonly idleCount: number;
   readonly waitingCount: number;

@@ -34,6 +34,16 @@ describe('the part of pg that the library stands on', () => {
     ]);
   });
 
+  it('a pool makes a client that is not its own, as which it knows its password', async () => {
+    const seen = pool as unknown as PgPool;
+    const lone = new seen.Client(seen.options);
+    await lone.connect();
+    expect(await lone.query('select 1 as a')).toMatchObject({ rows: [{ a: 1 }] });
+    expect(lone.password).toBe(decodeURIComponent(new URL(database.url).password));
+    await lone.end();
+    expect([pool.totalCount, pool.idleCount]).toEqual([1, 0]);
+  });
+
   it('a client knows its server and its cancel key', () => {
     expect(client).toMatchObject({
       host: expect.any(String),
