@@ -299,7 +299,7 @@ describe('check()', () => {
   });
 });
 
-describe('secrets', () => {
+describe('secrets of a check', () => {
   const withOptions = (driverOptions: object): DbConnectionOptions =>
     ({ ...noteConnection(proxy.url), driverOptions }) as DbConnectionOptions;
 
