@@ -1,13 +1,16 @@
 import { Pool } from 'pg';
 
 import {
+  cancelBackend,
   clientsOf,
+  destroyClientAfter,
   isServerError,
   queueOf,
   type PgClient,
   type PgPool,
 } from '../../lib/connection/pg-client.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { deferred } from '../support/deferred.js';
 
 // What lib/connection/pg-client.ts takes for granted of `pg`. A failure here after an upgrade means
 // that the library must be looked at, not this file.
@@ -87,6 +90,23 @@ describe('the part of pg that the library stands on', () => {
   it('release(true) takes a client out of the pool', async () => {
     client.release(true);
     expect(pool.totalCount).toBe(0);
+  });
+
+  it('a pool that is to wait for no goodbye serves others at once, and the wire lives on', async () => {
+    const seen = new Pool({ connectionString: database.url, max: 1 }) as unknown as PgPool;
+    const given = await seen.connect();
+    const failed = given.query('select pg_sleep(30)').catch((reason: unknown) => reason);
+    const waiting = seen.connect();
+    const settled = deferred();
+    destroyClientAfter(given, settled.promise);
+    const served = await waiting;
+    expect(clientsOf(seen)).toEqual([served]);
+    expect(await cancelBackend(given)).toBe(true);
+    // It is heard what the server says of the statement.
+    expect(await failed).toMatchObject({ code: '57014' });
+    settled.resolve();
+    served.release();
+    await seen.end();
   });
 
   it('a pool shows who waits, and another one can serve them', async () => {
