@@ -1,4 +1,10 @@
 export type { PoolState } from './connection/checkout.js';
+export type {
+  CheckOptions,
+  ConnectionHealth,
+  HealthError,
+  ReplicaHealth,
+} from './connection/connection-health.js';
 export { DbConnection } from './connection/db-connection.js';
 export type { AtomicSettings, CurrentTransaction } from './context/atomic.js';
 export {

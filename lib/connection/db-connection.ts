@@ -4,9 +4,12 @@ import type { ConnectionTransactionOptions } from '../db-context.options.js';
 import { ConnectionClosedError } from '../errors.js';
 import { BeforeSession } from './before-session.js';
 import type { PoolState } from './checkout.js';
+import { ConnectionCheck } from './connection-check.js';
+import type { CheckOptions, ConnectionHealth } from './connection-health.js';
 import { HostPool } from './host-pool.js';
 import type { PgClient, PgPool } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
+import { replicaPools } from './replica-pools.js';
 import { ReserveHooks } from './reserve-hooks.js';
 import { withinLimit } from './time-limit.js';
 
@@ -55,6 +58,7 @@ export class DbConnection {
   readonly #ownsOrm: boolean;
   readonly #reserveHooks: ReserveHooks;
   readonly #hosts: HostPool;
+  readonly #check: ConnectionCheck;
   readonly #beforeSession: BeforeSession | undefined;
   readonly #observers = new Set<(sql: string) => void>();
   #clientSource: ClientSource | undefined;
@@ -77,6 +81,12 @@ export class DbConnection {
     this.#ownsOrm = ownsOrm;
     this.#reserveHooks = new ReserveHooks(orm);
     this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits);
+    this.#check = new ConnectionCheck({
+      name,
+      hosts: this.#hosts,
+      replicas: replicaPools(orm, name, limits),
+      isClosed: () => this.#isClosed,
+    });
     const { beforeSession } = transactionOptions;
     this.#beforeSession =
       beforeSession && new BeforeSession(() => beforeSession(this), name, limits.acquireTimeoutMs);
@@ -139,6 +149,26 @@ export class DbConnection {
    */
   async changeHost(host: string): Promise<void> {
     await this.#hosts.changeTo(host);
+  }
+
+  /**
+   * Asks the server, and each read replica, whether it is there.
+   *
+   * It asks on connections of its own, made as the pool makes them and closed again, and takes none
+   * of the pool's: a pool whose connections are all in use is one finding (`pool`), a server that
+   * cannot be reached another. So it costs no slot, and waits behind nobody. Those who ask while the
+   * same check is under way get its answer, so that there is one such connection at a time.
+   *
+   * @returns what was found; an unreachable server is a result, not an error
+   * @throws {@link InvalidOptionsError} `timeoutMs` is not a number of milliseconds
+   *
+   * @example
+   * ```ts
+   * const { isReachable, pool, error } = await connection.check({ timeoutMs: 500 });
+   * ```
+   */
+  async check(options: CheckOptions = {}): Promise<ConnectionHealth> {
+    return this.#check.run(options);
   }
 
   /** @internal Calls the hook of that name, where there is one. */

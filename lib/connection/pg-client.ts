@@ -19,6 +19,8 @@ export interface PgClient {
   /** The value as a literal of SQL, quotes included. */
   escapeLiteral(value: string): string;
   release(destroy?: boolean | Error): void;
+  /** How the pool ends it: a goodbye, or a cut while a statement runs. Missing where there is no pool. */
+  end?: (callback?: () => void) => unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
   off(event: 'error', listener: (error: Error) => void): unknown;
 }
@@ -43,7 +45,21 @@ export interface PendingItem {
   readonly timedOut?: boolean;
 }
 
+/** A client that is in no pool. */
+export interface LoneClient {
+  readonly connection: PgClient['connection'];
+  /** Once it has logged in, also where the options gave a function. */
+  readonly password: unknown;
+  connect(): Promise<unknown>;
+  query(text: string): Promise<PgResult | PgResult[]>;
+  /** Says goodbye, and resolves when the other side has closed. */
+  end(): Promise<void>;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+}
+
 export interface PgPool {
+  /** What it makes its clients with, of its own `options`. */
+  readonly Client: new (options: PgPool['options']) => LoneClient;
   readonly totalCount: number;
   readonly idleCount: number;
   readonly waitingCount: number;
@@ -101,6 +117,26 @@ export function endsConnection(error: unknown): boolean {
 export function destroyClient(client: PgClient): void {
   client.release(true);
   client.connection.stream.destroy();
+}
+
+/**
+ * As {@link destroyClient}, but the wire lives until `settled`. The pool gets its slot back at once
+ * all the same, and may connect another in its place.
+ */
+export function destroyClientAfter(client: PgClient, settled: Promise<unknown>): void {
+  const end = client.end?.bind(client);
+  if (end === undefined) {
+    destroyClient(client);
+    return;
+  }
+  // The pool ends what is released like this, serves others when that is done, and `pg` would cut.
+  client.end = (callback) => callback?.();
+  client.release(true);
+  const cut = (): void => {
+    end();
+    client.connection.stream.destroy();
+  };
+  void settled.then(cut, cut);
 }
 
 const CANCEL_REQUEST_CODE = 80_877_102;

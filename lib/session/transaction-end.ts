@@ -1,6 +1,7 @@
 import {
   cancelBackend,
   destroyClient,
+  destroyClientAfter,
   isServerError,
   type PgClient,
   type PgResult,
@@ -90,14 +91,16 @@ export async function rollBackOn(
 }
 
 /**
- * Destroys a client in an unknown state, at once, and stops what the server is running for it.
+ * Takes a client in an unknown state out of the pool, at once, stops what the server is running for
+ * it, and then closes its connection.
  *
  * @returns when that request has gone out: a process that ended before would leave the statement,
  *   and its locks, to the server
  */
 export async function abandon(client: PgClient): Promise<void> {
   const cancelled = cancelBackend(client);
-  destroyClient(client);
+  // A pooler in between may see the end before the request, and then cancels nothing.
+  destroyClientAfter(client, cancelled);
   // The request does not keep the process alive; this limit does.
   await withinLimit(cancelled, CANCEL_LIMIT_MS);
 }

@@ -6,6 +6,7 @@ import {
   pointAt,
   type SqlConnection,
 } from '../../lib/connection/mikro-orm-connection.js';
+import { replicaPools } from '../../lib/connection/replica-pools.js';
 import { Note } from '../support/note.entity.js';
 
 // What lib/connection/mikro-orm-connection.ts takes for granted of MikroORM's connection. Nothing
@@ -140,6 +141,20 @@ describe('the part of MikroORM that changing hosts stands on', () => {
     isBroken = false;
     expect(ownServerOf(connection)).toEqual({ logIn: own.logIn, driverOptions });
     expect(await connection.getNativeClient()).toBe(before);
+  });
+
+  it('the replicas of an orm are connections, each with a server of its own', async () => {
+    await connectionWith({
+      replicas: [{ clientUrl: 'postgres://two:5433/app' }, { host: 'three' }],
+    });
+    const limits = {
+      acquireTimeoutMs: 1,
+      deadlockTimeoutMs: 1,
+      drainTimeoutMs: 1,
+      hostDrainTimeoutMs: 1,
+    };
+    const pools = replicaPools(orms[0] as MikroORM, 'default', limits);
+    expect(pools.map(({ host }) => host)).toEqual(['two:5433', 'three:6432']);
   });
 
   it('a reconnect forgets where the connection was pointed', async () => {

@@ -1,13 +1,16 @@
 import { Pool } from 'pg';
 
 import {
+  cancelBackend,
   clientsOf,
+  destroyClientAfter,
   isServerError,
   queueOf,
   type PgClient,
   type PgPool,
 } from '../../lib/connection/pg-client.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { deferred } from '../support/deferred.js';
 
 // What lib/connection/pg-client.ts takes for granted of `pg`. A failure here after an upgrade means
 // that the library must be looked at, not this file.
@@ -32,6 +35,16 @@ describe('the part of pg that the library stands on', () => {
     expect([seen.totalCount, seen.idleCount, seen.waitingCount, seen.options.max]).toEqual([
       1, 0, 0, 3,
     ]);
+  });
+
+  it('a pool makes a client that is not its own, as which it knows its password', async () => {
+    const seen = pool as unknown as PgPool;
+    const lone = new seen.Client(seen.options);
+    await lone.connect();
+    expect(await lone.query('select 1 as a')).toMatchObject({ rows: [{ a: 1 }] });
+    expect(lone.password).toBe(decodeURIComponent(new URL(database.url).password));
+    await lone.end();
+    expect([pool.totalCount, pool.idleCount]).toEqual([1, 0]);
   });
 
   it('a client knows its server and its cancel key', () => {
@@ -77,6 +90,23 @@ describe('the part of pg that the library stands on', () => {
   it('release(true) takes a client out of the pool', async () => {
     client.release(true);
     expect(pool.totalCount).toBe(0);
+  });
+
+  it('a pool that is to wait for no goodbye serves others at once, and the wire lives on', async () => {
+    const seen = new Pool({ connectionString: database.url, max: 1 }) as unknown as PgPool;
+    const given = await seen.connect();
+    const failed = given.query('select pg_sleep(30)').catch((reason: unknown) => reason);
+    const waiting = seen.connect();
+    const settled = deferred();
+    destroyClientAfter(given, settled.promise);
+    const served = await waiting;
+    expect(clientsOf(seen)).toEqual([served]);
+    expect(await cancelBackend(given)).toBe(true);
+    // It is heard what the server says of the statement.
+    expect(await failed).toMatchObject({ code: '57014' });
+    settled.resolve();
+    served.release();
+    await seen.end();
   });
 
   it('a pool shows who waits, and another one can serve them', async () => {

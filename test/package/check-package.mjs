@@ -35,6 +35,7 @@ const HIDDEN_FROM_TYPES = [
   'fastify',
   '@nestjs/cqrs',
   '@nestjs/event-emitter',
+  '@nestjs/terminus',
 ];
 /** What is beside the main entry; each is checked beside its own optional peer alone. */
 const SUBPATHS = [
@@ -64,6 +65,25 @@ import { DbContextCqrsModule } from '${manifest.name}/cqrs';
 
 @Module({ imports: [CqrsModule.forRoot(), DbContextCqrsModule] })
 export class OrdersModule {}
+`,
+  },
+  {
+    subpath: 'terminus',
+    peer: '@nestjs/terminus',
+    name: 'DbContextHealthIndicator',
+    types: `
+import { Module } from '@nestjs/common';
+import { TerminusModule } from '@nestjs/terminus';
+import { DbContextHealthIndicator, type DbContextHealth } from '${manifest.name}/terminus';
+
+export async function messageOf(indicator: DbContextHealthIndicator): Promise<string | undefined> {
+  const { database } = await indicator.pingCheck('database', { maxWaiting: 20, maxLagMs: 5_000 });
+  const health: DbContextHealth = database;
+  return health.message;
+}
+
+@Module({ imports: [TerminusModule], providers: [DbContextHealthIndicator] })
+export class HealthModule {}
 `,
   },
   {

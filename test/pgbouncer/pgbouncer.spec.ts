@@ -1,6 +1,7 @@
-import { Client, type ClientConfig } from 'pg';
+import { Client, Pool, type ClientConfig } from 'pg';
 
 import { cancelBackend, type PgClient } from '../../lib/connection/pg-client.js';
+import { abandon } from '../../lib/session/transaction-end.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -127,6 +128,43 @@ throughPooler('PgBouncer in transaction mode', () => {
     expect(await cancelBackend(client as unknown as PgClient)).toBe(true);
     expect(await sleeping).toMatchObject({ code: '57014' });
     await client.query('rollback');
+  });
+
+  it('F1: statements that are given up at the same time are all stopped on the server', async () => {
+    const COUNT = 20;
+    const pool = new Pool({ connectionString: database.url, max: COUNT });
+    pool.on('error', () => undefined);
+    const sleeping = async (): Promise<number> =>
+      (
+        await database.query(
+          `select 1 from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'`,
+        )
+      ).length;
+    try {
+      const given = await Promise.all(
+        Array.from({ length: COUNT }, async () => {
+          const client = await pool.connect();
+          client.on('error', () => undefined);
+          const failed = client
+            .query('begin; select pg_sleep(30)')
+            .catch((error: unknown) => error);
+          return { client, failed };
+        }),
+      );
+      await waitFor(async () => (await sleeping()) === COUNT, { what: 'the statements to run' });
+      const abandoned = given.map(({ client }) => abandon(client as unknown as PgClient));
+      expect([pool.totalCount, pool.waitingCount]).toEqual([0, 0]);
+      await Promise.all(abandoned);
+      expect(await Promise.all(given.map(({ failed }) => failed))).toEqual(
+        Array.from({ length: COUNT }, () => expect.any(Error)),
+      );
+      await waitFor(async () => (await sleeping()) === 0, {
+        what: 'the statements to be stopped',
+        timeoutMs: 3_000,
+      });
+    } finally {
+      await pool.end();
+    }
   });
 
   it('a client that leaves in mid-transaction leaves none open', async () => {

@@ -9,6 +9,8 @@ import {
 } from '@nestjs/common';
 import { expectTypeOf } from 'expect-type';
 import {
+  type CheckOptions,
+  type ConnectionHealth,
   DbConnection,
   DbContextInterceptor,
   DbContextModule,
@@ -20,7 +22,9 @@ import {
   type DbContextModuleOptions,
   type DbContextOptions,
   type DbContextOptionsFactory,
+  type HealthError,
   type PoolState,
+  type ReplicaHealth,
 } from 'nestjs-db-context';
 
 import { Note } from '../support/note.entity.js';
@@ -133,6 +137,31 @@ export function connection(db: DbConnection): void {
   expectTypeOf(db.host).toEqualTypeOf<string>();
   expectTypeOf<DbConnection['connect']>().toEqualTypeOf<(host?: string) => Promise<void>>();
   expectTypeOf<DbConnection['changeHost']>().toEqualTypeOf<(host: string) => Promise<void>>();
+  expectTypeOf<DbConnection['check']>().toEqualTypeOf<
+    (options?: CheckOptions) => Promise<ConnectionHealth>
+  >();
+  expectTypeOf<CheckOptions>().toEqualTypeOf<{ readonly timeoutMs?: number }>();
+  expectTypeOf<ConnectionHealth>().toEqualTypeOf<{
+    readonly isReachable: boolean;
+    readonly host: string;
+    readonly tookMs: number;
+    readonly pool?: PoolState;
+    readonly isPrimary?: boolean;
+    readonly error?: HealthError;
+    readonly replicas?: readonly ReplicaHealth[];
+  }>();
+  expectTypeOf<HealthError>().toEqualTypeOf<{ readonly message: string; readonly code?: string }>();
+  expectTypeOf<ReplicaHealth>().toEqualTypeOf<{
+    readonly host: string;
+    readonly isReachable: boolean;
+    readonly tookMs: number;
+    readonly lagMs?: number;
+    readonly lagBytes?: number;
+    readonly isReplayPaused?: boolean;
+    readonly error?: HealthError;
+  }>();
+  // @ts-expect-error -- milliseconds, in an object
+  void db.check(500);
   expectTypeOf<PoolState>().toEqualTypeOf<{
     readonly size: number;
     readonly checkedOut: number;

@@ -1,0 +1,168 @@
+import { ConnectionClosedError, ConnectionFailedError, InvalidOptionsError } from '../errors.js';
+import { poolState } from './checkout.js';
+import type {
+  CheckOptions,
+  ConnectionHealth,
+  HealthError,
+  ReplicaHealth,
+} from './connection-health.js';
+import { healthErrorOf } from './health-error.js';
+import type { HostPool } from './host-pool.js';
+import { askAlone, type Heard } from './lone-client.js';
+import {
+  endsConnection,
+  isServerError,
+  type LoneClient,
+  type PgPool,
+  type PgResult,
+} from './pg-client.js';
+import { lagOf, writePositionOf, type Lag, type WritePosition } from './replay-position.js';
+import { isTimeLimit, LONGEST_LIMIT_MS, TIMED_OUT, withinLimit } from './time-limit.js';
+
+const DEFAULT_TIMEOUT_MS = 1_000;
+/** The share of its time that a check gives a standby to catch up. */
+const PATIENCE = 0.25;
+
+/** What is checked. */
+interface CheckedConnection {
+  readonly name: string;
+  readonly hosts: HostPool;
+  readonly replicas: readonly HostPool[];
+  readonly isClosed: () => boolean;
+}
+
+/** One check under way: when it began, and until when it has to have an answer. */
+interface Deadline {
+  readonly startedAt: number;
+  readonly timeoutMs: number;
+}
+
+/** What {@link DbConnection.check} does. */
+export class ConnectionCheck {
+  readonly #of: CheckedConnection;
+  /** Those under way; whoever asks meanwhile hears the same, so that probes make no crowd. */
+  readonly #running = new Map<string, Promise<ConnectionHealth>>();
+
+  constructor(of: CheckedConnection) {
+    this.#of = of;
+  }
+
+  /** @throws {@link InvalidOptionsError} `timeoutMs` is none; nothing else */
+  async run({ timeoutMs = DEFAULT_TIMEOUT_MS }: CheckOptions): Promise<ConnectionHealth> {
+    const { name, hosts, isClosed } = this.#of;
+    if (!isTimeLimit(timeoutMs)) {
+      throw new InvalidOptionsError(
+        `check() of connection "${name}" was given timeoutMs: ${String(timeoutMs)}. Give a number of ` +
+          `milliseconds between 1 and ${LONGEST_LIMIT_MS}.`,
+      );
+    }
+    const { host } = hosts;
+    if (isClosed()) {
+      // Its pool is not to be asked for: MikroORM would make a new one.
+      const error = healthErrorOf(new ConnectionClosedError(name));
+      return { isReachable: false, host, tookMs: 0, error };
+    }
+    const key = `${timeoutMs} ${host}`;
+    let running = this.#running.get(key);
+    if (running === undefined) {
+      running = this.#check({ startedAt: performance.now(), timeoutMs }).finally(() =>
+        this.#running.delete(key),
+      );
+      this.#running.set(key, running);
+    }
+    return running;
+  }
+
+  async #check(deadline: Deadline): Promise<ConnectionHealth> {
+    const { hosts, replicas } = this.#of;
+    const written = Promise.withResolvers<WritePosition | undefined>();
+    const primary = checkPrimary(
+      hosts,
+      deadline,
+      replicas.length > 0 ? written.resolve : undefined,
+    );
+    void primary.finally(() => written.resolve(undefined));
+    const [health, ...others] = await Promise.all([
+      primary,
+      ...replicas.map((replica) => checkReplica(replica, deadline, written.promise)),
+    ]);
+    return others.length > 0 ? { ...health, replicas: others } : health;
+  }
+}
+
+async function checkPrimary(
+  hosts: HostPool,
+  deadline: Deadline,
+  tellWritten: ((position: WritePosition | undefined) => void) | undefined,
+): Promise<ConnectionHealth> {
+  const { host } = hosts;
+  const { pool, answer, error } = await ask(hosts, deadline, async (client) => {
+    const { rows } = (await client.query(
+      `select case when pg_is_in_recovery() then 'standby' else 'primary' end as role`,
+    )) as PgResult;
+    if (tellWritten !== undefined) {
+      // Some services have no such function; that is no fault of the server.
+      tellWritten(await writePositionOf(client).catch(() => undefined));
+    }
+    return (rows[0] as { readonly role: string }).role === 'primary';
+  });
+  return {
+    isReachable: error === undefined,
+    host,
+    tookMs: elapsedMs(deadline),
+    ...(pool !== undefined && { pool: poolState(pool) }),
+    ...(error === undefined ? { isPrimary: answer } : { error }),
+  };
+}
+
+async function checkReplica(
+  hosts: HostPool,
+  deadline: Deadline,
+  written: Promise<WritePosition | undefined>,
+): Promise<ReplicaHealth> {
+  const { host } = hosts;
+  const { answer, error } = await ask(hosts, deadline, async (client) => {
+    try {
+      return await lagOf(client, written, deadline.timeoutMs * PATIENCE);
+    } catch (cause) {
+      if (!isServerError(cause) || endsConnection(cause)) {
+        throw cause;
+      }
+      const refused: Lag & { readonly error: HealthError } = { error: healthErrorOf(cause) };
+      return refused;
+    }
+  });
+  return {
+    host,
+    isReachable: error === undefined,
+    tookMs: elapsedMs(deadline),
+    ...(error === undefined ? answer : { error }),
+  };
+}
+
+/** Asks the server that the pool leads to now, in the time that is left. */
+async function ask<T>(
+  hosts: HostPool,
+  deadline: Deadline,
+  question: (client: LoneClient) => Promise<T>,
+): Promise<Heard<T> & { readonly pool?: PgPool }> {
+  try {
+    // Where nothing has been asked yet, MikroORM may have things to do at its first connect.
+    const pool = await withinLimit(hosts.pool(), deadline.timeoutMs);
+    if (pool === TIMED_OUT) {
+      return { error: noAnswer(deadline) };
+    }
+    const heard = await askAlone(pool, deadline.timeoutMs - elapsedMs(deadline), question);
+    return { ...(heard === TIMED_OUT ? { error: noAnswer(deadline) } : heard), pool };
+  } catch (error) {
+    return { error: healthErrorOf(error instanceof ConnectionFailedError ? error.cause : error) };
+  }
+}
+
+function noAnswer({ timeoutMs }: Deadline): HealthError {
+  return { message: `no answer within ${timeoutMs} ms`, code: 'ETIMEDOUT' };
+}
+
+function elapsedMs({ startedAt }: Deadline): number {
+  return Math.round(performance.now() - startedAt);
+}

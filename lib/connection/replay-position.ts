@@ -1,0 +1,93 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import type { ReplicaHealth } from './connection-health.js';
+import type { LoneClient, PgResult } from './pg-client.js';
+
+/** Between two looks at a standby that is behind, in milliseconds. */
+const LOOK_AGAIN_MS = 5;
+
+// As JSON in one column: an application may read the types of the server in ways of its own.
+// CASE, because each of these functions is an error on the other kind of server.
+const WRITTEN = `select json_build_object('bytes', pg_wal_lsn_diff(case when pg_is_in_recovery()
+  then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end, '0/0')::bigint)::text as found`;
+
+const REPLAYED = `select case when pg_is_in_recovery() then json_build_object(
+  'replayed', pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::bigint,
+  'received', pg_wal_lsn_diff(pg_last_wal_receive_lsn(), '0/0')::bigint,
+  'ageMs', round(extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000),
+  'isPaused', pg_is_wal_replay_paused()
+)::text end as found`;
+
+/** How far a primary has written, and when that was seen. */
+export interface WritePosition {
+  readonly bytes: number;
+  readonly seenAt: number;
+}
+
+interface ReplayPosition {
+  readonly replayed: number | null;
+  readonly received: number | null;
+  readonly ageMs: number | null;
+  readonly isPaused: boolean;
+}
+
+/** What is known of how far a standby is behind. */
+export type Lag = Pick<ReplicaHealth, 'lagMs' | 'lagBytes' | 'isReplayPaused'>;
+
+/** Asks a primary how far it has written. */
+export async function writePositionOf(client: LoneClient): Promise<WritePosition> {
+  const { bytes } = (await ask(client, WRITTEN)) as { readonly bytes: number };
+  return { bytes, seenAt: performance.now() };
+}
+
+/**
+ * Asks a standby how far behind it is. One that is behind at the first look is given a moment: the
+ * last transaction before a quiet hour is an hour old, and says nothing of what came just now.
+ *
+ * @param written what the primary has, `undefined` if that cannot be said
+ * @param patienceMs how long to wait for that, and for the standby to have it, too
+ * @returns nothing where the server is no standby
+ */
+export async function lagOf(
+  client: LoneClient,
+  written: Promise<WritePosition | undefined>,
+  patienceMs: number,
+): Promise<Lag> {
+  const until = performance.now() + patienceMs;
+  const target = await Promise.race([written, sleep(patienceMs, undefined, { ref: false })]);
+  for (;;) {
+    const position = (await ask(client, REPLAYED)) as ReplayPosition | undefined;
+    if (position === undefined) {
+      return {};
+    }
+    const lag = lagAt(position, target);
+    if (lag.lagBytes === 0 || position.isPaused || performance.now() >= until) {
+      return lag;
+    }
+    await sleep(LOOK_AGAIN_MS);
+  }
+}
+
+function lagAt(
+  { replayed, received, ageMs, isPaused }: ReplayPosition,
+  target: WritePosition | undefined,
+): Lag {
+  const goal = target?.bytes ?? received;
+  if (replayed === null || goal === null) {
+    return { isReplayPaused: isPaused };
+  }
+  const lagBytes = Math.max(0, goal - replayed);
+  const sinceMs = target === undefined ? 0 : Math.round(performance.now() - target.seenAt);
+  const lagMs = lagBytes === 0 ? sinceMs : ageMs;
+  return {
+    lagBytes,
+    ...(lagMs !== null && { lagMs: Math.max(0, lagMs) }),
+    isReplayPaused: isPaused,
+  };
+}
+
+async function ask(client: LoneClient, sql: string): Promise<unknown> {
+  const { rows } = (await client.query(sql)) as PgResult;
+  const { found } = rows[0] as { readonly found: string | null };
+  return found === null ? undefined : (JSON.parse(found) as unknown);
+}

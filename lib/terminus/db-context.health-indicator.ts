@@ -1,0 +1,97 @@
+import { Injectable } from '@nestjs/common';
+import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/terminus';
+
+import type { CheckOptions, ConnectionHealth } from '../connection/connection-health.js';
+import type { DbConnection } from '../connection/db-connection.js';
+import { ContextHost } from '../context/context-host.js';
+import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { UnknownConnectionError } from '../errors.js';
+import { complaintsOf, type HealthDemands } from './complaints.js';
+
+/**
+ * What {@link DbContextHealthIndicator.pingCheck} asks, and what it calls down.
+ *
+ * @publicApi
+ */
+export interface DbContextPingCheckOptions extends CheckOptions, HealthDemands {
+  /**
+   * Name of the connection.
+   * @defaultValue 'default'
+   */
+  readonly connection?: string;
+}
+
+/**
+ * What terminus shows of a connection beside its status.
+ *
+ * @publicApi
+ */
+export interface DbContextHealth extends ConnectionHealth {
+  /** Why it is down. */
+  readonly message?: string;
+}
+
+/**
+ * Tells `@nestjs/terminus` of a connection, see {@link DbConnection.check}. A provider of the module
+ * that has the health endpoint, which imports `TerminusModule`.
+ *
+ * @example
+ * ```ts
+ * @Module({
+ *   imports: [TerminusModule],
+ *   controllers: [HealthController],
+ *   providers: [DbContextHealthIndicator],
+ * })
+ * export class HealthModule {}
+ * ```
+ * @publicApi
+ */
+@Injectable()
+export class DbContextHealthIndicator {
+  readonly #host: ContextHost;
+  readonly #indicators: HealthIndicatorService;
+
+  /** @internal */
+  constructor(host: ContextHost, indicators: HealthIndicatorService) {
+    this.#host = host;
+    this.#indicators = indicators;
+  }
+
+  /**
+   * Checks one connection. Down when the server cannot be reached, or when a demand of the options
+   * is not met; the details are there either way.
+   *
+   * @param key of the result
+   * @throws {@link UnknownConnectionError} there is no connection of that name
+   * @throws {@link InvalidOptionsError} `timeoutMs` is not a number of milliseconds
+   *
+   * @example
+   * ```ts
+   * health.check([() => indicator.pingCheck('database', { maxWaiting: 20 })]);
+   * ```
+   */
+  async pingCheck<const Key extends string>(
+    key: Key,
+    options: DbContextPingCheckOptions = {},
+  ): Promise<HealthIndicatorResult<Key, 'up' | 'down', DbContextHealth>> {
+    const indicator = this.#indicators.check(key);
+    const health = await this.#connection(options.connection).check(options);
+    const complaints = complaintsOf(health, options);
+    return complaints.length === 0
+      ? indicator.up({ ...health })
+      : indicator.down({ ...health, message: complaints.join('; ') });
+  }
+
+  #connection(name: string = DEFAULT_CONNECTION_NAME): DbConnection {
+    const { connections } = this.#host;
+    const found = connections.find((each) => each.name === name);
+    if (found === undefined) {
+      throw new UnknownConnectionError(
+        name,
+        connections.map((each) => each.name),
+        'DbContextHealthIndicator: ',
+      );
+    }
+    return found;
+  }
+}

@@ -1,0 +1,5 @@
+export {
+  DbContextHealthIndicator,
+  type DbContextHealth,
+  type DbContextPingCheckOptions,
+} from './db-context.health-indicator.js';
