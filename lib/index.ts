@@ -23,6 +23,7 @@ export type {
   ConnectionTransactionOptions,
   DbConnectionOptions,
   DbContextOptions,
+  FailoverOptions,
   RequestOutcome,
   WatchOptions,
 } from './db-context.options.js';
@@ -61,6 +62,7 @@ export {
   HostDrainTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
+  NoPrimaryError,
   PartialCommitError,
   PoolDeadlockError,
   ReadOnlyTransactionError,
@@ -73,6 +75,7 @@ export {
   UnknownConnectionError,
   UnknownEntityError,
   type DbContextErrorCode,
+  type HostAnswer,
   type RollbackReason,
   type SettlementOutcome,
 } from './errors.js';

@@ -4,6 +4,8 @@ import type { ConnectionTransactionOptions } from '../db-context.options.js';
 import { ConnectionClosedError } from '../errors.js';
 import { BeforeSession } from './before-session.js';
 import type { PoolState } from './checkout.js';
+import { Failover } from './failover.js';
+import { checkFailover } from './failover-options.js';
 import { HostPool } from './host-pool.js';
 import type { PgClient, PgPool } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
@@ -56,6 +58,7 @@ export class DbConnection {
   readonly #reserveHooks: ReserveHooks;
   readonly #hosts: HostPool;
   readonly #beforeSession: BeforeSession | undefined;
+  readonly #failover: Failover | undefined;
   readonly #observers = new Set<(sql: string) => void>();
   #clientSource: ClientSource | undefined;
   #isClosed = false;
@@ -77,9 +80,10 @@ export class DbConnection {
     this.#ownsOrm = ownsOrm;
     this.#reserveHooks = new ReserveHooks(orm);
     this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits);
-    const { beforeSession } = transactionOptions;
+    const { beforeSession, failover } = transactionOptions;
     this.#beforeSession =
       beforeSession && new BeforeSession(() => beforeSession(this), name, limits.acquireTimeoutMs);
+    this.#failover = failover && new Failover(this.#hosts, name, checkFailover(failover, name));
   }
 
   /** Whether `close()` was called. */
@@ -104,7 +108,8 @@ export class DbConnection {
   }
 
   /**
-   * Opens a connection now, rather than with the first statement, and gives it back.
+   * Opens a connection now, rather than with the first statement, and gives it back. With `failover`
+   * that is one to the primary, unless `host` is given.
    *
    * @param host to change to before; see {@link DbConnection.changeHost}
    * @throws {@link ConnectionFailedError} the server cannot be reached, or refuses
@@ -117,6 +122,9 @@ export class DbConnection {
     }
     if (this.#isClosed) {
       throw new ConnectionClosedError(this.name);
+    }
+    if (host === undefined) {
+      await this.#failover?.ensurePrimary();
     }
     const client = await this.#takeFromPool({ holder: undefined, isBusy: true });
     client.release();
@@ -139,11 +147,22 @@ export class DbConnection {
    */
   async changeHost(host: string): Promise<void> {
     await this.#hosts.changeTo(host);
+    this.#failover?.forgetTimeline();
   }
 
-  /** @internal Calls the hook of that name, where there is one. */
+  /** @internal Calls the hook of that name, where there is one, then finds the primary. */
   beforeSession(): Promise<void> | undefined {
-    return this.#beforeSession?.run();
+    const called = this.#beforeSession?.run();
+    // A client of another making is of one server, whatever the host is.
+    const failover = this.#clientSource === undefined ? this.#failover : undefined;
+    return called === undefined
+      ? failover?.ensurePrimary()
+      : called.then(() => failover?.ensurePrimary());
+  }
+
+  /** @internal Told of each statement that failed. */
+  onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void {
+    this.#failover?.onFailure(error, client, isReadOnly);
   }
 
   /** @internal What to tell `beforeSession` when it is that which runs now, and wants a session. */
@@ -200,7 +219,8 @@ export class DbConnection {
   }
 
   async #takeFromPool(claim: Claim): Promise<PgClient> {
-    const client = await this.#hosts.take(claim);
+    const taken = this.#hosts.take(claim);
+    const client = await (this.#failover?.watch(taken) ?? taken);
     await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs);
     return client;
   }

@@ -9,7 +9,7 @@ import {
   type OwnServer,
   type SqlConnection,
 } from './mikro-orm-connection.js';
-import type { PgClient, PgPool } from './pg-client.js';
+import type { PgClient, PgPool, ProbeClient } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
 import { RetiredPool } from './retired-pool.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
@@ -80,6 +80,34 @@ export class HostPool {
       }
     }
     return pool;
+  }
+
+  /**
+   * How a server is called in {@link HostPool.host} when this goes to it.
+   *
+   * @param host see {@link parseServerAddress}
+   * @throws {@link InvalidOptionsError}
+   */
+  nameOf(host: string): string {
+    const address = parseServerAddress(host, this.#name);
+    return formatServer({ ...this.#ownServer().logIn, ...address });
+  }
+
+  /**
+   * A client of its own, outside of all pools; it is not connected yet.
+   *
+   * @param host see {@link parseServerAddress}
+   */
+  async newClient(host: string): Promise<ProbeClient> {
+    const { Client, options } = await this.pool();
+    return new Client({
+      ...options,
+      // `pg` hides a password from what copies it.
+      ...this.#ownServer().logIn,
+      ...parseServerAddress(host, this.#name),
+      // It has one limit, of whoever wants it.
+      connectionTimeoutMillis: 0,
+    }) as ProbeClient;
   }
 
   /** Takes a client, see {@link checkOut}. */

@@ -23,6 +23,15 @@ export interface PgClient {
   off(event: 'error', listener: (error: Error) => void): unknown;
 }
 
+/** A client that belongs to no pool. */
+export interface ProbeClient {
+  readonly connection: { readonly stream: { destroy(): void; unref(): unknown } };
+  connect(): Promise<unknown>;
+  query(text: string): Promise<PgResult>;
+  end(): Promise<void>;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+}
+
 export interface PgResult {
   readonly command: string | null;
   readonly rowCount: number | null;
@@ -48,6 +57,8 @@ export interface PgPool {
   readonly idleCount: number;
   readonly waitingCount: number;
   readonly options: { readonly max: number };
+  /** The class of its clients. */
+  readonly Client: new (options: object) => unknown;
   /** Whether `end()` was called; a second call is an error. */
   readonly ending: boolean;
   connect: {

@@ -32,6 +32,8 @@ export interface LeaseSource extends EndSource {
     readonly drainTimeoutMs: number;
   };
   checkOut(claim: Claim): Promise<PgClient>;
+  /** Told of each statement that fails, and whether its transaction was asked to be read-only. */
+  onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void;
 }
 
 /** How a transaction begins. */
@@ -430,7 +432,7 @@ export class TransactionLease implements Claim {
       this.#noteSuccess(client);
       return result;
     } catch (error) {
-      throw this.#noteFailure(error as Error);
+      throw this.#noteFailure(error as Error, client);
     } finally {
       this.#how.watch?.answered();
     }
@@ -462,7 +464,7 @@ export class TransactionLease implements Claim {
       if (isServerError(error) && !(await isInTransaction(client))) {
         return false;
       }
-      rider.answer = Promise.reject(this.#noteFailure(message.placed(error as Error)));
+      rider.answer = Promise.reject(this.#noteFailure(message.placed(error as Error), client));
       // It is awaited only when the begin has returned.
       rider.answer.catch(() => undefined);
     } finally {
@@ -490,8 +492,9 @@ export class TransactionLease implements Claim {
   }
 
   /** @returns the error to be thrown */
-  #noteFailure(error: Error): Error {
+  #noteFailure(error: Error, client: PgClient): Error {
     this.#failure ??= error;
+    this.#source.onFailure(error, client, this.isReadOnly);
     if (!isServerError(error) || endsConnection(error)) {
       this.#doom ??= error;
     }
