@@ -3,6 +3,7 @@ import type { Connection } from '@mikro-orm/core';
 import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
 import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
 import {
+  assertMovable,
   isPointed,
   ownServerOf,
   pointAt,
@@ -86,11 +87,12 @@ export class HostPool {
    * How a server is called in {@link HostPool.host} when this goes to it.
    *
    * @param host see {@link parseServerAddress}
-   * @throws {@link InvalidOptionsError}
+   * @throws {@link InvalidOptionsError} it is none, or this cannot go to another server at all
    */
   nameOf(host: string): string {
-    const address = parseServerAddress(host, this.#name);
-    return formatServer({ ...this.#ownServer().logIn, ...address });
+    const own = this.#ownServer();
+    assertMovable(own, this.#name);
+    return formatServer({ ...own.logIn, ...parseServerAddress(host, this.#name) });
   }
 
   /**

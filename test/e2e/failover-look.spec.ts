@@ -102,8 +102,8 @@ describe('failover: the look for the primary', () => {
     expect(looks()).toEqual([2, 2]);
   });
 
-  it.each([
-    ['a connection that is lost', () => one.cut()],
+  it.each<[string, () => Promise<unknown>]>([
+    ['a connection that is lost', async () => one.cut()],
     [
       'a backend that is ended (57P01)',
       () =>
@@ -250,10 +250,22 @@ describe('failover: the look for the primary', () => {
   });
 
   it('connect() goes to the primary', async () => {
-    const { connection } = await start();
+    const { connection } = await start({ hosts: [hostOf(one), two.url] });
     one.refuse = true;
     await connection().connect();
     expect(connection().host).toBe(hostOf(two));
+  });
+
+  it('the hosts are asked with the TLS of the connection', async () => {
+    const { name: _, ...options } = noteConnection(one.url, {
+      failover: { hosts: [hostOf(one), hostOf(two)] },
+    });
+    app = await startApp({
+      connections: [{ ...options, driverOptions: { ssl: { rejectUnauthorized: false } } } as never],
+    });
+    const error = await save('a').catch((reason: unknown) => reason as NoPrimaryError);
+    expect(error).toBeInstanceOf(NoPrimaryError);
+    expect(String(error)).toMatch(/does not support SSL connections.*does not support SSL/);
   });
 
   it('an orm that was handed over is kept on the primary as well', async () => {
@@ -287,6 +299,20 @@ describe('failover: the look for the primary', () => {
 });
 
 describe('failover: its options', () => {
+  it('a connection that leaves no say in the host: refused at boot', async () => {
+    const clientUrl = 'postgres://db1:5432/app';
+    const boot = startApp({
+      connections: [
+        {
+          ...defineConfig({ entities: [Note], driverOptions: { connectionString: clientUrl } }),
+          dbName: 'app',
+          failover: { hosts: ['db1', 'db2'] },
+        },
+      ],
+    });
+    await expect(boot).rejects.toThrow(/has a connectionString in driverOptions/);
+  });
+
   it.each<[string, unknown, RegExp]>([
     ['no hosts', {}, /without at least two hosts/],
     ['a string', { hosts: 'db1,db2' }, /without at least two hosts/],

@@ -110,9 +110,9 @@ describe('failover of a real cluster', () => {
 
   /** Requests one after another from each client, until it is told to stop. */
   function load(outcomes: Outcome[]): () => Promise<void> {
-    let isOver = false;
+    const state = { isOver: false };
     const client = async (number: number): Promise<void> => {
-      for (let turn = 0; !isOver; turn++) {
+      for (let turn = 0; !state.isOver; turn++) {
         const text = `${number}-${turn}`;
         const startedAt = performance.now();
         const response = await app!.fetch(`/notes/${text}`, { method: 'POST' });
@@ -127,7 +127,7 @@ describe('failover of a real cluster', () => {
     };
     const clients = Promise.all(Array.from({ length: CLIENTS }, (_, number) => client(number)));
     return async () => {
-      isOver = true;
+      state.isOver = true;
       await clients;
     };
   }

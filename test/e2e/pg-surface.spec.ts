@@ -6,6 +6,7 @@ import {
   queueOf,
   type PgClient,
   type PgPool,
+  type ProbeClient,
 } from '../../lib/connection/pg-client.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -42,6 +43,17 @@ describe('the part of pg that the library stands on', () => {
       secretKey: expect.any(Number),
     });
     expect(typeof client.connection.stream.destroy).toBe('function');
+  });
+
+  it('a pool names the class of its clients, which connect and end by themselves', async () => {
+    const { Client, options } = pool as unknown as PgPool;
+    const own = new Client({ ...options }) as ProbeClient;
+    own.on('error', () => undefined);
+    await own.connect();
+    expect(await own.query('select 1 as one')).toMatchObject({ rows: [{ one: 1 }] });
+    own.connection.stream.unref();
+    await own.end();
+    expect(pool.totalCount).toBe(1);
   });
 
   it('the transaction status is that of the last answer', async () => {
