@@ -1,5 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
+/** How long {@link Clients.until} waits, and between two looks, in milliseconds. */
+const LIMIT_MS = 30_000;
+const POLL_INTERVAL_MS = 10;
+
 /** Between an answer and the next request of one client, in milliseconds. */
 const THINKING_MS = 20;
 
@@ -31,6 +35,21 @@ export class Clients {
 
   get failed(): Outcome[] {
     return this.outcomes.filter(({ error }) => error !== undefined);
+  }
+
+  /**
+   * Waits until so many requests were acknowledged, or have failed: a slow machine takes longer.
+   *
+   * @throws Error when that takes too long
+   */
+  async until(what: 'acknowledged' | 'failed', count: number): Promise<void> {
+    const deadline = performance.now() + LIMIT_MS;
+    while (this[what].length < count) {
+      if (performance.now() > deadline) {
+        throw new Error(`${count} requests were not ${what} within ${LIMIT_MS} ms`);
+      }
+      await sleep(POLL_INTERVAL_MS);
+    }
   }
 
   /** Waits for the answers that are still to come. */

@@ -10,6 +10,9 @@ import { Clients } from './clients.js';
 import { accountLine, countEach, eventLine, type Summary } from './report.js';
 import { paymentsOn, promote } from './servers.js';
 
+/** Requests that a part has at least, to prove anything. */
+const ENOUGH = 20;
+
 /** How long each part takes, in milliseconds. */
 export interface Script {
   readonly clients: number;
@@ -60,13 +63,17 @@ async function playOn(
   }, script.lineMs);
   try {
     await sleep(script.beforeMs);
+    await clients.until('acknowledged', ENOUGH);
     event('the primary is killed');
     const killedAt = performance.now();
     await cluster.kill('primary');
     await sleep(script.withoutPrimaryMs);
+    await clients.until('failed', ENOUGH);
     event('the standby is told to be the primary');
     const promotedAt = await promote(cluster);
+    const soFar = clients.acknowledged.length;
     await sleep(script.afterMs);
+    await clients.until('acknowledged', soFar + ENOUGH);
     await clients.stop();
     return summarize(clients, await paymentsOn(cluster.standbyUrls[0]!), killedAt, promotedAt);
   } finally {

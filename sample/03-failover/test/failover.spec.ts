@@ -13,13 +13,13 @@ describe('sample 03-failover', () => {
       found: summary.acknowledged,
       failedAfterPromotion: 0,
     });
-    expect(summary.acknowledged).toBeGreaterThan(20);
+    expect(summary.acknowledged).toBeGreaterThanOrEqual(40);
     expect(summary.failed).toMatchObject({ NO_PRIMARY: expect.any(Number) });
     expect(summary.promotionToSuccessMs).toBeLessThan(2_000);
 
     const account = lines.join('\n');
     expect(account).toMatch(/--- the primary is killed/);
-    expect(account).toMatch(/ok +0 +failed +\d+ {2}on 127\.0\.0\.1:\d+ {2}\(\d+ NO_PRIMARY\)/);
+    expect(account).toMatch(/ok +\d+ +failed +\d+ {2}on 127\.0\.0\.1:\d+ {2}\(.*\d+ NO_PRIMARY\)/);
     const hosts = lines.flatMap((line) => /on (\S+)/.exec(line)?.[1] ?? []);
     expect(new Set(hosts).size).toBe(2);
     expect(summaryText(summary)).toMatch(/^missing +0$/m);
