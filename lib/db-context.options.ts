@@ -79,6 +79,39 @@ export interface ConnectionTransactionOptions {
    * cannot use sessions of this connection.
    */
   readonly beforeSession?: (connection: DbConnection) => void | Promise<void>;
+  /**
+   * Keeps the connection on the primary of several hosts; see {@link FailoverOptions}. Without it the
+   * connection goes where its options and `changeHost()` say.
+   */
+  readonly failover?: FailoverOptions;
+}
+
+/**
+ * How a connection finds the primary: before a transaction takes its connection each host is asked
+ * whether it is one, and {@link DbConnection.changeHost} does the rest. The answer holds for `cacheMs`,
+ * and is forgotten at once when a connection is lost or refused, the server shuts down, or a write
+ * meets a standby. Where no host is a primary, the statement fails with {@link NoPrimaryError}.
+ *
+ * @example
+ * ```ts
+ * { ...defineConfig({ clientUrl, entities }), failover: { hosts: ['db1:5432', 'db2:5432'] } }
+ * ```
+ *
+ * @publicApi
+ */
+export interface FailoverOptions {
+  /** Every server that may be the primary, at least two, each as in `changeHost()`. */
+  readonly hosts: readonly string[];
+  /**
+   * Longest wait for the answer of one host, in milliseconds.
+   * @defaultValue 2_000
+   */
+  readonly timeoutMs?: number;
+  /**
+   * How long a primary that was found is taken for one without asking again, in milliseconds.
+   * @defaultValue 5_000
+   */
+  readonly cacheMs?: number;
 }
 
 /**
@@ -226,10 +259,12 @@ export const DEFAULTS = {
   endTimeoutMs: 10_000,
   savepointTimeoutMs: 30_000,
   hostDrainTimeoutMs: 30_000,
+  failover: { timeoutMs: 2_000, cacheMs: 5_000 },
   mount: 'interceptor',
   onDisconnect: 'finish',
   shutdownTimeoutMs: 10_000,
   hookTimeoutMs: 10_000,
   watch: { contextOpenMs: 10_000, idleInTransactionMs: 1_000 },
-} as const satisfies Required<ConnectionLimits> &
-  Omit<Required<DbContextOptions>, 'commitOn' | 'beforeCommit' | 'contextTimeoutMs'>;
+} as const satisfies Required<ConnectionLimits> & {
+  readonly failover: Required<Omit<FailoverOptions, 'hosts'>>;
+} & Omit<Required<DbContextOptions>, 'commitOn' | 'beforeCommit' | 'contextTimeoutMs'>;

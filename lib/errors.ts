@@ -20,6 +20,18 @@ export type RollbackReason =
   | 'failed-before'
   | 'context-ended';
 
+/** What one host of the option `failover` answered, see {@link NoPrimaryError}. */
+export interface HostAnswer {
+  /** Host and port. */
+  readonly host: string;
+  /** `unknown`: it gave no answer, and `error` says why. */
+  readonly role: 'primary' | 'standby' | 'unknown';
+  /** Of a primary: its timeline, eight hexadecimal digits; each promotion begins a higher one. */
+  readonly timeline?: string;
+  /** Why it cannot be used. */
+  readonly error?: Error;
+}
+
 /** Names of all cases, see {@link DbContextError.code}. */
 export type DbContextErrorCode =
   | 'ACQUIRE_TIMEOUT'
@@ -35,6 +47,7 @@ export type DbContextErrorCode =
   | 'HOST_DRAIN_TIMEOUT'
   | 'INVALID_OPTIONS'
   | 'INVALID_TRANSACTION_STATE'
+  | 'NO_PRIMARY'
   | 'PARTIAL_COMMIT'
   | 'POOL_DEADLOCK'
   | 'READ_ONLY_TRANSACTION'
@@ -420,6 +433,30 @@ export class ConnectionFailedError extends DbContextError {
       `Could not connect to the database of connection "${connectionName}": ${describe(cause)}. The ` +
         'next request tries again; no restart is needed.',
       cause,
+    );
+  }
+}
+
+/**
+ * None of the hosts of the option `failover` is a primary just now. No connection was taken, and
+ * nothing was sent.
+ *
+ * @publicApi
+ */
+export class NoPrimaryError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    /** What each host answered, in the order of the option. */
+    readonly answers: readonly HostAnswer[],
+  ) {
+    const list = answers.map(
+      ({ host, role, error }) => `${host}: ${error === undefined ? role : describe(error)}`,
+    );
+    super(
+      'NO_PRIMARY',
+      `No host of connection "${connectionName}" is a primary (${list.join('; ')}). Promote a standby; ` +
+        'the next request looks again, no restart is needed.',
+      answers.find(({ error }) => error !== undefined)?.error,
     );
   }
 }

@@ -29,6 +29,7 @@ export type {
   ConnectionTransactionOptions,
   DbConnectionOptions,
   DbContextOptions,
+  FailoverOptions,
   RequestOutcome,
   WatchOptions,
 } from './db-context.options.js';
@@ -67,6 +68,7 @@ export {
   HostDrainTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
+  NoPrimaryError,
   PartialCommitError,
   PoolDeadlockError,
   ReadOnlyTransactionError,
@@ -79,6 +81,7 @@ export {
   UnknownConnectionError,
   UnknownEntityError,
   type DbContextErrorCode,
+  type HostAnswer,
   type RollbackReason,
   type SettlementOutcome,
 } from './errors.js';

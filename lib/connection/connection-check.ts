@@ -8,14 +8,8 @@ import type {
 } from './connection-health.js';
 import { healthErrorOf } from './health-error.js';
 import type { HostPool } from './host-pool.js';
-import { askAlone, type Heard } from './lone-client.js';
-import {
-  endsConnection,
-  isServerError,
-  type LoneClient,
-  type PgPool,
-  type PgResult,
-} from './pg-client.js';
+import { askAlone, rowOf } from './lone-client.js';
+import { endsConnection, isServerError, type LoneClient, type PgPool } from './pg-client.js';
 import { lagOf, writePositionOf, type Lag, type WritePosition } from './replay-position.js';
 import { isTimeLimit, LONGEST_LIMIT_MS, TIMED_OUT, withinLimit } from './time-limit.js';
 
@@ -36,6 +30,11 @@ interface Deadline {
   readonly startedAt: number;
   readonly timeoutMs: number;
 }
+
+/** What was heard of a server. */
+type Heard<T> =
+  | { readonly answer: T; readonly error?: undefined }
+  | { readonly answer?: undefined; readonly error: HealthError };
 
 /** What {@link DbConnection.check} does. */
 export class ConnectionCheck {
@@ -97,14 +96,16 @@ async function checkPrimary(
 ): Promise<ConnectionHealth> {
   const { host } = hosts;
   const { pool, answer, error } = await ask(hosts, deadline, async (client) => {
-    const { rows } = (await client.query(
-      `select case when pg_is_in_recovery() then 'standby' else 'primary' end as role`,
-    )) as PgResult;
+    const { role } = rowOf(
+      await client.query(
+        `select case when pg_is_in_recovery() then 'standby' else 'primary' end as role`,
+      ),
+    );
     if (tellWritten !== undefined) {
       // Some services have no such function; that is no fault of the server.
       tellWritten(await writePositionOf(client).catch(() => undefined));
     }
-    return (rows[0] as { readonly role: string }).role === 'primary';
+    return role === 'primary';
   });
   return {
     isReachable: error === undefined,
@@ -152,10 +153,25 @@ async function ask<T>(
     if (pool === TIMED_OUT) {
       return { error: noAnswer(deadline) };
     }
-    const heard = await askAlone(pool, deadline.timeoutMs - elapsedMs(deadline), question);
-    return { ...(heard === TIMED_OUT ? { error: noAnswer(deadline) } : heard), pool };
+    return { ...(await hear(pool, deadline, question)), pool };
   } catch (error) {
     return { error: healthErrorOf(error instanceof ConnectionFailedError ? error.cause : error) };
+  }
+}
+
+async function hear<T>(
+  pool: PgPool,
+  deadline: Deadline,
+  question: (client: LoneClient) => Promise<T>,
+): Promise<Heard<T>> {
+  let client: LoneClient | undefined;
+  try {
+    // The very object, not a copy: a password is no enumerable property of it.
+    client = new pool.Client(pool.options);
+    const answer = await askAlone(client, deadline.timeoutMs - elapsedMs(deadline), question);
+    return answer === TIMED_OUT ? { error: noAnswer(deadline) } : { answer };
+  } catch (error) {
+    return { error: healthErrorOf(error, client?.password) };
   }
 }
 

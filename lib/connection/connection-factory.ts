@@ -106,7 +106,7 @@ function splitTransaction(
   name: string,
   options: DbConnectionOptions,
 ): { transaction: ConnectionTransactionOptions; rest: DbConnectionOptions } {
-  const { transaction = {}, sessionVariables, role, beforeSession, ...rest } = options;
+  const { transaction = {}, sessionVariables, role, beforeSession, failover, ...rest } = options;
   const where = `The connection "${name}"`;
   checkTransactionSettings(transaction, `${where}: its transaction`);
   if (sessionVariables !== undefined && typeof sessionVariables !== 'function') {
@@ -130,6 +130,7 @@ function splitTransaction(
       ...(sessionVariables !== undefined && { sessionVariables }),
       ...(role !== undefined && { role }),
       ...(beforeSession !== undefined && { beforeSession }),
+      ...(failover !== undefined && { failover }),
     },
     rest: rest as DbConnectionOptions,
   };

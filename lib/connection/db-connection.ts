@@ -6,6 +6,8 @@ import { BeforeSession } from './before-session.js';
 import type { PoolState } from './checkout.js';
 import { ConnectionCheck } from './connection-check.js';
 import type { CheckOptions, ConnectionHealth } from './connection-health.js';
+import { Failover } from './failover.js';
+import { checkFailover } from './failover-options.js';
 import { HostPool } from './host-pool.js';
 import type { PgClient, PgPool } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
@@ -60,6 +62,7 @@ export class DbConnection {
   readonly #hosts: HostPool;
   readonly #check: ConnectionCheck;
   readonly #beforeSession: BeforeSession | undefined;
+  readonly #failover: Failover | undefined;
   readonly #observers = new Set<(sql: string) => void>();
   #clientSource: ClientSource | undefined;
   #isClosed = false;
@@ -87,9 +90,10 @@ export class DbConnection {
       replicas: replicaPools(orm, name, limits),
       isClosed: () => this.#isClosed,
     });
-    const { beforeSession } = transactionOptions;
+    const { beforeSession, failover } = transactionOptions;
     this.#beforeSession =
       beforeSession && new BeforeSession(() => beforeSession(this), name, limits.acquireTimeoutMs);
+    this.#failover = failover && new Failover(this.#hosts, name, checkFailover(failover, name));
   }
 
   /** Whether `close()` was called. */
@@ -114,7 +118,8 @@ export class DbConnection {
   }
 
   /**
-   * Opens a connection now, rather than with the first statement, and gives it back.
+   * Opens a connection now, rather than with the first statement, and gives it back. With `failover`
+   * that is one to the primary, unless `host` is given.
    *
    * @param host to change to before; see {@link DbConnection.changeHost}
    * @throws {@link ConnectionFailedError} the server cannot be reached, or refuses
@@ -127,6 +132,9 @@ export class DbConnection {
     }
     if (this.#isClosed) {
       throw new ConnectionClosedError(this.name);
+    }
+    if (host === undefined) {
+      await this.#failover?.ensurePrimary();
     }
     const client = await this.#takeFromPool({ holder: undefined, isBusy: true });
     client.release();
@@ -149,6 +157,7 @@ export class DbConnection {
    */
   async changeHost(host: string): Promise<void> {
     await this.#hosts.changeTo(host);
+    this.#failover?.forgetTimeline();
   }
 
   /**
@@ -171,9 +180,19 @@ export class DbConnection {
     return this.#check.run(options);
   }
 
-  /** @internal Calls the hook of that name, where there is one. */
+  /** @internal Calls the hook of that name, where there is one, then finds the primary. */
   beforeSession(): Promise<void> | undefined {
-    return this.#beforeSession?.run();
+    const called = this.#beforeSession?.run();
+    // A client of another making is of one server, whatever the host is.
+    const failover = this.#clientSource === undefined ? this.#failover : undefined;
+    return called === undefined
+      ? failover?.ensurePrimary()
+      : called.then(() => failover?.ensurePrimary());
+  }
+
+  /** @internal Told of each statement that failed. */
+  onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void {
+    this.#failover?.onFailure(error, client, isReadOnly);
   }
 
   /** @internal What to tell `beforeSession` when it is that which runs now, and wants a session. */
@@ -230,7 +249,8 @@ export class DbConnection {
   }
 
   async #takeFromPool(claim: Claim): Promise<PgClient> {
-    const client = await this.#hosts.take(claim);
+    const taken = this.#hosts.take(claim);
+    const client = await (this.#failover?.watch(taken) ?? taken);
     await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs);
     return client;
   }

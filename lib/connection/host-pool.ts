@@ -3,13 +3,14 @@ import type { Connection } from '@mikro-orm/core';
 import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
 import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
 import {
+  assertMovable,
   isPointed,
   ownServerOf,
   pointAt,
   type OwnServer,
   type SqlConnection,
 } from './mikro-orm-connection.js';
-import type { PgClient, PgPool } from './pg-client.js';
+import type { LoneClient, PgClient, PgPool } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
 import { RetiredPool } from './retired-pool.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
@@ -80,6 +81,35 @@ export class HostPool {
       }
     }
     return pool;
+  }
+
+  /**
+   * How a server is called in {@link HostPool.host} when this goes to it.
+   *
+   * @param host see {@link parseServerAddress}
+   * @throws {@link InvalidOptionsError} it is none, or this cannot go to another server at all
+   */
+  nameOf(host: string): string {
+    const own = this.#ownServer();
+    assertMovable(own, this.#name);
+    return formatServer({ ...own.logIn, ...parseServerAddress(host, this.#name) });
+  }
+
+  /**
+   * A client of its own, outside of all pools; it is not connected yet.
+   *
+   * @param host see {@link parseServerAddress}
+   */
+  async newClient(host: string): Promise<LoneClient> {
+    const { Client, options } = await this.pool();
+    return new Client({
+      ...options,
+      // `pg` hides a password from what copies it.
+      ...this.#ownServer().logIn,
+      ...parseServerAddress(host, this.#name),
+      // It has one limit, of whoever wants it.
+      connectionTimeoutMillis: 0,
+    });
   }
 
   /** Takes a client, see {@link checkOut}. */

@@ -75,12 +75,7 @@ export function pointAt(
   own: OwnServer,
   server: ServerAddress,
 ): unknown {
-  if ('connectionString' in resolved(own.driverOptions)) {
-    throw new InvalidOptionsError(
-      `The connection "${connectionName}" has a connectionString in driverOptions, which says what its ` +
-        'host is. Give the same as clientUrl to change hosts.',
-    );
-  }
+  assertMovable(own, connectionName);
   const internals = connection as SqlConnectionInternals;
   const before = { ...internals.options };
   const { host, port, user, password, database } = { ...own.logIn, ...server };
@@ -94,6 +89,16 @@ export function pointAt(
     throw error;
   }
   return pointed;
+}
+
+/** @throws {@link InvalidOptionsError} its options leave no say in the host */
+export function assertMovable(own: OwnServer, connectionName: string): void {
+  if ('connectionString' in resolved(own.driverOptions)) {
+    throw new InvalidOptionsError(
+      `The connection "${connectionName}" has a connectionString in driverOptions, which says what its ` +
+        'host is. Give the same as clientUrl to change hosts.',
+    );
+  }
 }
 
 /** Whether a connection goes where {@link pointAt} sent it; MikroORM forgets it when it reconnects. */

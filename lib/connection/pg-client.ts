@@ -59,7 +59,7 @@ export interface LoneClient {
 
 export interface PgPool {
   /** What it makes its clients with, of its own `options`. */
-  readonly Client: new (options: PgPool['options']) => LoneClient;
+  readonly Client: new (options: object) => LoneClient;
   readonly totalCount: number;
   readonly idleCount: number;
   readonly waitingCount: number;

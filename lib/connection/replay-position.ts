@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { ReplicaHealth } from './connection-health.js';
-import type { LoneClient, PgResult } from './pg-client.js';
+import { rowOf } from './lone-client.js';
+import type { LoneClient } from './pg-client.js';
 
 /** Between two looks at a standby that is behind, in milliseconds. */
 const LOOK_AGAIN_MS = 5;
@@ -87,7 +88,6 @@ function lagAt(
 }
 
 async function ask(client: LoneClient, sql: string): Promise<unknown> {
-  const { rows } = (await client.query(sql)) as PgResult;
-  const { found } = rows[0] as { readonly found: string | null };
-  return found === null ? undefined : (JSON.parse(found) as unknown);
+  const { found } = rowOf(await client.query(sql));
+  return typeof found === 'string' ? (JSON.parse(found) as unknown) : undefined;
 }

@@ -25,6 +25,8 @@ export interface LeaseSource extends EndSource {
     readonly drainTimeoutMs: number;
   };
   checkOut(claim: Claim): Promise<PgClient>;
+  /** Told of each statement that fails, and whether its transaction was asked to be read-only. */
+  onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void;
 }
 
 /** How a transaction begins. */
@@ -347,6 +349,7 @@ export class TransactionLease implements Claim {
         await end((each) => giveBack(each, this.#mayReuse));
         return answer;
       } catch (error) {
+        this.#source.onFailure(error, client, true);
         const isAnswered = isServerError(error) && !endsConnection(error);
         await end((each) =>
           isAnswered ? rollBackOn(each, this.#source, this.#mayReuse) : abandon(each),
@@ -421,7 +424,7 @@ export class TransactionLease implements Claim {
       this.#faults.noteSuccess(client, this.#isShut);
       return result;
     } catch (error) {
-      throw this.#faults.noteFailure(error as Error);
+      throw this.#noteFailure(error as Error, client);
     } finally {
       this.#how.watch?.answered();
     }
@@ -451,13 +454,19 @@ export class TransactionLease implements Claim {
       this.#faults.noteSuccess(client, this.#isShut);
       rider.answer = Promise.resolve(sent.answer);
     } catch (error) {
-      rider.answer = Promise.reject(this.#faults.noteFailure(error as Error));
+      rider.answer = Promise.reject(this.#noteFailure(error as Error, client));
       // It is awaited only when the begin has returned.
       rider.answer.catch(ignore);
     } finally {
       this.#how.watch?.answered();
     }
     return true;
+  }
+
+  /** @returns the error to be thrown */
+  #noteFailure(error: Error, client: PgClient): Error {
+    this.#source.onFailure(error, client, this.isReadOnly);
+    return this.#faults.noteFailure(error);
   }
 
   /** @throws {@link SessionClosedError} what comes after the end is refused with it */

@@ -134,6 +134,7 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
     limits: { ...limits, transactionTimeoutMs: LONGEST_LIMIT_MS },
     checkOut: () => connection.checkOut(lease),
     onSend: () => undefined,
+    onFailure: () => undefined,
     onStatement: (sql: string, tookMs: number) => connection.onStatement(sql, tookMs),
   };
   // Not a session of the application: no variables, role or hooks of its contexts.

@@ -1,7 +1,8 @@
 // The code of docs/connections.md; tsc checks it here, and a spec checks that it is the same.
 import { defineConfig } from '@mikro-orm/postgresql';
-import { Injectable } from '@nestjs/common';
-import { DbConnection, DbContextModule, InjectConnection } from 'nestjs-db-context';
+import { Catch, Injectable, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
+import type { Response } from 'express';
+import { DbConnection, DbContextModule, InjectConnection, NoPrimaryError } from 'nestjs-db-context';
 
 import { Note } from '../support/note.entity.js';
 
@@ -42,4 +43,21 @@ export async function currentPrimary(): Promise<string> {
   const host = await asking;
   known = { host, until: Date.now() + 1_000 };
   return host;
+}
+
+export const highlyAvailable = DbContextModule.forRoot({
+  connections: [
+    {
+      ...defineConfig({ clientUrl, entities: [Note] }),
+      failover: { hosts: ['db1:5432', 'db2:5432'] },
+    },
+  ],
+});
+
+@Catch(NoPrimaryError)
+export class NoPrimaryFilter implements ExceptionFilter {
+  catch(error: NoPrimaryError, host: ArgumentsHost) {
+    const response = host.switchToHttp().getResponse<Response>();
+    response.status(503).header('retry-after', '1').json({ code: error.code });
+  }
 }

@@ -16,6 +16,7 @@ import {
   HostDrainTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
+  NoPrimaryError,
   PartialCommitError,
   PoolDeadlockError,
   ReadOnlyTransactionError,
@@ -28,6 +29,7 @@ import {
   UnknownConnectionError,
   UnknownEntityError,
   type DbContextErrorCode,
+  type HostAnswer,
   type RollbackReason,
   type SettlementOutcome,
 } from 'nestjs-db-context';
@@ -46,6 +48,7 @@ const ALL = [
   HostDrainTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
+  NoPrimaryError,
   PartialCommitError,
   PoolDeadlockError,
   ReadOnlyTransactionError,
@@ -89,6 +92,15 @@ export function areNarrowed(error: unknown): void {
   if (error instanceof HostDrainTimeoutError) {
     expectTypeOf(error.host).toEqualTypeOf<string>();
   }
+  if (error instanceof NoPrimaryError) {
+    expectTypeOf(error.answers).toEqualTypeOf<readonly HostAnswer[]>();
+    expectTypeOf<HostAnswer>().toEqualTypeOf<{
+      readonly host: string;
+      readonly role: 'primary' | 'standby' | 'unknown';
+      readonly timeline?: string;
+      readonly error?: Error;
+    }>();
+  }
   if (error instanceof ReadOnlyTransactionError) {
     expectTypeOf(error.entityNames).toEqualTypeOf<readonly string[]>();
   }
@@ -110,6 +122,7 @@ export function nameTheConnection(
     | DuplicateConnectionError
     | HostDrainTimeoutError
     | InvalidTransactionStateError
+    | NoPrimaryError
     | PoolDeadlockError
     | ReadOnlyTransactionError
     | SavepointTimeoutError

@@ -9,6 +9,7 @@ import {
   type ConnectionLimits,
   type ConnectionTransactionOptions,
   type DbContextOptions,
+  type FailoverOptions,
   type RequestOutcome,
   type SessionVariables,
   type SessionVariableValue,
@@ -81,6 +82,7 @@ export function connectionTransactions(): void {
     readonly sessionVariables?: (cls: ClsService) => SessionVariables | Promise<SessionVariables>;
     readonly role?: string | ((cls: ClsService) => string | undefined);
     readonly beforeSession?: (connection: DbConnection) => void | Promise<void>;
+    readonly failover?: FailoverOptions;
   }>();
   const computed: ConnectionTransactionOptions = {
     // The parameter is inferred.
@@ -91,6 +93,20 @@ export function connectionTransactions(): void {
   expectTypeOf(computed.transaction).toEqualTypeOf<TransactionSettings | undefined>();
   // @ts-expect-error -- a role is looked up before a connection is taken, not awaited
   expectTypeOf({ role: async () => 'app' } satisfies ConnectionTransactionOptions);
+}
+
+export function failover(): void {
+  expectTypeOf<FailoverOptions>().toEqualTypeOf<{
+    readonly hosts: readonly string[];
+    readonly timeoutMs?: number;
+    readonly cacheMs?: number;
+  }>();
+  // @ts-expect-error -- there is nothing to look for without hosts
+  expectTypeOf({ cacheMs: 1_000 } satisfies FailoverOptions);
+  // @ts-expect-error -- a list, not a string that pg would not split
+  expectTypeOf({ hosts: 'db1,db2' } satisfies FailoverOptions);
+  // @ts-expect-error -- leave it out
+  expectTypeOf({ hosts: ['db1', 'db2'], cacheMs: undefined } satisfies FailoverOptions);
 }
 
 export function contextOptions(): void {

@@ -34,6 +34,7 @@ function leaseOn(client: PgClient): TransactionLease {
       checkOut: () => Promise.resolve(client),
       onSend: () => undefined,
       onStatement: () => undefined,
+      onFailure: () => undefined,
     },
     {
       holder: undefined,
