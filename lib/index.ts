@@ -1,5 +1,6 @@
 export type { PoolState } from './connection/checkout.js';
 export { DbConnection } from './connection/db-connection.js';
+export type { ReplicaState } from './connection/replica.js';
 export type { AtomicSettings, CurrentTransaction } from './context/atomic.js';
 export {
   DbContext,
@@ -64,6 +65,7 @@ export {
   PartialCommitError,
   PoolDeadlockError,
   ReadOnlyTransactionError,
+  ReplicasUnavailableError,
   SavepointTimeoutError,
   SessionClosedError,
   ShuttingDownError,
@@ -73,9 +75,16 @@ export {
   UnknownConnectionError,
   UnknownEntityError,
   type DbContextErrorCode,
+  type ReplicaRefusal,
   type RollbackReason,
   type SettlementOutcome,
 } from './errors.js';
+export type {
+  ConnectionReadOptions,
+  ReadFromOptions,
+  ReadYourWritesOptions,
+  ReplicaChoice,
+} from './replica.options.js';
 export type {
   PostgresIsolationLevel,
   SessionVariables,

@@ -5,8 +5,13 @@ import { ConnectionClosedError } from '../errors.js';
 import { BeforeSession } from './before-session.js';
 import type { PoolState } from './checkout.js';
 import { HostPool } from './host-pool.js';
+import { replicasOf } from './mikro-orm-connection.js';
 import type { PgClient, PgPool } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
+import { sumOfPools } from './pool-sum.js';
+import type { ResolvedReadOptions } from './read-options.js';
+import { ReplicaSet } from './replica-set.js';
+import type { ReplicaState } from './replica.js';
 import { ReserveHooks } from './reserve-hooks.js';
 import { withinLimit } from './time-limit.js';
 
@@ -55,6 +60,9 @@ export class DbConnection {
   readonly #ownsOrm: boolean;
   readonly #reserveHooks: ReserveHooks;
   readonly #hosts: HostPool;
+  readonly #replicas: ReplicaSet | undefined;
+  /** @internal How clients read what they wrote, where there are replicas that could be behind. */
+  readonly readYourWrites: ResolvedReadOptions['readYourWrites'];
   readonly #beforeSession: BeforeSession | undefined;
   readonly #observers = new Set<(sql: string) => void>();
   #clientSource: ClientSource | undefined;
@@ -68,6 +76,7 @@ export class DbConnection {
     transactionOptions: ConnectionTransactionOptions,
     ownsOrm: boolean,
     report: FaultReporter,
+    reading: ResolvedReadOptions,
   ) {
     this.name = name;
     this.orm = orm;
@@ -77,6 +86,12 @@ export class DbConnection {
     this.#ownsOrm = ownsOrm;
     this.#reserveHooks = new ReserveHooks(orm);
     this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits);
+    const replicas = replicasOf(orm);
+    if (replicas.length > 0) {
+      const around = { connectionName: name, limits, hooks: this.#reserveHooks, report };
+      this.#replicas = new ReplicaSet(replicas, reading, around);
+      this.readYourWrites = reading.readYourWrites;
+    }
     const { beforeSession } = transactionOptions;
     this.#beforeSession =
       beforeSession && new BeforeSession(() => beforeSession(this), name, limits.acquireTimeoutMs);
@@ -87,9 +102,19 @@ export class DbConnection {
     return this.#isClosed;
   }
 
-  /** Counters of the pool, or `undefined` while nothing has been asked of the database yet. */
+  /**
+   * Counters of the pool, or `undefined` while nothing has been asked of the database yet. With
+   * replicas, the sums of all its pools; {@link DbConnection.replicaStates} has those of each.
+   */
   poolState(): PoolState | undefined {
-    return this.#hosts.state;
+    return this.#replicas === undefined
+      ? this.#hosts.state
+      : sumOfPools([this.#hosts.state, ...this.#replicas.states.map(({ pool }) => pool)]);
+  }
+
+  /** The replicas, in the order of the options; none where there are none. */
+  replicaStates(): readonly ReplicaState[] {
+    return this.#replicas?.states ?? [];
   }
 
   /** @internal Largest number of connections. Makes the pool where there is none, and connects nothing. */
@@ -167,18 +192,25 @@ export class DbConnection {
             await withinLimit(pool.end(), this.limits.drainTimeoutMs);
           }
         }
+        await this.#replicas?.close(this.limits.drainTimeoutMs, this.#ownsOrm);
       });
     }
   }
 
   /**
-   * Takes a client from the pool; the one place where a claim meets a pool.
+   * Takes a client from the pool, or from that of a replica; the one place where a claim meets a pool.
    *
-   * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}, {@link ConnectionFailedError}
+   * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}, {@link ConnectionFailedError},
+   *   {@link ReplicasUnavailableError}
    * @internal
    */
   checkOut(claim: Claim): Promise<PgClient> {
-    return this.#clientSource?.(claim) ?? this.#takeFromPool(claim);
+    if (this.#clientSource !== undefined) {
+      return this.#clientSource(claim);
+    }
+    return this.#replicas === undefined || claim.mayReadReplica !== true
+      ? this.#takeFromPool(claim)
+      : this.#takeToRead(this.#replicas, claim);
   }
 
   /**
@@ -197,6 +229,10 @@ export class DbConnection {
   /** @internal The pool; made where there is none, and connects nothing by itself. */
   pool(): Promise<PgPool> {
     return this.#hosts.pool();
+  }
+
+  async #takeToRead(replicas: ReplicaSet, claim: Claim): Promise<PgClient> {
+    return (await replicas.take(claim)) ?? this.#takeFromPool(claim);
   }
 
   async #takeFromPool(claim: Claim): Promise<PgClient> {

@@ -32,6 +32,8 @@ export interface LeaseSource extends EndSource {
     readonly drainTimeoutMs: number;
   };
   checkOut(claim: Claim): Promise<PgClient>;
+  /** How clients read what they wrote, where the position of writes is kept for that. */
+  readonly readYourWrites?: object | undefined;
 }
 
 /** How a transaction begins. */
@@ -43,6 +45,8 @@ export interface LeaseBegin {
   statements(): readonly BeginStatement[];
   /** Whether its settings, as they are now, make it read-only. */
   isReadOnly(): boolean;
+  /** Whether a replica may serve it. */
+  mayReadReplica(): boolean;
   /** Whether the first statement may leave together with BEGIN: nobody has to be told in between. */
   mayRide(): boolean;
   /**
@@ -127,6 +131,11 @@ export class TransactionLease implements Claim {
   /** Whether it is, or will be, read-only. */
   get isReadOnly(): boolean {
     return this.#how.isReadOnly();
+  }
+
+  /** Whether a replica may serve it. */
+  get mayReadReplica(): boolean {
+    return this.#how.mayReadReplica();
   }
 
   /** Whether a connection was asked for, so that there is something to end. */
@@ -251,7 +260,7 @@ export class TransactionLease implements Claim {
     const client = this.#takeClient();
     if (client !== undefined) {
       await this.#cancelling;
-      await commitOn(client, this.#source, this.#mayReuse).finally(() =>
+      await commitOn(client, this.#source, this.#mayReuse, this.#noteWrite).finally(() =>
         this.#stopListening(client),
       );
     }
@@ -547,6 +556,14 @@ export class TransactionLease implements Claim {
     }
     const reason = this.#couldNotBegin ? 'failed-statement' : 'connection-lost';
     return new UnexpectedRollbackError(this.connectionName, reason, doom);
+  }
+
+  /** Notes how far a replica must be to show what was written; `undefined` where nobody asks. */
+  get #noteWrite(): ((position: bigint) => void) | undefined {
+    const { positions } = this.#how.holder ?? {};
+    return positions === undefined || this.#source.readYourWrites === undefined || this.isReadOnly
+      ? undefined
+      : (position) => positions.wrote(this.connectionName, position);
   }
 
   /** Hands the client to whoever ends the transaction, exactly once. */

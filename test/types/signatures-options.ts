@@ -98,6 +98,7 @@ export function contextOptions(): void {
     readonly mount?: 'interceptor' | 'middleware' | 'none';
     readonly commitOn?: CommitPolicy;
     readonly onDisconnect?: 'finish' | 'rollback';
+    readonly readOnlyMethods?: readonly string[];
     readonly beforeCommit?: (session: EntityManager, connectionName: string) => unknown;
     readonly hookTimeoutMs?: number;
     readonly contextTimeoutMs?: number;
