@@ -159,6 +159,11 @@ describe('replicas', () => {
     return app;
   };
 
+  const readOnly = <T>(work: (session: EntityManager) => T | Promise<T>): Promise<T> =>
+    app!.dbContext.run(() =>
+      app!.dbContext.atomic(async (session) => work(session as EntityManager), { readOnly: true }),
+    );
+
   const get = async (path: string): Promise<Place> => {
     const response = await app!.fetch(path);
     expect(response.status).toBe(200);
@@ -216,14 +221,10 @@ describe('replicas', () => {
     const statement = await app!.fetch('/statement/refused', { method: 'POST' });
     expect([entity.status, statement.status]).toEqual([500, 500]);
     await expect(
-      app!.dbContext.newAtomicSession((session) => session.insert(Note, { text: 'refused' }), {
-        readOnly: true,
-      }),
+      readOnly((session) => session.insert(Note, { text: 'refused' })),
     ).rejects.toMatchObject({ code: '25006' });
     await expect(
-      app!.dbContext.newAtomicSession((session) => void session.persist(new Note('refused')), {
-        readOnly: true,
-      }),
+      readOnly((session) => void session.persist(new Note('refused'))),
     ).rejects.toMatchObject({ code: 'READ_ONLY_TRANSACTION' });
     expect(await database.query('primary', "select from note where text = 'refused'")).toEqual([]);
   });
@@ -257,11 +258,9 @@ describe('replicas', () => {
     expect(await portsOf('/read', 2)).toEqual([one, one]);
     await app!.close();
     await start({ readFrom: { choose: () => 'elsewhere' } });
-    await expect(
-      app!.dbContext.newAtomicSession((session) => (session as EntityManager).execute(WHERE), {
-        readOnly: true,
-      }),
-    ).rejects.toThrow('readFrom.choose() of connection "default" returned elsewhere');
+    await expect(readOnly((session) => session.execute(WHERE))).rejects.toThrow(
+      'readFrom.choose() of connection "default" returned elsewhere',
+    );
   });
 
   it('Replicas: where none answers, and the primary is not to serve, the error names each', async () => {
@@ -269,10 +268,7 @@ describe('replicas', () => {
       connections: [connectionTo([1, 2], { readFrom: { fallback: 'error' } })],
       controllers: [PlacesController],
     });
-    const read = (): Promise<unknown> =>
-      app!.dbContext.newAtomicSession((session) => (session as EntityManager).execute(WHERE), {
-        readOnly: true,
-      });
+    const read = (): Promise<unknown> => readOnly((session) => session.execute(WHERE));
     const error = await read().catch((each: unknown) => each);
     expect(error).toBeInstanceOf(ReplicasUnavailableError);
     const { replicas, message, code } = error as ReplicasUnavailableError;
@@ -321,13 +317,10 @@ describe('replicas', () => {
   it('Replicas: poolState() counts their pools, and so does the look for open connections', async () => {
     await start();
     expect(app!.connection().poolState()).toBeUndefined();
-    await app!.dbContext.newAtomicSession(
-      async (session) => {
-        await (session as EntityManager).execute(WHERE);
-        expect(app!.pool()).toMatchObject({ size: 3, checkedOut: 1 });
-      },
-      { readOnly: true },
-    );
+    await readOnly(async (session) => {
+      await session.execute(WHERE);
+      expect(app!.pool()).toMatchObject({ size: 3, checkedOut: 1 });
+    });
     await portsOf('/read', 1);
     await get('/plain');
     expect(app!.pool()).toEqual({ size: 9, checkedOut: 0, idle: 3, waiting: 0 });
