@@ -50,7 +50,7 @@ export interface OwnServer {
 }
 
 /** The connections to the replicas, of which `getConnection('read')` gives any. */
-export function replicasOf(orm: MikroORM): readonly Connection[] {
+export function replicasOf(orm: Pick<MikroORM, 'driver'>): readonly Connection[] {
   const { replicas } = orm.driver as unknown as { readonly replicas: readonly Connection[] };
   return replicas;
 }

@@ -32,7 +32,7 @@ export interface ContainerOptions {
   readonly watch: ContextWatch | undefined;
   /** The context that it was opened in. */
   readonly outer: DbContainer | undefined;
-  /** What its reads must see, where that is kept; that of the context that it was opened in. */
+  /** What its reads must see, where that is kept; shared with the context that it was opened in. */
   readonly positions: WritePositions | undefined;
 }
 

@@ -253,7 +253,8 @@ export class ContextHost {
       outer,
       positions:
         positions ??
-        outer?.positions ??
+        // Also of one that has ended: its hooks write for the same client.
+        currentContainer(this, this.#common)?.positions ??
         (this.#positioned.length > 0 ? new WritePositions() : undefined),
     });
     this.#running.set(container, this.#expireLater(container));

@@ -86,6 +86,11 @@ class NotesController {
     await this.dbContext.runInNewContext(() => this.session.insert(Note, { text }));
   }
 
+  @Post('hooked/:text')
+  hooked(@Param('text') text: string): void {
+    this.dbContext.onCommit(() => this.session.insert(Note, { text }));
+  }
+
   @Post('failing/:text')
   async failing(@Param('text') text: string): Promise<void> {
     await this.session.insert(Note, { text });
@@ -231,7 +236,7 @@ describe('reading your own writes', () => {
 
     it('Read-your-own-writes: an early commit is told, whatever becomes of the request; a rollback and a read are not', async () => {
       await start({ via: 'cookie' }, { adapter });
-      for (const path of ['failing', 'sent', 'apart', 'both']) {
+      for (const path of ['failing', 'sent', 'apart', 'both', 'hooked']) {
         const response = await post(`/${path}/${path}-${adapter}`);
         expect([path, response.status]).toEqual([path, path === 'failing' ? 409 : 201]);
         expect([path, cookieOf(response)]).toEqual([path, expect.any(String)]);

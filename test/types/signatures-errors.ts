@@ -19,6 +19,7 @@ import {
   PartialCommitError,
   PoolDeadlockError,
   ReadOnlyTransactionError,
+  ReplicasUnavailableError,
   SavepointTimeoutError,
   SessionClosedError,
   ShuttingDownError,
@@ -28,6 +29,7 @@ import {
   UnknownConnectionError,
   UnknownEntityError,
   type DbContextErrorCode,
+  type ReplicaRefusal,
   type RollbackReason,
   type SettlementOutcome,
 } from 'nestjs-db-context';
@@ -49,6 +51,7 @@ const ALL = [
   PartialCommitError,
   PoolDeadlockError,
   ReadOnlyTransactionError,
+  ReplicasUnavailableError,
   SavepointTimeoutError,
   SessionClosedError,
   ShuttingDownError,
@@ -92,6 +95,13 @@ export function areNarrowed(error: unknown): void {
   if (error instanceof ReadOnlyTransactionError) {
     expectTypeOf(error.entityNames).toEqualTypeOf<readonly string[]>();
   }
+  if (error instanceof ReplicasUnavailableError) {
+    expectTypeOf(error.replicas).toEqualTypeOf<readonly ReplicaRefusal[]>();
+    expectTypeOf<ReplicaRefusal>().toEqualTypeOf<{
+      readonly host: string;
+      readonly error: unknown;
+    }>();
+  }
   if (error instanceof UnexpectedRollbackError) {
     expectTypeOf(error.reason).toEqualTypeOf<RollbackReason>();
   }
@@ -112,6 +122,7 @@ export function nameTheConnection(
     | InvalidTransactionStateError
     | PoolDeadlockError
     | ReadOnlyTransactionError
+    | ReplicasUnavailableError
     | SavepointTimeoutError
     | SessionClosedError
     | TransactionAbortedError

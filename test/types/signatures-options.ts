@@ -5,10 +5,15 @@ import type { ClsService } from 'nestjs-cls';
 import {
   commitOnSuccess,
   type DbConnection,
+  type DbConnectionOptions,
   type CommitPolicy,
   type ConnectionLimits,
+  type ConnectionReadOptions,
   type ConnectionTransactionOptions,
   type DbContextOptions,
+  type ReadFromOptions,
+  type ReadYourWritesOptions,
+  type ReplicaChoice,
   type RequestOutcome,
   type SessionVariables,
   type SessionVariableValue,
@@ -91,6 +96,31 @@ export function connectionTransactions(): void {
   expectTypeOf(computed.transaction).toEqualTypeOf<TransactionSettings | undefined>();
   // @ts-expect-error -- a role is looked up before a connection is taken, not awaited
   expectTypeOf({ role: async () => 'app' } satisfies ConnectionTransactionOptions);
+}
+
+export function replicas(): void {
+  expectTypeOf<ConnectionReadOptions>().toEqualTypeOf<{
+    readonly readFrom?: ReadFromOptions;
+    readonly readYourWrites?: ReadYourWritesOptions;
+  }>();
+  expectTypeOf<ReadFromOptions>().toEqualTypeOf<{
+    readonly choose?: 'round-robin' | ReplicaChoice;
+    readonly fallback?: 'primary' | 'error';
+    readonly retryAfterMs?: number;
+  }>();
+  expectTypeOf<ReadYourWritesOptions>().toEqualTypeOf<{
+    readonly via: 'cookie' | 'header';
+    readonly name?: string;
+    readonly waitMs?: number;
+    readonly maxAgeSeconds?: number;
+    readonly secure?: boolean;
+  }>();
+  expectTypeOf<ReplicaChoice>().toEqualTypeOf<(hosts: readonly string[]) => number | string>();
+  expectTypeOf<ConnectionReadOptions>().toExtend<Pick<DbConnectionOptions, 'readFrom'>>();
+  // @ts-expect-error -- by what the client is told has no default
+  expectTypeOf({} satisfies ReadYourWritesOptions);
+  // @ts-expect-error -- chosen as the transaction begins, not awaited
+  expectTypeOf({ choose: async () => 0 } satisfies ReadFromOptions);
 }
 
 export function contextOptions(): void {
