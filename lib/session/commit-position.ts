@@ -6,8 +6,9 @@ import { UNREACHABLE } from '../connection/write-positions.js';
  * COMMIT, and before it the question whether there is anything to commit: only what writes has a
  * transaction id. In one message, which takes no longer than COMMIT alone.
  */
-export const COMMIT_WITH_QUESTION =
-  'select pg_catalog.pg_current_xact_id_if_assigned() is not null as wrote;commit';
+export const HAS_WRITTEN =
+  'select pg_catalog.pg_current_xact_id_if_assigned() is not null as wrote';
+export const COMMIT_WITH_QUESTION = `${HAS_WRITTEN};commit`;
 
 /** Of the server: a statement other than COMMIT or ROLLBACK in a transaction that has failed. */
 const IN_FAILED_SQL_TRANSACTION = '25P02';
