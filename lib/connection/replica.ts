@@ -3,8 +3,8 @@ import type { Connection } from '@mikro-orm/core';
 import { AcquireTimeoutError, ConnectionFailedError } from '../errors.js';
 import type { PoolState } from './checkout.js';
 import { HostPool, type HostPoolLimits } from './host-pool.js';
-import { destroyClient, type PgClient } from './pg-client.js';
-import { PoolClaims, type Claim } from './pool-claims.js';
+import { clientsOf, destroyClient, type PgClient } from './pg-client.js';
+import type { Claim } from './pool-claims.js';
 import type { ReserveHooks } from './reserve-hooks.js';
 import { withinLimit } from './time-limit.js';
 import { isReached, replayedOn } from './wal-position.js';
@@ -144,9 +144,10 @@ export class Replica {
       : new ConnectionFailedError(connectionName, error);
   }
 
-  /** Whether its pool is full of connections that somebody has. */
+  /** Whether its pool is full of connections that are made, which the server tells their process of. */
   async #isInUse(): Promise<boolean> {
     const pool = await this.#pool.pool();
-    return PoolClaims.of(pool).held.size >= pool.options.max;
+    const clients = clientsOf(pool);
+    return clients.length >= pool.options.max && clients.every((each) => each.processID !== null);
   }
 }

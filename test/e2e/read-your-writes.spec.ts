@@ -15,6 +15,7 @@ import {
   DbContext,
   DbTransaction,
   InjectSession,
+  RetryOnSerializationFailure,
   type DbConnectionOptions,
   type ReadYourWritesOptions,
 } from 'nestjs-db-context';
@@ -51,6 +52,8 @@ class WritingGuard implements CanActivate {
 
 @Controller()
 class NotesController {
+  private attempts = 0;
+
   constructor(
     @InjectSession() private readonly session: EntityManager,
     private readonly dbContext: DbContext,
@@ -84,6 +87,15 @@ class NotesController {
   @Post('apart/:text')
   async apart(@Param('text') text: string): Promise<void> {
     await this.dbContext.runInNewContext(() => this.session.insert(Note, { text }));
+  }
+
+  @RetryOnSerializationFailure({ attempts: 2 })
+  @Post('again/:text')
+  async again(@Param('text') text: string): Promise<void> {
+    await this.session.insert(Note, { text });
+    if (this.attempts++ === 0) {
+      await this.session.execute("do $$ begin raise sqlstate '40001'; end $$");
+    }
   }
 
   @Post('hooked/:text')
@@ -236,7 +248,7 @@ describe('reading your own writes', () => {
 
     it('Read-your-own-writes: an early commit is told, whatever becomes of the request; a rollback and a read are not', async () => {
       await start({ via: 'cookie' }, { adapter });
-      for (const path of ['failing', 'sent', 'apart', 'both', 'hooked']) {
+      for (const path of ['failing', 'sent', 'apart', 'both', 'hooked', 'again']) {
         const response = await post(`/${path}/${path}-${adapter}`);
         expect([path, response.status]).toEqual([path, path === 'failing' ? 409 : 201]);
         expect([path, cookieOf(response)]).toEqual([path, expect.any(String)]);
