@@ -93,7 +93,7 @@ describe('faults of a replica', () => {
 
   it('F1: a replica whose pool is in use is waited for, and is not left out for it', async () => {
     await start({ acquireTimeoutMs: 200 });
-    const held = Array.from({ length: POOL_SIZE }, () => read('select pg_sleep(0.6)'));
+    const held = Array.from({ length: POOL_SIZE }, () => read('select pg_sleep(1.5)'));
     await waitFor(() => app.connection().replicaStates()[0]!.pool?.checkedOut === POOL_SIZE, {
       what: 'the pool to be in use',
     });
@@ -101,7 +101,7 @@ describe('faults of a replica', () => {
       async () =>
         (
           await database.query(
-            `select from pg_stat_activity where query like '%pg_sleep(0.6)%' and pid <> pg_backend_pid()`,
+            `select from pg_stat_activity where query like '%pg_sleep(1.5)%' and pid <> pg_backend_pid()`,
           )
         ).length === POOL_SIZE,
       { what: 'all to sleep' },
@@ -137,10 +137,14 @@ describe('faults of a replica', () => {
     const reading = read('select pg_sleep(0.2)');
     await waitFor(() => proxy.log.some((sql) => sql.includes('pg_sleep')), { what: 'the read' });
     await Promise.all([reading, app.connection().close()]);
-    expect(
-      await database.query(
-        "select from pg_stat_activity where application_name = 'replica_faults'",
-      ),
-    ).toEqual([]);
+    await waitFor(
+      async () =>
+        (
+          await database.query(
+            "select from pg_stat_activity where application_name = 'replica_faults'",
+          )
+        ).length === 0,
+      { what: 'no connection to be left' },
+    );
   });
 });

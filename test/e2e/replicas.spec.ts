@@ -113,7 +113,7 @@ describe('replicas', () => {
     await app?.close();
     app = undefined;
     expect(pool).toMatchObject({ checkedOut: 0, waiting: 0 });
-    expect(await connections()).toBe(0);
+    await waitFor(async () => (await connections()) === 0, { what: 'no connection to be left' });
   });
 
   /** Of the applications, on all servers that answer. */
