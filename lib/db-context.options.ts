@@ -3,6 +3,7 @@ import type { ClsService } from 'nestjs-cls';
 
 // oxlint-disable-next-line no-restricted-imports -- a type, of what `beforeSession` is given
 import type { DbConnection } from './connection/db-connection.js';
+import type { ConnectionReadOptions } from './replica.options.js';
 import type { SessionVariables, TransactionSettings } from './transaction-settings.js';
 
 /** Name of the connection that is meant where none is given. */
@@ -133,7 +134,8 @@ export interface FailoverOptions {
  * @publicApi
  */
 export type DbConnectionOptions = ConnectionLimits &
-  ConnectionTransactionOptions & {
+  ConnectionTransactionOptions &
+  ConnectionReadOptions & {
     /**
      * Name of the connection, for `@InjectSession(name)`.
      * @defaultValue 'default'
@@ -201,6 +203,12 @@ export interface DbContextOptions {
    */
   readonly onDisconnect?: 'finish' | 'rollback';
   /**
+   * Methods whose HTTP requests have read-only transactions, which replicas may serve. What a
+   * `@DbTransaction({ readOnly })` or the `transaction` of a connection says wins.
+   * @defaultValue none
+   */
+  readonly readOnlyMethods?: readonly string[];
+  /**
    * Called once for each session that is about to commit, inside its transaction and before its
    * flush. Throwing vetoes the commit.
    */
@@ -267,4 +275,7 @@ export const DEFAULTS = {
   watch: { contextOpenMs: 10_000, idleInTransactionMs: 1_000 },
 } as const satisfies Required<ConnectionLimits> & {
   readonly failover: Required<Omit<FailoverOptions, 'hosts'>>;
-} & Omit<Required<DbContextOptions>, 'commitOn' | 'beforeCommit' | 'contextTimeoutMs'>;
+} & Omit<
+    Required<DbContextOptions>,
+    'commitOn' | 'beforeCommit' | 'contextTimeoutMs' | 'readOnlyMethods'
+  >;

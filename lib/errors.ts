@@ -51,6 +51,7 @@ export type DbContextErrorCode =
   | 'PARTIAL_COMMIT'
   | 'POOL_DEADLOCK'
   | 'READ_ONLY_TRANSACTION'
+  | 'REPLICAS_UNAVAILABLE'
   | 'SAVEPOINT_TIMEOUT'
   | 'SESSION_CLOSED'
   | 'SHUTTING_DOWN'
@@ -435,6 +436,40 @@ export class ConnectionFailedError extends DbContextError {
       cause,
     );
   }
+}
+
+/** What a replica said, see {@link ReplicasUnavailableError}. */
+export interface ReplicaRefusal {
+  /** Host and port, `db2:5432`. */
+  readonly host: string;
+  /** Why it could not be reached. */
+  readonly error: unknown;
+}
+
+/**
+ * No replica could be reached for a read-only transaction, and `readFrom: { fallback: 'error' }` keeps
+ * the primary from serving it. `cause` is the error of the first replica.
+ *
+ * @publicApi
+ */
+export class ReplicasUnavailableError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    readonly replicas: readonly ReplicaRefusal[],
+  ) {
+    const each = replicas.map(({ host, error }) => `${host}: ${describe(innermost(error))}`);
+    super(
+      'REPLICAS_UNAVAILABLE',
+      `No replica of connection "${connectionName}" could be reached (${each.join('; ')}). The next ` +
+        "request tries again; with readFrom: { fallback: 'primary' } the primary serves meanwhile.",
+      replicas[0]?.error,
+    );
+  }
+}
+
+/** The driver's error rather than what was made of it. */
+function innermost(error: unknown): unknown {
+  return error instanceof ConnectionFailedError ? error.cause : error;
 }
 
 /**

@@ -6,6 +6,7 @@ export type {
   ReplicaHealth,
 } from './connection/connection-health.js';
 export { DbConnection } from './connection/db-connection.js';
+export type { ReplicaState } from './connection/replica.js';
 export type { AtomicSettings, CurrentTransaction } from './context/atomic.js';
 export {
   DbContext,
@@ -72,6 +73,7 @@ export {
   PartialCommitError,
   PoolDeadlockError,
   ReadOnlyTransactionError,
+  ReplicasUnavailableError,
   SavepointTimeoutError,
   SessionClosedError,
   ShuttingDownError,
@@ -82,9 +84,16 @@ export {
   UnknownEntityError,
   type DbContextErrorCode,
   type HostAnswer,
+  type ReplicaRefusal,
   type RollbackReason,
   type SettlementOutcome,
 } from './errors.js';
+export type {
+  ConnectionReadOptions,
+  ReadFromOptions,
+  ReadYourWritesOptions,
+  ReplicaChoice,
+} from './replica.options.js';
 export type {
   PostgresIsolationLevel,
   SessionVariables,

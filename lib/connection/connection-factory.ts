@@ -9,6 +9,7 @@ import {
 import { InvalidOptionsError } from '../errors.js';
 import { checkTransactionSettings } from '../transaction-settings.js';
 import { DbConnection, type FaultReporter, type ResolvedLimits } from './db-connection.js';
+import { resolveReadOptions } from './read-options.js';
 import { assertSupported } from './supported-orm.js';
 import { isTimeLimit, LONGEST_LIMIT_MS } from './time-limit.js';
 
@@ -41,12 +42,20 @@ export async function createConnection(
   report: FaultReporter,
 ): Promise<DbConnection> {
   const name = connectionNameOf(options);
-  const { transaction, rest: others } = splitTransaction(name, options);
+  const { readFrom, readYourWrites, ...unread } = options;
+  const reading = resolveReadOptions(
+    {
+      ...(readFrom !== undefined && { readFrom }),
+      ...(readYourWrites !== undefined && { readYourWrites }),
+    },
+    name,
+  );
+  const { transaction, rest: others } = splitTransaction(name, unread as DbConnectionOptions);
   const { limits, rest } = splitLimits(name, others);
   const isHandedOver = options.orm !== undefined;
   const orm = isHandedOver ? options.orm : await initOrm(name, rest, featureEntities, limits);
   assertSupported(name, orm);
-  return new DbConnection(name, orm, limits, transaction, !isHandedOver, report);
+  return new DbConnection(name, orm, limits, transaction, !isHandedOver, report, reading);
 }
 
 async function initOrm(

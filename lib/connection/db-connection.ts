@@ -9,9 +9,13 @@ import type { CheckOptions, ConnectionHealth } from './connection-health.js';
 import { Failover } from './failover.js';
 import { checkFailover } from './failover-options.js';
 import { HostPool } from './host-pool.js';
+import { replicasOf } from './mikro-orm-connection.js';
 import type { PgClient, PgPool } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
-import { replicaPools } from './replica-pools.js';
+import { sumOfPools } from './pool-sum.js';
+import type { ResolvedReadOptions } from './read-options.js';
+import { ReplicaSet } from './replica-set.js';
+import type { ReplicaState } from './replica.js';
 import { ReserveHooks } from './reserve-hooks.js';
 import { withinLimit } from './time-limit.js';
 
@@ -61,6 +65,9 @@ export class DbConnection {
   readonly #reserveHooks: ReserveHooks;
   readonly #hosts: HostPool;
   readonly #check: ConnectionCheck;
+  readonly #replicas: ReplicaSet | undefined;
+  /** @internal How clients read what they wrote, where there are replicas that could be behind. */
+  readonly readYourWrites: ResolvedReadOptions['readYourWrites'];
   readonly #beforeSession: BeforeSession | undefined;
   readonly #failover: Failover | undefined;
   readonly #observers = new Set<(sql: string) => void>();
@@ -75,6 +82,7 @@ export class DbConnection {
     transactionOptions: ConnectionTransactionOptions,
     ownsOrm: boolean,
     report: FaultReporter,
+    reading: ResolvedReadOptions,
   ) {
     this.name = name;
     this.orm = orm;
@@ -84,10 +92,16 @@ export class DbConnection {
     this.#ownsOrm = ownsOrm;
     this.#reserveHooks = new ReserveHooks(orm);
     this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits);
+    const replicas = replicasOf(orm);
+    if (replicas.length > 0) {
+      const around = { connectionName: name, limits, hooks: this.#reserveHooks, report };
+      this.#replicas = new ReplicaSet(replicas, reading, around);
+      this.readYourWrites = reading.readYourWrites;
+    }
     this.#check = new ConnectionCheck({
       name,
       hosts: this.#hosts,
-      replicas: replicaPools(orm, name, limits),
+      replicas: this.#replicas?.pools ?? [],
       isClosed: () => this.#isClosed,
     });
     const { beforeSession, failover } = transactionOptions;
@@ -101,9 +115,19 @@ export class DbConnection {
     return this.#isClosed;
   }
 
-  /** Counters of the pool, or `undefined` while nothing has been asked of the database yet. */
+  /**
+   * Counters of the pool, or `undefined` while nothing has been asked of the database yet. With
+   * replicas, the sums of all its pools; {@link DbConnection.replicaStates} has those of each.
+   */
   poolState(): PoolState | undefined {
-    return this.#hosts.state;
+    return this.#replicas === undefined
+      ? this.#hosts.state
+      : sumOfPools([this.#hosts.state, ...this.#replicas.states.map(({ pool }) => pool)]);
+  }
+
+  /** The replicas, in the order of the options; none where there are none. */
+  replicaStates(): readonly ReplicaState[] {
+    return this.#replicas?.states ?? [];
   }
 
   /** @internal Largest number of connections. Makes the pool where there is none, and connects nothing. */
@@ -216,18 +240,25 @@ export class DbConnection {
             await withinLimit(pool.end(), this.limits.drainTimeoutMs);
           }
         }
+        await this.#replicas?.close(this.limits.drainTimeoutMs, this.#ownsOrm);
       });
     }
   }
 
   /**
-   * Takes a client from the pool; the one place where a claim meets a pool.
+   * Takes a client from the pool, or from that of a replica; the one place where a claim meets a pool.
    *
-   * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}, {@link ConnectionFailedError}
+   * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}, {@link ConnectionFailedError},
+   *   {@link ReplicasUnavailableError}
    * @internal
    */
   checkOut(claim: Claim): Promise<PgClient> {
-    return this.#clientSource?.(claim) ?? this.#takeFromPool(claim);
+    if (this.#clientSource !== undefined) {
+      return this.#clientSource(claim);
+    }
+    return this.#replicas === undefined || claim.mayReadReplica !== true
+      ? this.#takeFromPool(claim)
+      : this.#takeToRead(this.#replicas, claim);
   }
 
   /**
@@ -246,6 +277,10 @@ export class DbConnection {
   /** @internal The pool; made where there is none, and connects nothing by itself. */
   pool(): Promise<PgPool> {
     return this.#hosts.pool();
+  }
+
+  async #takeToRead(replicas: ReplicaSet, claim: Claim): Promise<PgClient> {
+    return (await replicas.take(claim)) ?? this.#takeFromPool(claim);
   }
 
   async #takeFromPool(claim: Claim): Promise<PgClient> {

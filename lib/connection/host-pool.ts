@@ -16,7 +16,7 @@ import { RetiredPool } from './retired-pool.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
 
 /** What a pool is limited by. */
-interface HostPoolLimits extends CheckoutLimits {
+export interface HostPoolLimits extends CheckoutLimits {
   readonly drainTimeoutMs: number;
   readonly hostDrainTimeoutMs: number;
 }

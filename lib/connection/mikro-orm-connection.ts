@@ -1,3 +1,5 @@
+import type { Connection, MikroORM } from '@mikro-orm/core';
+
 import { InvalidOptionsError } from '../errors.js';
 import { effectivePort, type ServerAddress } from './server-address.js';
 
@@ -45,6 +47,12 @@ interface LogIn {
 export interface OwnServer {
   readonly logIn: LogIn & { readonly host: string; readonly port: number };
   readonly driverOptions: unknown;
+}
+
+/** The connections to the replicas, of which `getConnection('read')` gives any. */
+export function replicasOf(orm: Pick<MikroORM, 'driver'>): readonly Connection[] {
+  const { replicas } = orm.driver as unknown as { readonly replicas: readonly Connection[] };
+  return replicas;
 }
 
 /** Reads where a connection goes that has not been pointed elsewhere. */

@@ -1,9 +1,12 @@
 import type { PgClient, PgPool } from './pg-client.js';
+import type { WritePositions } from './write-positions.js';
 
 /** Who holds connections or waits for one: a unit of work, perhaps inside of another one. */
 export interface Holder {
   /** The unit of work that goes on only when this one has ended. */
   readonly outer: Holder | undefined;
+  /** What its reads must see, where that is kept. */
+  readonly positions?: WritePositions | undefined;
 }
 
 /** The claim of one transaction on a connection. */
@@ -11,6 +14,8 @@ export interface Claim {
   readonly holder: Holder | undefined;
   /** Whether the connection is at work, so that it may come back by itself. */
   readonly isBusy: boolean;
+  /** Whether a replica may serve it. */
+  readonly mayReadReplica?: boolean;
   /** Ends the transaction at once. */
   kill?(reason: Error): void;
 }

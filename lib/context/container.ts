@@ -1,6 +1,7 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/pool-claims.js';
+import type { WritePositions } from '../connection/write-positions.js';
 import {
   CommitOutcomeUnknownError,
   InvalidTransactionStateError,
@@ -31,6 +32,8 @@ export interface ContainerOptions {
   readonly watch: ContextWatch | undefined;
   /** The context that it was opened in. */
   readonly outer: DbContainer | undefined;
+  /** What its reads must see, where that is kept; shared with the context that it was opened in. */
+  readonly positions: WritePositions | undefined;
 }
 
 const NO_SESSIONS: ReadonlyMap<string, Session> = new Map();
@@ -62,16 +65,20 @@ export class DbContainer implements SessionGroup, Holder {
   origin: string;
   /** Told when it has been open for too long, and is rolled back, whatever its code is doing. */
   onExpire: ((error: ContextTimeoutError | ShuttingDownError) => void) | undefined;
+  /** What its reads must see, and how far its writes are. */
+  readonly positions: WritePositions | undefined;
   readonly #watch: ContextWatch | undefined;
   #outer: DbContainer | undefined;
 
-  constructor({ factory, environment, origin, isDetached, watch, outer }: ContainerOptions) {
+  constructor(options: ContainerOptions) {
+    const { factory, environment, origin, isDetached, watch, outer, positions } = options;
     this.factory = factory;
     this.isDetached = isDetached;
     this.origin = origin;
     this.#hooks = new ContextHooks(environment);
     this.#watch = watch;
     this.#outer = outer;
+    this.positions = positions;
   }
 
   /** The context that it was opened in, and that is still open: it goes on when this one ends. */

@@ -2,10 +2,12 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import type { DbConnection, FaultReporter } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { WritePositions } from '../connection/write-positions.js';
 import {
   ContextTimeoutError,
   DbContextNotActiveError,
   DuplicateConnectionError,
+  InvalidOptionsError,
   ShuttingDownError,
   UnknownConnectionError,
 } from '../errors.js';
@@ -54,6 +56,8 @@ export class ContextHost {
   readonly #running = new Map<DbContainer, NodeJS.Timeout | undefined>();
   #probes: readonly ContextProbe[] = [];
   #common: DbContainer | undefined;
+  /** Those whose clients read what they wrote. */
+  #positioned: readonly DbConnection[] = [];
   #isShuttingDown = false;
   #onIdle: (() => void) | undefined;
   /** Where a fault goes that has no caller to be thrown at. */
@@ -98,18 +102,38 @@ export class ContextHost {
     this.#common = probes.findLast(({ common }) => common !== undefined)?.common;
   }
 
-  /** @throws {@link DuplicateConnectionError} */
+  /** @throws {@link DuplicateConnectionError}, {@link InvalidOptionsError} */
   register(connection: DbConnection): void {
     const { name } = connection;
     if (this.#factories.has(name)) {
       throw new DuplicateConnectionError(name);
     }
+    this.#assertDistinctPosition(connection);
     const factory = new SessionFactory(connection);
     this.#factories.set(name, factory);
+    if (connection.readYourWrites !== undefined) {
+      this.#positioned = [...this.#positioned, connection];
+    }
     this.#handles.set(
       name,
       factory.createHandle(() => this.require().session(name).manager),
     );
+  }
+
+  /** @throws {@link InvalidOptionsError} two would overwrite what the other tells the client */
+  #assertDistinctPosition({ name, readYourWrites: own }: DbConnection): void {
+    const other = this.#positioned.find(
+      ({ readYourWrites }) =>
+        own !== undefined &&
+        readYourWrites?.via === own.via &&
+        readYourWrites.name.toLowerCase() === own.name.toLowerCase(),
+    );
+    if (other !== undefined) {
+      throw new InvalidOptionsError(
+        `The connections "${other.name}" and "${name}" both have readYourWrites with the ${own?.via} ` +
+          `"${own?.name}". Give each a name of its own, or leave the name out.`,
+      );
+    }
   }
 
   /**
@@ -127,6 +151,11 @@ export class ContextHost {
 
   get connections(): readonly DbConnection[] {
     return [...this.#factories.values()].map((factory) => factory.connection);
+  }
+
+  /** The connections whose clients read what they wrote (`readYourWrites`). */
+  get positioned(): readonly DbConnection[] {
+    return this.#positioned;
   }
 
   /** @throws {@link UnknownConnectionError} */
@@ -193,11 +222,12 @@ export class ContextHost {
    * Opens a context. Whoever opens one settles it.
    *
    * @param origin what opens it, for messages
+   * @param positions what its reads must see; by default that of the context that it is opened in
    * @throws {@link ShuttingDownError} and it is not for a context that was let in before
    */
-  open(origin: string): DbContainer {
+  open(origin: string, positions?: WritePositions): DbContainer {
     this.#assertMayOpen();
-    return this.#open(origin);
+    return this.#open(origin, false, positions);
   }
 
   /** Opens what a session in no context needs all the same; otherwise as {@link ContextHost.open}. */
@@ -212,14 +242,20 @@ export class ContextHost {
     }
   }
 
-  #open(origin: string, isDetached = false): DbContainer {
+  #open(origin: string, isDetached = false, positions?: WritePositions): DbContainer {
+    const outer = this.active();
     const container = new DbContainer({
       factory: this.#findFactory,
       environment: this.#hookEnvironment,
       origin,
       isDetached,
       watch: this.#watch,
-      outer: this.active(),
+      outer,
+      positions:
+        positions ??
+        // Also of one that has ended: its hooks write for the same client.
+        currentContainer(this, this.#common)?.positions ??
+        (this.#positioned.length > 0 ? new WritePositions() : undefined),
     });
     this.#running.set(container, this.#expireLater(container));
     this.#watch?.opened(container);

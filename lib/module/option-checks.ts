@@ -40,12 +40,25 @@ export function checkModuleOptions(
       );
     }
   }
+  checkMethods(options.readOnlyMethods, where);
   const { shutdownTimeoutMs, hookTimeoutMs, contextTimeoutMs, watch } = options;
   checkTimeLimits({ shutdownTimeoutMs, hookTimeoutMs, contextTimeoutMs }, where);
   if (typeof watch === 'object') {
     checkTimeLimits({ ...watch }, `${where}: watch`);
   }
   return options;
+}
+
+function checkMethods(methods: unknown, where: string): void {
+  const isList =
+    Array.isArray(methods) &&
+    methods.every((each) => typeof each === 'string' && /^[A-Z]+$/.test(each));
+  if (methods !== undefined && !isList) {
+    throw new InvalidOptionsError(
+      `${where} was given readOnlyMethods: ${inspect(methods)}. Give a list of methods in capitals, ` +
+        "such as ['GET', 'HEAD'].",
+    );
+  }
 }
 
 function checkTimeLimits(limits: Readonly<Record<string, unknown>>, where: string): void {

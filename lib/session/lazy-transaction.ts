@@ -132,6 +132,11 @@ export class LazyTransaction implements LeaseBegin {
     return this.#effective.readOnly === true;
   }
 
+  /** See {@link LeaseBegin.mayReadReplica}. A standby knows no serializable transactions. */
+  mayReadReplica(): boolean {
+    return this.isReadOnly() && this.#effective.isolationLevel !== 'serializable';
+  }
+
   /** See {@link LeaseBegin.mayRide}. */
   mayRide(): boolean {
     return (

@@ -27,6 +27,8 @@ export interface LeaseSource extends EndSource {
   checkOut(claim: Claim): Promise<PgClient>;
   /** Told of each statement that fails, and whether its transaction was asked to be read-only. */
   onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void;
+  /** How clients read what they wrote, where the position of writes is kept for that. */
+  readonly readYourWrites?: object | undefined;
 }
 
 /** How a transaction begins. */
@@ -38,6 +40,8 @@ export interface LeaseBegin {
   statements(): readonly BeginStatement[];
   /** Whether its settings, as they are now, make it read-only. */
   isReadOnly(): boolean;
+  /** Whether a replica may serve it. */
+  mayReadReplica(): boolean;
   /** Whether the first statement may leave together with BEGIN: nobody has to be told in between. */
   mayRide(): boolean;
   /**
@@ -119,6 +123,11 @@ export class TransactionLease implements Claim {
   /** Whether it is, or will be, read-only. */
   get isReadOnly(): boolean {
     return this.#how.isReadOnly();
+  }
+
+  /** Whether a replica may serve it. */
+  get mayReadReplica(): boolean {
+    return this.#how.mayReadReplica();
   }
 
   /** Whether a connection was asked for, so that there is something to end. */
@@ -244,7 +253,7 @@ export class TransactionLease implements Claim {
     const client = this.#takeClient();
     if (client !== undefined) {
       await this.#cancelling;
-      await commitOn(client, this.#source, this.#mayReuse).finally(() =>
+      await commitOn(client, this.#source, this.#mayReuse, this.#noteWrite).finally(() =>
         this.#stopListening(client),
       );
     }
@@ -487,6 +496,14 @@ export class TransactionLease implements Claim {
   /** Why it could not be committed as it is now; statements that are still running aside. */
   get objection(): DbContextError | undefined {
     return this.#faults.objection;
+  }
+
+  /** Notes how far a replica must be to show what was written; `undefined` where nobody asks. */
+  get #noteWrite(): ((position: bigint) => void) | undefined {
+    const { positions } = this.#how.holder ?? {};
+    return positions === undefined || this.#source.readYourWrites === undefined || this.isReadOnly
+      ? undefined
+      : (position) => positions.wrote(this.connectionName, position);
   }
 
   /** Hands the client to whoever ends the transaction, exactly once. */

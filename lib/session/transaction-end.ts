@@ -7,7 +7,9 @@ import {
   type PgResult,
 } from '../connection/pg-client.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { UNREACHABLE } from '../connection/write-positions.js';
 import { CommitOutcomeUnknownError, UnexpectedRollbackError } from '../errors.js';
+import { askPosition, COMMIT_WITH_QUESTION, endOf, isAborted } from './commit-position.js';
 
 /** Above the limit that the request itself has. */
 const CANCEL_LIMIT_MS = 2_000;
@@ -20,6 +22,8 @@ export interface EndSource {
   onSend(sql: string): void;
   /** Told of COMMIT and ROLLBACK, which MikroORM does not see, for its query log. */
   onStatement(sql: string, tookMs: number): void;
+  /** Told of what nobody can be thrown at. */
+  report?(message: string, error: unknown): void;
 }
 
 /**
@@ -27,6 +31,7 @@ export interface EndSource {
  * the client is given back or destroyed (F1).
  *
  * @param mayReuse whether it may be given back
+ * @param noteWrite told how far a replica must be to show what was written, if anything was
  * @throws {@link UnexpectedRollbackError} the server answered `ROLLBACK`
  * @throws {@link CommitOutcomeUnknownError} no answer came
  * @throws the server's own error, when it refused (a deferred constraint, 40001)
@@ -35,31 +40,48 @@ export async function commitOn(
   client: PgClient,
   source: EndSource,
   mayReuse: boolean,
+  noteWrite?: (position: bigint) => void,
 ): Promise<void> {
+  const unknown = (cause: unknown): CommitOutcomeUnknownError => {
+    // It may have been saved, and then the client has to find it.
+    noteWrite?.(UNREACHABLE);
+    return new CommitOutcomeUnknownError(source.name, cause);
+  };
   const startedAt = Date.now();
   const { endTimeoutMs } = source.limits;
   let answer: PgResult | PgResult[] | typeof TIMED_OUT;
   source.onSend('commit');
   try {
-    answer = await withinLimit(client.query('commit'), endTimeoutMs);
+    const message = noteWrite === undefined ? 'commit' : COMMIT_WITH_QUESTION;
+    answer = await withinLimit(client.query(message), endTimeoutMs);
   } catch (error) {
     if (!isServerError(error)) {
       destroyClient(client);
-      throw new CommitOutcomeUnknownError(source.name, error);
+      throw unknown(error);
     }
     // The server refused, if it is still there: an answer to ROLLBACK tells ERROR from FATAL.
-    const isRolledBack = await rollBackOn(client, source, mayReuse);
-    throw isRolledBack ? error : new CommitOutcomeUnknownError(source.name, error);
+    if (!(await rollBackOn(client, source, mayReuse))) {
+      throw unknown(error);
+    }
+    // The question came first, and met what COMMIT would have answered with ROLLBACK.
+    throw isAborted(error) ? new UnexpectedRollbackError(source.name, 'server-rollback') : error;
   }
   if (answer === TIMED_OUT) {
     // What the server is still doing would keep its locks.
     await abandon(client);
-    const cause = new Error(`no answer within ${endTimeoutMs} ms`);
-    throw new CommitOutcomeUnknownError(source.name, cause);
+    throw unknown(new Error(`no answer within ${endTimeoutMs} ms`));
   }
   source.onStatement('commit', Date.now() - startedAt);
-  giveBack(client, mayReuse);
-  if (Array.isArray(answer) || answer.command !== 'COMMIT') {
+  const { isCommitted, hasWritten } = endOf(answer);
+  let isClean = mayReuse;
+  if (isCommitted && hasWritten && noteWrite !== undefined) {
+    const position = await askPosition(client, source);
+    noteWrite(position);
+    // Where no answer came, one may yet come.
+    isClean &&= position !== UNREACHABLE;
+  }
+  giveBack(client, isClean);
+  if (!isCommitted) {
     throw new UnexpectedRollbackError(source.name, 'server-rollback');
   }
 }

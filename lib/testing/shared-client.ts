@@ -2,6 +2,7 @@ import { callbackify } from 'node:util';
 
 import type { PgClient, PgResult } from '../connection/pg-client.js';
 import type { Holder } from '../connection/pool-claims.js';
+import { COMMIT_WITH_QUESTION, HAS_WRITTEN } from '../session/commit-position.js';
 import type { SharedTransaction } from './shared-transaction.js';
 
 const BEGIN = /^\s*(?:begin|start\s+transaction)\b(?<modes>[^;]*);?\s*(?<rest>[\s\S]*)$/i;
@@ -117,6 +118,9 @@ export class SharedClient implements PgClient {
         return [answer, read, await this.#commit()].flat();
       }
       return rest === '' ? answer : [answer, await this.#sendRest(sql, rest)].flat();
+    }
+    if (sql === COMMIT_WITH_QUESTION) {
+      return [await this.#send(HAS_WRITTEN, [], [HAS_WRITTEN]), await this.#commit()].flat();
     }
     if (COMMIT.test(sql)) {
       return this.#commit();

@@ -142,6 +142,7 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
     holder: shared.testHolder,
     statements: () => [{ sql: 'begin', values: [] }],
     isReadOnly: () => false,
+    mayReadReplica: () => false,
     mayRide: () => false,
     readAhead: () => undefined,
     before: () => Promise.resolve(),

@@ -8,13 +8,15 @@ import {
 import { Reflector } from '@nestjs/core';
 import { Observable } from 'rxjs';
 
+import type { DbContainer } from '../context/container.js';
 import { ContextHost } from '../context/context-host.js';
 import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
 import { commitOnSuccess } from './commit-policy.js';
-import { httpResponseOf, type HttpResponse } from './http-exchange.js';
+import { httpRequestOf, httpResponseOf, type HttpResponse } from './http-exchange.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { DB_CONTEXT_OPTIONS } from './options-token.js';
 import { openForRequest } from './open-for-request.js';
+import { requestPositions, tellClient } from './request-positions.js';
 import { RequestAttempt, type RequestInHand } from './request-attempt.js';
 import { runAttempts } from './request-retry.js';
 import { RouteLog } from './route-log.js';
@@ -60,12 +62,21 @@ export class DbContextInterceptor implements NestInterceptor {
     if (!this.#fromMiddleware.has(response) && this.#host.active() !== undefined) {
       return next.handle();
     }
-    const { commitOn = commitOnSuccess, onDisconnect = DEFAULTS.onDisconnect } = this.#options;
+    const {
+      commitOn = commitOnSuccess,
+      onDisconnect = DEFAULTS.onDisconnect,
+      readOnlyMethods,
+    } = this.#options;
+    const method = readOnlyMethods === undefined ? undefined : httpRequestOf(context)?.method;
     // Deferred: an Observable that nobody subscribes to would hold what it has claimed for ever.
     return new Observable((subscriber) => {
       const claimed = this.#fromMiddleware.claim(response);
       if (claimed !== undefined) {
         claimed.origin = route.name;
+        if (claimed.positions !== undefined && response !== undefined) {
+          // Fastify's reply, in place of Node's response that its middleware gets.
+          tellClient(claimed.positions, this.#host.positioned, response);
+        }
       }
       const isInUse = claimed?.isUntouched === false;
       const request: RequestInHand = {
@@ -76,12 +87,26 @@ export class DbContextInterceptor implements NestInterceptor {
         commitOn: route.commitOn ?? commitOn,
         endsWithClient: onDisconnect === 'rollback',
         log: this.#log,
+        isReadOnly: method !== undefined && readOnlyMethods?.includes(method) === true,
       };
-      const container = claimed ?? openForRequest(this.#host, route.name);
+      const container = claimed ?? this.#open(context, response, route.name);
       return route.retry === undefined
         ? new RequestAttempt(request, container).runFor(subscriber)
         : runAttempts(request, route.retry, container, isInUse).subscribe(subscriber);
     });
+  }
+
+  #open(
+    context: ExecutionContext,
+    response: HttpResponse | undefined,
+    origin: string,
+  ): DbContainer {
+    const { positioned } = this.#host;
+    const positions =
+      positioned.length === 0
+        ? undefined
+        : requestPositions(positioned, httpRequestOf(context), response);
+    return openForRequest(this.#host, origin, positions);
   }
 
   #runOutside(response: HttpResponse | undefined, next: CallHandler): Observable<unknown> {

@@ -5,6 +5,7 @@ import { ContextHost } from '../context/context-host.js';
 import { nameOfRequest, type HttpRequest, type HttpResponse } from './http-exchange.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
+import { requestPositions } from './request-positions.js';
 
 /** Opens the context of a request before its guards run (`mount: 'middleware'`). */
 @Injectable()
@@ -20,7 +21,11 @@ export class DbContextMiddleware implements NestMiddleware {
   use(request: HttpRequest, response: HttpResponse, next: (error?: unknown) => void): void {
     let container: DbContainer;
     try {
-      container = openForRequest(this.#host, nameOfRequest(request));
+      container = openForRequest(
+        this.#host,
+        nameOfRequest(request),
+        requestPositions(this.#host.positioned, request, response),
+      );
     } catch (error) {
       next(error);
       return;

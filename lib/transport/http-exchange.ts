@@ -14,6 +14,12 @@ export interface HttpResponse {
   on?(event: 'close', listener: () => void): unknown;
   off?(event: 'close', listener: () => void): unknown;
   once?(event: 'close', listener: () => void): unknown;
+  getHeader?(name: string): number | string | readonly string[] | undefined;
+  /** Not Fastify's reply, which has `header()`. */
+  setHeader?(name: string, value: string | readonly string[]): unknown;
+  removeHeader?(name: string): unknown;
+  /** Fastify's, which adds to the cookies that there are. */
+  header?(name: string, value: string | readonly string[]): unknown;
 }
 
 /** What is needed of a request. */
@@ -22,6 +28,7 @@ export interface HttpRequest {
   /** Under Express; Fastify's middleware gets Node's own request, with `url` alone. */
   readonly originalUrl?: string;
   readonly url?: string;
+  readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>;
 }
 
 /** Names a request that has found no route yet. The query is left out: it may hold secrets. */
@@ -40,6 +47,13 @@ const nestDefaultFilter = new BaseExceptionFilter();
 export function httpResponseOf(context: ExecutionContext): HttpResponse | undefined {
   return context.getType() === 'http'
     ? context.switchToHttp().getResponse<HttpResponse>()
+    : undefined;
+}
+
+/** The HTTP request, or `undefined` for other transports. */
+export function httpRequestOf(context: ExecutionContext): HttpRequest | undefined {
+  return context.getType() === 'http'
+    ? context.switchToHttp().getRequest<HttpRequest>()
     : undefined;
 }
 

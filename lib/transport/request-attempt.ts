@@ -13,6 +13,7 @@ import {
   outcomeOfSuccess,
   type HttpResponse,
 } from './http-exchange.js';
+import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import type { RouteLog } from './route-log.js';
 import type { RouteSettings } from './route-settings.js';
@@ -27,6 +28,8 @@ export interface RequestInHand {
   /** Whether the context is rolled back as the client goes away. */
   readonly endsWithClient: boolean;
   readonly log: RouteLog;
+  /** Whether its method makes its transactions read-only. */
+  readonly isReadOnly: boolean;
 }
 
 /**
@@ -56,9 +59,12 @@ export class RequestAttempt {
 
   /** As `run()`, for a subscriber that there is already. */
   runFor(subscriber: Subscriber<unknown>): TeardownLogic {
-    const { host, next, response, route, log } = this.#request;
+    const { host, next, response, route, log, isReadOnly } = this.#request;
     const container = this.#container;
     try {
+      if (isReadOnly) {
+        makeReadOnly(container, host, route);
+      }
       for (const { connection, settings } of route.transactions) {
         container.configure(connection, settings);
       }

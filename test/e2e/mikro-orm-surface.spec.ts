@@ -4,15 +4,15 @@ import {
   isPointed,
   ownServerOf,
   pointAt,
+  replicasOf,
   type SqlConnection,
 } from '../../lib/connection/mikro-orm-connection.js';
-import { replicaPools } from '../../lib/connection/replica-pools.js';
 import { Note } from '../support/note.entity.js';
 
 // What lib/connection/mikro-orm-connection.ts takes for granted of MikroORM's connection. Nothing
 // connects here. A failure after an upgrade means that the library must be looked at, not this file.
 describe('the part of MikroORM that changing hosts stands on', () => {
-  const orms: Pick<MikroORM, 'close' | 'reconnect'>[] = [];
+  const orms: Pick<MikroORM, 'close' | 'reconnect' | 'driver'>[] = [];
   const made: unknown[] = [];
 
   async function connectionWith(
@@ -110,6 +110,27 @@ describe('the part of MikroORM that changing hosts stands on', () => {
     await (before as { end(): Promise<void> }).end();
   });
 
+  it('the replicas are connections of their own, with what they do not say taken from the primary', async () => {
+    const primary = await connectionWith({
+      replicas: [{ host: 'two', port: 5433 }, { clientUrl: 'postgres://her:x@three:5434/app' }],
+    });
+    const replicas = replicasOf(orms[0]!) as unknown as SqlConnection[];
+    expect(replicas.map((each) => ownServerOf(each).logIn)).toEqual([
+      { host: 'two', port: 5433, user: 'me', password: 'secret', database: 'app' },
+      { host: 'three', port: 5434, user: 'her', password: 'x', database: 'app' },
+    ]);
+    const pools = await Promise.all(
+      [primary, ...replicas].map(async (each) => each.getNativeClient()),
+    );
+    expect(new Set(pools).size).toBe(3);
+    expect(orms[0]!.driver.getConnection('write')).toBe(primary);
+  });
+
+  it('without replicas there is an empty list of them', async () => {
+    await connectionWith();
+    expect(replicasOf(orms[0]!)).toEqual([]);
+  });
+
   it('a connectionString leaves no say in the host', async () => {
     const connection = await connectionWith({
       driverOptions: { connectionString: 'postgres://x@two:5433/b' },
@@ -141,20 +162,6 @@ describe('the part of MikroORM that changing hosts stands on', () => {
     isBroken = false;
     expect(ownServerOf(connection)).toEqual({ logIn: own.logIn, driverOptions });
     expect(await connection.getNativeClient()).toBe(before);
-  });
-
-  it('the replicas of an orm are connections, each with a server of its own', async () => {
-    await connectionWith({
-      replicas: [{ clientUrl: 'postgres://two:5433/app' }, { host: 'three' }],
-    });
-    const limits = {
-      acquireTimeoutMs: 1,
-      deadlockTimeoutMs: 1,
-      drainTimeoutMs: 1,
-      hostDrainTimeoutMs: 1,
-    };
-    const pools = replicaPools(orms[0] as MikroORM, 'default', limits);
-    expect(pools.map(({ host }) => host)).toEqual(['two:5433', 'three:6432']);
   });
 
   it('a reconnect forgets where the connection was pointed', async () => {

@@ -127,6 +127,58 @@ const REFUSALS: Refusal[] = [
     error: InvalidOptionsError,
     says: 'has a ready-made Kysely in driverOptions',
   },
+  ...(
+    [
+      ['readFrom that is none', { readFrom: null }, 'readFrom is null. Give an object'],
+      [
+        'an unknown readFrom',
+        { readFrom: { fall: 1 } },
+        'has fall: 1. Give one of choose, fallback',
+      ],
+      ['a choice', { readFrom: { choose: 'random' } }, "has choose: 'random'. Give 'round-robin'"],
+      ['a fallback', { readFrom: { fallback: 'none' } }, "has fallback: 'none'. Give 'primary' or"],
+      ['a pause', { readFrom: { retryAfterMs: 0 } }, 'has retryAfterMs: 0. Give a number'],
+      ['a way', { readYourWrites: {} }, "has via: undefined. Give 'cookie' or 'header'"],
+      [
+        'a wait',
+        { readYourWrites: { via: 'cookie', waitMs: -1 } },
+        'has waitMs: -1. Give a number',
+      ],
+      [
+        'an age',
+        { readYourWrites: { via: 'cookie', maxAgeSeconds: 1.5 } },
+        'has maxAgeSeconds: 1.5',
+      ],
+      [
+        'a switch',
+        { readYourWrites: { via: 'cookie', secure: 'yes' } },
+        "has secure: 'yes'. Give true",
+      ],
+      [
+        'a name',
+        { readYourWrites: { via: 'header', name: 'a b' } },
+        "has name: 'a b'. Give a name of",
+      ],
+      [
+        'a setting',
+        { readYourWrites: { via: 'cookie', path: '/' } },
+        "has path: '/'. Give one of via",
+      ],
+    ] as const
+  ).map(([what, extra, says]) => ({
+    what: `with replicas, ${what}`,
+    modules: () => [root(connection(undefined, extra))],
+    error: InvalidOptionsError,
+    says,
+  })),
+  ...[['get'], 'GET', [1]].map((readOnlyMethods) => ({
+    what: `readOnlyMethods: ${JSON.stringify(readOnlyMethods)}`,
+    modules: () => [
+      DbContextModule.forRoot({ connections: [], readOnlyMethods: readOnlyMethods as never }),
+    ],
+    error: InvalidOptionsError,
+    says: 'Give a list of methods in capitals',
+  })),
   {
     what: 'a name twice in forRoot()',
     modules: () => [root(connection('a'), connection('a'))],

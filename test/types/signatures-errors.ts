@@ -20,6 +20,7 @@ import {
   PartialCommitError,
   PoolDeadlockError,
   ReadOnlyTransactionError,
+  ReplicasUnavailableError,
   SavepointTimeoutError,
   SessionClosedError,
   ShuttingDownError,
@@ -30,6 +31,7 @@ import {
   UnknownEntityError,
   type DbContextErrorCode,
   type HostAnswer,
+  type ReplicaRefusal,
   type RollbackReason,
   type SettlementOutcome,
 } from 'nestjs-db-context';
@@ -52,6 +54,7 @@ const ALL = [
   PartialCommitError,
   PoolDeadlockError,
   ReadOnlyTransactionError,
+  ReplicasUnavailableError,
   SavepointTimeoutError,
   SessionClosedError,
   ShuttingDownError,
@@ -104,6 +107,13 @@ export function areNarrowed(error: unknown): void {
   if (error instanceof ReadOnlyTransactionError) {
     expectTypeOf(error.entityNames).toEqualTypeOf<readonly string[]>();
   }
+  if (error instanceof ReplicasUnavailableError) {
+    expectTypeOf(error.replicas).toEqualTypeOf<readonly ReplicaRefusal[]>();
+    expectTypeOf<ReplicaRefusal>().toEqualTypeOf<{
+      readonly host: string;
+      readonly error: unknown;
+    }>();
+  }
   if (error instanceof UnexpectedRollbackError) {
     expectTypeOf(error.reason).toEqualTypeOf<RollbackReason>();
   }
@@ -125,6 +135,7 @@ export function nameTheConnection(
     | NoPrimaryError
     | PoolDeadlockError
     | ReadOnlyTransactionError
+    | ReplicasUnavailableError
     | SavepointTimeoutError
     | SessionClosedError
     | TransactionAbortedError

@@ -25,6 +25,7 @@ import {
   type HealthError,
   type PoolState,
   type ReplicaHealth,
+  type ReplicaState,
 } from 'nestjs-db-context';
 
 import { Note } from '../support/note.entity.js';
@@ -133,6 +134,12 @@ export function connection(db: DbConnection): void {
   expectTypeOf(db.isClosed).toEqualTypeOf<boolean>();
   // `undefined` before the first use, so that nobody takes that for an empty pool.
   expectTypeOf(db.poolState()).toEqualTypeOf<PoolState | undefined>();
+  expectTypeOf(db.replicaStates()).toEqualTypeOf<readonly ReplicaState[]>();
+  expectTypeOf<ReplicaState>().toEqualTypeOf<{
+    readonly host: string;
+    readonly isLeftOut: boolean;
+    readonly pool: PoolState | undefined;
+  }>();
   expectTypeOf(db.close()).toEqualTypeOf<Promise<void>>();
   expectTypeOf(db.host).toEqualTypeOf<string>();
   expectTypeOf<DbConnection['connect']>().toEqualTypeOf<(host?: string) => Promise<void>>();

@@ -5,11 +5,16 @@ import type { ClsService } from 'nestjs-cls';
 import {
   commitOnSuccess,
   type DbConnection,
+  type DbConnectionOptions,
   type CommitPolicy,
   type ConnectionLimits,
+  type ConnectionReadOptions,
   type ConnectionTransactionOptions,
   type DbContextOptions,
   type FailoverOptions,
+  type ReadFromOptions,
+  type ReadYourWritesOptions,
+  type ReplicaChoice,
   type RequestOutcome,
   type SessionVariables,
   type SessionVariableValue,
@@ -109,11 +114,37 @@ export function failover(): void {
   expectTypeOf({ hosts: ['db1', 'db2'], cacheMs: undefined } satisfies FailoverOptions);
 }
 
+export function replicas(): void {
+  expectTypeOf<ConnectionReadOptions>().toEqualTypeOf<{
+    readonly readFrom?: ReadFromOptions;
+    readonly readYourWrites?: ReadYourWritesOptions;
+  }>();
+  expectTypeOf<ReadFromOptions>().toEqualTypeOf<{
+    readonly choose?: 'round-robin' | ReplicaChoice;
+    readonly fallback?: 'primary' | 'error';
+    readonly retryAfterMs?: number;
+  }>();
+  expectTypeOf<ReadYourWritesOptions>().toEqualTypeOf<{
+    readonly via: 'cookie' | 'header';
+    readonly name?: string;
+    readonly waitMs?: number;
+    readonly maxAgeSeconds?: number;
+    readonly secure?: boolean;
+  }>();
+  expectTypeOf<ReplicaChoice>().toEqualTypeOf<(hosts: readonly string[]) => number | string>();
+  expectTypeOf<ConnectionReadOptions>().toExtend<Pick<DbConnectionOptions, 'readFrom'>>();
+  // @ts-expect-error -- by what the client is told has no default
+  expectTypeOf({} satisfies ReadYourWritesOptions);
+  // @ts-expect-error -- chosen as the transaction begins, not awaited
+  expectTypeOf({ choose: async () => 0 } satisfies ReadFromOptions);
+}
+
 export function contextOptions(): void {
   expectTypeOf<DbContextOptions>().toEqualTypeOf<{
     readonly mount?: 'interceptor' | 'middleware' | 'none';
     readonly commitOn?: CommitPolicy;
     readonly onDisconnect?: 'finish' | 'rollback';
+    readonly readOnlyMethods?: readonly string[];
     readonly beforeCommit?: (session: EntityManager, connectionName: string) => unknown;
     readonly hookTimeoutMs?: number;
     readonly contextTimeoutMs?: number;

@@ -40,6 +40,7 @@ function leaseOn(client: PgClient): TransactionLease {
       holder: undefined,
       statements: () => [{ sql: 'begin', values: [] }],
       isReadOnly: () => false,
+      mayReadReplica: () => false,
       mayRide: () => false,
       readAhead: () => undefined,
       before: () => Promise.resolve(),

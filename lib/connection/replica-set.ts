@@ -1,0 +1,147 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import type { Connection } from '@mikro-orm/core';
+
+import { ConnectionFailedError, InvalidOptionsError, ReplicasUnavailableError } from '../errors.js';
+import type { HostPool } from './host-pool.js';
+import type { ResolvedReadOptions } from './read-options.js';
+import { Replica, type ReplicaState, type ReplicaSurroundings } from './replica.js';
+import type { PgClient } from './pg-client.js';
+import type { Claim, Holder } from './pool-claims.js';
+import { UNREACHABLE } from './write-positions.js';
+
+/** Between two looks at how far replicas are, in milliseconds. */
+const FIRST_PAUSE_MS = 5;
+const LONGEST_PAUSE_MS = 50;
+
+/** What became of asking the replicas once. */
+interface Round {
+  readonly client?: PgClient;
+  /** Whether one would have served, had it been further. */
+  readonly isBehind: boolean;
+}
+
+/** The replicas of one connection. */
+export class ReplicaSet {
+  readonly #name: string;
+  readonly #replicas: readonly Replica[];
+  readonly #options: ResolvedReadOptions;
+  #turn = 0;
+  /** Of each unit of work: one replica may be behind another, and nobody reads backwards in time. */
+  readonly #chosen = new WeakMap<Holder, Replica>();
+
+  constructor(
+    connections: readonly Connection[],
+    options: ResolvedReadOptions,
+    around: Omit<ReplicaSurroundings, 'retryAfterMs'>,
+  ) {
+    const { retryAfterMs } = options.readFrom;
+    this.#name = around.connectionName;
+    this.#options = options;
+    this.#replicas = connections.map((each) => new Replica(each, { ...around, retryAfterMs }));
+  }
+
+  get pools(): readonly HostPool[] {
+    return this.#replicas.map(({ pool }) => pool);
+  }
+
+  get states(): readonly ReplicaState[] {
+    return this.#replicas.map(({ state }) => state);
+  }
+
+  /**
+   * Takes a client for a read-only transaction, of a replica that has all that its unit of work must
+   * see.
+   *
+   * @returns `undefined` where the primary has to serve
+   * @throws {@link ReplicasUnavailableError} no replica could be reached, and the primary is not to serve
+   * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}
+   */
+  async take(claim: Claim): Promise<PgClient | undefined> {
+    const position = claim.holder?.positions?.of(this.#name);
+    if (position === UNREACHABLE) {
+      return undefined;
+    }
+    const until = Date.now() + (this.#options.readYourWrites?.waitMs ?? 0);
+    for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
+      const { client, isBehind } = await this.#askEach(claim, position);
+      const leftMs = until - Date.now();
+      if (client !== undefined || !isBehind || leftMs <= 0) {
+        return client;
+      }
+      // Without a client in hand, which others could use.
+      await sleep(Math.min(pauseMs, leftMs));
+    }
+  }
+
+  /** Closes all pools, each whatever becomes of the others. */
+  async close(limitMs: number, ownsOrm: boolean): Promise<void> {
+    await Promise.all(this.#replicas.map((each) => each.close(limitMs, ownsOrm)));
+  }
+
+  async #askEach(claim: Claim, position: bigint | undefined): Promise<Round> {
+    let isBehind = false;
+    for (const replica of this.#inOrder(claim.holder)) {
+      try {
+        const client = await replica.take(claim);
+        if (position === undefined || (await replica.hasReached(client, position))) {
+          if (claim.holder !== undefined) {
+            this.#chosen.set(claim.holder, replica);
+          }
+          return { client, isBehind };
+        }
+        client.release();
+        isBehind = true;
+      } catch (error) {
+        // Nothing has been sent, so the next one may as well serve.
+        if (!(error instanceof ConnectionFailedError)) {
+          throw error;
+        }
+      }
+    }
+    if (!isBehind && this.#options.readFrom.fallback === 'error') {
+      throw new ReplicasUnavailableError(
+        this.#name,
+        this.#replicas.map(({ host, refusal }) => ({ host, error: refusal })),
+      );
+    }
+    return { isBehind };
+  }
+
+  /** Those that are worth asking, the chosen one first. */
+  #inOrder(holder: Holder | undefined): readonly Replica[] {
+    const known = this.#replicas.filter((each) => !each.isLeftOut);
+    // Rather a replica that may be back than an error.
+    const isLastResort = known.length === 0 && this.#options.readFrom.fallback === 'error';
+    const candidates = isLastResort ? this.#replicas : known;
+    if (!isLastResort) {
+      this.#replicas.forEach((each) => each.lookAgain());
+    }
+    if (candidates.length === 0) {
+      return candidates;
+    }
+    const former = holder === undefined ? undefined : this.#chosen.get(holder);
+    const first =
+      former !== undefined && candidates.includes(former)
+        ? candidates.indexOf(former)
+        : this.#choose(candidates);
+    return [...candidates.slice(first), ...candidates.slice(0, first)];
+  }
+
+  #choose(candidates: readonly Replica[]): number {
+    const { choose } = this.#options.readFrom;
+    if (choose === 'round-robin') {
+      return this.#turn++ % candidates.length;
+    }
+    const hosts = candidates.map(({ host }) => host);
+    const chosen = choose(hosts);
+    const index = typeof chosen === 'number' ? chosen : hosts.indexOf(chosen);
+    if (candidates[index] === undefined) {
+      throw new InvalidOptionsError(
+        `readFrom.choose() of connection "${this.#name}" returned ${String(chosen)}. Return one of the ` +
+          `hosts that it is given (${hosts.join(', ')}), or its index.`,
+      );
+    }
+    return index;
+  }
+}

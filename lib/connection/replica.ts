@@ -1,0 +1,153 @@
+import type { Connection } from '@mikro-orm/core';
+
+import { AcquireTimeoutError, ConnectionFailedError } from '../errors.js';
+import type { PoolState } from './checkout.js';
+import { HostPool, type HostPoolLimits } from './host-pool.js';
+import { clientsOf, destroyClient, type PgClient } from './pg-client.js';
+import type { Claim } from './pool-claims.js';
+import type { ReserveHooks } from './reserve-hooks.js';
+import { withinLimit } from './time-limit.js';
+import { isReached, replayedOn } from './wal-position.js';
+
+/** Longest wait for a replica to say how far it is, in milliseconds. */
+const ASK_LIMIT_MS = 2_000;
+
+/** One replica of a connection. */
+export interface ReplicaState {
+  /** Host and port, `db2:5432`. */
+  readonly host: string;
+  /** Whether it could not be reached, and is not asked for a while. */
+  readonly isLeftOut: boolean;
+  /** Counters of its pool, or `undefined` while nothing has been asked of it. */
+  readonly pool: PoolState | undefined;
+}
+
+/** What replicas share. */
+export interface ReplicaSurroundings {
+  readonly connectionName: string;
+  readonly limits: HostPoolLimits;
+  readonly hooks: ReserveHooks;
+  readonly retryAfterMs: number;
+  readonly report: (message: string, error: unknown) => void;
+}
+
+/** One replica: its pool, and whether it is worth asking. */
+export class Replica {
+  readonly #around: ReplicaSurroundings;
+  readonly pool: HostPool;
+  #refusal: { readonly error: unknown; retryAt: number } | undefined;
+  /** What a server has replayed stays so as long as it runs, and so as long as a client of it lives. */
+  readonly #replayed = new WeakMap<PgClient, bigint>();
+
+  constructor(connection: Connection, around: ReplicaSurroundings) {
+    this.#around = around;
+    this.pool = new HostPool(connection, around.connectionName, around.limits);
+  }
+
+  get host(): string {
+    return this.pool.host;
+  }
+
+  get state(): ReplicaState {
+    return { host: this.host, isLeftOut: this.isLeftOut, pool: this.pool.state };
+  }
+
+  /** What it said when it could last not be reached, if it is left out for it. */
+  get refusal(): unknown {
+    return this.#refusal?.error;
+  }
+
+  get isLeftOut(): boolean {
+    return this.#refusal !== undefined;
+  }
+
+  /** Looks, in the background, whether it is back, where it is time to. */
+  lookAgain(): void {
+    const refusal = this.#refusal;
+    if (refusal !== undefined && refusal.retryAt <= Date.now()) {
+      // Not again by those who come meanwhile.
+      refusal.retryAt = Infinity;
+      this.take({ holder: undefined, isBusy: true }).then(
+        (client) => client.release(),
+        () => {
+          refusal.retryAt = Date.now() + this.#around.retryAfterMs;
+        },
+      );
+    }
+  }
+
+  /**
+   * Takes a client.
+   *
+   * @throws {@link ConnectionFailedError} it could not be reached, and is left out from now on
+   * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError} its pool is in use
+   */
+  async take(claim: Claim): Promise<PgClient> {
+    const { connectionName, hooks, limits } = this.#around;
+    try {
+      const client = await this.pool.take(claim);
+      await hooks.run(client, connectionName, limits.acquireTimeoutMs);
+      this.#refusal = undefined;
+      return client;
+    } catch (error) {
+      // Whoever waited for a connection to be made has not met a pool that is too small.
+      if (error instanceof AcquireTimeoutError && (await this.#isInUse())) {
+        throw error;
+      }
+      if (!(error instanceof ConnectionFailedError || error instanceof AcquireTimeoutError)) {
+        throw error;
+      }
+      throw this.#leaveOut(error);
+    }
+  }
+
+  /**
+   * Whether it has replayed what was written up to `position`.
+   *
+   * @throws {@link ConnectionFailedError} it did not say; the client is destroyed
+   */
+  async hasReached(client: PgClient, position: bigint): Promise<boolean> {
+    const known = this.#replayed.get(client);
+    if (known !== undefined && isReached(position, known)) {
+      return true;
+    }
+    try {
+      const replayed = await replayedOn(client, ASK_LIMIT_MS);
+      this.#replayed.set(client, replayed);
+      return isReached(position, replayed);
+    } catch (error) {
+      destroyClient(client);
+      throw this.#leaveOut(new ConnectionFailedError(this.#around.connectionName, error));
+    }
+  }
+
+  /** Closes the pool where MikroORM has not. */
+  async close(limitMs: number, ownsOrm: boolean): Promise<void> {
+    await this.pool.close(async (pool) => {
+      if (ownsOrm && pool?.ending === false) {
+        await withinLimit(pool.end(), limitMs);
+      }
+    });
+  }
+
+  #leaveOut(error: unknown): ConnectionFailedError {
+    const { connectionName, retryAfterMs, report } = this.#around;
+    if (this.#refusal === undefined) {
+      report(
+        `a replica of connection "${connectionName}", ${this.host}, is left out for ${retryAfterMs} ms`,
+        error,
+      );
+    }
+    this.#refusal = { error, retryAt: Date.now() + retryAfterMs };
+    return error instanceof ConnectionFailedError
+      ? error
+      : new ConnectionFailedError(connectionName, error);
+  }
+
+  /** Whether its pool is full of connections that are made, which the server tells their process of. */
+  async #isInUse(): Promise<boolean> {
+    const pool = await this.pool.pool();
+    const clients = clientsOf(pool);
+    return clients.length >= pool.options.max && clients.every((each) => each.processID !== null);
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * Which replica serves a context.
+ *
+ * @param hosts those that may be asked, `db2:5432`; one that has refused is left out for a while
+ * @returns one of them, or its index
+ */
+export type ReplicaChoice = (hosts: readonly string[]) => number | string;
+
+/**
+ * How read-only transactions find their replica.
+ *
+ * @publicApi
+ */
+export interface ReadFromOptions {
+  /**
+   * Which replica is asked first; the others follow where it does not answer. Called once for each
+   * context, whose later read-only transactions stay on the same one.
+   * @defaultValue 'round-robin'
+   */
+  readonly choose?: 'round-robin' | ReplicaChoice;
+  /**
+   * What happens when no replica answers: the primary serves the transaction, or its first statement
+   * fails with {@link ReplicasUnavailableError}.
+   * @defaultValue 'primary'
+   */
+  readonly fallback?: 'primary' | 'error';
+  /**
+   * How long a replica is left out after it could not be reached, in milliseconds. The first request
+   * after that has it tried, and does not wait for it.
+   * @defaultValue 10_000
+   */
+  readonly retryAfterMs?: number;
+}
+
+/**
+ * How a client that wrote reads what it wrote.
+ *
+ * @publicApi
+ */
+export interface ReadYourWritesOptions {
+  /** What carries the position of the last write to the client and back. */
+  readonly via: 'cookie' | 'header';
+  /**
+   * Name of the cookie or header.
+   * @defaultValue `db-position-` and the name of the connection
+   */
+  readonly name?: string;
+  /**
+   * How long a read-only transaction waits for a replica to come as far, in milliseconds, before the
+   * primary serves it; 0 for not at all.
+   * @defaultValue 100
+   */
+  readonly waitMs?: number;
+  /**
+   * How long a position counts, in seconds. Replicas are expected to be less behind than that.
+   * @defaultValue 60
+   */
+  readonly maxAgeSeconds?: number;
+  /**
+   * Whether the cookie is sent over TLS alone.
+   * @defaultValue false
+   */
+  readonly secure?: boolean;
+}
+
+/**
+ * How a connection uses the replicas that MikroORM's option `replicas` declares. Without any, it is of
+ * no effect.
+ *
+ * @publicApi
+ */
+export interface ConnectionReadOptions {
+  /** Which replica a read-only transaction is sent to. */
+  readonly readFrom?: ReadFromOptions;
+  /**
+   * Makes a client that wrote read from replicas which have its writes, and else from the primary.
+   * @defaultValue off
+   */
+  readonly readYourWrites?: ReadYourWritesOptions;
+}
+
+/** Defaults of the above. */
+export const READ_DEFAULTS: Required<ReadFromOptions> &
+  Omit<Required<ReadYourWritesOptions>, 'via' | 'name'> = {
+  choose: 'round-robin',
+  fallback: 'primary',
+  retryAfterMs: 10_000,
+  waitMs: 100,
+  maxAgeSeconds: 60,
+  secure: false,
+};
