@@ -22,14 +22,19 @@ import {
 } from './settlement.js';
 import type { ContextWatch } from './watch.js';
 
-/** What a context needs of its application. */
-export interface ContainerOptions {
+/** What the contexts of an application share. */
+export interface ContextSurroundings {
   /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
   readonly factory: (name: string) => SessionFactory;
   readonly environment: HookEnvironment;
+  readonly watch: ContextWatch | undefined;
+}
+
+/** How a context is opened. */
+export interface ContainerOptions {
+  readonly surroundings: ContextSurroundings;
   readonly origin: string;
   readonly isDetached: boolean;
-  readonly watch: ContextWatch | undefined;
   /** The context that it was opened in. */
   readonly outer: DbContainer | undefined;
   /** What its reads must see, where that is kept; shared with the context that it was opened in. */
@@ -48,8 +53,7 @@ export type Decision = 'commit' | 'rollback';
  * exactly once (S4).
  */
 export class DbContainer implements SessionGroup, Holder {
-  /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
-  readonly factory: (name: string) => SessionFactory;
+  readonly #surroundings: ContextSurroundings;
   // Most contexts of an application touch no session, and maps are what takes most of their memory.
   #sessions: ReadonlyMap<string, Session> = NO_SESSIONS;
   #settings: ReadonlyMap<string, TransactionSettings> = NO_SETTINGS;
@@ -67,18 +71,25 @@ export class DbContainer implements SessionGroup, Holder {
   onExpire: ((error: ContextTimeoutError | ShuttingDownError) => void) | undefined;
   /** What its reads must see, and how far its writes are. */
   readonly positions: WritePositions | undefined;
-  readonly #watch: ContextWatch | undefined;
   #outer: DbContainer | undefined;
 
   constructor(options: ContainerOptions) {
-    const { factory, environment, origin, isDetached, watch, outer, positions } = options;
-    this.factory = factory;
+    const { surroundings, origin, isDetached, outer, positions } = options;
+    this.#surroundings = surroundings;
     this.isDetached = isDetached;
     this.origin = origin;
-    this.#hooks = new ContextHooks(environment);
-    this.#watch = watch;
+    this.#hooks = new ContextHooks(surroundings.environment);
     this.#outer = outer;
     this.positions = positions;
+  }
+
+  /**
+   * Finds the factory of a connection.
+   *
+   * @throws {@link UnknownConnectionError}
+   */
+  factory(name: string): SessionFactory {
+    return this.#surroundings.factory(name);
   }
 
   /** The context that it was opened in, and that is still open: it goes on when this one ends. */
@@ -151,7 +162,7 @@ export class DbContainer implements SessionGroup, Holder {
   /** @throws {@link SessionClosedError} the context has been settled */
   assertOpen(name: string): void {
     if (this.#isClosed) {
-      this.#watch?.usedLate(this, name);
+      this.#surroundings.watch?.usedLate(this, name);
       throw new SessionClosedError(name);
     }
   }
@@ -301,7 +312,7 @@ export class DbContainer implements SessionGroup, Holder {
     return {
       settings: this.#settings.get(name),
       holder: this,
-      watch: this.#watch?.session(this, name),
+      watch: this.#surroundings.watch?.session(this, name),
       lost: this.#sessions.get(name)?.failure,
     };
   }

@@ -13,7 +13,7 @@ import {
 } from '../errors.js';
 import { SessionFactory } from '../session/session-factory.js';
 import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
-import { DbContainer, type Decision } from './container.js';
+import { DbContainer, type ContextSurroundings, type Decision } from './container.js';
 import { currentContainer, runWithContainer } from './context-storage.js';
 import type { HookCallback, HookEnvironment, HookKind } from './hooks.js';
 import { runAndSettle } from './unit-of-work.js';
@@ -62,8 +62,7 @@ export class ContextHost {
   #onIdle: (() => void) | undefined;
   /** Where a fault goes that has no caller to be thrown at. */
   readonly report: FaultReporter;
-  readonly #hookEnvironment: HookEnvironment;
-  readonly #findFactory = (name: string): SessionFactory => this.factory(name);
+  readonly #surroundings: ContextSurroundings;
 
   readonly #contextTimeoutMs: number | undefined;
   readonly #watch: ContextWatch | undefined;
@@ -74,7 +73,7 @@ export class ContextHost {
     const limits = watchLimits(options.watch);
     this.#watch = limits && new ContextWatch(limits, warn);
     const { beforeCommit } = options;
-    this.#hookEnvironment = {
+    const environment: HookEnvironment = {
       report,
       timeoutMs: options.hookTimeoutMs ?? DEFAULTS.hookTimeoutMs,
       beforeCommit:
@@ -84,6 +83,11 @@ export class ContextHost {
         const probe = this.#probes.findLast((each) => each.runHook !== undefined);
         return probe?.runHook?.(kind, callback, run) ?? run();
       },
+    };
+    this.#surroundings = {
+      factory: (name) => this.factory(name),
+      environment,
+      watch: this.#watch,
     };
   }
 
@@ -245,11 +249,9 @@ export class ContextHost {
   #open(origin: string, isDetached = false, positions?: WritePositions): DbContainer {
     const outer = this.active();
     const container = new DbContainer({
-      factory: this.#findFactory,
-      environment: this.#hookEnvironment,
+      surroundings: this.#surroundings,
       origin,
       isDetached,
-      watch: this.#watch,
       outer,
       positions:
         positions ??
