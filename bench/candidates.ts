@@ -3,6 +3,7 @@ export const CANDIDATES = [
   'library',
   'first-write',
   'hand-written',
+  'hand-intercepted',
   'request-context',
   'request-scope',
   'cls-transaction',

@@ -6,7 +6,8 @@ import { WORKLOADS, type Workload } from './workloads.js';
 
 const PARTS = ['trips', 'promises', 'calls', 'memory', 'throughput', 'latency'] as const;
 
-const WARM_UP_SECONDS = 1;
+/** Until the compiler of V8 has seen enough. */
+const WARM_UP_SECONDS = 3;
 const CHECK_CLIENTS = 20;
 
 type Part = (typeof PARTS)[number];

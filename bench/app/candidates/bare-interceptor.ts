@@ -9,8 +9,6 @@ import {
 import { APP_INTERCEPTOR } from '@nestjs/core';
 import type { Observable } from 'rxjs';
 
-import { NoDatabaseModule } from './no-database.js';
-
 @Injectable()
 class BareInterceptor implements NestInterceptor {
   intercept(_context: ExecutionContext, next: CallHandler): Observable<unknown> {
@@ -18,15 +16,15 @@ class BareInterceptor implements NestInterceptor {
   }
 }
 
-/** No database either, but an interceptor that does nothing: what Nest itself takes for having one. */
+/** Another candidate with an interceptor that does nothing: what Nest itself takes for having one. */
 @Module({})
 export class BareInterceptorModule {
-  static register(): DynamicModule {
+  static register(candidate: DynamicModule): DynamicModule {
     return {
       module: BareInterceptorModule,
-      imports: [NoDatabaseModule.register()],
+      imports: [candidate],
       providers: [{ provide: APP_INTERCEPTOR, useClass: BareInterceptor }],
-      exports: [NoDatabaseModule],
+      exports: [candidate.module],
     };
   }
 }
