@@ -331,6 +331,44 @@ describe('begin: first-write, elsewhere', () => {
     expect(at.world.proxy.log[0]).toBe('begin isolation level repeatable read');
   });
 
+  it('H2: beforeSession runs before each read, too', async () => {
+    let calls = 0;
+    const world = await startWorld({ ...FIRST_WRITE, beforeSession: () => void calls++ });
+    try {
+      await world.dbContext.run(async () => {
+        await world.session().count(Note);
+        await world.session().count(Note);
+        expect(calls).toBe(2);
+      });
+    } finally {
+      await world.close();
+    }
+  });
+
+  it('C7: has no effect where a subscriber sets what reads depend on', async () => {
+    const world = await startWorld(FIRST_WRITE);
+    try {
+      world
+        .connection()
+        .orm.em.getEventManager()
+        .registerSubscriber({
+          afterTransactionStart: async ({ em }) => {
+            await (em as EntityManager).execute("select set_config('app.tenant', 't1', true)");
+          },
+        });
+      await world.database.query(
+        "create view tenant as select current_setting('app.tenant', true) as name",
+      );
+      const rows = await world.dbContext.run(() =>
+        world.session().execute<{ name: string }[]>('select name from tenant'),
+      );
+      expect(rows).toEqual([{ name: 't1' }]);
+      expect(world.proxy.log[0]).toBe(BEGIN);
+    } finally {
+      await world.close();
+    }
+  });
+
   it('refuses what it does not know', async () => {
     await expect(
       at.run(() => at.dbContext.atomic(() => 1, { begin: 'later' as never })),
