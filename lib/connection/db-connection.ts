@@ -17,7 +17,6 @@ import type { ResolvedReadOptions } from './read-options.js';
 import { ReplicaSet } from './replica-set.js';
 import type { ReplicaState } from './replica.js';
 import { ReserveHooks } from './reserve-hooks.js';
-import { withinLimit } from './time-limit.js';
 
 /** The limits of a connection, with every default filled in. */
 export interface ResolvedLimits {
@@ -232,15 +231,11 @@ export class DbConnection {
   async close(): Promise<void> {
     if (!this.#isClosed) {
       this.#isClosed = true;
-      await this.#hosts.close(async (pool) => {
+      await this.#hosts.close(this.#ownsOrm, async () => {
         if (this.#ownsOrm) {
           await this.orm.close(true);
-          // MikroORM ends the pool only when it has used it itself.
-          if (pool?.ending === false) {
-            await withinLimit(pool.end(), this.limits.drainTimeoutMs);
-          }
         }
-        await this.#replicas?.close(this.limits.drainTimeoutMs, this.#ownsOrm);
+        await this.#replicas?.close(this.#ownsOrm);
       });
     }
   }

@@ -6,7 +6,7 @@ import {
 } from '../errors.js';
 import { assertDistinctHosts, type ResolvedFailover } from './failover-options.js';
 import type { HostPool } from './host-pool.js';
-import { endsConnection, type PgClient } from './pg-client.js';
+import { endsConnection, sqlStateOf, type PgClient } from './pg-client.js';
 import { askForRole, silence } from './primary-probe.js';
 import { formatServer } from './server-address.js';
 import { withinLimit } from './time-limit.js';
@@ -94,8 +94,7 @@ export class Failover {
 
   /** @param isReadOnly whether the transaction was asked to be */
   onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void {
-    const { code } = error as { readonly code?: unknown };
-    if (endsConnection(error) || (OF_STANDBY.has(code) && !isReadOnly)) {
+    if (endsConnection(error) || (OF_STANDBY.has(sqlStateOf(error)) && !isReadOnly)) {
       this.#suspectHostOf(client);
     }
   }

@@ -14,6 +14,7 @@ import type { LoneClient, PgClient, PgPool } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
 import { RetiredPool } from './retired-pool.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
+import { withinLimit } from './time-limit.js';
 
 /** What a pool is limited by. */
 export interface HostPoolLimits extends CheckoutLimits {
@@ -132,15 +133,25 @@ export class HostPool {
   }
 
   /**
-   * Lets what is open on former servers end, within `drainTimeoutMs`, and `closePool` close the
-   * current pool. No change is made any more.
+   * Lets what is open on former servers end, within `drainTimeoutMs`, and the current pool, if it is
+   * owned. No change is made any more.
+   *
+   * @param closeOrm called before the current pool is ended, which MikroORM ends only when it has used
+   *   it itself
    */
-  async close(closePool: (pool: PgPool | undefined) => Promise<void>): Promise<void> {
+  async close(isOwned: boolean, closeOrm?: () => Promise<void>): Promise<void> {
     this.#isClosed = true;
     await this.#changes;
     const { drainTimeoutMs } = this.#limits;
     const former = [...this.#retired].map((each) => each.close(drainTimeoutMs));
-    await Promise.all([closePool(this.#pool), ...former]);
+    await Promise.all([this.#closeCurrent(isOwned, closeOrm), ...former]);
+  }
+
+  async #closeCurrent(isOwned: boolean, closeOrm?: () => Promise<void>): Promise<void> {
+    await closeOrm?.();
+    if (isOwned && this.#pool?.ending === false) {
+      await withinLimit(this.#pool.end(), this.#limits.drainTimeoutMs);
+    }
   }
 
   async #change(address: ServerAddress): Promise<void> {

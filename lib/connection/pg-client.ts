@@ -107,7 +107,12 @@ const ENDS_CONNECTION = /^(57P0[1-5]|25P0[34])$/;
 
 /** Whether the server has said with this error that it closes the connection. */
 export function endsConnection(error: unknown): boolean {
-  return ENDS_CONNECTION.test(String((error as { readonly code?: unknown } | null)?.code));
+  return ENDS_CONNECTION.test(String(sqlStateOf(error)));
+}
+
+/** The SQLSTATE of a server's error. */
+export function sqlStateOf(error: unknown): unknown {
+  return (error as { readonly code?: unknown } | null)?.code;
 }
 
 /**

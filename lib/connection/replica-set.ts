@@ -75,8 +75,8 @@ export class ReplicaSet {
   }
 
   /** Closes all pools, each whatever becomes of the others. */
-  async close(limitMs: number, ownsOrm: boolean): Promise<void> {
-    await Promise.all(this.#replicas.map((each) => each.close(limitMs, ownsOrm)));
+  async close(isOwned: boolean): Promise<void> {
+    await Promise.all(this.pools.map((pool) => pool.close(isOwned)));
   }
 
   async #askEach(claim: Claim, position: bigint | undefined): Promise<Round> {

@@ -6,7 +6,6 @@ import { HostPool, type HostPoolLimits } from './host-pool.js';
 import { clientsOf, destroyClient, type PgClient } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
 import type { ReserveHooks } from './reserve-hooks.js';
-import { withinLimit } from './time-limit.js';
 import { isReached, replayedOn } from './wal-position.js';
 
 /** Longest wait for a replica to say how far it is, in milliseconds. */
@@ -119,15 +118,6 @@ export class Replica {
       destroyClient(client);
       throw this.#leaveOut(new ConnectionFailedError(this.#around.connectionName, error));
     }
-  }
-
-  /** Closes the pool where MikroORM has not. */
-  async close(limitMs: number, ownsOrm: boolean): Promise<void> {
-    await this.pool.close(async (pool) => {
-      if (ownsOrm && pool?.ending === false) {
-        await withinLimit(pool.end(), limitMs);
-      }
-    });
   }
 
   #leaveOut(error: unknown): ConnectionFailedError {

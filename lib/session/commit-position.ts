@@ -1,4 +1,4 @@
-import type { PgClient, PgResult } from '../connection/pg-client.js';
+import { sqlStateOf, type PgClient, type PgResult } from '../connection/pg-client.js';
 import { writtenOn } from '../connection/wal-position.js';
 import { UNREACHABLE } from '../connection/write-positions.js';
 
@@ -15,7 +15,7 @@ const IN_FAILED_SQL_TRANSACTION = '25P02';
 
 /** Whether the server refused because the transaction had failed before. */
 export function isAborted(error: unknown): boolean {
-  return (error as { readonly code?: unknown } | null)?.code === IN_FAILED_SQL_TRANSACTION;
+  return sqlStateOf(error) === IN_FAILED_SQL_TRANSACTION;
 }
 
 /** What the answer to COMMIT says; with the question before it, the last answer is that to COMMIT. */

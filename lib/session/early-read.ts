@@ -1,4 +1,4 @@
-import type { PgClient, PgResult } from '../connection/pg-client.js';
+import { sqlStateOf, type PgClient, type PgResult } from '../connection/pg-client.js';
 import type { BeginStatement } from './begin-sql.js';
 import { FirstMessage, type StatementListener } from './first-message.js';
 
@@ -7,7 +7,7 @@ const READ_ONLY_SQL_TRANSACTION = '25006';
 
 /** Whether a read turned out to write, as one of a view can that calls a function. */
 export function hasTriedToWrite(error: unknown): boolean {
-  return (error as { readonly code?: unknown } | null)?.code === READ_ONLY_SQL_TRANSACTION;
+  return sqlStateOf(error) === READ_ONLY_SQL_TRANSACTION;
 }
 
 /**
