@@ -1,5 +1,5 @@
 import { AcquireTimeoutError, ConnectionFailedError, PoolDeadlockError } from '../errors.js';
-import { queueOf, type PgClient, type PgPool } from './pg-client.js';
+import { queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
 import { PoolClaims, type Claim } from './pool-claims.js';
 
 /** How long a caller waits for a connection. */

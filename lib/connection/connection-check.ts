@@ -1,4 +1,6 @@
 import { ConnectionClosedError, ConnectionFailedError, InvalidOptionsError } from '../errors.js';
+import type { LoneClient, PgPool } from '../postgresql/pg-client.js';
+import { endsConnection, isServerError } from '../postgresql/server-errors.js';
 import { poolState } from './checkout.js';
 import type {
   CheckOptions,
@@ -9,7 +11,6 @@ import type {
 import { healthErrorOf } from './health-error.js';
 import type { HostPool } from './host-pool.js';
 import { askAlone, rowOf } from './lone-client.js';
-import { endsConnection, isServerError, type LoneClient, type PgPool } from './pg-client.js';
 import { lagOf, writePositionOf, type Lag, type WritePosition } from './replay-position.js';
 import { isTimeLimit, LONGEST_LIMIT_MS, TIMED_OUT, withinLimit } from './time-limit.js';
 

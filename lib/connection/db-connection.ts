@@ -2,15 +2,15 @@ import type { MikroORM } from '@mikro-orm/core';
 
 import type { ConnectionTransactionOptions } from '../db-context.options.js';
 import { ConnectionClosedError } from '../errors.js';
+import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { BeforeSession } from './before-session.js';
 import type { PoolState } from './checkout.js';
 import { ConnectionCheck } from './connection-check.js';
 import type { CheckOptions, ConnectionHealth } from './connection-health.js';
-import { Failover } from './failover.js';
 import { checkFailover } from './failover-options.js';
+import { Failover } from './failover.js';
 import { HostPool } from './host-pool.js';
 import { replicasOf } from './mikro-orm-connection.js';
-import type { PgClient, PgPool } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
 import { sumOfPools } from './pool-sum.js';
 import type { ResolvedReadOptions } from './read-options.js';

@@ -1,6 +1,7 @@
 import type { Connection } from '@mikro-orm/core';
 
 import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
+import type { LoneClient, PgClient, PgPool } from '../postgresql/pg-client.js';
 import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
 import {
   assertMovable,
@@ -10,7 +11,6 @@ import {
   type OwnServer,
   type SqlConnection,
 } from './mikro-orm-connection.js';
-import type { LoneClient, PgClient, PgPool } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
 import { RetiredPool } from './retired-pool.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';

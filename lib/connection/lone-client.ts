@@ -1,4 +1,4 @@
-import type { LoneClient, PgResult } from './pg-client.js';
+import type { LoneClient, PgResult } from '../postgresql/pg-client.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
 /** How long a goodbye may take, in milliseconds; a server that has just answered takes one. */

@@ -1,4 +1,4 @@
-import type { PgClient, PgPool } from './pg-client.js';
+import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import type { WritePositions } from './write-positions.js';
 
 /** Who holds connections or waits for one: a unit of work, perhaps inside of another one. */

@@ -1,6 +1,6 @@
 import type { HostAnswer } from '../errors.js';
+import type { LoneClient } from '../postgresql/pg-client.js';
 import { askAlone, rowOf } from './lone-client.js';
-import type { LoneClient } from './pg-client.js';
 import { TIMED_OUT } from './time-limit.js';
 
 /**

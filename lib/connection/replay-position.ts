@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type { LoneClient } from '../postgresql/pg-client.js';
 import type { ReplicaHealth } from './connection-health.js';
 import { rowOf } from './lone-client.js';
-import type { LoneClient } from './pg-client.js';
 
 /** Between two looks at a standby that is behind, in milliseconds. */
 const LOOK_AGAIN_MS = 5;

@@ -3,12 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '@mikro-orm/core';
 
 import { ConnectionFailedError, InvalidOptionsError, ReplicasUnavailableError } from '../errors.js';
+import { UNREACHABLE_LSN } from '../postgresql/lsn.js';
+import type { PgClient } from '../postgresql/pg-client.js';
 import type { HostPool } from './host-pool.js';
+import type { Claim, Holder } from './pool-claims.js';
 import type { ResolvedReadOptions } from './read-options.js';
 import { Replica, type ReplicaState, type ReplicaSurroundings } from './replica.js';
-import type { PgClient } from './pg-client.js';
-import type { Claim, Holder } from './pool-claims.js';
-import { UNREACHABLE } from './write-positions.js';
 
 /** Between two looks at how far replicas are, in milliseconds. */
 const FIRST_PAUSE_MS = 5;
@@ -59,7 +59,7 @@ export class ReplicaSet {
    */
   async take(claim: Claim): Promise<PgClient | undefined> {
     const position = claim.holder?.positions?.of(this.#name);
-    if (position === UNREACHABLE) {
+    if (position === UNREACHABLE_LSN) {
       return undefined;
     }
     const until = Date.now() + (this.#options.readYourWrites?.waitMs ?? 0);

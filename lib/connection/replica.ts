@@ -1,12 +1,14 @@
 import type { Connection } from '@mikro-orm/core';
 
 import { AcquireTimeoutError, ConnectionFailedError } from '../errors.js';
+import { isReached } from '../postgresql/lsn.js';
+import { clientsOf, type PgClient } from '../postgresql/pg-client.js';
+import { askReplayedLsn } from './ask-lsn.js';
 import type { PoolState } from './checkout.js';
+import { destroyClient } from './destroy-client.js';
 import { HostPool, type HostPoolLimits } from './host-pool.js';
-import { clientsOf, destroyClient, type PgClient } from './pg-client.js';
 import type { Claim } from './pool-claims.js';
 import type { ReserveHooks } from './reserve-hooks.js';
-import { isReached, replayedOn } from './wal-position.js';
 
 /** Longest wait for a replica to say how far it is, in milliseconds. */
 const ASK_LIMIT_MS = 2_000;
@@ -111,7 +113,7 @@ export class Replica {
       return true;
     }
     try {
-      const replayed = await replayedOn(client, ASK_LIMIT_MS);
+      const replayed = await askReplayedLsn(client, ASK_LIMIT_MS);
       this.#replayed.set(client, replayed);
       return isReached(position, replayed);
     } catch (error) {

@@ -1,12 +1,7 @@
 import { HostDrainTimeoutError } from '../errors.js';
-import {
-  cancelBackend,
-  clientsOf,
-  destroyClient,
-  queueOf,
-  type PgClient,
-  type PgPool,
-} from './pg-client.js';
+import { cancelBackend } from '../postgresql/cancel-request.js';
+import { clientsOf, queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
+import { destroyClient } from './destroy-client.js';
 import { PoolClaims } from './pool-claims.js';
 import { withinLimit } from './time-limit.js';
 

@@ -1,6 +1,3 @@
-/** A position that no replica ever reaches: what was written is not known well enough. */
-export const UNREACHABLE = 2n ** 64n - 1n;
-
 /**
  * How far replicas must have come to serve the reads of one unit of work, by connection: positions in
  * the write-ahead log of the primary. What is kept here is what the client of the request had written

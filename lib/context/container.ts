@@ -10,9 +10,9 @@ import {
   type ContextTimeoutError,
   type ShuttingDownError,
 } from '../errors.js';
+import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import type { Session, SessionOptions } from '../session/session.js';
-import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
 import {
   closeSessions,

@@ -1,17 +1,13 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-import {
-  cancelBackend,
-  endsConnection,
-  isServerError,
-  type PgClient,
-  type PgResult,
-} from '../connection/pg-client.js';
 import type { Claim, Holder } from '../connection/pool-claims.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { SessionClosedError, TransactionTimeoutError, type DbContextError } from '../errors.js';
-import type { BeginStatement } from './begin-sql.js';
-import { hasTriedToWrite, readOn } from './early-read.js';
+import type { BeginStatement } from '../postgresql/begin-statements.js';
+import { cancelBackend } from '../postgresql/cancel-request.js';
+import type { PgClient, PgResult } from '../postgresql/pg-client.js';
+import { endsConnection, hasTriedToWrite, isServerError } from '../postgresql/server-errors.js';
+import { readOn } from './early-read.js';
 import { sendTogether } from './first-message.js';
 import { LeaseFaults } from './lease-faults.js';
 import type { LeaseWatch } from './lease-watch.js';

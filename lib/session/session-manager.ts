@@ -17,7 +17,7 @@ import {
   ReadOnlyTransactionError,
   SessionClosedError,
 } from '../errors.js';
-import type { TransactionSettings } from '../transaction-settings.js';
+import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { TransactionParts } from './lazy-transaction.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { leasedConnection } from './leased-connection.js';

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 
-import type { PgClient, PgPool } from '../../lib/connection/pg-client.js';
 import { PoolClaims, type Claim, type Holder } from '../../lib/connection/pool-claims.js';
+import type { PgClient, PgPool } from '../../lib/postgresql/pg-client.js';
 
 const { jest } = import.meta;
 const aPool = (max: number): PgPool & EventEmitter =>

@@ -1,12 +1,12 @@
-import { isReached } from '../../lib/connection/wal-position.js';
-import { UNREACHABLE, WritePositions } from '../../lib/connection/write-positions.js';
+import { WritePositions } from '../../lib/connection/write-positions.js';
+import { isReached, UNREACHABLE_LSN } from '../../lib/postgresql/lsn.js';
 import { parsePosition, positionText } from '../../lib/transport/position-text.js';
 import { cookieOf } from '../../lib/transport/response-headers.js';
 
 const NOW_MS = 1_700_000_000_500;
 
 describe('positions of writes', () => {
-  it.each([0n, 0x16b3748n, UNREACHABLE])('%s is read as it was written', (position) => {
+  it.each([0n, 0x16b3748n, UNREACHABLE_LSN])('%s is read as it was written', (position) => {
     expect(parsePosition(positionText(position, NOW_MS), 60, NOW_MS)).toBe(position);
   });
 
