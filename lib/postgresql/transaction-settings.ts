@@ -131,13 +131,19 @@ export function checkTransactionSettings(settings: TransactionSettings, where: s
   }
 }
 
+const NO_SETTINGS: TransactionSettings = Object.freeze({});
+
 /** Later settings win over earlier ones; variables do so one by one. */
 export function mergeSettings(
   ...layers: readonly (TransactionSettings | undefined)[]
 ): TransactionSettings {
+  const given = layers.filter((layer) => layer !== undefined && hasSettings(layer));
+  if (given.length < 2) {
+    return given[0] ?? NO_SETTINGS;
+  }
   const merged: Record<string, unknown> = {};
   let variables: SessionVariables | undefined;
-  for (const layer of layers) {
+  for (const layer of given) {
     for (const [key, value] of Object.entries(layer ?? {})) {
       if (value !== undefined) {
         merged[key] = value;

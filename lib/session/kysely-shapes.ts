@@ -10,6 +10,12 @@ export interface CompiledStatement {
   readonly parameters: readonly unknown[];
 }
 
+/** What Kysely is told of one execution. */
+export interface ExecuteOptions {
+  /** Asked right before the statement is sent. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Kysely's `QueryResult`. */
 export interface StatementResult {
   readonly numAffectedRows?: bigint;
@@ -18,10 +24,11 @@ export interface StatementResult {
 
 /** Kysely's `DatabaseConnection`. */
 export interface StatementConnection {
-  executeQuery(statement: CompiledStatement): Promise<StatementResult>;
+  executeQuery(statement: CompiledStatement, options?: ExecuteOptions): Promise<StatementResult>;
   streamQuery(
     statement: CompiledStatement,
     chunkSize: number,
+    options?: ExecuteOptions,
   ): AsyncIterableIterator<StatementResult>;
   /** Called before a statement that may have to be aborted; there is nothing left to collect. */
   collectSessionInfo(): Promise<void>;
@@ -39,12 +46,14 @@ interface StatementConnectionProvider {
 /** Kysely's `QueryExecutor`, as far as it is used here. */
 interface StatementExecutor extends StatementConnectionProvider {
   readonly adapter: unknown;
+  readonly plugins: readonly unknown[];
   withConnectionProvider(provider: StatementConnectionProvider): StatementExecutor;
 }
 
 /** An instance of Kysely, such as `em.getConnection().getClient()`. */
 export interface KyselyClient {
   getExecutor(): StatementExecutor;
+  executeQuery(query: CompiledStatement, options?: ExecuteOptions): Promise<StatementResult>;
   readonly introspection: unknown;
 }
 

@@ -1,37 +1,50 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
+import { InvalidTransactionStateError } from '../errors.js';
+import type { TransactionPart } from '../transaction/savepoint.js';
+import { kyselyTransactionFactory, type KyselyTransaction } from './kysely-transaction.js';
 import type { KyselyClient } from './kysely-shapes.js';
+import type { TransactionParts } from './orm-transaction.js';
 import { createSessionHandle } from './session-handle.js';
 import { controlOf, sessionManagerClass, type EntityManagerClass } from './session-manager.js';
-import { Session, type SessionOptions, type SessionParts } from './session.js';
-import type { TransactionScope } from './scope.js';
-import { scopeContextFactory, type ScopeContext } from './transaction-context.js';
+import { Session, type SessionOptions } from './session.js';
 
 /** Makes the sessions of one connection, and the handle that stands for them. */
 export class SessionFactory {
   readonly connection: DbConnection;
-  #parts: SessionParts | undefined;
+  #lazyParts: (TransactionParts & { readonly Manager: EntityManagerClass }) | undefined;
 
   constructor(connection: DbConnection) {
     this.connection = connection;
   }
 
-  /** A new session. It holds no connection until its first statement. */
-  create(options: Omit<SessionOptions, 'manager'>): Session {
-    this.#parts ??= this.#createParts();
-    return new Session(this.#parts, options);
+  /** A new session. It holds no connection until its first statement (L3). */
+  create(options: SessionOptions): Session {
+    const parts = this.#parts;
+    return new Session(parts, forkOfClass(this.connection.orm.em, parts.Manager), options);
   }
 
   /**
    * The session behind an entity manager; a plain fork becomes one.
    *
-   * @throws {@link InvalidTransactionStateError} the fork is in a transaction of its own
+   * @throws {@link InvalidTransactionStateError} it is no fork, or in a transaction of its own
    */
-  from(manager: EntityManager, options: Omit<SessionOptions, 'manager'>): Session {
-    this.#parts ??= this.#createParts();
+  from(manager: EntityManager, options: SessionOptions): Session {
     const control = controlOf(manager);
-    return control instanceof Session ? control : new Session(this.#parts, { ...options, manager });
+    if (control instanceof Session) {
+      return control;
+    }
+    if (manager.global || manager.isInTransaction()) {
+      throw new InvalidTransactionStateError(
+        this.connection.name,
+        'only a fork (orm.em.fork()) that is in no transaction can become the session.',
+      );
+    }
+    const parts = this.#parts;
+    // It was made by the application: nothing but its class can be exchanged.
+    Object.setPrototypeOf(manager, parts.Manager.prototype as object);
+    return new Session(parts, manager, options);
   }
 
   /** See {@link createSessionHandle}. */
@@ -39,22 +52,43 @@ export class SessionFactory {
     return createSessionHandle(this.connection.orm, this.connection.name, resolve);
   }
 
-  /** What MikroORM takes for the transaction that `scope` is, for an entity manager that cannot end it. */
-  contextOf(scope: TransactionScope): ScopeContext {
-    this.#parts ??= this.#createParts();
-    return this.#parts.createContext(scope, true);
+  /** What MikroORM takes for the transaction that `part` is, for an entity manager that cannot end it. */
+  contextOf(part: TransactionPart): KyselyTransaction {
+    return this.#parts.createKysely(part, undefined);
   }
 
-  #createParts(): SessionParts {
+  get #parts(): TransactionParts & { readonly Manager: EntityManagerClass } {
+    this.#lazyParts ??= this.#createParts();
+    return this.#lazyParts;
+  }
+
+  #createParts(): TransactionParts & { readonly Manager: EntityManagerClass } {
     const { connection } = this;
-    const createContext = scopeContextFactory(connection.getKysely() as KyselyClient, (error) =>
-      connection.orm.driver.convertException(error),
-    );
-    const Base = connection.orm.em.constructor as EntityManagerClass;
-    return {
+    const parts: TransactionParts = {
       connection,
-      SessionManager: sessionManagerClass(Base, { connection, createContext }),
-      createContext,
+      createKysely: kyselyTransactionFactory(connection.getKysely() as KyselyClient),
     };
+    const Base = Object.getPrototypeOf(connection.orm.em).constructor as EntityManagerClass;
+    return { ...parts, Manager: sessionManagerClass(Base, parts) };
+  }
+}
+
+/**
+ * A fork that has the filters, the schema and the logger context of the global entity manager, and is
+ * of another class: MikroORM forks by `new this.constructor()`. A fork whose prototype is exchanged
+ * afterwards costs more than all else in a session, and makes MikroORM's own calls on it slower.
+ * `test/e2e/mikro-orm-surface.spec.ts` fails when an upgrade forks in another way.
+ */
+function forkOfClass(em: EntityManager, Manager: EntityManagerClass): EntityManager {
+  const target = em as { constructor: unknown };
+  const Base = target.constructor;
+  if (!Object.hasOwn(em, 'constructor')) {
+    Object.defineProperty(em, 'constructor', { value: Base, writable: true, configurable: true });
+  }
+  target.constructor = Manager;
+  try {
+    return em.fork({ disableContextResolution: true });
+  } finally {
+    target.constructor = Base;
   }
 }

@@ -1,43 +1,34 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
-
-import {
-  ReferenceKind,
-  TransactionPropagation,
-  ValidationError,
-  type Connection,
-  type ConnectionType,
-  type EntityManager,
-  type Transaction,
-  type TransactionOptions,
+import type {
+  Connection,
+  ConnectionType,
+  EntityManager,
+  Transaction,
+  TransactionOptions,
 } from '@mikro-orm/core';
+import { TransactionPropagation, ValidationError } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-claims.js';
-import {
-  InvalidTransactionStateError,
-  ReadOnlyTransactionError,
-  SessionClosedError,
-} from '../errors.js';
+import { InvalidTransactionStateError, SessionClosedError } from '../errors.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
-import type { TransactionParts } from './lazy-transaction.js';
-import type { LeaseWatch } from './lease-watch.js';
-import { leasedConnection } from './leased-connection.js';
+import { flushInTurn } from './flush-turns.js';
+import { asKyselyTransaction, type KyselyTransaction } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
-import { innermostFork, runNested } from './nesting.js';
-import { asScopeContext, type ScopeContext } from './transaction-context.js';
+import { NestedTransaction } from './nested-transaction.js';
+import type { TransactionParts } from './orm-transaction.js';
+import { ownedConnection, type TransactionOrigin } from './owned-connection.js';
+import { assertMayFlush } from './read-only-flush.js';
+import type { SessionWatch } from './session-watch.js';
 
-/** The lazy transaction of a session, as its entity manager sees it. */
-export interface SessionControl {
-  /** The current transaction context; armed anew after each commit and rollback. */
-  readonly context: ScopeContext;
-  /** Of all transactions of the session. */
-  readonly settings: TransactionSettings;
-  /** The unit of work that it is part of. */
-  readonly holder: Holder | undefined;
-  readonly watch: LeaseWatch | undefined;
+/** The session behind an entity manager. */
+export interface SessionControl extends TransactionOrigin {
+  readonly watch: SessionWatch | undefined;
+  /** The current transaction context; a new one after each commit and rollback. */
+  readonly context: KyselyTransaction;
   begin(settings: TransactionSettings): Promise<void>;
   demand(settings: TransactionSettings): void;
   commit(): Promise<void>;
   rollback(): Promise<void>;
+  /** Starts the limit of the transaction: a flush can hang before its first statement. */
+  startDeadline(): void;
 }
 
 /** What `em.begin()` takes. */
@@ -53,59 +44,71 @@ const ROOT = Symbol('nestjs-db-context:session-root');
 const ORIGIN = Symbol('nestjs-db-context:session-origin');
 const NESTED = Symbol('nestjs-db-context:session-nested');
 const OVER = Symbol('nestjs-db-context:session-over');
-const FLUSHED = Symbol('nestjs-db-context:session-flushed');
+
+/** An entity manager of the class that {@link sessionManagerClass} makes. */
+interface SessionManager extends EntityManager {
+  /** The session that this is the entity manager of. */
+  [CONTROL]?: SessionControl;
+  /** The manager that the outermost `transactional()` was called on, for the fork of a callback. */
+  [ROOT]?: EntityManager;
+  /** The session that this is a fork of. */
+  [ORIGIN]?: TransactionOrigin;
+  /** Whether `transactional()` was ever called on it. */
+  [NESTED]?: boolean;
+  /** Whether the callback that it was made for, of `not_supported`, has returned. */
+  [OVER]?: boolean;
+}
 
 /**
  * The entity manager class of a session: MikroORM's own, with what a lazy transaction needs.
  *
- * - `commit()` and `rollback()` end the lazy transaction and arm the next one (C1).
+ * - `commit()` and `rollback()` end the transaction, and the next one is begun by the next statement
+ *   (C1).
  * - The transaction context is never taken away: without it the next statement would run in
  *   autocommit on another connection (L3).
- * - Inside `em.transactional()` the session is the fork that MikroORM made for the callback.
+ * - Inside of `em.transactional()` the session is the fork that MikroORM made for the callback (C6).
  *
- * A fork of a session (`em.fork()`) is of this class too, but has no session behind it and
- * behaves as any fork; only its transactions begin with the settings of the session.
+ * A fork of a session (`em.fork()`) is of this class too, but has no session behind it and behaves as
+ * any fork; only its transactions begin with the settings of the session, and end with its unit of
+ * work (W3).
  */
 export function sessionManagerClass(
   Base: EntityManagerClass,
   parts: TransactionParts,
 ): EntityManagerClass {
-  // No private members: `adopt()` makes forks instances of this class without its constructor.
-  return class SessionManager extends Base {
+  const connectionName = parts.connection.name;
+
+  return class extends Base implements SessionManager {
     declare [CONTROL]?: SessionControl;
     declare [ROOT]?: EntityManager;
-    declare [ORIGIN]?: SessionControl;
-    /** Whether `transactional()` was ever called on it. */
+    declare [ORIGIN]?: TransactionOrigin;
     declare [NESTED]?: boolean;
-    /** Whether the callback that it was made for, of `not_supported`, has returned. */
     declare [OVER]?: boolean;
-    /** Resolves when the last flush that was asked for has ended. */
-    declare [FLUSHED]?: Promise<unknown> | undefined;
 
     override getContext(validate?: boolean): this {
       if (this[OVER] === true) {
         // No transaction that has ended refuses what the callback left behind.
-        throw new SessionClosedError(parts.connection.name);
+        throw new SessionClosedError(connectionName);
       }
       if (this[CONTROL] === undefined) {
         return super.getContext(validate);
       }
       // MikroORM asks many times in each of its methods.
-      return this[NESTED] === true ? ((innermostFork(this) as this | undefined) ?? this) : this;
+      return this[NESTED] === true
+        ? ((NestedTransaction.forkOf(this) as this | undefined) ?? this)
+        : this;
     }
 
     override setTransactionContext(context?: Transaction): void {
       const control = this[CONTROL];
-      if (control !== undefined && (innermostFork(this) ?? this) !== this) {
+      if (control !== undefined && this.getContext(false) !== this) {
         // MikroORM would write it into that fork: it puts back what `requires_new` had suspended.
         return;
       }
-      if (control === undefined || asScopeContext(context)?.scope.isShut === false) {
-        super.setTransactionContext(context);
-      } else {
-        // MikroORM puts back the context that a flush began with; meanwhile it may have ended.
-        super.setTransactionContext(control.context);
-      }
+      const isUsable =
+        control === undefined || asKyselyTransaction(context)?.part.isShut === false;
+      // MikroORM puts back the context that a flush began with; meanwhile that may have ended.
+      super.setTransactionContext(isUsable ? context : control.context);
     }
 
     override resetTransactionContext(): void {
@@ -114,8 +117,8 @@ export function sessionManagerClass(
         this.setTransactionContext(control.context);
       } else if (
         this[ROOT] === undefined ||
-        // Of a flush inside of `not_supported`: nothing begins anew where there was nothing.
-        asScopeContext(this.getTransactionContext())?.scope.isShut === true
+        // In a flush inside of `not_supported` nothing begins anew where there was nothing.
+        asKyselyTransaction(this.getTransactionContext())?.part.isShut === true
       ) {
         super.resetTransactionContext();
       }
@@ -125,13 +128,11 @@ export function sessionManagerClass(
       const control = this[CONTROL];
       const isSavepoint = options.ctx !== undefined;
       if (!isSavepoint && (control ?? this[ROOT]) !== undefined) {
-        assertNotNested(this, parts.connection.name, 'begin');
+        assertNotNested(this, connectionName, 'begin');
       }
-      if (control === undefined || isSavepoint) {
-        await super.begin(options);
-      } else {
-        await control.begin(settingsOf(options));
-      }
+      await (control === undefined || isSavepoint
+        ? super.begin(options)
+        : control.begin(settingsOf(options)));
     }
 
     override async flush(): Promise<void> {
@@ -141,9 +142,14 @@ export function sessionManagerClass(
         return;
       }
       assertMayFlush(this);
-      const watch = this[CONTROL]?.watch;
-      watch?.flushBegins();
-      await oneByOne(this, () => super.flush()).finally(() => watch?.flushEnds());
+      const control = this[CONTROL];
+      control?.startDeadline();
+      control?.watch?.flushBegins();
+      try {
+        await flushInTurn(this, () => super.flush());
+      } finally {
+        control?.watch?.flushEnds();
+      }
     }
 
     override fork(options?: Parameters<EntityManager['fork']>[0]): this {
@@ -156,11 +162,11 @@ export function sessionManagerClass(
     }
 
     override async commit(): Promise<void> {
-      await endTransaction(this, parts.connection.name, 'commit', () => super.commit());
+      await endTransaction(this, connectionName, 'commit', () => super.commit());
     }
 
     override async rollback(): Promise<void> {
-      await endTransaction(this, parts.connection.name, 'rollback', () => super.rollback());
+      await endTransaction(this, connectionName, 'rollback', () => super.rollback());
     }
 
     override async transactional<T>(
@@ -172,29 +178,26 @@ export function sessionManagerClass(
         return current.transactional(callback, options);
       }
       await prepareNesting(this, this[CONTROL], options);
-      const root: EntityManager & { [NESTED]?: boolean } = this[ROOT] ?? this;
+      const root: SessionManager = this[ROOT] ?? this;
       root[NESTED] = true;
-      return runNested(root, async (nesting) => {
-        const work = super.transactional(
-          async (fork) => {
-            nesting.fork = fork;
-            // REQUIRED and its like run the callback on this very manager.
-            if (fork === this) {
-              return callback(fork);
-            }
-            fork[ROOT] = root;
-            const result = await callback(fork);
-            // Here, before MikroORM flushes into a transaction that has failed already.
-            asScopeContext(fork.getTransactionContext())?.scope.assertNotFailed();
-            return result;
-          },
-          // MikroORM writes into the options, which may be a constant of the application.
-          { ...options },
-        );
+      return NestedTransaction.of(root, async (nested) => {
+        const inner = async (fork: this): Promise<T> => {
+          nested.fork = fork;
+          // REQUIRED and its like run the callback on this very manager.
+          if (fork === this) {
+            return callback(fork);
+          }
+          fork[ROOT] = root;
+          const result = await callback(fork);
+          // Here, before MikroORM flushes into a transaction that has failed already.
+          assertNotFailed(fork);
+          return result;
+        };
         try {
-          return await work;
+          // MikroORM writes into the options, which may be a constant of the application.
+          return await super.transactional(inner, { ...options });
         } finally {
-          const { fork } = nesting as { fork?: SessionManager };
+          const { fork } = nested as { fork?: SessionManager };
           if (fork !== undefined && fork !== this && !fork.isInTransaction()) {
             fork[OVER] = true;
           }
@@ -205,53 +208,21 @@ export function sessionManagerClass(
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- MikroORM's signature
     override getConnection<C extends Connection>(type?: ConnectionType): C {
       const origin = this[CONTROL] ?? this[ORIGIN];
-      return leasedConnection(super.getConnection(type), parts, origin) as C;
+      return ownedConnection(super.getConnection(type), parts, origin) as C;
     }
   };
 }
 
-const flushing = new AsyncLocalStorage<EntityManager>();
-
-/**
- * Runs the flushes of an entity manager one after another. MikroORM queues them itself, and forgets
- * those that wait when one before them fails.
- */
-async function oneByOne(
-  manager: EntityManager & { [FLUSHED]?: Promise<unknown> | undefined },
-  flush: () => Promise<void>,
-): Promise<void> {
-  if (flushing.getStore() === manager) {
-    // By a flush hook, which would wait for itself; MikroORM refuses it.
-    await flush();
-    return;
-  }
-  const run = (): Promise<void> => flushing.run(manager, flush);
-  const result = manager[FLUSHED] === undefined ? run() : manager[FLUSHED].then(run);
-  const settled = result.then(
-    () => undefined,
-    () => undefined,
-  );
-  manager[FLUSHED] = settled;
-  try {
-    await result;
-  } finally {
-    if (manager[FLUSHED] === settled) {
-      // Not deleted: an object that loses a property is slow from then on.
-      manager[FLUSHED] = undefined;
-    }
-  }
-}
-
 /** @param endByMikroOrm MikroORM's own way, for what is not the transaction of a session */
 async function endTransaction(
-  manager: EntityManager & { [CONTROL]?: SessionControl },
+  manager: SessionManager,
   connectionName: string,
   verb: 'commit' | 'rollback',
   endByMikroOrm: () => Promise<void>,
 ): Promise<void> {
   const control = manager[CONTROL];
   assertNotNested(manager, connectionName, verb);
-  const context = asScopeContext(manager.getTransactionContext());
+  const context = asKyselyTransaction(manager.getTransactionContext());
   if (control === undefined) {
     await endByMikroOrm();
   } else if (context?.parent === undefined) {
@@ -275,39 +246,12 @@ async function prepareNesting(
     control.demand(settingsOf({ isolationLevel, readOnly }));
   }
   // Changes from before would be written inside of the savepoint, and be lost with it.
-  if (isNested && asScopeContext(manager.getTransactionContext()) !== undefined) {
+  if (isNested && asKyselyTransaction(manager.getTransactionContext()) !== undefined) {
     await flushUnlessFlushing(manager);
   }
 }
 
-/**
- * Looks before MikroORM does: an entity that was changed shows only in what a flush computes. A hook
- * may still add changes; those are for the server to refuse (25006).
- *
- * @throws {@link ReadOnlyTransactionError}
- */
-function assertMayFlush(manager: EntityManager): void {
-  const scope = asScopeContext(manager.getTransactionContext())?.scope;
-  if (scope?.lease.isReadOnly !== true) {
-    return;
-  }
-  const uow = manager.getUnitOfWork(false);
-  uow.computeChangeSets();
-  const changed = [
-    ...uow.getChangeSets().map((changeSet) => changeSet.meta.className),
-    // Of the others the changed side is an entity, and among the above.
-    ...uow
-      .getCollectionUpdates()
-      .filter(({ property }) => property.kind === ReferenceKind.MANY_TO_MANY)
-      .map(({ owner }) => owner.constructor.name),
-    ...[...uow.getExtraUpdates()].map(([entity]) => entity.constructor.name),
-  ];
-  if (changed.length > 0) {
-    throw new ReadOnlyTransactionError(scope.connectionName, [...new Set(changed)]);
-  }
-}
-
-/** Inside a flush hook there is nothing to do: the changes are being written already. */
+/** Inside of a flush hook there is nothing to do: the changes are being written already. */
 async function flushUnlessFlushing(manager: EntityManager): Promise<void> {
   try {
     await manager.flush();
@@ -318,14 +262,18 @@ async function flushUnlessFlushing(manager: EntityManager): Promise<void> {
   }
 }
 
+/** @throws {@link UnexpectedRollbackError} a statement has failed, so it cannot be committed */
+function assertNotFailed(manager: EntityManager): void {
+  const part = asKyselyTransaction(manager.getTransactionContext())?.part;
+  const blocker = part?.isShut === false ? part.whole.commitBlocker : undefined;
+  if (blocker !== undefined) {
+    throw blocker;
+  }
+}
+
 /** MikroORM itself ends the transaction of a callback; a second end would be one too many. */
-function assertNotNested(
-  manager: EntityManager & { [ROOT]?: EntityManager },
-  connectionName: string,
-  verb: string,
-): void {
-  const isInside = manager.getContext(false) !== manager || manager[ROOT] !== undefined;
-  if (isInside) {
+function assertNotNested(manager: SessionManager, connectionName: string, verb: string): void {
+  if (manager.getContext(false) !== manager || manager[ROOT] !== undefined) {
     throw new InvalidTransactionStateError(
       connectionName,
       `${verb}() was called inside em.transactional(). Return from its callback to keep the work, ` +
@@ -334,23 +282,13 @@ function assertNotNested(
   }
 }
 
-/** The control of an entity manager that is a session. */
+/** The session that an entity manager is the manager of. */
 export function controlOf(manager: EntityManager): SessionControl | undefined {
-  return (manager as { [CONTROL]?: SessionControl })[CONTROL];
+  return (manager as SessionManager)[CONTROL];
 }
 
-/**
- * Turns a fresh fork into the entity manager of a session. The fork comes from MikroORM, so that
- * it has the filters, the schema and the logger context of the global manager; only its class is
- * exchanged.
- */
-export function adopt<E extends EntityManager>(
-  fork: E,
-  SessionManager: EntityManagerClass,
-  control: SessionControl,
-): E {
-  Object.setPrototypeOf(fork, SessionManager.prototype as object);
-  Object.defineProperty(fork, CONTROL, { value: control });
-  fork.setTransactionContext(control.context);
-  return fork;
+/** Makes a manager of that class the entity manager of a session. */
+export function bindControl(manager: EntityManager, control: SessionControl): void {
+  (manager as SessionManager)[CONTROL] = control;
+  manager.setTransactionContext(control.context);
 }

@@ -1,5 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
-
 import type { EntityManager, TransactionEventType } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/pool-claims.js';
@@ -10,34 +8,36 @@ import {
   UnexpectedRollbackError,
   type DbContextError,
 } from '../errors.js';
+import type { Outcome } from '../outcome.js';
 import {
   hasSettings,
   mergeSettings,
   type TransactionSettings,
 } from '../postgresql/transaction-settings.js';
-import {
-  LazyTransaction,
-  type CommitResult,
-  type TransactionOwner,
-  type TransactionParts,
-} from './lazy-transaction.js';
-import type { LeaseWatch } from './lease-watch.js';
-import { innermostFork, innermostScope } from './nesting.js';
-import type { TransactionScope } from './scope.js';
-import { adopt, type EntityManagerClass, type SessionControl } from './session-manager.js';
-import { asScopeContext, type ScopeContext } from './transaction-context.js';
+import { AsyncScope } from '../transaction/async-scope.js';
+import type { TransactionPart } from '../transaction/savepoint.js';
+import { SerialQueue } from '../transaction/serial-queue.js';
+import type { Transaction } from '../transaction/transaction.js';
+import { asKyselyTransaction, type KyselyTransaction } from './kysely-transaction.js';
+import { NestedTransaction } from './nested-transaction.js';
+import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
+import { bindControl, type SessionControl } from './session-manager.js';
+import type { SessionWatch } from './session-watch.js';
 
 /** Who is told of the ends of a session. */
 export interface SessionObserver {
-  /** Before the flush of a commit, when there is something to commit. */
+  /**
+   * Asked before anything of a commit is done.
+   *
+   * @throws {@link UnexpectedRollbackError} it must not succeed
+   */
+  assertMayCommit(session: Session): void;
+  /** Called before the flush of a commit, when there is something to commit. */
   beforeCommit(session: Session): Promise<void> | undefined;
-  afterEarlyCommit(session: Session): Promise<void>;
-  afterEarlyRollback(session: Session): Promise<void>;
-}
-
-/** What the sessions of a connection share. */
-export interface SessionParts extends TransactionParts {
-  readonly SessionManager: EntityManagerClass;
+  committed(session: Session): Promise<void>;
+  rolledBack(session: Session): Promise<void>;
+  /** A commit of its own has failed, and what was to be committed is gone. */
+  commitFailed(session: Session, error: unknown): void;
 }
 
 /** How a session is made. */
@@ -46,78 +46,86 @@ export interface SessionOptions {
   readonly settings?: TransactionSettings | undefined;
   /** The unit of work that it is part of. */
   readonly holder?: Holder | undefined;
-  readonly watch?: LeaseWatch | undefined;
-  /** Why the commit of the session that it takes the place of failed. */
-  readonly lost?: unknown;
-  /** A fork to become the session; by default a new one. */
-  readonly manager?: EntityManager;
+  readonly watch?: SessionWatch | undefined;
 }
 
-/** The end of a session that the current code is part of. */
-interface InsideEnd {
+/** Code of the end of a session: one that waited for the end that it is part of would wait for ever. */
+class EndScope extends AsyncScope {
   readonly session: Session;
-  isOver: boolean;
+
+  constructor(session: Session) {
+    super();
+    this.session = session;
+  }
 }
 
-const insideEnd = new AsyncLocalStorage<InsideEnd>();
+const ignore = (): void => undefined;
 
 /**
- * One entity manager with its lazy transaction, which is replaced by a new one each time it ends.
- * It commits in steps, so that a context with several of them can take each step on all before
- * the next: `flush()`, `prepare()`, `complete()`.
+ * One entity manager with its transaction, which is replaced by a new one each time it ends. It
+ * commits in steps, so that a context with several sessions can take each step on all of them before
+ * the next (M1): `flush()`, `prepare()`, `complete()`.
  */
-export class Session implements SessionControl, TransactionOwner {
+export class Session implements SessionControl, OrmOwner {
   readonly manager: EntityManager;
   readonly holder: Holder | undefined;
-  readonly watch: LeaseWatch | undefined;
-  readonly #parts: SessionParts;
-  #transaction: LazyTransaction;
+  readonly watch: SessionWatch | undefined;
+  readonly #parts: TransactionParts;
+  #current: OrmTransaction;
   #observer: SessionObserver | undefined;
-  /** Of all its transactions; a single one may have more. */
   #settings: TransactionSettings;
-  #isClosed = false;
-  #failure: unknown;
-  /** Why the commit of the session before this one failed. */
-  #lost: unknown;
-  /** Ends of transactions, one after another: what a later one finds is a new transaction. */
-  #ends: Promise<unknown> = Promise.resolve();
-  #endsUnfinished = 0;
+  /** `failed`: a commit has failed, so that its unit of work no longer knows what is in the database. */
+  #state: 'usable' | 'failed' | 'closed' = 'usable';
+  /** The ends of its transactions, one after another: a later one finds a new transaction. */
+  readonly #ends = new SerialQueue();
+  /** Transactions that were begun beside its own. */
+  #owned: readonly OrmTransaction[] = [];
 
-  /** @throws {@link InvalidTransactionStateError} `manager` is in a transaction of its own */
+  /**
+   * @param manager a fork of the class of session managers
+   * @throws {@link InvalidTransactionStateError} `manager` is in a transaction of its own
+   */
   constructor(
-    parts: SessionParts,
-    { settings = {}, holder, watch, manager, lost }: SessionOptions,
+    parts: TransactionParts,
+    manager: EntityManager,
+    { settings = {}, holder, watch }: SessionOptions,
   ) {
     this.#parts = parts;
     this.#settings = settings;
     this.holder = holder;
-    this.#lost = lost;
     this.watch = watch;
-    if (manager !== undefined && (manager.global || manager.isInTransaction())) {
-      throw new InvalidTransactionStateError(
-        parts.connection.name,
-        'only a fork (orm.em.fork()) that is in no transaction can become the session.',
-      );
-    }
-    this.#transaction = this.#arm();
-    const fork = manager ?? parts.connection.orm.em.fork({ disableContextResolution: true });
-    this.manager = adopt(fork, parts.SessionManager, this);
+    this.manager = manager;
+    this.#current = new OrmTransaction(parts, this, settings);
+    bindControl(manager, this);
   }
 
   get connectionName(): string {
     return this.#parts.connection.name;
   }
 
-  get context(): ScopeContext {
-    return this.#transaction.context;
+  get context(): KyselyTransaction {
+    return this.#current.context;
+  }
+
+  get settings(): TransactionSettings {
+    return this.#settings;
+  }
+
+  /** Its current transaction; another one after each end. */
+  get transaction(): Transaction {
+    return this.#current.transaction;
   }
 
   /** The transaction, or the savepoint of it, that the calling code runs in. */
-  get currentScope(): TransactionScope {
-    const { scope } = this.context;
-    const fork = innermostFork(this.manager);
-    // That of `requires_new` lies in no scope of this session.
-    return asScopeContext(fork?.getTransactionContext())?.scope ?? innermostScope(scope) ?? scope;
+  get currentPart(): TransactionPart {
+    const fork = NestedTransaction.forkOf(this.manager);
+    // The transaction of `requires_new` is no part of this session's.
+    return asKyselyTransaction(fork?.getTransactionContext())?.part ?? this.transaction.innermost;
+  }
+
+  /** Whether a transaction has begun and not ended yet. */
+  get hasBegun(): boolean {
+    return this.transaction.hasBegun;
   }
 
   /** Whether a commit has anything to do. */
@@ -125,67 +133,76 @@ export class Session implements SessionControl, TransactionOwner {
     return this.hasBegun || this.hasPendingChanges;
   }
 
+  /** Whether entities wait to be inserted or removed. */
+  get hasPendingChanges(): boolean {
+    const uow = this.manager.getUnitOfWork(false);
+    return (
+      uow.getPersistStack().size > 0 ||
+      uow.getRemoveStack().size > 0 ||
+      uow.getOrphanRemoveStack().size > 0
+    );
+  }
+
+  /** Whether it has ended for good; its context then makes a new one. */
+  get isClosed(): boolean {
+    return this.#state !== 'usable';
+  }
+
   /** Tells `observer`, and nobody else, of the ends from now on. */
   observe(observer: SessionObserver | undefined): void {
     this.#observer = observer;
   }
 
-  /** Whether a transaction has begun and not ended yet. */
-  get hasBegun(): boolean {
-    return this.#transaction.hasBegun;
+  /** Takes note of a transaction that was begun beside its own, which ends with the context (W3). */
+  own(transaction: OrmTransaction): void {
+    this.#owned = [...this.#unfinished, transaction];
   }
 
-  /** Whether it has ended for good; the context then makes a new one. */
-  get isClosed(): boolean {
-    return this.#isClosed;
+  /** Transactions that were begun beside its own and have not ended. */
+  get #unfinished(): readonly OrmTransaction[] {
+    return this.#owned.filter(({ transaction }) => transaction.outcome === undefined);
   }
 
-  /** Whether entities wait to be inserted or removed. */
-  get hasPendingChanges(): boolean {
-    const uow = this.manager.getUnitOfWork(false);
-    const stacks = [uow.getPersistStack(), uow.getRemoveStack(), uow.getOrphanRemoveStack()];
-    return stacks.some((stack) => stack.size > 0);
+  /** Begins now rather than with the first statement. */
+  begin(settings: TransactionSettings = {}): Promise<void> {
+    return this.transaction.begin(settings);
   }
 
-  /** See {@link LazyTransaction.begin}. */
-  async begin(settings: TransactionSettings = {}): Promise<void> {
-    await this.#transaction.begin(settings);
-  }
-
-  /** See {@link LazyTransaction.demand}. */
+  /** See {@link Transaction.demand}. */
   demand(settings: TransactionSettings): void {
-    const fork = innermostFork(this.manager);
-    const scope = asScopeContext(fork?.getTransactionContext())?.scope;
-    if (scope !== undefined && scope.root !== this.context.scope && hasSettings(settings)) {
+    const fork = NestedTransaction.forkOf(this.manager);
+    const whole = asKyselyTransaction(fork?.getTransactionContext())?.part.whole;
+    if (whole !== undefined && whole !== this.transaction && hasSettings(settings)) {
       throw new InvalidTransactionStateError(
         this.connectionName,
         'settings were asked for inside of a transaction with propagation "requires_new". Give that ' +
           'one its settings: em.transactional(callback, { isolationLevel, readOnly }).',
       );
     }
-    this.#transaction.demand(settings);
+    this.transaction.demand(settings);
   }
 
   /** Makes this and all later transactions begin with these settings; otherwise as `demand()`. */
   configure(settings: TransactionSettings): void {
-    this.#transaction.demand(settings);
+    this.transaction.demand(settings);
     this.#settings = mergeSettings(this.#settings, settings);
   }
 
-  get settings(): TransactionSettings {
-    return this.#settings;
+  /** See {@link Transaction.startDeadline}. */
+  startDeadline(): void {
+    this.transaction.startDeadline();
   }
 
-  /** See {@link TransactionLease.whileOpen}. */
+  /** See {@link Transaction.whileOpen}. */
   whileOpen<T>(work: Promise<T>): Promise<T> {
-    return this.context.scope.lease.whileOpen(work);
+    return this.transaction.whileOpen(work);
   }
 
   /** Writes the changes of the unit of work, after an end that is still under way. */
   async flush(): Promise<void> {
     this.#assertOutsideEnd('commit');
-    if (this.#endsUnfinished > 0) {
-      await this.#ends;
+    if (this.#ends.unfinished > 0) {
+      await this.#ends.run(ignore);
     }
     await this.#flush();
   }
@@ -196,90 +213,86 @@ export class Session implements SessionControl, TransactionOwner {
    * @returns why the session cannot be committed, if it cannot
    */
   prepare(): DbContextError | undefined {
-    return this.#endsUnfinished > 0
+    return this.#ends.unfinished > 0
       ? new UnexpectedRollbackError(this.connectionName, 'unawaited-statements')
-      : this.#transaction.shut();
+      : this.transaction.shut();
   }
 
   /**
-   * Commits what `prepare()` let through. Afterwards the session can be used again, in a new
-   * transaction; after a failure it is closed.
-   *
-   * @param final whether it is closed after a success, too
-   * @throws what {@link LazyTransaction.commit} throws
+   * As `prepare()`, at the end of the context: what was begun beside its own transaction has to be
+   * over, and no new transaction comes after this one.
    */
-  complete(final = false): Promise<CommitResult> {
-    this.#isClosed ||= final;
+  prepareForGood(): DbContextError | undefined {
+    const blocker = this.prepare();
+    this.#state = 'closed';
+    return (
+      blocker ??
+      (this.#unfinished.length > 0
+        ? new UnexpectedRollbackError(this.connectionName, 'unawaited-statements')
+        : undefined)
+    );
+  }
+
+  /** Commits what `prepare()` has let through. */
+  complete(): Promise<Outcome> {
     return this.#exclusively('commit', () => this.#commit());
   }
 
-  /**
-   * Flushes and commits. The next statement begins a new transaction.
-   *
-   * @param isOfBlock whether a failure is the end of it, for a block that is told; after any other
-   *   one a second commit, with nothing new, is refused
-   */
-  async commit(isOfBlock = false): Promise<void> {
-    await this.#exclusively('commit', async () => {
-      this.#assertUsable();
-      if (!isOfBlock) {
-        this.#assertNotLost();
-      }
-      try {
-        await this.#flushAndCommit();
-      } catch (error) {
-        this.#failure = isOfBlock ? undefined : error;
-        throw error;
-      }
-      this.#lost = undefined;
-      await this.#observer?.afterEarlyCommit(this);
-    });
-  }
-
-  /** Why its commit failed, which closed it. */
-  get failure(): unknown {
-    return this.#failure;
-  }
-
-  /** What was to be committed is gone; a second attempt would say that all is well. */
-  #assertNotLost(): void {
-    if (this.#lost !== undefined && !this.hasWork) {
-      const cause = this.#lost as Error;
-      throw new UnexpectedRollbackError(this.connectionName, 'failed-before', cause);
+  /** Flushes and commits. The next statement begins a new transaction. */
+  async commit(): Promise<void> {
+    try {
+      await this.commitBlock();
+    } catch (error) {
+      this.#observer?.commitFailed(this, error);
+      throw error;
     }
   }
 
-  /**
-   * Rolls back, forgets all entities, and is ready for a new transaction.
-   *
-   * @param isTold whether the observer is told; otherwise the caller tells it
-   */
-  async rollback(isTold = true): Promise<void> {
-    await this.#exclusively('rollback', async () => {
+  /** As `commit()`, for a block whose caller learns of a failure, which then concerns nobody else. */
+  async commitBlock(): Promise<void> {
+    await this.#exclusively('commit', async () => {
       this.#assertUsable();
-      this.#lost = undefined;
-      await this.#rollBack();
-      if (isTold) {
-        await this.#observer?.afterEarlyRollback(this);
+      this.#observer?.assertMayCommit(this);
+      await this.#flushAndCommit();
+      await this.#observer?.committed(this);
+    });
+  }
+
+  /**
+   * Rolls back, forgets all entities, and is ready for a new transaction. After a commit that failed
+   * there is nothing left to be done.
+   */
+  async rollback(): Promise<void> {
+    await this.rollbackInSilence();
+    await this.#observer?.rolledBack(this);
+  }
+
+  /** As `rollback()`, for a caller that tells the observer by itself. */
+  async rollbackInSilence(): Promise<void> {
+    await this.#exclusively('rollback', async () => {
+      if (this.#state !== 'failed') {
+        this.#assertUsable();
+        await this.#rollBack();
       }
     });
   }
 
   /** Rolls back what is open, for good. May be called again. */
   async close(): Promise<void> {
-    if (!this.#isClosed) {
-      this.#isClosed = true;
-      this.#transaction.shut();
-      // A commit() that hangs in its flush would hold this up.
-      const hurried = this.#endsUnfinished > 0 ? this.context.scope.lease.rollback() : undefined;
-      await Promise.all([hurried, this.#exclusively('close', () => this.#rollBack())]);
-    }
+    const { transaction } = this;
+    this.#state = 'closed';
+    transaction.shut();
+    const owned = this.#unfinished.map((each) => each.rollback());
+    // A commit() that hangs in its flush would hold this up.
+    const hurried = this.#ends.unfinished > 0 ? transaction.rollback() : undefined;
+    const closed = this.#exclusively('close', () => this.#rollBack());
+    await Promise.all([hurried, closed, ...owned]);
   }
 
   /** @throws {@link InvalidTransactionStateError} the calling code is inside em.transactional() */
   assertNotNested(verb: string): void {
     this.#assertOutsideEnd(verb);
-    if ((innermostFork(this.manager) ?? this.manager) !== this.manager) {
+    if ((NestedTransaction.forkOf(this.manager) ?? this.manager) !== this.manager) {
       throw new InvalidTransactionStateError(
         this.connectionName,
         `${verb}() was called inside em.transactional(). Return from its callback to keep the ` +
@@ -290,88 +303,86 @@ export class Session implements SessionControl, TransactionOwner {
 
   async #flush(): Promise<void> {
     // Not first into a transaction that has failed: its first failure is the one to be told.
-    this.context.scope.assertNotFailed();
+    this.#assertNotFailed();
     await this.whileOpen(this.#flushWithHooks());
   }
 
   async #flushWithHooks(): Promise<void> {
-    if (this.hasWork) {
-      await this.#observer?.beforeCommit(this);
+    if (this.#observer !== undefined && this.hasWork) {
+      await this.#observer.beforeCommit(this);
       // A hook may have swallowed the failure of a statement, too.
-      this.context.scope.assertNotFailed();
+      this.#assertNotFailed();
     }
     await this.manager.flush();
-    await this.#transaction.announceCommit();
+    await this.#current.announceCommit();
+  }
+
+  #assertNotFailed(): void {
+    const { transaction } = this;
+    if (transaction.isOpen && transaction.commitBlocker !== undefined) {
+      throw transaction.commitBlocker;
+    }
   }
 
   async #flushAndCommit(): Promise<void> {
     try {
       await this.#flush();
-      const objection = this.#transaction.shut();
-      if (objection !== undefined) {
-        throw objection;
+      const blocker = this.transaction.shut();
+      if (blocker !== undefined) {
+        throw blocker;
       }
-    } catch (error) {
-      await this.#discard();
-      await this.#observer?.afterEarlyRollback(this);
-      throw error;
-    }
-    try {
       await this.#commit();
     } catch (error) {
+      if (this.#state === 'usable') {
+        this.#state = 'failed';
+        await this.#rollBack();
+      }
       if (!(error instanceof CommitOutcomeUnknownError)) {
-        await this.#observer?.afterEarlyRollback(this);
+        await this.#observer?.rolledBack(this);
       }
       throw error;
     }
   }
 
-  async #commit(): Promise<CommitResult> {
+  async #commit(): Promise<Outcome> {
     try {
-      const result = await this.#transaction.commit();
-      this.#rearm();
-      return result;
+      const outcome = await this.#current.commit();
+      this.#renew();
+      return outcome;
     } catch (error) {
-      // The unit of work no longer knows what the database holds.
-      this.#isClosed = true;
+      if (this.#state === 'usable') {
+        this.#state = 'failed';
+      }
       this.manager.clear();
       throw error;
     }
   }
 
-  /** After an end that failed: the unit of work no longer knows what the database holds. */
-  async #discard(): Promise<void> {
-    this.#isClosed = true;
-    await this.#rollBack();
-  }
-
   async #rollBack(): Promise<void> {
-    await this.#transaction.rollback();
+    await this.transaction.rollback();
+    // S7: what was never saved is not found again.
     this.manager.clear();
-    this.#rearm();
+    this.#renew();
   }
 
-  async #exclusively<T>(verb: string, end: () => Promise<T>): Promise<T> {
+  /** Makes the next statement begin a new transaction. */
+  #renew(): void {
+    if (this.#state === 'usable') {
+      this.#current = new OrmTransaction(this.#parts, this, this.#settings);
+      this.manager.setTransactionContext(this.context);
+    }
+  }
+
+  #exclusively<T>(verb: string, end: () => Promise<T>): Promise<T> {
     this.#assertOutsideEnd(verb);
-    this.#endsUnfinished++;
-    const inside: InsideEnd = { session: this, isOver: false };
-    const run = async (): Promise<T> => {
-      try {
-        return await insideEnd.run(inside, end);
-      } finally {
-        inside.isOver = true;
-        this.#endsUnfinished--;
-      }
-    };
-    const result = this.#endsUnfinished === 1 ? run() : this.#ends.then(run);
-    this.#ends = result.then(ignore, ignore);
-    return result;
+    return this.#ends.run(() => new EndScope(this).during(end));
   }
 
-  /** An end that waits for the one it is part of would wait for ever. */
   #assertOutsideEnd(verb: string): void {
-    const inside = insideEnd.getStore();
-    if (inside?.session === this && !inside.isOver) {
+    const isInside =
+      !AsyncScope.isEmpty &&
+      AsyncScope.innermost(EndScope, ({ session, isOver }) => session === this && !isOver);
+    if (isInside) {
       throw new InvalidTransactionStateError(
         this.connectionName,
         `${verb}() was called by a flush hook or a subscriber of the commit() or rollback() that is ` +
@@ -380,23 +391,12 @@ export class Session implements SessionControl, TransactionOwner {
     }
   }
 
-  #rearm(): void {
-    if (!this.#isClosed) {
-      this.#transaction = this.#arm();
-      this.manager.setTransactionContext(this.context);
-    }
-  }
-
-  #arm(): LazyTransaction {
-    return new LazyTransaction(this.#parts, this, this.#settings);
-  }
-
-  /** See {@link TransactionOwner.isSession}. */
+  /** See {@link OrmOwner.isSession}. */
   get isSession(): true {
     return true;
   }
 
-  /** See {@link TransactionOwner.hasListeners}. */
+  /** See {@link OrmOwner.hasListeners}. */
   hasListeners(event: TransactionEventType): boolean {
     for (const subscriber of this.manager.getEventManager().getSubscribers()) {
       if (subscriber[event] !== undefined) {
@@ -406,24 +406,22 @@ export class Session implements SessionControl, TransactionOwner {
     return false;
   }
 
-  /** See {@link TransactionOwner.sessionContext}. */
+  /** See {@link OrmOwner.sessionContext}. */
   sessionContext(): unknown {
     // Staged before the fork became the session, which is always in a transaction.
     return this.manager.getTransactionSessionContext();
   }
 
-  /** See {@link TransactionOwner.broadcast}. */
-  async broadcast(event: TransactionEventType, transaction?: ScopeContext): Promise<void> {
+  /** See {@link OrmOwner.broadcast}. */
+  async broadcast(event: TransactionEventType, transaction?: KyselyTransaction): Promise<void> {
     const em = this.manager;
     const uow = em.getUnitOfWork(false);
     await em.getEventManager().dispatchEvent(event, { em, uow, transaction });
   }
 
   #assertUsable(): void {
-    if (this.#isClosed) {
+    if (this.#state !== 'usable') {
       throw new SessionClosedError(this.connectionName);
     }
   }
 }
-
-const ignore = (): void => undefined;

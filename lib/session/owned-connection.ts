@@ -1,11 +1,9 @@
 import type { Connection, TransactionEventType } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-claims.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
-import { LazyTransaction, type TransactionParts } from './lazy-transaction.js';
-import type { LeaseWatch } from './lease-watch.js';
+import type { KyselyTransaction } from './kysely-transaction.js';
 import { settingsOf, type MikroOrmSettings } from './mikro-orm-settings.js';
-import type { ScopeContext } from './transaction-context.js';
+import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
 
 /** The options that MikroORM passes to `connection.transactional()` and `.begin()`. */
 interface TransactionalOptions extends MikroOrmSettings {
@@ -17,29 +15,29 @@ interface TransactionalOptions extends MikroOrmSettings {
   readonly sessionContext?: unknown;
 }
 
-/** What a transaction takes over from the session that it is begun beside. */
-interface LeaseOrigin {
+/** The session that a transaction is begun beside, and whose unit of work owns it (W3). */
+export interface TransactionOrigin extends Pick<OrmOwner, 'holder' | 'watch'> {
   readonly settings: TransactionSettings;
-  readonly holder: Holder | undefined;
-  readonly watch: LeaseWatch | undefined;
+  /** Takes note of a transaction that the unit of work has to end. */
+  own(transaction: OrmTransaction): void;
 }
 
 /**
  * MikroORM's connection, with transactions of this library in place of its own. MikroORM begins one
- * by itself for `REQUIRES_NEW`, and for forks of a session; on a lease those lose no pool slot and
- * tell no lies either.
+ * by itself for `REQUIRES_NEW`, and for forks of a session; as transactions of this library they lose
+ * no pool slot and tell no lies either.
  *
  * In all else it stays MikroORM's object; a proxy, because its class keeps private state that a
  * derived object could not reach.
  *
  * @param origin the session that the caller is a fork of; the options of a call win over its settings
  */
-export function leasedConnection(
+export function ownedConnection(
   target: Connection,
   parts: TransactionParts,
-  origin: LeaseOrigin | undefined,
+  origin: TransactionOrigin | undefined,
 ): Connection {
-  const open = (options: TransactionalOptions): LazyTransaction =>
+  const open = (options: TransactionalOptions): OrmTransaction =>
     openTransaction(parts, origin, options);
   return new Proxy(target, {
     get: (_, property) => {
@@ -61,10 +59,10 @@ export function leasedConnection(
   });
 }
 
-type TransactionCallback = (context: ScopeContext) => Promise<unknown>;
+type TransactionCallback = (context: KyselyTransaction) => Promise<unknown>;
 
 async function runTransaction(
-  transaction: LazyTransaction,
+  transaction: OrmTransaction,
   callback: TransactionCallback,
 ): Promise<unknown> {
   try {
@@ -78,25 +76,29 @@ async function runTransaction(
   }
 }
 
-async function beginTransaction(transaction: LazyTransaction): Promise<ScopeContext> {
+async function beginTransaction({ transaction, context }: OrmTransaction): Promise<KyselyTransaction> {
   await transaction.begin({});
-  return transaction.context;
+  return context;
 }
 
 function openTransaction(
   parts: TransactionParts,
-  origin: LeaseOrigin | undefined,
+  origin: TransactionOrigin | undefined,
   options: TransactionalOptions,
-): LazyTransaction {
-  const owner = {
+): OrmTransaction {
+  const { eventBroadcaster, sessionContext } = options;
+  const owner: OrmOwner = {
     holder: origin?.holder,
     watch: origin?.watch,
-    hasListeners: () => options.eventBroadcaster !== undefined,
-    broadcast: async (event: TransactionEventType, context?: ScopeContext) => {
-      await options.eventBroadcaster?.dispatchEvent(event, context);
+    hasListeners: () => eventBroadcaster !== undefined,
+    broadcast: async (event, context) => {
+      await eventBroadcaster?.dispatchEvent(event, context);
     },
-    sessionContext: () => options.sessionContext,
+    sessionContext: () => sessionContext,
     isSession: false,
   };
-  return new LazyTransaction(parts, owner, mergeSettings(origin?.settings, settingsOf(options)));
+  const settings = mergeSettings(origin?.settings, settingsOf(options));
+  const transaction = new OrmTransaction(parts, owner, settings);
+  origin?.own(transaction);
+  return transaction;
 }

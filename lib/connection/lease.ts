@@ -1,0 +1,98 @@
+import { cancelBackend } from '../postgresql/cancel-request.js';
+import type { PgClient, PgResult } from '../postgresql/pg-client.js';
+import { destroyClient, destroyClientAfter } from './destroy-client.js';
+import { withinLimit } from './time-limit.js';
+
+/** What the server answers to a message: one result, or one for each statement in the text. */
+export type Answer = PgResult | PgResult[];
+
+/** Longest wait for a cancel request to leave, in milliseconds; the request has a limit of its own. */
+const CANCEL_LIMIT_MS = 2_000;
+
+/**
+ * One client of a pool, lent to a transaction: given back or destroyed exactly once (F1). A second
+ * end does nothing.
+ */
+export class Lease {
+  readonly client: PgClient;
+  readonly #onError: (error: Error) => void;
+  #isEnded = false;
+  /** A cancel request on its way, which must not hit a later statement. */
+  #cancelling: Promise<void> | undefined;
+  #isReusable = true;
+
+  /** @param onError called when the connection fails while no statement is under way */
+  constructor(client: PgClient, onError: (error: Error) => void) {
+    this.client = client;
+    this.#onError = onError;
+    client.on('error', onError);
+  }
+
+  /** The transaction status that the server sent last: outside of one, inside, or in a failed one. */
+  get status(): 'I' | 'T' | 'E' | null {
+    return this.client.getTransactionStatus();
+  }
+
+  /** Sends one message. */
+  query(sql: string, values: readonly unknown[] = []): Promise<Answer> {
+    if (this.#cancelling !== undefined) {
+      return this.#cancelling.then(() => this.#send(sql, values));
+    }
+    return this.#send(sql, values);
+  }
+
+  #send(sql: string, values: readonly unknown[]): Promise<Answer> {
+    return values.length === 0 ? this.client.query(sql) : this.client.query(sql, values);
+  }
+
+  /** Asks the server to cancel the statement in flight, which then fails with its error 57014. */
+  cancel(): void {
+    this.#cancelling = cancelBackend(this.client).then((isOver) => {
+      this.#isReusable &&= isOver;
+    });
+  }
+
+  /** Makes the client be destroyed rather than given back: an answer may still be on its way to it. */
+  preventReuse(): void {
+    this.#isReusable = false;
+  }
+
+  /**
+   * Gives the client back, if the server says that it is outside of a transaction (F2); destroys it
+   * otherwise.
+   */
+  giveBack(): void {
+    if (this.#end()) {
+      if (this.#isReusable && this.status === 'I') {
+        this.client.release();
+        this.client.off('error', this.#onError);
+      } else {
+        destroyClient(this.client);
+      }
+    }
+  }
+
+  /**
+   * Takes the client out of the pool at once, and stops what the server is running for it.
+   *
+   * @returns when the cancel request has left: a process that ended before would leave the statement
+   *   and its locks to the server
+   */
+  async destroy(): Promise<void> {
+    if (this.#end()) {
+      const cancelled = cancelBackend(this.client);
+      // A pooler in between that sees the connection end before the request arrives cancels nothing.
+      destroyClientAfter(this.client, cancelled);
+      // The request does not keep the process alive; this limit does.
+      this.#cancelling = withinLimit(cancelled, CANCEL_LIMIT_MS).then(() => undefined);
+    }
+    await this.#cancelling;
+  }
+
+  /** @returns whether this call is the one that ends the lease */
+  #end(): boolean {
+    const isFirst = !this.#isEnded;
+    this.#isEnded = true;
+    return isFirst;
+  }
+}

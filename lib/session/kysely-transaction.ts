@@ -1,0 +1,189 @@
+import { InvalidTransactionStateError } from '../errors.js';
+import { Savepoint, TransactionPart } from '../transaction/savepoint.js';
+import type {
+  Command,
+  CompiledStatement,
+  ExecuteOptions,
+  KyselyClient,
+  KyselyConstructor,
+  StatementConnection,
+  StatementResult,
+} from './kysely-shapes.js';
+import { PartConnection } from './part-connection.js';
+
+/**
+ * What MikroORM calls a transaction context: an object that it treats as Kysely's
+ * `ControlledTransaction`, and that `em.getKysely()` returns. This one stands for a part of a
+ * transaction, which may not have taken a connection yet.
+ */
+export interface KyselyTransaction extends KyselyClient {
+  readonly part: TransactionPart;
+  /** The transaction that a savepoint was set in; none for a whole transaction. */
+  readonly parent: KyselyTransaction | undefined;
+  readonly isRolledBack: boolean;
+  commit(): Command<void>;
+  rollback(): Command<void>;
+  savepoint(name: string): Command<KyselyTransaction>;
+  releaseSavepoint(name: string): Command<KyselyTransaction>;
+  rollbackToSavepoint(name: string): Command<KyselyTransaction>;
+}
+
+/** What may end a whole transaction by Kysely's own verbs. */
+export interface TransactionEnds {
+  commit(): Promise<unknown>;
+  rollback(): Promise<void>;
+}
+
+/**
+ * Makes the Kysely transactions of one connection.
+ *
+ * @param ends none where only the session that it belongs to may end it
+ */
+export type KyselyTransactionFactory = (
+  part: TransactionPart,
+  ends: TransactionEnds | undefined,
+) => KyselyTransaction;
+
+/**
+ * Builds on the Kysely class that MikroORM itself uses, so that queries built with `em.getKysely()`
+ * are compiled as everywhere else.
+ */
+export function kyselyTransactionFactory(client: KyselyClient): KyselyTransactionFactory {
+  const Kysely = client.constructor as KyselyConstructor;
+  const executor = client.getExecutor();
+  const hasPlugins = executor.plugins.length > 0;
+  const dialect = {
+    createAdapter: () => executor.adapter,
+    createIntrospector: () => client.introspection,
+  };
+  let cursors = 0;
+  const nextCursorId = (): number => ++cursors;
+
+  class PartTransaction extends Kysely implements KyselyTransaction {
+    readonly part: TransactionPart;
+    readonly parent: KyselyTransaction | undefined;
+    readonly #ends: TransactionEnds | undefined;
+
+    constructor(
+      part: TransactionPart,
+      ends: TransactionEnds | undefined,
+      parent?: KyselyTransaction,
+    ) {
+      super({
+        config: { dialect },
+        dialect,
+        driver: new NestedTransactionsRefused(part),
+        executor: executor.withConnectionProvider({
+          provideConnection: <T>(consumer: (connection: StatementConnection) => Promise<T>) =>
+            consumer(new PartConnection(part, nextCursorId)),
+        }),
+      });
+      this.part = part;
+      this.parent = parent;
+      this.#ends = ends;
+    }
+
+    get isTransaction(): true {
+      return true;
+    }
+
+    get isCommitted(): boolean {
+      return this.part.outcome === 'committed';
+    }
+
+    get isRolledBack(): boolean {
+      return this.part.outcome === 'rolled-back';
+    }
+
+    /** As Kysely does it; without the promises of its executor, where nothing needs them. */
+    override executeQuery(
+      query: CompiledStatement,
+      options?: ExecuteOptions,
+    ): Promise<StatementResult> {
+      return hasPlugins || options?.signal !== undefined || 'compile' in query
+        ? super.executeQuery(query, options)
+        : new PartConnection(this.part, nextCursorId).executeQuery(query);
+    }
+
+    commit(): Command<void> {
+      return command(async () => {
+        await this.#endsFor('commit').commit();
+      });
+    }
+
+    rollback(): Command<void> {
+      return command(() => this.#endsFor('rollback').rollback());
+    }
+
+    savepoint(name: string): Command<KyselyTransaction> {
+      return command(
+        async () => new PartTransaction(await this.part.openSavepoint(name), this.#ends, this),
+      );
+    }
+
+    releaseSavepoint(): Command<KyselyTransaction> {
+      return command(async () => {
+        await this.#savepoint.release();
+        return this;
+      });
+    }
+
+    rollbackToSavepoint(): Command<KyselyTransaction> {
+      return command(async () => {
+        await this.#savepoint.rollback();
+        return this;
+      });
+    }
+
+    get #savepoint(): Savepoint {
+      return this.part as Savepoint;
+    }
+
+    /** Ended past its session, the session would go on in a transaction that is over. */
+    #endsFor(verb: string): TransactionEnds {
+      if (this.#ends === undefined || this.parent !== undefined) {
+        throw new InvalidTransactionStateError(
+          this.part.connectionName,
+          `${verb}() was called on a fork that shares the transaction of the session. Call it on the ` +
+            'session.',
+        );
+      }
+      return this.#ends;
+    }
+  }
+
+  return (part, ends) => new PartTransaction(part, ends);
+}
+
+/** A transaction context of MikroORM, if it is one of this library's. */
+export function asKyselyTransaction(context: unknown): KyselyTransaction | undefined {
+  const candidate = context as Partial<KyselyTransaction> | undefined;
+  return candidate?.part instanceof TransactionPart ? (candidate as KyselyTransaction) : undefined;
+}
+
+/**
+ * Stands where Kysely keeps its driver, which it asks only for transactions of its own:
+ * `em.getKysely().transaction()` would send BEGIN inside of a transaction, and its COMMIT would end
+ * the outer one.
+ */
+class NestedTransactionsRefused {
+  readonly #part: TransactionPart;
+
+  constructor(part: TransactionPart) {
+    this.#part = part;
+  }
+
+  beginTransaction(): Promise<never> {
+    return Promise.reject(
+      new InvalidTransactionStateError(
+        this.#part.connectionName,
+        'Kysely cannot begin a transaction of its own inside the session. Use em.transactional(), ' +
+          'which sets a savepoint.',
+      ),
+    );
+  }
+}
+
+function command<T>(execute: () => Promise<T>): Command<T> {
+  return { execute };
+}

@@ -1,0 +1,50 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import { AsyncScope } from '../transaction/async-scope.js';
+import { SavepointScope } from '../transaction/savepoint.js';
+
+/**
+ * One `em.transactional()` that code runs in, its hooks and its last flush included. MikroORM keeps
+ * only the innermost one, whichever database it is of; these scopes keep one for each session.
+ */
+export class NestedTransaction extends SavepointScope {
+  /** The manager that the outermost `transactional()` was called on. */
+  readonly root: EntityManager;
+  /** The fork that MikroORM makes for the callback, as soon as it is known. */
+  fork: EntityManager | undefined;
+
+  constructor(root: EntityManager) {
+    super();
+    this.root = root;
+  }
+
+  override get awaitsSavepoint(): boolean {
+    return this.fork === undefined && super.awaitsSavepoint;
+  }
+
+  /** The fork of the innermost nested transaction of `root` that the current code runs in. */
+  static forkOf(root: EntityManager): EntityManager | undefined {
+    if (AsyncScope.isEmpty) {
+      return undefined;
+    }
+    const isOf = (scope: NestedTransaction): boolean =>
+      scope.root === root && scope.fork !== undefined;
+    return AsyncScope.innermost(NestedTransaction, isOf)?.fork;
+  }
+
+  /** Runs `transactional` as a nested transaction of `root`. */
+  static async of<T>(
+    root: EntityManager,
+    transactional: (nested: NestedTransaction) => Promise<T>,
+  ): Promise<T> {
+    const nested = new NestedTransaction(root);
+    return nested.during(async () => {
+      try {
+        return await transactional(nested);
+      } finally {
+        // MikroORM ends no savepoint whose begin failed after it had been set, in a subscriber.
+        await nested.savepoint?.undo();
+      }
+    });
+  }
+}

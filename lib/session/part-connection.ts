@@ -1,0 +1,125 @@
+import type { Answer } from '../connection/lease.js';
+import { SessionClosedError } from '../errors.js';
+import type { TransactionPart } from '../transaction/savepoint.js';
+import type {
+  CompiledStatement,
+  ExecuteOptions,
+  StatementConnection,
+  StatementResult,
+} from './kysely-shapes.js';
+
+const WRITE_COMMANDS = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE']);
+const READS = /^(?:\s|\(|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(?:select|with|values|table)\b/i;
+const MAY_WRITE = /\b(?:insert|update|delete|merge|into)\b/i;
+
+/**
+ * What Kysely and MikroORM take for a database connection: hands each statement to a part of a
+ * transaction, which may only now take a real one. Made anew for each statement, so that an abort
+ * hits no other.
+ */
+export class PartConnection implements StatementConnection {
+  readonly #part: TransactionPart;
+  readonly #nextCursorId: () => number;
+  #isRunning = false;
+
+  constructor(part: TransactionPart, nextCursorId: () => number) {
+    this.#part = part;
+    this.#nextCursorId = nextCursorId;
+  }
+
+  async executeQuery(
+    { sql, parameters }: CompiledStatement,
+    options?: ExecuteOptions,
+  ): Promise<StatementResult> {
+    const signal = options?.signal;
+    if (signal === undefined) {
+      return toStatementResult(await this.#part.run(sql, parameters));
+    }
+    try {
+      return toStatementResult(
+        await this.#part.run(sql, parameters, () => {
+          // The statement may have waited for its turn, or for a connection, since Kysely asked.
+          signal.throwIfAborted();
+          this.#isRunning = true;
+        }),
+      );
+    } finally {
+      this.#isRunning = false;
+    }
+  }
+
+  /**
+   * Streams through a cursor of the server (DECLARE, FETCH), so that other statements of the same
+   * transaction can run between two chunks; with `pg-cursor` they would wait for the stream for
+   * ever. See https://www.postgresql.org/docs/current/sql-declare.html
+   */
+  async *streamQuery(
+    { sql, parameters }: CompiledStatement,
+    chunkSize: number,
+    options?: ExecuteOptions,
+  ): AsyncIterableIterator<StatementResult> {
+    // A cursor takes no statement that writes, also not inside of a WITH.
+    if (!READS.test(sql) || MAY_WRITE.test(sql)) {
+      yield await this.executeQuery({ sql, parameters }, options);
+      return;
+    }
+    const assertWanted = (): void => options?.signal?.throwIfAborted();
+    const part = this.#part;
+    const cursor = `db_context_cursor_${this.#nextCursorId()}`;
+    await part.run(`declare ${cursor} no scroll cursor for ${sql}`, parameters, assertWanted);
+    let isRead = false;
+    try {
+      while (!isRead) {
+        this.#assertNotCutOff();
+        const fetch = `fetch forward ${chunkSize} from ${cursor}`;
+        const chunk = toStatementResult(await part.run(fetch, [], assertWanted));
+        isRead = chunk.rows.length < chunkSize;
+        if (chunk.rows.length > 0) {
+          yield chunk;
+        }
+      }
+    } finally {
+      // After a failure there is no cursor any more: the transaction is aborted, or has ended.
+      if (!part.isShut && part.whole.failure === undefined) {
+        await part.run(`close ${cursor}`);
+      }
+    }
+  }
+
+  /** @throws {@link SessionClosedError} the transaction was ended on purpose while the stream was read */
+  #assertNotCutOff(): void {
+    const { outcome } = this.#part.whole;
+    if (outcome === 'committed' || outcome === 'rolled-back') {
+      throw new SessionClosedError(
+        this.#part.connectionName,
+        outcome === 'committed' ? 'commit() during a stream' : 'rollback() during a stream',
+      );
+    }
+  }
+
+  async collectSessionInfo(): Promise<void> {}
+
+  async cancelQuery(): Promise<void> {
+    if (this.#isRunning) {
+      this.#part.whole.cancel();
+    }
+  }
+
+  async killSession(): Promise<void> {
+    if (this.#isRunning) {
+      this.#part.whole.kill(new Error('the session was killed by an aborted signal'));
+    }
+  }
+}
+
+/** Kysely's form of an answer. */
+export function toStatementResult(answer: Answer): StatementResult {
+  // Several statements in one string have several results; like Kysely, none of them is chosen.
+  if (Array.isArray(answer)) {
+    return { rows: [] };
+  }
+  const { command, rowCount, rows } = answer;
+  return command !== null && WRITE_COMMANDS.has(command)
+    ? { numAffectedRows: BigInt(rowCount ?? 0), rows }
+    : { rows };
+}

@@ -1,0 +1,248 @@
+import { Lease, type Answer } from '../connection/lease.js';
+import type { Claim } from '../connection/pool-claims.js';
+import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import { AsyncScope } from './async-scope.js';
+import type { BeginPlan, TransactionOwner, TransactionSource } from './begin-plan.js';
+import type { TransactionPart } from './savepoint.js';
+import { SerialQueue } from './serial-queue.js';
+import { whileOpen, type StateMachine } from './state-machine.js';
+import { readOn } from './transaction-end.js';
+import { refusalOf } from './transaction-state.js';
+
+/** The statement that a transaction begins for. */
+export interface FirstStatement {
+  readonly part: TransactionPart;
+  readonly sql: string;
+  readonly values: readonly unknown[];
+  readonly onSend: (() => void) | undefined;
+}
+
+/** Code that a begin waits for: its statements must not wait for the begin. */
+export class BeginScope extends AsyncScope {
+  readonly begin: Begin;
+  /** The turns of its statements among one another. */
+  readonly queue = new SerialQueue();
+
+  constructor(begin: Begin) {
+    super();
+    this.begin = begin;
+  }
+}
+
+/** Takes a connection and begins one transaction on it. Its caller has the turn (F5). */
+export class Begin {
+  readonly #source: TransactionSource;
+  readonly #owner: TransactionOwner;
+  readonly #machine: StateMachine;
+  readonly #claim: Claim;
+
+  constructor(
+    source: TransactionSource,
+    owner: TransactionOwner,
+    machine: StateMachine,
+    claim: Claim,
+  ) {
+    this.#source = source;
+    this.#owner = owner;
+    this.#machine = machine;
+    this.#claim = claim;
+  }
+
+  /** The code of this begin that the calling code is part of. */
+  get currentScope(): BeginScope | undefined {
+    return AsyncScope.isEmpty
+      ? undefined
+      : AsyncScope.innermost(BeginScope, (scope) => !scope.isOver && scope.begin === this);
+  }
+
+  /**
+   * Begins.
+   *
+   * @param first the statement that it begins for
+   * @returns the answer to `first`, where that has left with BEGIN
+   */
+  async run(
+    settings: TransactionSettings,
+    first: FirstStatement | undefined,
+  ): Promise<Answer | undefined> {
+    const scope = new BeginScope(this);
+    this.#machine.begin();
+    try {
+      const prepared = this.#prepare(scope, settings);
+      const plan = prepared instanceof Promise ? await prepared : prepared;
+      // A subscriber may have sent a statement, which has begun it.
+      if (this.#machine.state.tag === 'beginning') {
+        const lease = await this.#acquire();
+        // A message of several statements takes no parameters.
+        if (first?.values.length === 0 && plan.after === undefined) {
+          const answer = await this.#sendWith(lease, plan, first);
+          if (answer !== undefined) {
+            return answer;
+          }
+        }
+        await this.#send(lease, plan);
+      }
+      if (plan.after !== undefined) {
+        await this.#orBreak(this.#whileOpen(scope.enter(plan.after)));
+      }
+      return undefined;
+    } finally {
+      scope.isOver = true;
+    }
+  }
+
+  /** Begins for a statement of code that the begin waits for. */
+  async runInside(): Promise<undefined> {
+    const { state } = this.#machine;
+    if (state.tag === 'idle' || (state.tag === 'beginning' && state.plan === undefined)) {
+      throw this.#owner.planMisused();
+    }
+    if (state.tag === 'beginning') {
+      await this.#send(await this.#acquire(), state.plan!);
+    }
+  }
+
+  /**
+   * Sends a read in a transaction of its own, before the first write.
+   *
+   * @returns `undefined` if it has to be sent in the transaction itself; nothing of it has run then
+   */
+  async readAhead(
+    settings: TransactionSettings,
+    { part, sql, onSend }: FirstStatement,
+  ): Promise<Answer | undefined> {
+    const scope = new BeginScope(this);
+    const begin = await this.#whileOpen(scope.during(() => this.#owner.planOfRead(settings)));
+    const lease = await this.#take();
+    this.#machine.reading(lease);
+    try {
+      part.assertOpen();
+      onSend?.();
+      return await readOn(lease, this.#source, begin, sql);
+    } catch (error) {
+      if (this.#source.server.hasTriedToWrite(error)) {
+        return undefined;
+      }
+      this.#source.onFailure(error, lease.client, true);
+      throw this.#machine.failed(sql, error);
+    } finally {
+      lease.giveBack();
+      this.#machine.hasRead();
+    }
+  }
+
+  /** Settles how it begins, and runs what comes before; at once where nothing is to be waited for. */
+  #prepare(scope: BeginScope, settings: TransactionSettings): BeginPlan | Promise<BeginPlan> {
+    let plan: BeginPlan | Promise<BeginPlan>;
+    try {
+      plan = scope.enter(() => this.#owner.plan(settings));
+    } catch (error) {
+      throw this.#machine.notBegun(error);
+    }
+    if (plan instanceof Promise || plan.before !== undefined) {
+      return this.#orBreak(this.#whileOpen(this.#prepareLater(scope, plan)));
+    }
+    this.#machine.planned(plan);
+    return plan;
+  }
+
+  async #prepareLater(
+    scope: BeginScope,
+    planned: BeginPlan | Promise<BeginPlan>,
+  ): Promise<BeginPlan> {
+    const plan = await planned;
+    if (this.#machine.state.tag === 'beginning') {
+      this.#machine.planned(plan);
+      await scope.enter(() => plan.before?.());
+    }
+    return plan;
+  }
+
+  async #acquire(): Promise<Lease> {
+    const lease = await this.#orBreak(this.#take());
+    this.#machine.acquired(lease);
+    return lease;
+  }
+
+  /** Takes a connection, for `transactionTimeoutMs` at most (F6). */
+  async #take(): Promise<Lease> {
+    const client = await this.#source.checkOut(this.#claim);
+    const machine = this.#machine;
+    if (!machine.isOpen) {
+      client.release();
+      throw refusalOf(machine.state, this.#source.name)!;
+    }
+    const lease: Lease = new Lease(client, (error) => machine.connectionFailed(lease, error));
+    machine.stopDeadline();
+    machine.startDeadline();
+    return lease;
+  }
+
+  /** Sends what begins it by itself. */
+  async #send(lease: Lease, plan: BeginPlan): Promise<void> {
+    for (const { sql, values } of plan.statements) {
+      const startedAt = Date.now();
+      this.#source.onSend(sql);
+      await this.#orBreak(lease.query(sql, values));
+      this.#source.onStatement(sql, Date.now() - startedAt);
+    }
+    this.#machine.begun(lease, plan);
+  }
+
+  /**
+   * Sends what begins it and its first statement as one message.
+   *
+   * @returns `undefined` if nothing of it has run, so that each has to be sent by itself
+   */
+  async #sendWith(
+    lease: Lease,
+    plan: BeginPlan,
+    { part, sql, onSend }: FirstStatement,
+  ): Promise<Answer | undefined> {
+    try {
+      part.assertOpen();
+      onSend?.();
+    } catch {
+      // It is asked again, and refused, when it comes by itself.
+      return undefined;
+    }
+    const { server } = this.#source;
+    const { client } = lease;
+    const message = server.combine(client, plan.statements, sql);
+    const startedAt = Date.now();
+    try {
+      const answer = message.answerIn(await lease.query(message.text));
+      this.#noteSent(lease, plan, sql, startedAt);
+      this.#machine.answered(sql, answer);
+      return answer;
+    } catch (error) {
+      if (await server.hasRunNothing(client, sql, error)) {
+        return undefined;
+      }
+      this.#noteSent(lease, plan, sql, startedAt);
+      this.#source.onFailure(error, client, plan.settings.readOnly === true);
+      throw this.#machine.failed(sql, message.placed(error as Error));
+    }
+  }
+
+  #noteSent(lease: Lease, plan: BeginPlan, sql: string, startedAt: number): void {
+    this.#machine.begun(lease, plan);
+    for (const each of plan.statements) {
+      this.#source.onSend(each.sql);
+      this.#source.onStatement(each.sql, Date.now() - startedAt);
+    }
+    this.#machine.sends(sql);
+  }
+
+  #whileOpen<T>(work: Promise<T>): Promise<T> {
+    return whileOpen(this.#machine, this.#source.name, work);
+  }
+
+  async #orBreak<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      throw this.#machine.notBegun(error);
+    }
+  }
+}

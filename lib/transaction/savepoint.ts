@@ -1,0 +1,288 @@
+import type { Answer } from '../connection/lease.js';
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { SavepointTimeoutError, SessionClosedError, UnexpectedRollbackError } from '../errors.js';
+import type { DbContextError } from '../errors.js';
+import type { Outcome } from '../outcome.js';
+import { AsyncScope } from './async-scope.js';
+import type { Server } from './server.js';
+
+/** The whole transaction, as its parts see it. */
+export interface WholeTransaction {
+  readonly connectionName: string;
+  readonly server: Server;
+  readonly savepointTimeoutMs: number;
+  /** Whether statements of any part are refused. */
+  readonly isShut: boolean;
+  /** Resolves when the gate shuts. */
+  readonly whenShut: Promise<void>;
+  /** Whether it is, or will be, read-only. */
+  readonly isReadOnly: boolean;
+  /** Why it cannot be committed as it is now. */
+  readonly commitBlocker: DbContextError | undefined;
+  /** The first failure that no savepoint has undone. */
+  readonly failure: { readonly error: unknown } | undefined;
+  /** @throws what a statement would be refused with */
+  assertOpen(): void;
+  /** Cancels the statement in flight. */
+  cancel(): void;
+  /** Ends it at once. */
+  kill(reason: Error): void;
+  /** Sends a statement of `part`, after all that were sent before. */
+  send(
+    part: TransactionPart,
+    sql: string,
+    values: readonly unknown[],
+    onSend?: () => void,
+  ): Promise<Answer>;
+}
+
+/** Code that runs inside of a nested transaction, and so inside of its savepoint. */
+export class SavepointScope extends AsyncScope {
+  /** The savepoint, as soon as it is asked for. */
+  savepoint: Savepoint | undefined;
+
+  /** Whether the next savepoint that is set inside of it is its own. */
+  get awaitsSavepoint(): boolean {
+    return this.savepoint === undefined;
+  }
+}
+
+/**
+ * A stretch of a transaction that ends as one: the whole of it, or what came after a savepoint.
+ * Savepoints of PostgreSQL are a stack, so a rollback to one erases everything after it, also what
+ * parallel branches did. Therefore at most one savepoint is open on each part, and statements of the
+ * part itself or of a parallel branch wait until it has ended; only code that runs inside of the
+ * savepoint goes on (F5).
+ */
+export abstract class TransactionPart {
+  abstract readonly whole: WholeTransaction;
+  abstract readonly parent: TransactionPart | undefined;
+  #child: Savepoint | undefined;
+  /** Number of statements that were asked for and have not been answered. */
+  unfinished = 0;
+
+  /** Whether it accepts statements, and so do all parts that it lies in. */
+  abstract get isOpen(): boolean;
+  /** How it has ended; `undefined` while it has not. */
+  abstract get outcome(): Outcome | undefined;
+  /** Whether what was done in it is not saved, or nobody can say that it is. */
+  abstract get isUndone(): boolean;
+
+  /** Whether a rollback to a savepoint has undone it, rather than the end of the whole transaction. */
+  get isUndoneSavepoint(): boolean {
+    return false;
+  }
+
+  /** The savepoint that is open on top of this part. */
+  get child(): Savepoint | undefined {
+    return this.#child;
+  }
+
+  /** Whether statements are refused. */
+  get isShut(): boolean {
+    return !this.isOpen || this.whole.isShut;
+  }
+
+  get connectionName(): string {
+    return this.whole.connectionName;
+  }
+
+  /** Whether this part lies inside of `other`, at any depth. */
+  isWithin(other: TransactionPart): boolean {
+    return this.parent !== undefined && (this.parent === other || this.parent.isWithin(other));
+  }
+
+  /** The innermost savepoint inside of this part that the current code runs in, also if it has ended. */
+  get innermost(): TransactionPart {
+    if (AsyncScope.isEmpty) {
+      return this;
+    }
+    const scope = AsyncScope.innermost(
+      SavepointScope,
+      ({ savepoint }) => savepoint?.isWithin(this) === true,
+    );
+    return scope?.savepoint ?? this;
+  }
+
+  /**
+   * Sends a statement as part of this.
+   *
+   * @param onSend called as its turn comes, right before it leaves; refuses it by throwing
+   */
+  run(sql: string, values: readonly unknown[] = [], onSend?: () => void): Promise<Answer> {
+    return this.#enter((part) => part.whole.send(part, sql, values, onSend));
+  }
+
+  /** Sets a savepoint; waits for its turn while another one is open. */
+  openSavepoint(name: string): Promise<Savepoint> {
+    return this.#enter(async (part) => {
+      const child = new Savepoint(part, name);
+      part.#child = child;
+      const scope = AsyncScope.innermost(SavepointScope, () => true);
+      if (scope?.awaitsSavepoint === true) {
+        scope.savepoint = child;
+      }
+      try {
+        await part.whole.send(part, part.whole.server.setSavepoint(name), []);
+      } catch (error) {
+        child.finish('rolled-back');
+        throw error;
+      }
+      return child;
+    });
+  }
+
+  /** Takes note that a savepoint has ended. */
+  childEnded(child: Savepoint): void {
+    if (this.#child === child) {
+      this.#child = undefined;
+    }
+  }
+
+  /** @throws what a statement would be refused with */
+  assertOpen(): void {
+    this.whole.assertOpen();
+    if (!this.isOpen) {
+      throw new SessionClosedError(this.connectionName);
+    }
+  }
+
+  /**
+   * Finds the part that the calling code belongs to, waits until no savepoint is open on it, and uses
+   * it at once: between the look and the use nobody else gets in.
+   */
+  #enter<T>(use: (part: TransactionPart) => Promise<T>): Promise<T> {
+    const part = this.innermost;
+    return part.#child === undefined ? use(part) : part.#enterLater(use);
+  }
+
+  async #enterLater<T>(use: (part: TransactionPart) => Promise<T>): Promise<T> {
+    const { whole } = this;
+    this.unfinished++;
+    try {
+      for (let child = this.#child; child !== undefined; child = this.#child) {
+        this.assertOpen();
+        const limitMs = whole.savepointTimeoutMs;
+        const waited = await withinLimit(Promise.race([child.ended, whole.whenShut]), limitMs);
+        if (waited === TIMED_OUT) {
+          throw new SavepointTimeoutError(this.connectionName, limitMs);
+        }
+      }
+      return await use(this);
+    } finally {
+      this.unfinished--;
+    }
+  }
+}
+
+type SavepointState =
+  | { readonly tag: 'open' }
+  | { readonly tag: 'shut'; readonly blocker: DbContextError | undefined }
+  | { readonly tag: 'ended'; readonly outcome: SavepointOutcome };
+
+/** `unknown`: it was open when the part that it lies in ended. */
+type SavepointOutcome = Exclude<Outcome, 'untouched'>;
+
+/** What came after a savepoint. */
+export class Savepoint extends TransactionPart {
+  readonly whole: WholeTransaction;
+  readonly parent: TransactionPart;
+  readonly #name: string;
+  #state: SavepointState = { tag: 'open' };
+  /** Resolves when it has ended. */
+  readonly ended: Promise<void>;
+  #resolveEnded!: () => void;
+
+  /** @param parent the part that it lies in; the savepoint is set there, not here */
+  constructor(parent: TransactionPart, name: string) {
+    super();
+    this.whole = parent.whole;
+    this.parent = parent;
+    this.#name = name;
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+  }
+
+  override get isOpen(): boolean {
+    return this.#state.tag === 'open' && this.parent.isOpen;
+  }
+
+  override get outcome(): SavepointOutcome | undefined {
+    return this.#state.tag === 'ended' ? this.#state.outcome : undefined;
+  }
+
+  override get isUndone(): boolean {
+    const isKept = this.#state.tag === 'open' || this.outcome === 'committed';
+    return !isKept || this.parent.isUndone;
+  }
+
+  override get isUndoneSavepoint(): boolean {
+    return this.outcome === 'rolled-back' || this.parent.isUndoneSavepoint;
+  }
+
+  /**
+   * Ends it and keeps what it did.
+   *
+   * @throws {@link UnexpectedRollbackError} a statement failed in it, or was not awaited; it then has
+   *   to be rolled back
+   */
+  async release(): Promise<void> {
+    this.assertOpen();
+    const blocker = this.#shut();
+    if (blocker !== undefined) {
+      throw blocker;
+    }
+    await this.whole.send(this.parent, this.whole.server.releaseSavepoint(this.#name), []);
+    this.finish('committed');
+  }
+
+  /** Ends it and undoes everything since. */
+  async rollback(): Promise<void> {
+    this.#shut();
+    // With the part that it lies in, the savepoint itself is gone.
+    const assertExists = (): void => {
+      if (this.#state.tag !== 'shut' || !this.parent.isOpen) {
+        throw new SessionClosedError(this.connectionName);
+      }
+    };
+    assertExists();
+    try {
+      const { server } = this.whole;
+      await this.whole.send(this.parent, server.undoSavepoint(this.#name), [], assertExists);
+    } finally {
+      this.finish('rolled-back');
+    }
+  }
+
+  /** Undoes it where nobody has ended it. Never throws: the failure of the whole tells the reason. */
+  async undo(): Promise<void> {
+    if (this.#state.tag === 'open') {
+      await this.rollback().catch(() => undefined);
+    }
+  }
+
+  /** Marks it as ended, and with it what is open inside of it. */
+  finish(outcome: SavepointOutcome): void {
+    this.#state = { tag: 'ended', outcome };
+    // Not as rolled back: MikroORM takes that for a success of the callback, which it was not.
+    this.child?.finish('unknown');
+    this.#resolveEnded();
+    this.parent.childEnded(this);
+  }
+
+  #shut(): DbContextError | undefined {
+    if (this.#state.tag === 'open') {
+      this.#state = { tag: 'shut', blocker: this.#commitBlocker };
+    }
+    return this.#state.tag === 'shut' ? this.#state.blocker : undefined;
+  }
+
+  get #commitBlocker(): DbContextError | undefined {
+    const { failure } = this.whole;
+    if (this.unfinished > 0 || this.child !== undefined) {
+      return new UnexpectedRollbackError(this.connectionName, 'unawaited-statements', failure?.error);
+    }
+    return failure && new UnexpectedRollbackError(this.connectionName, 'failed-statement', failure.error);
+  }
+}

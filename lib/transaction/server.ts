@@ -1,0 +1,73 @@
+import type { Answer } from '../connection/lease.js';
+import type { PgClient } from '../postgresql/pg-client.js';
+
+/** One statement, with the values of its parameters. */
+export interface Statement {
+  readonly sql: string;
+  readonly values: readonly unknown[];
+}
+
+/** Several statements in one message, which saves the round trips between them. */
+export interface CombinedMessage {
+  readonly text: string;
+  /** Picks the answer to the last statement out of the answer to the message. */
+  answerIn(answer: Answer): Answer;
+  /** Makes the position in an error count from the beginning of the last statement. */
+  placed(error: Error): Error;
+}
+
+/** What the server has answered to COMMIT. */
+export interface CommitAnswer {
+  readonly isCommitted: boolean;
+  /** Whether the transaction had written anything, where that was asked for. */
+  readonly hasWritten: boolean;
+}
+
+/**
+ * What a transaction has to know of the server that it runs on. `postgresql/server.ts` is the one that
+ * there is; another server would be another implementation, and no change to a transaction.
+ */
+export interface Server {
+  /** The texts that set, release and undo a savepoint; undoing it removes it as well. */
+  setSavepoint(name: string): string;
+  releaseSavepoint(name: string): string;
+  undoSavepoint(name: string): string;
+
+  /**
+   * Puts what begins a transaction and its first statement into one message.
+   *
+   * @param isWhole whether the message is to commit the transaction as well
+   */
+  combine(
+    client: PgClient,
+    begin: readonly Statement[],
+    sql: string,
+    isWhole?: boolean,
+  ): CombinedMessage;
+  /** Whether nothing of such a message has run although it failed, so that it may be sent again. */
+  hasRunNothing(client: PgClient, sql: string, error: unknown): Promise<boolean>;
+
+  /** The text of COMMIT. */
+  commit(asksWhetherWritten: boolean): string;
+  commitAnswer(answer: Answer): CommitAnswer;
+  /** Asks where the log of the server ends; a replica must have come so far to show what was written. */
+  readonly writtenLsn: string;
+  /** @throws Error the answer holds no position in a log */
+  lsnOf(answer: Answer): bigint;
+
+  /** Whether a statement reads, and neither writes nor locks; in doubt it is not. */
+  isPlainRead(sql: string): boolean;
+  /** The statement of the application that ended the transaction past the session, if one did. */
+  endedBy(sql: string, answer: Answer): string | undefined;
+  /** Whether a text holds a statement that ends a transaction, if the server came to it. */
+  mayHaveEnded(sql: string): boolean;
+
+  /** Whether the server itself refused; any other error leaves a connection in an unknown state. */
+  isRefusal(error: unknown): boolean;
+  /** Whether the server has said that it closes the connection. */
+  endsConnection(error: unknown): boolean;
+  /** Whether a statement was refused for an earlier failure in its transaction. */
+  isAborted(error: unknown): boolean;
+  /** Whether a statement was refused because it wanted to write in a read-only transaction. */
+  hasTriedToWrite(error: unknown): boolean;
+}

@@ -1,0 +1,295 @@
+import type { Answer, Lease } from '../connection/lease.js';
+import {
+  InvalidTransactionStateError,
+  SessionClosedError,
+  TransactionAbortedError,
+  TransactionTimeoutError,
+  type DbContextError,
+} from '../errors.js';
+import type { Outcome } from '../outcome.js';
+import type { BeginPlan, TransactionSource } from './begin-plan.js';
+import {
+  commitBlockerOf,
+  isOpen,
+  isTimeout,
+  leaseOf,
+  type TransactionState,
+} from './transaction-state.js';
+
+/** How many statements are remembered; a longer transaction is taken for one that writes. */
+const MOST_REMEMBERED = 100;
+
+/**
+ * The state of one transaction and the ways from one to the next; nothing else writes it. It sends
+ * nothing: what the server has said is handed in.
+ */
+export class StateMachine {
+  readonly #source: TransactionSource;
+  /** Called once, as the transaction gives its connection up for good. */
+  readonly #onEnd: () => void;
+  #state: TransactionState = { tag: 'idle' };
+  #deadline: NodeJS.Timeout | undefined;
+  /** Called as the gate shuts. */
+  readonly #onShut = new Set<() => void>();
+  /** The cancel request for a connection that was given up. */
+  #destroyed: Promise<void> | undefined;
+  /** Texts of the first statements. */
+  readonly #sent: string[] = [];
+
+  constructor(source: TransactionSource, onEnd: () => void) {
+    this.#source = source;
+    this.#onEnd = onEnd;
+  }
+
+  get state(): TransactionState {
+    return this.#state;
+  }
+
+  get isOpen(): boolean {
+    return isOpen(this.#state);
+  }
+
+  /** Why the transaction cannot be committed as it is now. */
+  get commitBlocker(): DbContextError | undefined {
+    return commitBlockerOf(this.#state, this.#source.name);
+  }
+
+  /** Resolves when the cancel request for a connection that was given up has left. */
+  get destroyed(): Promise<void> | undefined {
+    return this.#destroyed;
+  }
+
+  /** Calls `listener` as the gate shuts; soon, where it is shut. */
+  whenShut(listener: () => void): void {
+    if (this.isOpen) {
+      this.#onShut.add(listener);
+    } else {
+      queueMicrotask(listener);
+    }
+  }
+
+  forgetListener(listener: () => void): void {
+    this.#onShut.delete(listener);
+  }
+
+  /** Starts the limit of the whole transaction, where it has not been started (F6). */
+  startDeadline(): void {
+    if (this.#deadline === undefined && this.isOpen) {
+      const { transactionTimeoutMs } = this.#source.limits;
+      this.#deadline = setTimeout(() => {
+        this.kill(new TransactionTimeoutError(this.#source.name, transactionTimeoutMs));
+      }, transactionTimeoutMs);
+      this.#deadline.unref();
+    }
+  }
+
+  stopDeadline(): void {
+    clearTimeout(this.#deadline);
+    this.#deadline = undefined;
+  }
+
+  /** Somebody has asked for the first statement. */
+  begin(): void {
+    this.#state = { tag: 'beginning', plan: undefined, lease: undefined };
+  }
+
+  /** How it begins is settled. */
+  planned(plan: BeginPlan): void {
+    this.#state = { tag: 'beginning', plan, lease: undefined };
+  }
+
+  /** The pool has given a connection, to begin on. */
+  acquired(lease: Lease): void {
+    if (this.#state.tag === 'beginning') {
+      this.#state = { ...this.#state, lease };
+    }
+  }
+
+  /** The server has begun it. */
+  begun(lease: Lease, plan: BeginPlan): void {
+    if (this.#state.tag === 'beginning') {
+      this.#state = { tag: 'open', plan, lease, failure: undefined };
+    }
+  }
+
+  /**
+   * It could not begin.
+   *
+   * @returns what is to be thrown
+   */
+  notBegun(error: unknown): unknown {
+    if (this.#state.tag === 'beginning' || this.#state.tag === 'open') {
+      this.#break(error, false);
+    }
+    return this.#outranked(error);
+  }
+
+  /** A read before the first write is sent in a transaction of its own. */
+  reading(lease: Lease): void {
+    this.#state = { tag: 'reading', lease };
+  }
+
+  /** Such a read has ended, and its connection is given back. */
+  hasRead(): void {
+    if (this.#state.tag === 'reading') {
+      this.#state = { tag: 'idle' };
+      this.stopDeadline();
+    } else if (this.#state.tag === 'shut') {
+      this.#state = { ...this.#state, lease: undefined };
+    }
+  }
+
+  /** A statement is about to be sent. */
+  sends(sql: string): void {
+    if (this.#sent.length <= MOST_REMEMBERED) {
+      this.#sent.push(sql);
+    }
+    this.#source.onSend(sql);
+  }
+
+  /** Whether no statement can have written, so that there is nothing that a lost COMMIT could lose. */
+  get hasOnlyRead(): boolean {
+    const { server } = this.#source;
+    return (
+      this.#sent.length <= MOST_REMEMBERED && this.#sent.every((sql) => server.isPlainRead(sql))
+    );
+  }
+
+  /** The server has answered a statement: that may have undone a failure, or ended the transaction (F4). */
+  answered(sql: string, answer: Answer): void {
+    const state = this.#state;
+    if (state.tag !== 'open') {
+      return;
+    }
+    const endedBy = this.#source.server.endedBy(sql, answer);
+    const { status } = state.lease;
+    if (endedBy !== undefined || status === 'I') {
+      this.#break(this.#endedBy(endedBy ?? 'statement'));
+    } else if (state.failure !== undefined && status === 'T') {
+      this.#state = { ...state, failure: undefined };
+    }
+  }
+
+  /**
+   * A statement has failed (F4).
+   *
+   * @returns what is to be thrown for it
+   */
+  failed(sql: string, error: unknown): unknown {
+    const state = this.#state;
+    if (state.tag !== 'open') {
+      return this.#outranked(error);
+    }
+    const { server, name } = this.#source;
+    const { failure = { error } } = state;
+    if (!server.isRefusal(error) || server.endsConnection(error)) {
+      this.#break(error);
+    } else if (server.mayHaveEnded(sql)) {
+      this.#break(this.#endedBy('COMMIT or ROLLBACK'));
+    } else {
+      this.#state = { ...state, failure };
+    }
+    return failure.error !== error && server.isAborted(error)
+      ? new TransactionAbortedError(name, failure.error, 'refused')
+      : this.#outranked(error);
+  }
+
+  /** The connection has failed while no statement was under way. */
+  connectionFailed(lease: Lease, error: Error): void {
+    const state = this.#state;
+    if (leaseOf(state) !== lease) {
+      return;
+    }
+    if (state.tag === 'shut') {
+      const broken = { tag: 'broken', cause: { error }, hasBegun: true } as const;
+      const blocker = state.blocker ?? commitBlockerOf(broken, this.#source.name);
+      this.#state = { ...state, lease: undefined, blocker };
+      this.#destroyed = lease.destroy();
+    } else if (state.tag !== 'reading') {
+      this.#break(error);
+    }
+  }
+
+  /** Shuts the gate, synchronously (F3). */
+  shut(blocker: DbContextError | undefined, hasBegun: boolean): void {
+    this.#state = { tag: 'shut', lease: leaseOf(this.#state), hasBegun, blocker };
+    this.#tellShut();
+  }
+
+  /** COMMIT or ROLLBACK is about to be sent; both have a limit of their own. */
+  ending(): void {
+    const { state } = this;
+    this.#state = { tag: 'ending', blocker: state.tag === 'shut' ? state.blocker : undefined };
+    this.stopDeadline();
+  }
+
+  /** It has ended. */
+  end(outcome: Outcome, blocker = this.commitBlocker): void {
+    this.#state = { tag: 'ended', outcome, blocker };
+    this.stopDeadline();
+    this.#onEnd();
+  }
+
+  /**
+   * Gives up on the connection at once: cancels what the server is running and destroys the client.
+   * What is being committed or rolled back goes on, within its own limit.
+   */
+  kill(reason: Error): void {
+    const state = this.#state;
+    if (state.tag === 'ending' || state.tag === 'ended') {
+      return;
+    }
+    this.#destroyed = leaseOf(state)?.destroy() ?? this.#destroyed;
+    const broken =
+      state.tag === 'broken'
+        ? state
+        : ({ tag: 'broken', cause: { error: reason }, hasBegun: true } as const);
+    this.end('rolled-back', commitBlockerOf(broken, this.#source.name));
+    this.#tellShut();
+  }
+
+  /** Lets no statement through any more; its connection goes at once. */
+  #break(error: unknown, hasBegun = true): void {
+    this.#destroyed = leaseOf(this.#state)?.destroy();
+    this.#state = { tag: 'broken', cause: { error }, hasBegun };
+    this.stopDeadline();
+  }
+
+  /** What a statement fails with that was in flight as its transaction was ended. */
+  #outranked(error: unknown): unknown {
+    const { commitBlocker } = this;
+    return isTimeout(commitBlocker) ? commitBlocker : error;
+  }
+
+  #endedBy(statement: string): InvalidTransactionStateError {
+    return new InvalidTransactionStateError(
+      this.#source.name,
+      `a plain ${statement} statement ended the transaction, so what it did stands. Use ` +
+        'session.commit() or session.rollback() instead.',
+    );
+  }
+
+  #tellShut(): void {
+    this.#onShut.forEach((listener) => listener());
+    this.#onShut.clear();
+  }
+}
+
+/** Waits for work of others for as long as a transaction is open, see `Transaction.whileOpen()`. */
+export async function whileOpen<T>(
+  machine: StateMachine,
+  connectionName: string,
+  work: Promise<T>,
+): Promise<T> {
+  let giveUp!: () => void;
+  const over = new Promise<never>((_, reject) => {
+    giveUp = () => reject(machine.commitBlocker ?? new SessionClosedError(connectionName));
+    machine.whenShut(giveUp);
+  });
+  try {
+    return await Promise.race([work, over]);
+  } finally {
+    // Every gate shuts one day, and an error that nobody sees costs its stack all the same.
+    machine.forgetListener(giveUp);
+  }
+}

@@ -1,0 +1,154 @@
+import type { Answer, Lease } from '../connection/lease.js';
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { UNREACHABLE } from '../connection/write-positions.js';
+import { CommitOutcomeUnknownError, UnexpectedRollbackError } from '../errors.js';
+import type { TransactionEvent, TransactionSource } from './begin-plan.js';
+import type { Statement } from './server.js';
+
+/** What a commit needs beyond its connection. */
+interface CommitWishes {
+  /** Whether nothing can have been written, so that a lost answer loses nothing. */
+  readonly hasOnlyRead: () => boolean;
+  /** Called with how far a replica must be to show what was written, if anything was. */
+  readonly noteWrite: ((lsn: bigint) => void) | undefined;
+  /** Tells subscribers of the rollback of a commit that was refused. */
+  readonly announce: (event: TransactionEvent) => Promise<void> | undefined;
+}
+
+/**
+ * Sends COMMIT, once, and believes only the server's own word (F4, S6). Whatever comes of it, the
+ * client is given back or destroyed (F1).
+ *
+ * @throws {@link UnexpectedRollbackError} the server answered `ROLLBACK`
+ * @throws {@link CommitOutcomeUnknownError} no answer came
+ * @throws the server's own error, when it refused (a deferred constraint, 40001)
+ */
+export async function commitOn(
+  lease: Lease,
+  source: TransactionSource,
+  { hasOnlyRead, noteWrite, announce }: CommitWishes,
+): Promise<void> {
+  const { server, name, limits } = source;
+  const startedAt = Date.now();
+  source.onSend('commit');
+  let answer: Answer | typeof TIMED_OUT;
+  try {
+    const text = server.commit(noteWrite !== undefined);
+    answer = await withinLimit(lease.query(text), limits.endTimeoutMs);
+  } catch (error) {
+    if (server.isRefusal(error)) {
+      await announce('beforeTransactionRollback');
+      // The answer to ROLLBACK tells whether the server that refused is still there.
+      if (await rollbackOn(lease, source)) {
+        await announce('afterTransactionRollback');
+        // A question that came before COMMIT met what COMMIT would have answered with ROLLBACK.
+        throw server.isAborted(error) ? new UnexpectedRollbackError(name, 'server-rollback') : error;
+      }
+    }
+    await lose(error);
+    return;
+  }
+  if (answer === TIMED_OUT) {
+    await lose(new Error(`no answer within ${limits.endTimeoutMs} ms`));
+    return;
+  }
+  source.onStatement('commit', Date.now() - startedAt);
+  const { isCommitted, hasWritten } = server.commitAnswer(answer);
+  if (isCommitted && hasWritten && noteWrite !== undefined) {
+    noteWrite(await askLsn(lease, source));
+  }
+  lease.giveBack();
+  if (!isCommitted) {
+    throw new UnexpectedRollbackError(name, 'server-rollback');
+  }
+
+  /** What the server is still doing would keep its locks. */
+  async function lose(cause: unknown): Promise<void> {
+    await lease.destroy();
+    if (!hasOnlyRead()) {
+      // It may have been saved, and then its client has to find it.
+      noteWrite?.(UNREACHABLE);
+      throw new CommitOutcomeUnknownError(name, cause);
+    }
+  }
+}
+
+/**
+ * Asks how far a replica must be to show what has just been committed. Never throws: the work is
+ * saved, and a position that is not known sends the reads that follow to the primary.
+ */
+async function askLsn(lease: Lease, source: TransactionSource): Promise<bigint> {
+  const { server, limits, name } = source;
+  try {
+    const answer = await withinLimit(lease.query(server.writtenLsn), limits.endTimeoutMs);
+    if (answer !== TIMED_OUT) {
+      return server.lsnOf(answer);
+    }
+    throw new Error(`no answer within ${limits.endTimeoutMs} ms`);
+  } catch (error) {
+    // Where no answer came, one may yet come.
+    lease.preventReuse();
+    source.report(
+      `the position of a write on connection "${name}" is not known, so its client reads from the primary for a while`,
+      error,
+    );
+    return UNREACHABLE;
+  }
+}
+
+/**
+ * Sends ROLLBACK. The client is given back, or destroyed when no answer came.
+ *
+ * @returns whether the server confirmed it; if not, it rolls back as the connection goes
+ */
+export async function rollbackOn(lease: Lease, source: TransactionSource): Promise<boolean> {
+  const startedAt = Date.now();
+  source.onSend('rollback');
+  try {
+    const answer = await withinLimit(lease.query('rollback'), source.limits.endTimeoutMs);
+    if (answer !== TIMED_OUT) {
+      source.onStatement('rollback', Date.now() - startedAt);
+      lease.giveBack();
+      return true;
+    }
+  } catch {
+    // Whatever made ROLLBACK fail, the end of the connection does its work.
+  }
+  await lease.destroy();
+  return false;
+}
+
+/**
+ * Sends a read in a transaction that holds nothing else: BEGIN, the read and COMMIT in one message,
+ * and so in one round trip. The server refuses whatever it writes. The client is given back or
+ * destroyed.
+ *
+ * @param begin what begins the transaction, read-only
+ */
+export async function readOn(
+  lease: Lease,
+  source: TransactionSource,
+  begin: readonly Statement[],
+  sql: string,
+): Promise<Answer> {
+  const { server } = source;
+  const message = server.combine(lease.client, begin, sql, true);
+  const around = begin.map((each) => each.sql);
+  const startedAt = Date.now();
+  [...around, sql, 'commit'].forEach((each) => source.onSend(each));
+  try {
+    const answer = message.answerIn(await lease.query(message.text));
+    lease.giveBack();
+    return answer;
+  } catch (error) {
+    if (server.isRefusal(error) && !server.endsConnection(error)) {
+      await rollbackOn(lease, source);
+    } else {
+      await lease.destroy();
+    }
+    throw message.placed(error as Error);
+  } finally {
+    const tookMs = Date.now() - startedAt;
+    [...around, 'commit'].forEach((each) => source.onStatement(each, tookMs));
+  }
+}

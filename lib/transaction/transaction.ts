@@ -1,0 +1,410 @@
+import type { Answer } from '../connection/lease.js';
+import type { Claim, Holder } from '../connection/pool-claims.js';
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import {
+  CommitOutcomeUnknownError,
+  InvalidTransactionStateError,
+  SessionClosedError,
+  UnexpectedRollbackError,
+  type DbContextError,
+} from '../errors.js';
+import type { Outcome } from '../outcome.js';
+import {
+  isCovered,
+  mergeSettings,
+  type TransactionSettings,
+} from '../postgresql/transaction-settings.js';
+import type { TransactionOwner, TransactionSource } from './begin-plan.js';
+import { Begin, type FirstStatement } from './begin.js';
+import { TransactionPart, type WholeTransaction } from './savepoint.js';
+import { SerialQueue } from './serial-queue.js';
+import type { Server } from './server.js';
+import { StateMachine, whileOpen } from './state-machine.js';
+import { commitOn, rollbackOn } from './transaction-end.js';
+import { failureOf, hasBegun, leaseOf, refusalOf, type Failure } from './transaction-state.js';
+
+const ignore = (): void => undefined;
+
+/**
+ * One transaction on one connection, from its first statement to its verified end.
+ *
+ * - L3: nothing is taken before the first statement, and that begins it: `send()`, {@link Begin}.
+ * - F3: statements go one at a time, each after a look at the gate: `send()`. The gate shuts
+ *   synchronously, before COMMIT or ROLLBACK: `shut()`.
+ * - F4: what has failed forbids the commit: {@link StateMachine}.
+ * - F1: it ends once, and a second end waits for the first: `commit()`, `rollback()`.
+ */
+export class Transaction extends TransactionPart implements WholeTransaction, Claim {
+  readonly #source: TransactionSource;
+  readonly #owner: TransactionOwner;
+  readonly #machine: StateMachine;
+  readonly #begin: Begin;
+  readonly #queue = new SerialQueue();
+  /** Its own settings, which win over those of the connection. */
+  #settings: TransactionSettings;
+  /** Both, merged when they are first asked for. */
+  #merged: TransactionSettings | undefined;
+  #ending: Promise<unknown> | undefined;
+
+  /** @param settings win over those of the connection */
+  constructor(source: TransactionSource, owner: TransactionOwner, settings: TransactionSettings) {
+    super();
+    this.#source = source;
+    this.#owner = owner;
+    this.#settings = settings;
+    this.#machine = new StateMachine(source, () => this.#hasEnded());
+    this.#begin = new Begin(source, owner, this.#machine, this);
+  }
+
+  get whole(): this {
+    return this;
+  }
+
+  get parent(): undefined {
+    return undefined;
+  }
+
+  override get connectionName(): string {
+    return this.#source.name;
+  }
+
+  get server(): Server {
+    return this.#source.server;
+  }
+
+  get savepointTimeoutMs(): number {
+    return this.#source.limits.savepointTimeoutMs;
+  }
+
+  /** See {@link Claim.holder}. */
+  get holder(): Holder | undefined {
+    return this.#owner.holder;
+  }
+
+  /** See {@link Claim.isBusy}. */
+  get isBusy(): boolean {
+    return this.isShut || this.#queue.unfinished > 0;
+  }
+
+  /** Whether it is, or will be, read-only. */
+  get isReadOnly(): boolean {
+    return this.#effective.readOnly === true;
+  }
+
+  get #effective(): TransactionSettings {
+    this.#merged ??= mergeSettings(this.#source.transactionOptions.transaction, this.#settings);
+    return this.#merged;
+  }
+
+  /** See {@link Claim.mayReadReplica}. A standby knows no serializable transactions. */
+  get mayReadReplica(): boolean {
+    return this.isReadOnly && this.#effective.isolationLevel !== 'serializable';
+  }
+
+  /** Whether a connection was asked for, so that there is something to end. */
+  get hasBegun(): boolean {
+    return hasBegun(this.#machine.state);
+  }
+
+  override get isOpen(): boolean {
+    return this.#machine.isOpen;
+  }
+
+  override get isShut(): boolean {
+    return !this.#machine.isOpen;
+  }
+
+  /** How it has ended; `undefined` while it has not. */
+  override get outcome(): Outcome | undefined {
+    const { state } = this.#machine;
+    return state.tag === 'ended' ? state.outcome : undefined;
+  }
+
+  override get isUndone(): boolean {
+    return this.isShut && this.outcome !== 'committed' && this.outcome !== 'untouched';
+  }
+
+  get failure(): Failure | undefined {
+    return failureOf(this.#machine.state);
+  }
+
+  /** Why it could not be committed as it is now; statements that are still running aside. */
+  get commitBlocker(): DbContextError | undefined {
+    return this.#machine.commitBlocker;
+  }
+
+  get whenShut(): Promise<void> {
+    return new Promise((resolve) => this.#machine.whenShut(resolve));
+  }
+
+  override assertOpen(): void {
+    const refusal = refusalOf(this.#machine.state, this.connectionName);
+    if (refusal !== undefined) {
+      if (refusal instanceof SessionClosedError) {
+        this.#owner.watch?.refused();
+      }
+      throw refusal;
+    }
+  }
+
+  /** See {@link StateMachine.startDeadline}: work can hang before its first statement. */
+  startDeadline(): void {
+    this.#machine.startDeadline();
+  }
+
+  /**
+   * Waits for code of others that works in the transaction, for as long as that is open: what never
+   * returns must not be waited for when the transaction has been ended for it (F6).
+   *
+   * @throws what `work` throws, or why the transaction is over
+   */
+  whileOpen<T>(work: Promise<T>): Promise<T> {
+    return whileOpen(this.#machine, this.connectionName, work);
+  }
+
+  /**
+   * Makes the transaction begin with these settings, when it does.
+   *
+   * @throws {@link InvalidTransactionStateError} it has begun with others
+   */
+  demand(settings: TransactionSettings): void {
+    const { state } = this.#machine;
+    if (!hasBegun(state)) {
+      this.#settings = mergeSettings(this.#settings, settings);
+      this.#merged = undefined;
+      return;
+    }
+    const plan = state.tag === 'beginning' || state.tag === 'open' ? state.plan : undefined;
+    if (!isCovered(settings, plan?.settings ?? this.#effective)) {
+      throw new InvalidTransactionStateError(
+        this.connectionName,
+        'settings (isolation level, read-only mode, timeouts, variables or role) were asked for, and ' +
+          'the transaction has begun without them. Ask before the first statement, or with ' +
+          'propagation "requires_new".',
+      );
+    }
+  }
+
+  /**
+   * Begins now rather than with the first statement.
+   *
+   * @throws {@link InvalidTransactionStateError} it has begun already
+   */
+  async begin(settings: TransactionSettings): Promise<void> {
+    if (this.hasBegun) {
+      throw new InvalidTransactionStateError(
+        this.connectionName,
+        'begin() was called and the transaction has begun already. Use em.transactional() for a ' +
+          'savepoint, or commit() first.',
+      );
+    }
+    this.demand(settings);
+    if (this.#begin.currentScope !== undefined) {
+      await this.#begin.runInside();
+      return;
+    }
+    await this.#queue.run(() => {
+      this.assertOpen();
+      return this.#begin.run(this.#settings, undefined);
+    });
+  }
+
+  /** Sends a statement of a part of this transaction in its turn; the first one begins it (L3, F3). */
+  async send(
+    part: TransactionPart,
+    sql: string,
+    values: readonly unknown[],
+    onSend?: () => void,
+  ): Promise<Answer> {
+    const { watch } = this.#owner;
+    watch?.sent(sql);
+    part.assertOpen();
+    const machine = this.#machine;
+    const scope = this.#begin.currentScope;
+    const queue = scope?.queue ?? this.#queue;
+    const mayBeFirst = machine.state.tag !== 'open';
+    part.unfinished++;
+    const turn = queue.enter();
+    try {
+      if (turn !== undefined) {
+        await turn;
+      }
+      if (mayBeFirst && machine.state.tag !== 'open') {
+        const answer = await (scope === undefined
+          ? this.#sendFirst({ part, sql, values, onSend })
+          : this.#begin.runInside());
+        if (answer !== undefined) {
+          return answer;
+        }
+      }
+      part.assertOpen();
+      onSend?.();
+      machine.sends(sql);
+      const lease = leaseOf(machine.state)!;
+      try {
+        const answer = await lease.query(sql, values);
+        machine.answered(sql, answer);
+        return answer;
+      } catch (error) {
+        this.#source.onFailure(error, lease.client, this.isReadOnly);
+        throw machine.failed(sql, error);
+      }
+    } finally {
+      queue.leave();
+      part.unfinished--;
+      watch?.answered();
+    }
+  }
+
+  /** @returns `undefined` if the statement is still to be sent, in the transaction that has begun */
+  async #sendFirst(first: FirstStatement): Promise<Answer | undefined> {
+    const { state } = this.#machine;
+    if (state.tag === 'broken' && !state.hasBegun) {
+      // It has waited for a begin that failed, and why that failed is the reason for both.
+      throw state.cause.error;
+    }
+    first.part.assertOpen();
+    const { server } = this.#source;
+    if (
+      first.values.length === 0 &&
+      this.#owner.mayReadAhead(this.#effective) &&
+      server.isPlainRead(first.sql)
+    ) {
+      const answer = await this.#begin.readAhead(this.#settings, first);
+      if (answer !== undefined) {
+        return answer;
+      }
+      first.part.assertOpen();
+    }
+    return this.#begin.run(this.#settings, first);
+  }
+
+  /** Cancels the statement in flight; it fails with the server's error 57014. */
+  cancel(): void {
+    leaseOf(this.#machine.state)?.cancel();
+  }
+
+  /** See {@link StateMachine.kill}. */
+  kill(reason: Error): void {
+    this.#machine.kill(reason);
+  }
+
+  /**
+   * Shuts the gate, synchronously: from here on no statement is sent but those that end the
+   * transaction (F3). May be called again.
+   *
+   * @returns why the transaction cannot be committed, if it cannot
+   */
+  shut(): DbContextError | undefined {
+    const { state } = this.#machine;
+    if (this.isOpen) {
+      const isInUse = this.#queue.unfinished > 0 || this.unfinished > 0 || this.child !== undefined;
+      const blocker =
+        isInUse && state.tag !== 'broken'
+          ? new UnexpectedRollbackError(
+              this.connectionName,
+              'unawaited-statements',
+              this.failure?.error,
+            )
+          : this.commitBlocker;
+      this.#machine.shut(blocker, this.hasBegun);
+    }
+    return this.commitBlocker;
+  }
+
+  /**
+   * Shuts the gate and commits. There is one attempt: whatever comes of it, the transaction is over.
+   *
+   * @throws {@link UnexpectedRollbackError} a failure forbade the commit, or the server rolled back
+   * @throws {@link TransactionTimeoutError} it had been open for too long
+   * @throws {@link CommitOutcomeUnknownError} no answer came
+   * @throws {@link SessionClosedError} it had ended before
+   * @throws the server's own error, when it refused (a deferred constraint, 40001)
+   */
+  async commit(): Promise<Outcome> {
+    const blocker = this.shut();
+    if (blocker !== undefined) {
+      await this.rollback();
+      throw blocker;
+    }
+    const { state } = this.#machine;
+    if (this.#ending !== undefined || state.tag !== 'shut') {
+      throw new SessionClosedError(this.connectionName);
+    }
+    const { lease } = state;
+    if (lease === undefined) {
+      this.#machine.end('untouched');
+      return 'untouched';
+    }
+    this.#machine.ending();
+    const ending = commitOn(lease, this.#source, {
+      hasOnlyRead: () => this.isReadOnly || this.#machine.hasOnlyRead,
+      noteWrite: this.#noteWrite,
+      announce: (event) => this.#owner.announce(event),
+    });
+    this.#ending = ending;
+    try {
+      await ending;
+    } catch (error) {
+      this.#machine.end(error instanceof CommitOutcomeUnknownError ? 'unknown' : 'rolled-back');
+      throw error;
+    }
+    this.#machine.end('committed');
+    await this.#owner.announce('afterTransactionCommit');
+    return 'committed';
+  }
+
+  /** Notes how far a replica must be to show what was written; `undefined` where nobody asks. */
+  get #noteWrite(): ((lsn: bigint) => void) | undefined {
+    const { positions } = this.holder ?? {};
+    return positions === undefined || this.#source.readYourWrites === undefined || this.isReadOnly
+      ? undefined
+      : (lsn) => positions.wrote(this.connectionName, lsn);
+  }
+
+  /**
+   * Ends the transaction without saving anything, unless it is committed. Never throws: a connection
+   * on which ROLLBACK fails is destroyed, and the server then rolls back by itself.
+   */
+  async rollback(): Promise<void> {
+    this.shut();
+    this.#ending ??= this.#rollBack();
+    await this.#ending.catch(ignore);
+  }
+
+  async #rollBack(): Promise<void> {
+    const { hasBegun: isTold } = this;
+    if (isTold) {
+      await this.#owner.announce('beforeTransactionRollback');
+    }
+    await this.#drain();
+    const { state } = this.#machine;
+    if (state.tag === 'shut') {
+      this.#machine.ending();
+      if (state.lease !== undefined) {
+        await rollbackOn(state.lease, this.#source);
+      }
+      this.#machine.end('rolled-back');
+    }
+    await this.#machine.destroyed;
+    if (isTold) {
+      await this.#owner.announce('afterTransactionRollback');
+    }
+  }
+
+  /** Waits for the statements in flight, and gives the connection up when they take too long (F6). */
+  async #drain(): Promise<void> {
+    const queue = this.#begin.currentScope?.queue ?? this.#queue;
+    if (leaseOf(this.#machine.state) !== undefined && queue.unfinished > 0) {
+      const { drainTimeoutMs } = this.#source.limits;
+      if ((await withinLimit(queue.run(ignore), drainTimeoutMs)) === TIMED_OUT) {
+        this.kill(new SessionClosedError(this.connectionName));
+      }
+    }
+  }
+
+  #hasEnded(): void {
+    this.child?.finish('unknown');
+    this.#owner.watch?.ended();
+  }
+}
