@@ -6,7 +6,7 @@ import type { PgClient } from '../postgresql/pg-client.js';
  * Asks how far a replica must be to show what has just been committed. Never throws: the work is
  * saved, and a position that is not known sends the reads that follow to the primary.
  */
-export async function askPosition(
+export async function askCommitLsn(
   client: PgClient,
   source: {
     readonly name: string;

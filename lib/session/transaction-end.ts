@@ -6,7 +6,7 @@ import { COMMIT_WITH_QUESTION, endOf } from '../postgresql/commit-message.js';
 import { UNREACHABLE_LSN } from '../postgresql/lsn.js';
 import type { PgClient, PgResult } from '../postgresql/pg-client.js';
 import { isAborted, isServerError } from '../postgresql/server-errors.js';
-import { askPosition } from './commit-position.js';
+import { askCommitLsn } from './commit-position.js';
 
 /** Above the limit that the request itself has. */
 const CANCEL_LIMIT_MS = 2_000;
@@ -37,7 +37,7 @@ export async function commitOn(
   client: PgClient,
   source: EndSource,
   mayReuse: boolean,
-  noteWrite?: (position: bigint) => void,
+  noteWrite?: (lsn: bigint) => void,
 ): Promise<void> {
   const unknown = (cause: unknown): CommitOutcomeUnknownError => {
     // It may have been saved, and then the client has to find it.
@@ -72,10 +72,10 @@ export async function commitOn(
   const { isCommitted, hasWritten } = endOf(answer);
   let isClean = mayReuse;
   if (isCommitted && hasWritten && noteWrite !== undefined) {
-    const position = await askPosition(client, source);
-    noteWrite(position);
+    const lsn = await askCommitLsn(client, source);
+    noteWrite(lsn);
     // Where no answer came, one may yet come.
-    isClean &&= position !== UNREACHABLE_LSN;
+    isClean &&= lsn !== UNREACHABLE_LSN;
   }
   giveBack(client, isClean);
   if (!isCommitted) {
