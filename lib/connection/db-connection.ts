@@ -11,7 +11,7 @@ import { checkFailover } from './failover-options.js';
 import { Failover } from './failover.js';
 import { HostPool } from './host-pool.js';
 import { replicasOf } from './mikro-orm-connection.js';
-import type { Claim } from './pool-claims.js';
+import type { Claim } from './pool-deadlock-detector.js';
 import { sumOfPools } from './pool-sum.js';
 import type { ResolvedReadOptions } from './read-options.js';
 import { ReplicaSet } from './replica-set.js';
@@ -93,8 +93,8 @@ export class DbConnection {
     this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits);
     const replicas = replicasOf(orm);
     if (replicas.length > 0) {
-      const around = { connectionName: name, limits, hooks: this.#reserveHooks, report };
-      this.#replicas = new ReplicaSet(replicas, reading, around);
+      const dependencies = { connectionName: name, limits, hooks: this.#reserveHooks, report };
+      this.#replicas = new ReplicaSet(replicas, reading, dependencies);
       this.readYourWrites = reading.readYourWrites;
     }
     this.#check = new ConnectionCheck({

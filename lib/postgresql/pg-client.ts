@@ -47,7 +47,7 @@ export interface PendingItem {
 }
 
 /** A client that is in no pool. */
-export interface LoneClient {
+export interface StandaloneClient {
   readonly connection: PgClient['connection'];
   /** The password in use once the client has logged in, also where the options gave a function. */
   readonly password: unknown;
@@ -60,7 +60,7 @@ export interface LoneClient {
 
 export interface PgPool {
   /** The class that the pool makes its clients of, with its own `options`. */
-  readonly Client: new (options: object) => LoneClient;
+  readonly Client: new (options: object) => StandaloneClient;
   readonly totalCount: number;
   readonly idleCount: number;
   readonly waitingCount: number;

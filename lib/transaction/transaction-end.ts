@@ -1,6 +1,6 @@
 import type { Answer, Lease } from '../connection/lease.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { UNREACHABLE } from '../connection/write-positions.js';
+import { UNREACHABLE } from '../connection/written-lsns.js';
 import { CommitOutcomeUnknownError, UnexpectedRollbackError } from '../errors.js';
 import type { TransactionEvent, TransactionSource } from './begin-plan.js';
 import type { Statement } from './server.js';

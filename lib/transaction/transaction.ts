@@ -1,5 +1,5 @@
 import type { Answer } from '../connection/lease.js';
-import type { Claim, Holder } from '../connection/pool-claims.js';
+import type { Claim, Holder } from '../connection/pool-deadlock-detector.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
   CommitOutcomeUnknownError,
@@ -356,10 +356,10 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
 
   /** Notes how far a replica must be to show what was written; `undefined` where nobody asks. */
   get #noteWrite(): ((lsn: bigint) => void) | undefined {
-    const { positions } = this.holder ?? {};
-    return positions === undefined || this.#source.readYourWrites === undefined || this.isReadOnly
+    const { writtenLsns } = this.holder ?? {};
+    return writtenLsns === undefined || this.#source.readYourWrites === undefined || this.isReadOnly
       ? undefined
-      : (lsn) => positions.wrote(this.connectionName, lsn);
+      : (lsn) => writtenLsns.wrote(this.connectionName, lsn);
   }
 
   /**
