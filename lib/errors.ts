@@ -1,14 +1,12 @@
 import { DriverException } from '@mikro-orm/core';
 
+import type { Outcome } from './outcome.js';
+
 /** How one session of a context ended. */
 export interface SettlementOutcome {
   /** Name of the connection. */
   readonly connectionName: string;
-  /**
-   * `committed`: the server confirmed the COMMIT. `rolled-back`: nothing of it was saved.
-   * `unknown`: COMMIT was sent and its answer was lost. `untouched`: no transaction had begun.
-   */
-  readonly outcome: 'committed' | 'rolled-back' | 'unknown' | 'untouched';
+  readonly outcome: Outcome;
 }
 
 /** Why a commit was refused, see {@link UnexpectedRollbackError}. */
@@ -18,6 +16,8 @@ export type RollbackReason =
   | 'connection-lost'
   | 'server-rollback'
   | 'failed-before'
+  | 'rollback-only'
+  | 'ended-during-commit'
   | 'context-ended';
 
 /** What one host of the option `failover` answered, see {@link NoPrimaryError}. */
@@ -180,12 +180,22 @@ export class DbContextNotActiveError extends DbContextError {
  * @publicApi
  */
 export class SessionClosedError extends DbContextError {
-  constructor(readonly connectionName: string) {
+  /** @param streamEndedBy the call that ended the transaction while a stream was being read */
+  constructor(
+    readonly connectionName: string,
+    streamEndedBy?: 'commit()' | 'rollback()',
+  ) {
+    const mend =
+      streamEndedBy === undefined
+        ? 'Await everything that uses the session before the handler returns, or give work that must ' +
+          'outlive it a context of its own.'
+        : `${streamEndedBy} was called while stream() was being read, whose cursor ends with the ` +
+          'transaction. Read the stream to its end first, or do the work of each batch in ' +
+          'dbContext.runInNewContext().';
     super(
       'SESSION_CLOSED',
       `The session of connection "${connectionName}" is closed: its transaction has ended, and this ` +
-        'statement was not sent. Await everything that uses the session before the handler returns, ' +
-        'or give work that must outlive it a context of its own.',
+        `statement was not sent. ${mend}`,
     );
   }
 }
@@ -262,7 +272,8 @@ export class ReadOnlyTransactionError extends DbContextError {
 }
 
 /**
- * A statement was refused because the transaction could not begin, or its connection is lost.
+ * A statement was refused because the transaction could not begin, its connection is lost, or an earlier
+ * statement of it had failed.
  * `cause` is the first failure.
  *
  * @publicApi
@@ -270,12 +281,14 @@ export class ReadOnlyTransactionError extends DbContextError {
 export class TransactionAbortedError extends DbContextError {
   constructor(
     readonly connectionName: string,
-    cause: Error,
+    cause: unknown,
+    isSent = false,
   ) {
     super(
       'TRANSACTION_ABORTED',
-      `The transaction on connection "${connectionName}" is beyond use (${cause.message}); this ` +
-        'statement was not sent. Call rollback() on the session to start over.',
+      `The transaction on connection "${connectionName}" is beyond use (${describe(cause)}); this ` +
+        `statement was ${isSent ? 'refused by the server' : 'not sent'}. Call rollback() on the session to ` +
+        'start over, or wrap what may fail in em.transactional() so that a savepoint undoes it.',
       cause,
     );
   }
@@ -313,7 +326,12 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
   'connection-lost': 'its connection was lost before COMMIT was sent',
   'server-rollback': 'the server answered COMMIT with ROLLBACK',
   'failed-before':
-    'the commit before it had failed, and nothing was done since; do the work again, or roll back',
+    'a commit before it had failed, and nobody has rolled back since; call rollback(), then do the work ' +
+    'again',
+  'rollback-only': 'rollbackOnly() was called',
+  'ended-during-commit':
+    'work that nobody had awaited closed the session, took it away or rolled it back while the context ' +
+    'was being committed; await all work',
   'context-ended':
     'its context had been ended before, because the client went away or the application shuts down',
 };

@@ -3,6 +3,7 @@ import type { MikroORM } from '@mikro-orm/core';
 import type { ConnectionTransactionOptions } from '../db-context.options.js';
 import { ConnectionClosedError } from '../errors.js';
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
+import { postgresql } from '../postgresql/server.js';
 import { BeforeSession } from './before-session.js';
 import type { PoolState } from './checkout.js';
 import { ConnectionCheck } from './connection-check.js';
@@ -54,6 +55,8 @@ export class DbConnection {
   readonly name: string;
   /** The MikroORM behind it; its `em` is the global one, not a session. */
   readonly orm: MikroORM;
+  /** @internal What its transactions have to know of the server. */
+  readonly server = postgresql;
   /** @internal */
   readonly limits: ResolvedLimits;
   /** @internal */

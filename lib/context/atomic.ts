@@ -8,7 +8,7 @@ import {
   type TransactionSettings,
 } from '../postgresql/transaction-settings.js';
 import type { Session } from '../session/session.js';
-import type { DbContainer } from './container.js';
+import type { Context } from './context.js';
 import { checkRetryOptions, withRetry, type RetryOptions } from './retry.js';
 
 /**
@@ -35,19 +35,19 @@ export interface AtomicSettings extends TransactionSettings {
 
 /** The session that a block works on: whatever the context has for a connection at the time. */
 export interface AtomicTarget {
-  readonly container: DbContainer;
+  readonly context: Context;
   readonly connectionName: string;
 }
 
 /** The blocks that the current code runs in, innermost first. */
 interface Block {
-  readonly container: DbContainer;
+  readonly context: Context;
   readonly outer: Block | undefined;
 }
 
 const blocks = new AsyncLocalStorage<Block>();
 /** The last one in a context, or in a block. */
-const lastBlocks = new WeakMap<DbContainer | Block, Promise<unknown>>();
+const lastBlocks = new WeakMap<Context | Block, Promise<unknown>>();
 
 /**
  * Runs `callback` as a transaction of its own on a session, committed when it succeeds and rolled
@@ -66,8 +66,8 @@ export async function runAtomic<T>(
   if (retry !== undefined) {
     checkRetryOptions(retry, 'retry');
   }
-  const { container, connectionName } = target;
-  const session = container.session(connectionName);
+  const { context, connectionName } = target;
+  const session = context.session(connectionName);
   if (current === 'savepoint') {
     assertNoRetry(connectionName, retry);
     // Only a BEGIN can take them, and a savepoint is none: the transaction around it has to.
@@ -80,33 +80,33 @@ export async function runAtomic<T>(
   const isShared = current === 'append' && session.hasWork;
   return inTurn(target, () =>
     withRetry(isShared ? undefined : retry, () => {
-      let commitsBefore = container.earlyCommits;
+      let commitsBefore = context.earlyCommits;
       const run = async (): Promise<T> => {
         // After a commit that failed it is another one than before.
-        const own = container.session(connectionName);
+        const own = context.session(connectionName);
         await makeWay(own, current);
-        commitsBefore = container.earlyCommits;
+        commitsBefore = context.earlyCommits;
         own.demand(settings);
         return commitAfter(target, () => callback(own.manager));
       };
-      return { run, isUndone: () => container.earlyCommits === commitsBefore };
+      return { run, isUndone: () => context.earlyCommits === commitsBefore };
     }),
   );
 }
 
 /** Ends whatever session the context has by then: `work` may have closed the one it began with. */
 async function commitAfter<T>(
-  { container, connectionName }: AtomicTarget,
+  { context, connectionName }: AtomicTarget,
   work: () => T | Promise<T>,
 ): Promise<T> {
   let result: T;
   try {
     result = await work();
   } catch (error) {
-    await container.existing(connectionName)?.rollback();
+    await context.existing(connectionName)?.rollbackBlock();
     throw error;
   }
-  await container.existing(connectionName)?.commit(true);
+  await context.existing(connectionName)?.commitBlock();
   return result;
 }
 
@@ -125,9 +125,9 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
     return;
   }
   if (current === 'commit') {
-    await session.commit(true);
+    await session.commitBlock();
   } else if (current === 'rollback') {
-    await session.rollback();
+    await session.rollbackBlock();
   } else if (current === 'raise') {
     throw new InvalidTransactionStateError(
       session.connectionName,
@@ -141,18 +141,18 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
  * Blocks take turns with those that began in the same block, or in none; of whatever connection, or
  * two of them could wait for each other for ever.
  */
-async function inTurn<T>({ container }: AtomicTarget, block: () => Promise<T>): Promise<T> {
+async function inTurn<T>({ context }: AtomicTarget, block: () => Promise<T>): Promise<T> {
   let outer = blocks.getStore();
   // Those that are over would be kept for ever by a job that restarts itself.
-  while (outer?.container.isClosed === true) {
+  while (outer?.context.isClosed === true) {
     ({ outer } = outer);
   }
-  const own: Block = { container, outer };
+  const own: Block = { context, outer };
   let around = outer;
-  while (around !== undefined && around.container !== container) {
+  while (around !== undefined && around.context !== context) {
     around = around.outer;
   }
-  const key = around ?? container;
+  const key = around ?? context;
   const result = (lastBlocks.get(key) ?? Promise.resolve()).then(() => blocks.run(own, block));
   lastBlocks.set(
     key,

@@ -1,43 +1,43 @@
-import { ClsServiceManager } from 'nestjs-cls';
+import { AsyncLocalStorage } from 'node:async_hooks';
 
-import type { DbContainer } from './container.js';
+import { ClsService, type ClsStore } from 'nestjs-cls';
 
-// Shared by the CommonJS and the ESM build of whatever else uses the same store.
-const KEY = Symbol.for('nestjs-db-context:containers');
+import type { Context } from './context.js';
 
-/** The containers that the current code runs in, one per application, innermost first. */
-interface Entry {
-  /** The application's host; two applications in one process do not see each other's. */
+/** The contexts that the current code runs in, one for each application, innermost first. */
+interface Entry extends ClsStore {
+  /** The application; two applications in one process do not see each other's contexts. */
   readonly owner: object;
-  readonly container: DbContainer | undefined;
+  readonly context: Context | undefined;
   readonly outer: Entry | undefined;
 }
 
 /**
- * The container of `owner` that the current code runs in.
+ * A CLS store of the library's own (W4): what the application does to its store (`runWith()`,
+ * `exit()`, `ifNested`) does not reach this one, and the other way round.
+ */
+const cls = new ClsService<Entry>(new AsyncLocalStorage());
+
+/**
+ * The context of `owner` that the current code runs in.
  *
  * @param fallback where the code runs in none, and was not put outside of any on purpose
  */
-export function currentContainer(owner: object, fallback?: DbContainer): DbContainer | undefined {
-  let entry = currentEntry();
+export function currentContext(owner: object, fallback?: Context): Context | undefined {
+  let entry: Entry | undefined = cls.get();
   while (entry !== undefined && entry.owner !== owner) {
     entry = entry.outer;
   }
-  return entry === undefined ? fallback : entry.container;
+  return entry === undefined ? fallback : entry.context;
 }
 
-/**
- * Runs `callback` with `container` as the current one of `owner`; with `undefined`, outside of any.
- * The store is a copy of the application's own, which goes on seeing its values.
- */
-export function runWithContainer<T>(
+/** Runs `callback` with `context` as the current one of `owner`; with `undefined`, outside of any. */
+export function runWithContext<T>(
   owner: object,
-  container: DbContainer | undefined,
+  context: Context | undefined,
   callback: () => T,
 ): T {
-  const cls = ClsServiceManager.getClsService();
-  const entry: Entry = { owner, container, outer: without(owner, currentEntry()) };
-  return cls.runWith({ ...cls.get(), [KEY]: entry }, callback);
+  return cls.runWith({ owner, context, outer: without(owner, cls.get()) }, callback);
 }
 
 /** What this entry hides for good; kept, it would chain all contexts of a job that restarts itself. */
@@ -47,8 +47,4 @@ function without(owner: object, entry: Entry | undefined): Entry | undefined {
   }
   const outer = without(owner, entry.outer);
   return entry.owner === owner ? outer : { ...entry, outer };
-}
-
-function currentEntry(): Entry | undefined {
-  return ClsServiceManager.getClsService().get<Entry | undefined>(KEY as never);
 }

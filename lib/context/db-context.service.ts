@@ -1,14 +1,16 @@
 import type { EntityManager } from '@mikro-orm/core';
 
+
 import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { SessionClosedError } from '../errors.js';
-import type { DbContainer } from './container.js';
-import type { ContextHost } from './context-host.js';
+import type { Session } from '../session/session.js';
+import type { Context } from './context.js';
+import type { ContextRegistry } from './context-registry.js';
 import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import { runAtomic, type AtomicSettings } from './atomic.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { checkRetryOptions, type RetryOptions } from './retry.js';
-import { runDetached, runInOwnContext } from './unit-of-work.js';
+import { runDetached, runInOwnContext } from './run-and-settle.js';
 
 /** Options of {@link DbContext.run}. */
 export interface RunOptions<T> {
@@ -62,10 +64,10 @@ export interface AtomicOptions extends ConnectionChoice, AtomicSettings {}
  * @publicApi
  */
 export class DbContext {
-  readonly #host: ContextHost;
+  readonly #host: ContextRegistry;
 
   /** @internal */
-  constructor(host: ContextHost) {
+  constructor(host: ContextRegistry) {
     this.#host = host;
   }
 
@@ -86,7 +88,7 @@ export class DbContext {
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
     this.#host.requireOpen(name);
-    return this.#host.handle(name) as E;
+    return this.#host.connections.handle(name) as E;
   }
 
   /**
@@ -147,7 +149,7 @@ export class DbContext {
     callbacks: T,
     options: RunAllOptions = {},
   ): Promise<RunAllResults<T>> {
-    const { concurrency = await this.#host.fairShare(), retry } = options;
+    const { concurrency = await this.#host.connections.fairShare(), retry } = options;
     checkConcurrency(concurrency);
     const runs = callbacks.map(
       (callback) => () => runInOwnContext(this.#host, 'runAllInNewContexts()', callback, { retry }),
@@ -176,8 +178,8 @@ export class DbContext {
     options: AtomicOptions = {},
   ): Promise<T> {
     const { connection = DEFAULT_CONNECTION_NAME, ...settings } = options;
-    const container = this.#host.requireOpen(connection);
-    const target = { container, connectionName: connection };
+    const context = this.#host.requireOpen(connection);
+    const target = { context, connectionName: connection };
     return runAtomic(target, settings, (manager) => callback(manager as E));
   }
 
@@ -271,8 +273,8 @@ export class DbContext {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   async closeAll(): Promise<void> {
-    const container = this.#openFor('closeAll');
-    await container.closeEarly(container.sessions);
+    const context = this.#openFor('closeAll');
+    await context.closeEarly(context.sessions);
   }
 
   /**
@@ -351,7 +353,7 @@ export class DbContext {
   popSession<E extends EntityManager = EntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
-    return this.#host.requireOpen(name).pop(name)?.manager as E | undefined;
+    return this.#host.require().pop(name)?.manager as E | undefined;
   }
 
   #addHook(kind: HookKind, callback: HookCallback, { connection }: ConnectionChoice): void {
@@ -359,26 +361,24 @@ export class DbContext {
     this.#host.requireOpen(name).addHook(kind, callback, connection);
   }
 
-  #toEnd(name: string): ReturnType<DbContainer['toEnd']> {
-    const container = this.#host.requireOpen(name);
-    container.factory(name);
-    return container.toEnd(name);
+  #toEnd(name: string): Session | undefined {
+    return this.#host.require().toEnd(name);
   }
 
-  #existing(name: string): ReturnType<DbContainer['existing']> {
-    const container = this.#host.requireOpen(name);
-    container.factory(name);
-    return container.existing(name);
+  #existing(name: string): Session | undefined {
+    const context = this.#host.requireOpen(name);
+    this.#host.connections.factory(name);
+    return context.existing(name);
   }
 
-  #openFor(verb: string): DbContainer {
-    const container = this.#host.require();
-    if (container.isClosed) {
+  #openFor(verb: string): Context {
+    const context = this.#host.require();
+    if (context.isClosed) {
       throw new SessionClosedError(
-        container.sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME,
+        context.sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME,
       );
     }
-    container.sessions.forEach((session) => session.assertNotNested(verb));
-    return container;
+    context.sessions.forEach((session) => session.assertNotNested(verb));
+    return context;
   }
 }

@@ -1,8 +1,9 @@
 import type { FaultReporter } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { HookTimeoutError } from '../errors.js';
-import type { TransactionScope } from '../session/scope.js';
+import type { SettlementOutcome } from '../errors.js';
 import type { Session } from '../session/session.js';
+import type { TransactionPart } from '../transaction/savepoint.js';
 
 /** When a hook runs. */
 export type HookKind = 'beforeCommit' | 'onCommit' | 'onRollback';
@@ -27,7 +28,7 @@ interface Hook {
   /** Bound to the transaction of this connection, rather than to the context. */
   readonly connectionName: string | undefined;
   /** The transactions and savepoints that it was registered in; undone with any of them. */
-  readonly scopes: readonly TransactionScope[];
+  readonly parts: readonly TransactionPart[];
 }
 
 const NONE: readonly Hook[] = [];
@@ -64,8 +65,8 @@ export class ContextHooks {
     sessions: readonly Session[],
     connectionName: string | undefined,
   ): void {
-    const scopes = sessions.map((session) => session.currentScope);
-    this.#hooks = [...this.#hooks, { kind, callback, connectionName, scopes }];
+    const parts = sessions.map((session) => session.currentPart);
+    this.#hooks = [...this.#hooks, { kind, callback, connectionName, parts }];
   }
 
   /**
@@ -96,32 +97,52 @@ export class ContextHooks {
     await this.#veto(({ connectionName }) => connectionName === session.connectionName);
   }
 
-  /** Runs the hooks that are bound to sessions which have been committed early. */
-  async afterEarlyCommit(...sessions: readonly Session[]): Promise<void> {
-    this.#earlyCommits += sessions.length;
-    const names = new Set<string | undefined>(sessions.map((each) => each.connectionName));
-    await this.#runAfter(
-      this.#take((hook) => names.has(hook.connectionName)),
-      'onCommit',
-    );
+  /** Runs the hooks that are bound to connections which have been committed early (C5). */
+  async afterEarlyCommit(connectionNames: readonly string[]): Promise<void> {
+    this.#earlyCommits += connectionNames.length;
+    const isDue = ({ connectionName }: Hook): boolean =>
+      connectionName !== undefined && connectionNames.includes(connectionName);
+    await this.#runAfter(this.#take(isDue), () => 'onCommit');
   }
 
   /** Runs and discards what was registered in a transaction that has been rolled back early. */
   async afterEarlyRollback(): Promise<void> {
-    await this.#runAfter(
-      this.#take(({ scopes }) => scopes.some(({ root }) => root.state === 'rolled-back')),
-      'onRollback',
-    );
+    const isDue = ({ parts }: Hook): boolean =>
+      parts.some(({ root }) => root.outcome === 'rolled-back');
+    await this.#runAfter(this.#take(isDue), () => 'onRollback');
   }
 
-  /** Runs what is left when the context has ended, if anything is. */
-  afterEnd(outcome: 'onCommit' | 'onRollback'): Promise<void> | undefined {
-    return this.isEmpty
-      ? undefined
-      : this.#runAfter(
-          this.#take(() => true),
-          outcome,
-        );
+  /** Runs the hooks of connections that were to be committed together, and goes on. */
+  async afterEarlyEnd(outcomes: readonly SettlementOutcome[], hasFailed: boolean): Promise<void> {
+    const committed = outcomes.filter(({ outcome }) => outcome === 'committed' || !hasFailed);
+    if (committed.length > 0) {
+      await this.afterEarlyCommit(committed.map(({ connectionName }) => connectionName));
+    }
+    await this.afterEarlyRollback();
+  }
+
+  /**
+   * Runs what is left when the context has ended. A hook that is bound to a connection follows the
+   * outcome of that one; all others follow the context, which is committed only as a whole (C5).
+   */
+  async afterEnd(outcomes: readonly SettlementOutcome[], hasFailed: boolean): Promise<void> {
+    if (this.isEmpty) {
+      return;
+    }
+    const kindFor = ({ connectionName }: Hook): HookKind | undefined => {
+      const own = outcomes.filter((each) => each.connectionName === connectionName);
+      const relevant = connectionName === undefined ? outcomes : own;
+      if (relevant.some(({ outcome }) => outcome === 'unknown')) {
+        // Nobody knows whether what the hook announces has happened.
+        return undefined;
+      }
+      const isCommitted = own.some(({ outcome }) => outcome === 'committed');
+      return hasFailed && !isCommitted ? 'onRollback' : 'onCommit';
+    };
+    await this.#runAfter(
+      this.#take(() => true),
+      kindFor,
+    );
   }
 
   /** Takes out the hooks of a kind that no rollback to a savepoint has discarded. */
@@ -129,11 +150,6 @@ export class ContextHooks {
     return this.#take((hook) => hook.kind === kind && !isDiscarded(hook)).map(
       ({ callback }) => callback,
     );
-  }
-
-  /** Forgets all hooks: nobody knows whether what they announce has happened. */
-  discard(): void {
-    this.#hooks = NONE;
   }
 
   #take(isDue: (hook: Hook) => boolean): readonly Hook[] {
@@ -162,20 +178,25 @@ export class ContextHooks {
   }
 
   /** One after another; none stops the next, and none changes what has been decided. */
-  async #runAfter(hooks: readonly Hook[], kind: HookKind): Promise<void> {
+  async #runAfter(
+    hooks: readonly Hook[],
+    kindFor: (hook: Hook) => HookKind | undefined,
+  ): Promise<void> {
     const { run, report } = this.#environment;
-    const due = hooks.filter((hook) => hook.kind === kind && !isDiscarded(hook));
-    for (const { callback } of due) {
-      try {
-        await this.#within(`an ${kind} hook`, () => run(kind, callback));
-      } catch (error) {
-        report(`an ${kind} hook failed`, error);
+    for (const hook of hooks) {
+      const { kind, callback } = hook;
+      if (kind === kindFor(hook) && !isDiscarded(hook)) {
+        try {
+          await this.#within(`an ${kind} hook`, () => run(kind, callback));
+        } catch (error) {
+          report(`an ${kind} hook failed`, error);
+        }
       }
     }
   }
 }
 
 /** Whether what it announces has not happened, or has been undone with a savepoint. */
-function isDiscarded({ kind, scopes }: Hook): boolean {
-  return scopes.some((scope) => (kind === 'onRollback' ? scope.isUndoneSavepoint : scope.isUndone));
+function isDiscarded({ kind, parts }: Hook): boolean {
+  return parts.some((part) => (kind === 'onRollback' ? part.isUndoneSavepoint : part.isUndone));
 }

@@ -1,47 +1,79 @@
 import {
   CommitOutcomeUnknownError,
   PartialCommitError,
+  UnexpectedRollbackError,
+  type DbContextError,
   type SettlementOutcome,
 } from '../errors.js';
 import type { Session } from '../session/session.js';
+import type { Transaction } from '../transaction/transaction.js';
 
 /** The sessions that are to be committed together. */
 export interface SessionGroup {
   /** Those that are open now, in the order of their first use; a flush may add to them. */
-  readonly sessions: readonly Session[];
-  /** Told, synchronously, as the gates shut. */
-  onShut?(): void;
+  list(): readonly Session[];
+  /** Called, synchronously, right before the gates shut. */
+  shutAll?(): void;
+  /**
+   * Shuts the gate of a session, synchronously.
+   *
+   * @returns why it cannot be committed, if it cannot
+   */
+  shut(session: Session): DbContextError | undefined;
+}
+
+/** What has come of sessions that were to be committed together. */
+export interface Settlement {
+  /** How each session ended, in the order of their commits. */
+  readonly outcomes: readonly SettlementOutcome[];
+  /** Why not all of them are committed; a fact of its own, since anything can be thrown. */
+  readonly failure: { readonly error: unknown } | undefined;
+}
+
+/** The work that a commit is for, as it was when the commit began (S1, M1). */
+export type DueWork = readonly { readonly session: Session; readonly transaction: Transaction }[];
+
+/** What sessions hold now, and what their commit has to save. */
+export function dueWorkOf(sessions: readonly Session[]): DueWork {
+  return sessions
+    .filter((session) => session.hasWork)
+    .map((session) => ({ session, transaction: session.transaction }));
 }
 
 /**
  * Commits sessions as one, as far as separate databases can be: each step is taken on all of them
- * before the next one on any (M1), so what can fail without a COMMIT has failed by then.
- *
- * @param final whether the sessions are closed after a success, too
- * @throws {@link PartialCommitError} one failed after another had been committed (M2)
- * @throws what made the first one fail, when nothing was committed; all are rolled back then
+ * before the next one on any (M1), so what can fail without a COMMIT has failed by then. All are
+ * ended, whatever becomes of one.
  */
-export async function commitSessions(
-  group: SessionGroup,
-  final = false,
-): Promise<readonly SettlementOutcome[]> {
+export async function commitSessions(group: SessionGroup, due: DueWork): Promise<Settlement> {
   let sessions: readonly Session[];
   try {
     await flushAll(group);
-    // All gates shut in one go, without an await between them.
-    ({ sessions } = group);
-    group.onShut?.();
-    const objections = sessions.map((session) => session.prepare());
-    const objection = objections.find((each) => each !== undefined);
-    if (objection !== undefined) {
-      throw objection;
+    // All gates shut in one go, without an await between them (F3).
+    sessions = group.list();
+    group.shutAll?.();
+    const blockers = sessions.map((session) => group.shut(session));
+    const blocker = lossOf(due, sessions) ?? blockers.find((each) => each !== undefined);
+    if (blocker !== undefined) {
+      throw blocker;
     }
   } catch (error) {
-    group.onShut?.();
-    await closeSessions(group.sessions);
-    throw error;
+    group.shutAll?.();
+    const open = group.list();
+    const outcomes = open.map(outcomeOfRollback);
+    await closeSessions(open);
+    return { outcomes, failure: { error } };
   }
-  return completeSessions(sessions, final);
+  return completeSessions(sessions);
+}
+
+/** What somebody ended, without a commit, after the commit of all had begun. */
+function lossOf(due: DueWork, sessions: readonly Session[]): DbContextError | undefined {
+  const isLost = ({ session, transaction }: DueWork[number]): boolean =>
+    transaction.outcome !== 'committed' &&
+    (session.transaction !== transaction || !sessions.includes(session));
+  const lost = due.find(isLost);
+  return lost && new UnexpectedRollbackError(lost.session.connectionName, 'ended-during-commit');
 }
 
 // Hooks that keep giving one another work would go on for ever.
@@ -55,7 +87,7 @@ async function flushAll(group: SessionGroup): Promise<void> {
     return round === 0 || (session.hasPendingChanges && round < FLUSH_ROUNDS);
   };
   for (;;) {
-    const next = group.sessions.find(isDue);
+    const next = group.list().find(isDue);
     if (next === undefined) {
       return;
     }
@@ -64,27 +96,26 @@ async function flushAll(group: SessionGroup): Promise<void> {
   }
 }
 
-async function completeSessions(
-  sessions: readonly Session[],
-  final: boolean,
-): Promise<readonly SettlementOutcome[]> {
+async function completeSessions(sessions: readonly Session[]): Promise<Settlement> {
   const outcomes: SettlementOutcome[] = [];
   for (const [index, session] of sessions.entries()) {
     const { connectionName } = session;
     try {
-      outcomes.push({ connectionName, outcome: await session.complete(final) });
+      outcomes.push({ connectionName, outcome: await session.complete() });
     } catch (error) {
       const isUnknown = error instanceof CommitOutcomeUnknownError;
       outcomes.push({ connectionName, outcome: isUnknown ? 'unknown' : 'rolled-back' });
       const rest = sessions.slice(index + 1);
       outcomes.push(...rest.map(outcomeOfRollback));
       await closeSessions(rest);
-      throw outcomes.some((each) => each.outcome === 'committed')
-        ? new PartialCommitError(outcomes, error)
-        : error;
+      const isPartial = outcomes.some(({ outcome }) => outcome === 'committed');
+      return {
+        outcomes,
+        failure: { error: isPartial ? new PartialCommitError(outcomes, error) : error },
+      };
     }
   }
-  return outcomes;
+  return { outcomes, failure: undefined };
 }
 
 /**
@@ -101,7 +132,7 @@ export async function closeSessions(sessions: readonly Session[]): Promise<void>
  * the caller to tell, when all are rolled back.
  */
 export async function rollbackSessions(sessions: readonly Session[]): Promise<void> {
-  await forEach(sessions, (session) => session.rollback(false));
+  await forEach(sessions, (session) => session.rollbackInSilence());
 }
 
 async function forEach(

@@ -1,6 +1,6 @@
 import { DEFAULTS, type WatchOptions } from '../db-context.options.js';
-import type { LeaseWatch } from '../session/lease-watch.js';
-import type { DbContainer } from './container.js';
+import type { SessionWatch } from '../session/session-watch.js';
+import type { Context } from './context.js';
 
 /** When the watch warns. */
 type WatchLimits = Required<WatchOptions>;
@@ -27,7 +27,7 @@ const QUIET_MS = 60_000;
 export class ContextWatch {
   readonly #limits: WatchLimits;
   readonly #warn: (message: string) => void;
-  readonly #open = new Map<DbContainer, WatchedContext>();
+  readonly #open = new Map<Context, WatchedContext>();
   readonly #warnedAt = new Map<string, number>();
   #sweep: NodeJS.Timeout | undefined;
 
@@ -36,8 +36,8 @@ export class ContextWatch {
     this.#warn = warn;
   }
 
-  opened(container: DbContainer): void {
-    this.#open.set(container, {
+  opened(context: Context): void {
+    this.#open.set(context, {
       openedAt: performance.now(),
       place: placeHere(),
       sessions: [],
@@ -50,8 +50,8 @@ export class ContextWatch {
     }
   }
 
-  ended(container: DbContainer): void {
-    this.#open.delete(container);
+  ended(context: Context): void {
+    this.#open.delete(context);
     if (this.#open.size === 0) {
       clearInterval(this.#sweep);
       this.#sweep = undefined;
@@ -59,26 +59,26 @@ export class ContextWatch {
   }
 
   /** Looks at one session of a context. */
-  session(container: DbContainer, connectionName: string): LeaseWatch {
-    const watch = new SessionWatch(connectionName, this.#limits.idleInTransactionMs, {
-      warn: (kind, what, place) => this.#tell(container, kind, what, place),
+  session(context: Context, connectionName: string): SessionWatch {
+    const watch = new WatchedSession(connectionName, this.#limits.idleInTransactionMs, {
+      warn: (kind, what, place) => this.#tell(context, kind, what, place),
     });
-    this.#open.get(container)?.sessions.push(watch);
+    this.#open.get(context)?.sessions.push(watch);
     return watch;
   }
 
   /** A context was asked for a session after its end. */
-  usedLate(container: DbContainer, connectionName: string): void {
-    this.#tell(container, 'late use', lateUseOf(connectionName), placeHere());
+  usedLate(context: Context, connectionName: string): void {
+    this.#tell(context, 'late use', lateUseOf(connectionName), placeHere());
   }
 
   #look(): void {
     const now = performance.now();
     const { contextOpenMs } = this.#limits;
-    for (const [container, { openedAt, place, sessions }] of this.#open) {
+    for (const [context, { openedAt, place, sessions }] of this.#open) {
       if (now - openedAt > contextOpenMs) {
         this.#tell(
-          container,
+          context,
           'open for too long',
           `has been open for more than ${contextOpenMs} ms. It was opened`,
           place,
@@ -88,8 +88,8 @@ export class ContextWatch {
     }
   }
 
-  #tell(container: DbContainer, kind: string, what: string, place: Place): void {
-    const { origin } = container;
+  #tell(context: Context, kind: string, what: string, place: Place): void {
+    const { origin } = context;
     const key = `${origin}: ${kind}`;
     const now = performance.now();
     const last = this.#warnedAt.get(key);
@@ -103,14 +103,14 @@ export class ContextWatch {
 interface WatchedContext {
   readonly openedAt: number;
   readonly place: Place;
-  readonly sessions: SessionWatch[];
+  readonly sessions: WatchedSession[];
 }
 
 interface SessionWatchOwner {
   warn(kind: string, what: string, place: Place): void;
 }
 
-class SessionWatch implements LeaseWatch {
+class WatchedSession implements SessionWatch {
   readonly #connectionName: string;
   readonly #limitMs: number;
   readonly #owner: SessionWatchOwner;

@@ -1,15 +1,15 @@
 import type { AsyncContext, IEvent, IEventPublisher } from '@nestjs/cqrs';
 
-import type { ContextHost } from '../context/context-host.js';
+import type { ContextRegistry } from '../context/context-registry.js';
 import { deferToCommit } from './defer-to-commit.js';
 
 /** Holds events back until the context that they were published in has committed. */
 export class CommittedEventPublisher implements IEventPublisher {
-  readonly #host: ContextHost;
+  readonly #host: ContextRegistry;
   /** Where committed events go. */
   target: IEventPublisher;
 
-  constructor(host: ContextHost, target: IEventPublisher) {
+  constructor(host: ContextRegistry, target: IEventPublisher) {
     this.#host = host;
     this.target = target;
   }

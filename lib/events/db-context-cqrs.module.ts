@@ -2,7 +2,7 @@ import { Module, type OnModuleInit } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { EventBus, type IEventPublisher } from '@nestjs/cqrs';
 
-import { ContextHost } from '../context/context-host.js';
+import { ContextRegistry } from '../context/context-registry.js';
 import { InvalidOptionsError } from '../errors.js';
 import { CommittedEventPublisher } from './committed-event.publisher.js';
 
@@ -26,11 +26,11 @@ import { CommittedEventPublisher } from './committed-event.publisher.js';
  */
 @Module({})
 export class DbContextCqrsModule implements OnModuleInit {
-  readonly #host: ContextHost;
+  readonly #host: ContextRegistry;
   readonly #moduleRef: ModuleRef;
 
   /** @internal */
-  constructor(host: ContextHost, moduleRef: ModuleRef) {
+  constructor(host: ContextRegistry, moduleRef: ModuleRef) {
     this.#host = host;
     this.#moduleRef = moduleRef;
   }
@@ -55,7 +55,7 @@ export class DbContextCqrsModule implements OnModuleInit {
   }
 }
 
-function holdBack(host: ContextHost, bus: EventBus): void {
+function holdBack(host: ContextRegistry, bus: EventBus): void {
   const committed = new CommittedEventPublisher(host, bus.publisher);
   bus.publisher = committed;
   // Modules set publishers of their own in any hook of the boot; set directly, one that comes after

@@ -1,6 +1,6 @@
-import type { DbContainer } from '../context/container.js';
-import type { ContextHost } from '../context/context-host.js';
-import { currentContainer } from '../context/context-storage.js';
+import type { Context } from '../context/context.js';
+import type { ContextRegistry } from '../context/context-registry.js';
+import { currentContext } from '../context/context-storage.js';
 
 /**
  * Puts `work` off until the context that the calling code runs in has committed; a rollback drops
@@ -11,18 +11,18 @@ import { currentContainer } from '../context/context-storage.js';
  * @throws {@link UnknownConnectionError}
  */
 export function deferToCommit(
-  host: ContextHost,
+  host: ContextRegistry,
   work: () => unknown,
   connection?: string,
 ): boolean {
-  const container = currentContainer(host);
-  if (container === undefined) {
+  const context = currentContext(host);
+  if (context === undefined) {
     return false;
   }
-  if (container.isClosed) {
-    void runLate(host, container, work);
+  if (context.isClosed) {
+    void runLate(host, context, work);
   } else {
-    container.addHook('onCommit', work, connection);
+    context.addHook('onCommit', work, connection);
   }
   return true;
 }
@@ -32,11 +32,11 @@ export function deferToCommit(
  * or because a request-scoped listener was made in the meantime.
  */
 async function runLate(
-  host: ContextHost,
-  container: DbContainer,
+  host: ContextRegistry,
+  context: Context,
   work: () => unknown,
 ): Promise<void> {
-  if (await isCommitted(container)) {
+  if (await isCommitted(context)) {
     try {
       await work();
     } catch (error) {
@@ -45,10 +45,10 @@ async function runLate(
   }
 }
 
-async function isCommitted(container: DbContainer): Promise<boolean> {
+async function isCommitted(context: Context): Promise<boolean> {
   // The end may have just begun, further up this very call stack.
   await Promise.resolve();
-  return container.settle('commit').then(
+  return context.settle('commit').then(
     () => true,
     // Whoever ended the context has been told.
     () => false,

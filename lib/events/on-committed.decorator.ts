@@ -1,8 +1,8 @@
 import { OnEvent } from '@nestjs/event-emitter';
 import type { OnEventOptions, OnEventType } from '@nestjs/event-emitter';
 
-import { ContextHost } from '../context/context-host.js';
-import { runInOwnContext } from '../context/unit-of-work.js';
+import { ContextRegistry } from '../context/context-registry.js';
+import { runInOwnContext } from '../context/run-and-settle.js';
 import { decoratorsWith } from '../decorators/managed-method.js';
 import { InvalidOptionsError } from '../errors.js';
 import { deferToCommit } from './defer-to-commit.js';
@@ -23,7 +23,7 @@ export type ListenerDecorator = <Method extends (...args: never[]) => void | Pro
   descriptor: TypedPropertyDescriptor<Method>,
 ) => void;
 
-const around = decoratorsWith(ContextHost);
+const around = decoratorsWith(ContextRegistry);
 
 // On the method itself, where what stacks decorators finds it.
 const CONNECTION = Symbol.for('nestjs-db-context:on-committed');

@@ -4,7 +4,7 @@ import { ModulesContainer } from '@nestjs/core';
 
 import { connectionNameOf, createConnection } from '../connection/connection-factory.js';
 import type { DbConnection } from '../connection/db-connection.js';
-import { ContextHost } from '../context/context-host.js';
+import { ContextRegistry } from '../context/context-registry.js';
 import type { DbContextModuleOptions } from '../db-context.module-options.js';
 import type { DbConnectionOptions } from '../db-context.options.js';
 import { getConnectionToken, getSessionToken } from '../db-context.tokens.js';
@@ -14,7 +14,7 @@ import { logReporters } from './log-reporters.js';
 import { MODULE_OPTIONS } from './internal-tokens.js';
 
 /** Optional, so that its absence gets this library's error; see {@link assertRoot}. */
-export const OPTIONAL_HOST: OptionalFactoryDependency = { token: ContextHost, optional: true };
+export const OPTIONAL_HOST: OptionalFactoryDependency = { token: ContextRegistry, optional: true };
 
 /** The connection and the session of one set of options. */
 export function connectionProviders(options: DbConnectionOptions): Provider[] {
@@ -24,7 +24,7 @@ export function connectionProviders(options: DbConnectionOptions): Provider[] {
     {
       provide: getConnectionToken(name),
       inject: [OPTIONAL_HOST, ModulesContainer],
-      useFactory: (host: ContextHost | undefined, modules: ModulesContainer) =>
+      useFactory: (host: ContextRegistry | undefined, modules: ModulesContainer) =>
         connect(options, host, modules),
     },
     sessionProvider(name),
@@ -37,9 +37,9 @@ export function asyncConnectionProviders(name: string): Provider[] {
     declarationOf(name),
     {
       provide: getConnectionToken(name),
-      inject: [ContextHost, ModulesContainer, MODULE_OPTIONS],
+      inject: [ContextRegistry, ModulesContainer, MODULE_OPTIONS],
       useFactory: (
-        host: ContextHost,
+        host: ContextRegistry,
         modules: ModulesContainer,
         { connections }: DbContextModuleOptions,
       ) => {
@@ -53,7 +53,7 @@ export function asyncConnectionProviders(name: string): Provider[] {
 }
 
 /** @throws {@link InvalidOptionsError} the application has no `DbContextModule.forRoot()` */
-export function assertRoot(host: ContextHost | undefined): asserts host is ContextHost {
+export function assertRoot(host: ContextRegistry | undefined): asserts host is ContextRegistry {
   if (host === undefined) {
     throw new InvalidOptionsError(
       'DbContextModule.forFeature() is imported, and DbContextModule.forRoot() is missing. Import ' +
@@ -64,13 +64,13 @@ export function assertRoot(host: ContextHost | undefined): asserts host is Conte
 
 async function connect(
   options: DbConnectionOptions,
-  host: ContextHost | undefined,
+  host: ContextRegistry | undefined,
   modules: ModulesContainer,
 ): Promise<DbConnection> {
   assertRoot(host);
   const entities = collectFeatureEntities(modules, connectionNameOf(options));
   const connection = await createConnection(options, entities, logReporters.report);
-  host.register(connection);
+  host.connections.register(connection);
   return connection;
 }
 
@@ -86,9 +86,9 @@ function sessionProvider(name: string): FactoryProvider<EntityManager> {
     provide: getSessionToken(name),
     // The connection is awaited for its effect: it puts the session into the host.
     inject: [OPTIONAL_HOST, getConnectionToken(name)],
-    useFactory: (host: ContextHost | undefined) => {
+    useFactory: (host: ContextRegistry | undefined) => {
       assertRoot(host);
-      return host.handle(name);
+      return host.connections.handle(name);
     },
   };
 }

@@ -13,7 +13,7 @@ import {
 } from '@nestjs/common';
 import { APP_INTERCEPTOR, ExternalContextCreator, ModulesContainer } from '@nestjs/core';
 
-import { ContextHost } from '../context/context-host.js';
+import { ContextRegistry } from '../context/context-registry.js';
 import { DbContext } from '../context/db-context.service.js';
 import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
 import { InvalidOptionsError } from '../errors.js';
@@ -37,13 +37,13 @@ const PASS_ON: NestInterceptor = { intercept: (_context, next) => next.handle() 
 export class DbContextCoreModule
   implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
-  readonly #host: ContextHost;
+  readonly #host: ContextRegistry;
   readonly #options: DbContextOptions;
   readonly #contextCreator: ExternalContextCreator;
   readonly #modules: ModulesContainer;
 
   constructor(
-    host: ContextHost,
+    host: ContextRegistry,
     @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
     contextCreator: ExternalContextCreator,
     modules: ModulesContainer,
@@ -75,14 +75,14 @@ export class DbContextCoreModule
         ...optionsProviders,
         { provide: DB_CONTEXT_OPTIONS, useExisting: MODULE_OPTIONS },
         {
-          provide: ContextHost,
+          provide: ContextRegistry,
           inject: [DB_CONTEXT_OPTIONS],
-          useFactory: (options: DbContextOptions) => new ContextHost(logReporters, options),
+          useFactory: (options: DbContextOptions) => new ContextRegistry(logReporters, options),
         },
         {
           provide: DbContext,
-          inject: [ContextHost],
-          useFactory: (host: ContextHost) => new DbContext(host),
+          inject: [ContextRegistry],
+          useFactory: (host: ContextRegistry) => new DbContext(host),
         },
         MiddlewareContexts,
         DbContextInterceptor,
@@ -101,7 +101,7 @@ export class DbContextCoreModule
         ...connectionProviders,
       ],
       exports: [
-        ContextHost,
+        ContextRegistry,
         DbContext,
         DB_CONTEXT_OPTIONS,
         MODULE_OPTIONS,
@@ -130,7 +130,7 @@ export class DbContextCoreModule
   }
 
   async onApplicationShutdown(): Promise<void> {
-    await this.#host.closeConnections();
+    await this.#host.connections.close();
   }
 }
 

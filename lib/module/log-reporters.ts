@@ -1,11 +1,11 @@
 import { Logger } from '@nestjs/common';
 
-import type { HostReporters } from '../context/context-host.js';
+import type { Reporters } from '../context/context-registry.js';
 
 const logger = new Logger('DbContext');
 
 /** Tells Nest's logger of what has no caller to be thrown at. */
-export const logReporters: HostReporters = {
+export const logReporters: Reporters = {
   report: (message, error) => {
     logger.error(
       `${message}: ${error instanceof Error ? error.message : String(error)}`,

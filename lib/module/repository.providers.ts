@@ -3,7 +3,7 @@ import type { FactoryProvider } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
-import type { ContextHost } from '../context/context-host.js';
+import type { ContextRegistry } from '../context/context-registry.js';
 import {
   entityNameOf,
   getConnectionToken,
@@ -29,7 +29,7 @@ export function repositoryProvider(
       { token: getSessionToken(connectionName), optional: true },
     ],
     useFactory: (
-      host: ContextHost | undefined,
+      host: ContextRegistry | undefined,
       modules: ModulesContainer,
       connection?: DbConnection,
       session?: EntityManager,

@@ -1,7 +1,7 @@
 import { COMMIT_WITH_QUESTION, endOf } from './commit-message.js';
 import { endedBy, mayHaveEnded } from './ended-by.js';
 import { FirstMessage } from './first-message.js';
-import { lsnOf, WRITTEN_LSN } from './lsn.js';
+import { lsnOf, UNREACHABLE_LSN, WRITTEN_LSN } from './lsn.js';
 import type { PgClient } from './pg-client.js';
 import { isPlainRead } from './plain-read.js';
 import { endsConnection, hasTriedToWrite, isAborted, isServerError } from './server-errors.js';
@@ -25,6 +25,7 @@ export const postgresql = {
   commit: (asksWhetherWritten: boolean) => (asksWhetherWritten ? COMMIT_WITH_QUESTION : 'commit'),
   commitAnswer: endOf,
   writtenLsn: WRITTEN_LSN,
+  unreachableLsn: UNREACHABLE_LSN,
   lsnOf,
   isPlainRead,
   endedBy,

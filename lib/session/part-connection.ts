@@ -88,11 +88,11 @@ export class PartConnection implements StatementConnection {
 
   /** @throws {@link SessionClosedError} the transaction was ended on purpose while the stream was read */
   #assertNotCutOff(): void {
-    const { outcome } = this.#part.whole;
+    const { outcome } = this.#part.root;
     if (outcome === 'committed' || outcome === 'rolled-back') {
       throw new SessionClosedError(
         this.#part.connectionName,
-        outcome === 'committed' ? 'commit() during a stream' : 'rollback() during a stream',
+        outcome === 'committed' ? 'commit()' : 'rollback()',
       );
     }
   }

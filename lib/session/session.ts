@@ -32,10 +32,14 @@ export interface SessionObserver {
    * @throws {@link UnexpectedRollbackError} it must not succeed
    */
   assertMayCommit(session: Session): void;
+  /** As `assertMayCommit()`, for a block that a commit which failed before is no concern of. */
+  assertNotRollbackOnly(session: Session): void;
   /** Called before the flush of a commit, when there is something to commit. */
   beforeCommit(session: Session): Promise<void> | undefined;
   committed(session: Session): Promise<void>;
   rolledBack(session: Session): Promise<void>;
+  /** Somebody has asked for a rollback, which also undoes what a commit that failed has left behind. */
+  undone(session: Session): void;
   /** A commit of its own has failed, and what was to be committed is gone. */
   commitFailed(session: Session, error: unknown): void;
 }
@@ -240,10 +244,14 @@ export class Session implements SessionControl, OrmOwner {
 
   /** Flushes and commits. The next statement begins a new transaction. */
   async commit(): Promise<void> {
+    this.#assertOutsideEnd('commit');
+    this.#observer?.assertMayCommit(this);
     try {
       await this.commitBlock();
     } catch (error) {
-      this.#observer?.commitFailed(this, error);
+      if (this.#state === 'failed') {
+        this.#observer?.commitFailed(this, error);
+      }
       throw error;
     }
   }
@@ -252,7 +260,7 @@ export class Session implements SessionControl, OrmOwner {
   async commitBlock(): Promise<void> {
     await this.#exclusively('commit', async () => {
       this.#assertUsable();
-      this.#observer?.assertMayCommit(this);
+      this.#observer?.assertNotRollbackOnly(this);
       await this.#flushAndCommit();
       await this.#observer?.committed(this);
     });
@@ -263,6 +271,12 @@ export class Session implements SessionControl, OrmOwner {
    * there is nothing left to be done.
    */
   async rollback(): Promise<void> {
+    await this.rollbackBlock();
+    this.#observer?.undone(this);
+  }
+
+  /** As `rollback()`, for a block, whose failure undoes nothing but what the block has done. */
+  async rollbackBlock(): Promise<void> {
     await this.rollbackInSilence();
     await this.#observer?.rolledBack(this);
   }

@@ -3,7 +3,7 @@ import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/term
 
 import type { CheckOptions, ConnectionHealth } from '../connection/connection-health.js';
 import type { DbConnection } from '../connection/db-connection.js';
-import { ContextHost } from '../context/context-host.js';
+import { ContextRegistry } from '../context/context-registry.js';
 import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { UnknownConnectionError } from '../errors.js';
 import { exceededThresholds, type HealthThresholds } from './health-thresholds.js';
@@ -48,11 +48,11 @@ export interface DbContextHealth extends ConnectionHealth {
  */
 @Injectable()
 export class DbContextHealthIndicator {
-  readonly #host: ContextHost;
+  readonly #host: ContextRegistry;
   readonly #indicators: HealthIndicatorService;
 
   /** @internal */
-  constructor(host: ContextHost, indicators: HealthIndicatorService) {
+  constructor(host: ContextRegistry, indicators: HealthIndicatorService) {
     this.#host = host;
     this.#indicators = indicators;
   }
@@ -83,12 +83,12 @@ export class DbContextHealthIndicator {
   }
 
   #connection(name: string = DEFAULT_CONNECTION_NAME): DbConnection {
-    const { connections } = this.#host;
-    const found = connections.find((each) => each.name === name);
+    const { all } = this.#host.connections;
+    const found = all.find((each) => each.name === name);
     if (found === undefined) {
       throw new UnknownConnectionError(
         name,
-        connections.map((each) => each.name),
+        all.map((each) => each.name),
         'DbContextHealthIndicator: ',
       );
     }

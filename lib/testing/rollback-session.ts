@@ -26,7 +26,7 @@ export function openRollbackSession<E extends EntityManager = EntityManager>(
   name: string = DEFAULT_CONNECTION_NAME,
 ): RollbackSession<E> {
   const host = hostOf(app);
-  host.factory(name);
+  host.connections.factory(name);
   const container = host.openDetached('openRollbackSession()');
   const close = (): Promise<void> => host.settle(container, 'rollback');
   return {

@@ -2,7 +2,7 @@ import type { DbConnection } from '../connection/db-connection.js';
 import type { Holder } from '../connection/pool-deadlock-detector.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import type { PgClient, PgResult } from '../postgresql/pg-client.js';
-import { StatementQueue } from '../session/statement-queue.js';
+import { SerialQueue } from '../transaction/serial-queue.js';
 import { TestIsolationError } from './errors.js';
 import { tapPool } from './pool-tap.js';
 import { SharedClient } from './shared-client.js';
@@ -47,7 +47,7 @@ export class SharedTransaction {
   readonly #client: PgClient;
   readonly #deferred: string | undefined;
   readonly #levels: Level[] = [];
-  readonly #queue = new StatementQueue();
+  readonly #queue = new SerialQueue();
   readonly #undo: (() => void)[] = [];
   /** Of all parts; the real client would warn of so many. */
   readonly errorListeners = new Set<(error: Error) => void>();
@@ -124,7 +124,7 @@ export class SharedTransaction {
     this.#undo.toReversed().forEach((undo) => undo());
     this.#refused = this.refusal('it has ended, and this statement came later.');
     const rolledBack = await withinLimit(
-      this.#queue.add(() => this.#client.query('rollback')).catch(() => undefined),
+      this.#queue.run(() => this.#client.query('rollback')).catch(() => undefined),
       this.connection.limits.endTimeoutMs,
     );
     const isClean = rolledBack !== TIMED_OUT && this.#client.getTransactionStatus() === 'I';
@@ -233,7 +233,7 @@ export class SharedTransaction {
 
   /** Undoes a part at once, with all that is open inside of it: its client was destroyed. */
   async abandon(client: SharedClient): Promise<void> {
-    await this.#queue.add(async () => {
+    await this.#queue.run(async () => {
       const level = this.#levelOf(client);
       if (level !== undefined && active.has(this.connection)) {
         await this.#rollBack(level);
@@ -314,7 +314,7 @@ export class SharedTransaction {
     const limitMs = this.connection.limits.acquireTimeoutMs;
     const deadline = performance.now() + limitMs;
     for (;;) {
-      const turn = await this.#queue.add(async () => {
+      const turn = await this.#queue.run(async () => {
         if (this.#refused !== undefined) {
           throw this.#refused;
         }

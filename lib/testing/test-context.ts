@@ -1,7 +1,7 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import type { DbContainer } from '../context/container.js';
-import type { ContextHost } from '../context/context-host.js';
+import type { Context } from '../context/context.js';
+import type { ContextRegistry } from '../context/context-registry.js';
 import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { hostOf, type TestTarget } from './test-target.js';
 
@@ -23,12 +23,12 @@ import { hostOf, type TestTarget } from './test-target.js';
  * @publicApi
  */
 export class TestContext {
-  readonly #host: ContextHost;
-  readonly #container: DbContainer;
+  readonly #host: ContextRegistry;
+  readonly #container: Context;
   readonly #leave: () => void;
 
   /** @internal */
-  constructor(host: ContextHost) {
+  constructor(host: ContextRegistry) {
     this.#host = host;
     this.#container = host.open('openTestContext()');
     this.#leave = host.attach({ common: this.#container });

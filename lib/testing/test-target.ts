@@ -1,14 +1,14 @@
 import type { INestApplicationContext } from '@nestjs/common';
 
 import type { DbConnection } from '../connection/db-connection.js';
-import { ContextHost } from '../context/context-host.js';
+import { ContextRegistry } from '../context/context-registry.js';
 
 /** An application or a compiled `TestingModule`. */
 export type TestTarget = Pick<INestApplicationContext, 'get'>;
 
 /** @throws Nest's error when the application does not import `DbContextModule` */
-export function hostOf(app: TestTarget): ContextHost {
-  return app.get(ContextHost, { strict: false });
+export function hostOf(app: TestTarget): ContextRegistry {
+  return app.get(ContextRegistry, { strict: false });
 }
 
 /**
@@ -19,6 +19,6 @@ export function hostOf(app: TestTarget): ContextHost {
 export function connectionsOf(app: TestTarget, names?: readonly string[]): DbConnection[] {
   const host = hostOf(app);
   return names === undefined
-    ? [...host.connections]
-    : names.map((name) => host.factory(name).connection);
+    ? [...host.connections.all]
+    : names.map((name) => host.connections.factory(name).connection);
 }

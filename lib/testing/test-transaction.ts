@@ -4,10 +4,10 @@ import type { DbConnection } from '../connection/db-connection.js';
 import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { UnknownConnectionError } from '../errors.js';
-import { TransactionLease } from '../session/lease.js';
-import { TransactionScope } from '../session/scope.js';
+import type { KyselyTransaction } from '../session/kysely-transaction.js';
 import type { SessionFactory } from '../session/session-factory.js';
-import type { ScopeContext } from '../session/transaction-context.js';
+import type { TransactionOwner, TransactionSource } from '../transaction/begin-plan.js';
+import { Transaction } from '../transaction/transaction.js';
 import { SharedTransaction } from './shared-transaction.js';
 import { connectionsOf, hostOf, type TestTarget } from './test-target.js';
 
@@ -24,7 +24,8 @@ export interface TestTransactionOptions {
 interface TestPart {
   readonly shared: SharedTransaction;
   readonly connection: DbConnection;
-  readonly context: ScopeContext;
+  readonly transaction: Transaction;
+  readonly context: KyselyTransaction;
 }
 
 /**
@@ -67,7 +68,7 @@ export class TestTransaction {
     const transaction = new TestTransaction(parts);
     try {
       for (const connection of connectionsOf(app, connections)) {
-        parts.set(connection.name, await beginPart(host.factory(connection.name)));
+        parts.set(connection.name, await beginPart(host.connections.factory(connection.name)));
       }
     } catch (error) {
       await transaction.end();
@@ -106,9 +107,9 @@ export class TestTransaction {
    */
   async end(): Promise<void> {
     const errors: unknown[] = [];
-    for (const { shared, context } of this.#parts.values()) {
+    for (const { shared, transaction } of this.#parts.values()) {
       await shared.end().catch((error: unknown) => errors.push(error));
-      await context.scope.rollback();
+      await transaction.rollback();
     }
     if (errors.length > 0) {
       throw errors[0];
@@ -127,33 +128,36 @@ export class TestTransaction {
 async function beginPart(factory: SessionFactory): Promise<TestPart> {
   const { connection } = factory;
   const shared = await SharedTransaction.begin(connection);
-  const { name, limits } = connection;
-  const source = {
+  const { name, server, limits } = connection;
+  const source: TransactionSource = {
     name,
+    server,
     // A test that is looked at in a debugger takes as long as it takes.
     limits: { ...limits, transactionTimeoutMs: LONGEST_LIMIT_MS },
-    checkOut: () => connection.checkOut(lease),
+    transactionOptions: {},
+    checkOut: (claim) => connection.checkOut(claim),
     onSend: () => undefined,
     onFailure: () => undefined,
-    onStatement: (sql: string, tookMs: number) => connection.onStatement(sql, tookMs),
+    onStatement: (sql, tookMs) => connection.onStatement(sql, tookMs),
+    report: connection.report,
   };
   // Not a session of the application: no variables, role or hooks of its contexts.
-  const lease: TransactionLease = new TransactionLease(source, {
+  const statements = [{ sql: 'begin', values: [] }];
+  const owner: TransactionOwner = {
     holder: shared.testHolder,
-    statements: () => [{ sql: 'begin', values: [] }],
-    isReadOnly: () => false,
-    mayReadReplica: () => false,
-    mayRide: () => false,
-    readAhead: () => undefined,
-    before: () => Promise.resolve(),
-    after: () => Promise.resolve(),
-  });
-  const scope = new TransactionScope(lease, limits.savepointTimeoutMs);
+    watch: undefined,
+    plan: (settings) => ({ settings, statements, before: undefined, after: undefined }),
+    planMisused: () => shared.refusal('its begin is under way.'),
+    mayReadAhead: () => false,
+    planOfRead: () => Promise.resolve(statements),
+    announce: () => undefined,
+  };
+  const transaction = new Transaction(source, owner, {});
   try {
-    await lease.begin();
+    await transaction.begin({});
   } catch (error) {
     await shared.end();
     throw error;
   }
-  return { shared, connection, context: factory.contextOf(scope) };
+  return { shared, connection, transaction, context: factory.contextOf(transaction) };
 }

@@ -87,6 +87,11 @@ export abstract class TransactionPart {
     return this.whole.connectionName;
   }
 
+  /** The whole transaction, as a part. */
+  get root(): TransactionPart {
+    return this.parent?.root ?? this;
+  }
+
   /** Whether this part lies inside of `other`, at any depth. */
   isWithin(other: TransactionPart): boolean {
     return this.parent !== undefined && (this.parent === other || this.parent.isWithin(other));

@@ -52,6 +52,8 @@ export interface Server {
   commitAnswer(answer: Answer): CommitAnswer;
   /** Asks where the log of the server ends; a replica must have come so far to show what was written. */
   readonly writtenLsn: string;
+  /** A position that no replica reaches: what was written is not known well enough. */
+  readonly unreachableLsn: bigint;
   /** @throws Error the answer holds no position in a log */
   lsnOf(answer: Answer): bigint;
 

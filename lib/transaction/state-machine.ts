@@ -49,6 +49,11 @@ export class StateMachine {
     return isOpen(this.#state);
   }
 
+  /** Whether the server has begun it, and it has not ended. */
+  get isBegun(): boolean {
+    return this.#state.tag === 'open';
+  }
+
   /** Why the transaction cannot be committed as it is now. */
   get commitBlocker(): DbContextError | undefined {
     return commitBlockerOf(this.#state, this.#source.name);
@@ -190,7 +195,7 @@ export class StateMachine {
       this.#state = { ...state, failure };
     }
     return failure.error !== error && server.isAborted(error)
-      ? new TransactionAbortedError(name, failure.error, 'refused')
+      ? new TransactionAbortedError(name, failure.error, true)
       : this.#outranked(error);
   }
 

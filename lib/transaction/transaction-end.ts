@@ -1,6 +1,5 @@
 import type { Answer, Lease } from '../connection/lease.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { UNREACHABLE } from '../connection/written-lsns.js';
 import { CommitOutcomeUnknownError, UnexpectedRollbackError } from '../errors.js';
 import type { TransactionEvent, TransactionSource } from './begin-plan.js';
 import type { Statement } from './server.js';
@@ -67,7 +66,7 @@ export async function commitOn(
     await lease.destroy();
     if (!hasOnlyRead()) {
       // It may have been saved, and then its client has to find it.
-      noteWrite?.(UNREACHABLE);
+      noteWrite?.(server.unreachableLsn);
       throw new CommitOutcomeUnknownError(name, cause);
     }
   }
@@ -92,7 +91,7 @@ async function askLsn(lease: Lease, source: TransactionSource): Promise<bigint> 
       `the position of a write on connection "${name}" is not known, so its client reads from the primary for a while`,
       error,
     );
-    return UNREACHABLE;
+    return server.unreachableLsn;
   }
 }
 

@@ -159,7 +159,7 @@ export function refusalOf(state: TransactionState, connectionName: string): Erro
       const { error } = state.cause;
       return isTimeout(error)
         ? error
-        : new TransactionAbortedError(connectionName, error, 'not-sent');
+        : new TransactionAbortedError(connectionName, error);
     }
     case 'shut':
     case 'ending':

@@ -222,14 +222,14 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     const machine = this.#machine;
     const scope = this.#begin.currentScope;
     const queue = scope?.queue ?? this.#queue;
-    const mayBeFirst = machine.state.tag !== 'open';
+    const mayBeFirst = !machine.isBegun;
     part.unfinished++;
     const turn = queue.enter();
     try {
       if (turn !== undefined) {
         await turn;
       }
-      if (mayBeFirst && machine.state.tag !== 'open') {
+      if (mayBeFirst && !machine.isBegun) {
         const answer = await (scope === undefined
           ? this.#sendFirst({ part, sql, values, onSend })
           : this.#begin.runInside());

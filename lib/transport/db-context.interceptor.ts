@@ -8,8 +8,8 @@ import {
 import { Reflector } from '@nestjs/core';
 import { Observable } from 'rxjs';
 
-import type { DbContainer } from '../context/container.js';
-import { ContextHost } from '../context/context-host.js';
+import type { Context } from '../context/context.js';
+import { ContextRegistry } from '../context/context-registry.js';
 import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
 import { commitOnSuccess } from './commit-policy.js';
 import { httpRequestOf, httpResponseOf, type HttpResponse } from './http-exchange.js';
@@ -34,7 +34,7 @@ import { RouteSettingsReader } from './route-settings.js';
  */
 @Injectable()
 export class DbContextInterceptor implements NestInterceptor {
-  readonly #host: ContextHost;
+  readonly #host: ContextRegistry;
   readonly #options: DbContextOptions;
   readonly #routes: RouteSettingsReader;
   readonly #fromMiddleware: MiddlewareContexts;
@@ -42,7 +42,7 @@ export class DbContextInterceptor implements NestInterceptor {
 
   /** @internal */
   constructor(
-    host: ContextHost,
+    host: ContextRegistry,
     @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
     reflector: Reflector,
     fromMiddleware: MiddlewareContexts,
@@ -75,7 +75,7 @@ export class DbContextInterceptor implements NestInterceptor {
         claimed.origin = route.name;
         if (claimed.writtenLsns !== undefined && response !== undefined) {
           // Fastify's reply, in place of Node's response that its middleware gets.
-          sendLsns(claimed.writtenLsns, this.#host.readYourWritesConnections, response);
+          sendLsns(claimed.writtenLsns, this.#host.connections.readYourWrites, response);
         }
       }
       const isInUse = claimed?.isUntouched === false;
@@ -100,12 +100,12 @@ export class DbContextInterceptor implements NestInterceptor {
     context: ExecutionContext,
     response: HttpResponse | undefined,
     origin: string,
-  ): DbContainer {
-    const { readYourWritesConnections } = this.#host;
+  ): Context {
+    const { readYourWrites } = this.#host.connections;
     const writtenLsns =
-      readYourWritesConnections.length === 0
+      readYourWrites.length === 0
         ? undefined
-        : requestLsns(readYourWritesConnections, httpRequestOf(context), response);
+        : requestLsns(readYourWrites, httpRequestOf(context), response);
     return openForRequest(this.#host, origin, writtenLsns);
   }
 

@@ -1,7 +1,7 @@
 import { Injectable, type NestMiddleware } from '@nestjs/common';
 
-import type { DbContainer } from '../context/container.js';
-import { ContextHost } from '../context/context-host.js';
+import type { Context } from '../context/context.js';
+import { ContextRegistry } from '../context/context-registry.js';
 import { nameOfRequest, type HttpRequest, type HttpResponse } from './http-exchange.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
@@ -10,21 +10,21 @@ import { requestLsns } from './request-lsns.js';
 /** Opens the context of a request before its guards run (`mount: 'middleware'`). */
 @Injectable()
 export class DbContextMiddleware implements NestMiddleware {
-  readonly #host: ContextHost;
+  readonly #host: ContextRegistry;
   readonly #contexts: MiddlewareContexts;
 
-  constructor(host: ContextHost, contexts: MiddlewareContexts) {
+  constructor(host: ContextRegistry, contexts: MiddlewareContexts) {
     this.#host = host;
     this.#contexts = contexts;
   }
 
   use(request: HttpRequest, response: HttpResponse, next: (error?: unknown) => void): void {
-    let container: DbContainer;
+    let container: Context;
     try {
       container = openForRequest(
         this.#host,
         nameOfRequest(request),
-        requestLsns(this.#host.readYourWritesConnections, request, response),
+        requestLsns(this.#host.connections.readYourWrites, request, response),
       );
     } catch (error) {
       next(error);

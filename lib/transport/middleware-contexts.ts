@@ -1,5 +1,5 @@
-import type { DbContainer } from '../context/container.js';
-import type { ContextHost } from '../context/context-host.js';
+import type { Context } from '../context/context.js';
+import type { ContextRegistry } from '../context/context-registry.js';
 import type { HttpResponse } from './http-exchange.js';
 
 /**
@@ -10,10 +10,10 @@ import type { HttpResponse } from './http-exchange.js';
  * or a client that left in the meantime, must not make the interceptor open a second context.
  */
 export class MiddlewareContexts {
-  readonly #unclaimed = new WeakMap<HttpResponse, DbContainer>();
+  readonly #unclaimed = new WeakMap<HttpResponse, Context>();
 
   /** Looks after a context until it is claimed. */
-  watch(container: DbContainer, host: ContextHost, response: HttpResponse): void {
+  watch(container: Context, host: ContextRegistry, response: HttpResponse): void {
     const raw = response.raw ?? response;
     this.#unclaimed.set(raw, container);
     raw.once?.('close', () => {
@@ -30,7 +30,7 @@ export class MiddlewareContexts {
   }
 
   /** Takes a context over from the middleware; its new owner settles it. */
-  claim(response: HttpResponse | undefined): DbContainer | undefined {
+  claim(response: HttpResponse | undefined): Context | undefined {
     if (response === undefined) {
       return undefined;
     }

@@ -1,8 +1,8 @@
 import { ServiceUnavailableException } from '@nestjs/common';
 
 import type { WrittenLsns } from '../connection/written-lsns.js';
-import type { DbContainer } from '../context/container.js';
-import type { ContextHost } from '../context/context-host.js';
+import type { Context } from '../context/context.js';
+import type { ContextRegistry } from '../context/context-registry.js';
 import { ShuttingDownError } from '../errors.js';
 
 /**
@@ -13,10 +13,10 @@ import { ShuttingDownError } from '../errors.js';
  * @throws ServiceUnavailableException the application is shutting down; another instance may answer
  */
 export function openForRequest(
-  host: ContextHost,
+  host: ContextRegistry,
   origin: string,
   writtenLsns?: WrittenLsns,
-): DbContainer {
+): Context {
   try {
     return host.open(origin, writtenLsns);
   } catch (error) {

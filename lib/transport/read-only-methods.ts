@@ -1,5 +1,5 @@
-import type { DbContainer } from '../context/container.js';
-import type { ContextHost } from '../context/context-host.js';
+import type { Context } from '../context/context.js';
+import type { ContextRegistry } from '../context/context-registry.js';
 import type { RouteSettings } from './route-settings.js';
 
 /**
@@ -7,11 +7,11 @@ import type { RouteSettings } from './route-settings.js';
  * neither a decorator nor the connection, nor a guard that has begun one.
  */
 export function makeReadOnly(
-  container: DbContainer,
-  host: ContextHost,
+  container: Context,
+  host: ContextRegistry,
   { transactions }: RouteSettings,
 ): void {
-  for (const { name, transactionOptions } of host.connections) {
+  for (const { name, transactionOptions } of host.connections.all) {
     const isSaid =
       transactionOptions.transaction?.readOnly !== undefined ||
       transactions.some(

@@ -1,8 +1,8 @@
 import { ServiceUnavailableException, type CallHandler } from '@nestjs/common';
 import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 
-import type { DbContainer } from '../context/container.js';
-import type { ContextHost } from '../context/context-host.js';
+import type { Context } from '../context/context.js';
+import type { ContextRegistry } from '../context/context-registry.js';
 import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
 import { SessionClosedError, ShuttingDownError } from '../errors.js';
 import {
@@ -20,7 +20,7 @@ import type { RouteSettings } from './route-settings.js';
 
 /** A request, on its way through the interceptor. */
 export interface RequestInHand {
-  readonly host: ContextHost;
+  readonly host: ContextRegistry;
   readonly next: CallHandler;
   readonly response: HttpResponse | undefined;
   readonly route: RouteSettings;
@@ -38,11 +38,11 @@ export interface RequestInHand {
  */
 export class RequestAttempt {
   readonly #request: RequestInHand;
-  readonly #container: DbContainer;
+  readonly #container: Context;
   #isBeyondUndoing = false;
 
   /** @param container settled by this attempt, from the subscription on */
-  constructor(request: RequestInHand, container: DbContainer) {
+  constructor(request: RequestInHand, container: Context) {
     this.#request = request;
     this.#container = container;
   }

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import { catchError, Observable } from 'rxjs';
 
-import type { DbContainer } from '../context/container.js';
+import type { Context } from '../context/context.js';
 import { drawPauseMs, mayRetry, type RetryOptions } from '../context/retry.js';
 import { clientHasLeft, headersWereSent } from './http-exchange.js';
 import { openForRequest } from './open-for-request.js';
@@ -20,7 +20,7 @@ import type { RetryObstacle } from './route-log.js';
 export function runAttempts(
   request: RequestInHand,
   retry: RetryOptions,
-  first: DbContainer,
+  first: Context,
   isInUse: boolean,
 ): Observable<unknown> {
   const { host, log, response, route } = request;
@@ -29,7 +29,7 @@ export function runAttempts(
   const isTooLate = (): boolean =>
     response !== undefined && (headersWereSent(response) || clientHasLeft(response));
 
-  const run = (container: DbContainer, number: number): Observable<unknown> => {
+  const run = (container: Context, number: number): Observable<unknown> => {
     const attempt = new RequestAttempt(request, container);
     return attempt.run().pipe(
       catchError((error: unknown) => {
@@ -72,7 +72,7 @@ export function runAttempts(
   return run(first, 1);
 }
 
-function obstacleOf(container: DbContainer, isInUse: boolean): RetryObstacle | undefined {
+function obstacleOf(container: Context, isInUse: boolean): RetryObstacle | undefined {
   if (isInUse) {
     return 'work-before-handler';
   }

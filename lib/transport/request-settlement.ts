@@ -1,12 +1,12 @@
-import type { DbContainer, Decision } from '../context/container.js';
-import type { ContextHost } from '../context/context-host.js';
-import { decisionOf } from '../context/unit-of-work.js';
+import type { Context, Decision } from '../context/context.js';
+import type { ContextRegistry } from '../context/context-registry.js';
+import { decisionOf } from '../context/run-and-settle.js';
 import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
 
 /** How one request is to be settled. */
 export interface RequestSettlement {
-  readonly host: ContextHost;
-  readonly container: DbContainer;
+  readonly host: ContextRegistry;
+  readonly container: Context;
   readonly commitOn: CommitPolicy;
   /** Told before a commit that the server will hear of, while the transaction is still open. */
   onCommit(): void;

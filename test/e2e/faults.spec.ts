@@ -15,7 +15,7 @@ import {
   UnexpectedRollbackError,
 } from 'nestjs-db-context';
 
-import { asScopeContext } from '../../lib/session/transaction-context.js';
+import { clientOf } from '../support/client-of.js';
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
 import { startApp } from '../support/test-app.js';
@@ -557,12 +557,11 @@ describe('F2: which clients go back', () => {
   });
 
   it('S6: a COMMIT that the server answers with ROLLBACK is an error', async () => {
-    // A statement that fails behind the back of the lease, so that only the answer to COMMIT tells.
+    // A statement that fails past the session, so that only the answer to COMMIT tells.
     await expect(
       run(async () => {
         await insert('lost');
-        const { scope } = asScopeContext(session.getTransactionContext())!;
-        const client = await scope.lease.begin();
+        const client = await clientOf(session, world.connection());
         await client.query('select 1 / 0').catch(() => undefined);
       }),
     ).rejects.toMatchObject({ constructor: UnexpectedRollbackError, reason: 'server-rollback' });

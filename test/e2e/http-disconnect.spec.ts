@@ -3,7 +3,7 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import { InjectSession, SessionClosedError } from 'nestjs-db-context';
 import { Observable } from 'rxjs';
 
-import { ContextHost } from '../../lib/context/context-host.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { deferred, type Deferred } from '../support/deferred.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
@@ -129,7 +129,7 @@ describe.each<AdapterName>(['express', 'fastify'])('clients that leave, over %s'
       },
     );
   };
-  const runningCount = () => world.app.get(ContextHost).runningCount;
+  const runningCount = () => world.app.get(ContextRegistry).runningCount;
   const contextsAreGone = async (): Promise<void> => {
     await waitFor(() => runningCount() === 0, { what: 'the context to end' });
     await world.serverIsIdle();
@@ -192,7 +192,7 @@ describe.each<AdapterName>(['express', 'fastify'])('clients that leave, over %s'
     await client.leave();
     await waitFor(async () => (await connections()) === 0, { what: 'the server to notice' });
     const ended = deferred();
-    world.app.get(ContextHost).attach({ onEnd: () => ended.resolve() });
+    world.app.get(ContextRegistry).attach({ onEnd: () => ended.resolve() });
     let isStarted = false;
     void stage.done.promise.then(() => {
       isStarted = true;

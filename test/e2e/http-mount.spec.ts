@@ -17,7 +17,7 @@ import {
   SkipDbContext,
 } from 'nestjs-db-context';
 
-import { ContextHost } from '../../lib/context/context-host.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { deferred, type Deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
 import { RawClient } from '../support/raw-client.js';
@@ -172,7 +172,7 @@ describe.each<AdapterName>(['express', 'fastify'])('mounts over %s', (adapter) =
     world = await startWorld({}, { adapter, controllers: CONTROLLERS, ...options });
   };
   const contextsAreGone = async (): Promise<void> => {
-    const host = world.app.get(ContextHost);
+    const host = world.app.get(ContextRegistry);
     await waitFor(() => host.runningCount === 0, { what: 'the context to end' });
     await world.serverIsIdle();
     expect(world.pool().checkedOut).toBe(0);

@@ -22,7 +22,7 @@ import { HttpAdapterHost } from '@nestjs/core';
 import { CommitOn, commitOnSuccess, InjectSession, type RequestOutcome } from 'nestjs-db-context';
 import { Observable } from 'rxjs';
 
-import { ContextHost } from '../../lib/context/context-host.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { Note } from '../support/note.entity.js';
 import type { AdapterName } from '../support/test-app.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
@@ -316,7 +316,7 @@ describe.each<AdapterName>(['express', 'fastify'])('outcomes over %s', (adapter)
     await response.arrayBuffer();
     expect((await world.savedTexts()).includes(text)).toBe(saved);
     expect(world.pool().checkedOut).toBe(0);
-    expect(world.app.get(ContextHost).runningCount).toBe(0);
+    expect(world.app.get(ContextRegistry).runningCount).toBe(0);
   };
 
   describe('with the default policy', () => {
@@ -342,7 +342,7 @@ describe.each<AdapterName>(['express', 'fastify'])('outcomes over %s', (adapter)
       world.proxy.reset();
       expect((await world.fetch('/number/seven')).status).toBe(400);
       expect(world.proxy.log).toEqual([]);
-      expect(world.app.get(ContextHost).runningCount).toBe(0);
+      expect(world.app.get(ContextRegistry).runningCount).toBe(0);
       expect((await world.fetch('/number/7')).status).toBe(200);
       expect(await world.savedTexts()).toContain('7');
     });

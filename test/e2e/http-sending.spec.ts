@@ -19,7 +19,7 @@ import {
 } from 'nestjs-db-context';
 import { Observable, type Subscriber } from 'rxjs';
 
-import { ContextHost } from '../../lib/context/context-host.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import { RawClient } from '../support/raw-client.js';
@@ -151,7 +151,7 @@ describe.each<AdapterName>(['express', 'fastify'])('responses of their own over 
   afterEach(() => world?.close());
 
   const contextsAreGone = () =>
-    waitFor(() => world.app.get(ContextHost).runningCount === 0, { what: 'the context to end' });
+    waitFor(() => world.app.get(ContextRegistry).runningCount === 0, { what: 'the context to end' });
   // Fastify keeps the connection open after it.
   const ended = (client: RawClient) =>
     waitFor(() => client.received.endsWith('\r\n0\r\n\r\n'), { what: 'the last chunk' });

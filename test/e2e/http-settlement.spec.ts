@@ -21,7 +21,7 @@ import {
 } from 'nestjs-db-context';
 import { concatMap, type Observable } from 'rxjs';
 
-import { ContextHost } from '../../lib/context/context-host.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { createTestDatabase } from '../support/database.js';
 import { deferred } from '../support/deferred.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -319,8 +319,8 @@ describe.each<AdapterName>(['express', 'fastify'])('settlement over %s', (adapte
       ]);
       expect(await world.savedTexts()).toEqual(['caller']);
       expect(await savedByOther()).toEqual(['callee']);
-      expect(world.app.get(ContextHost).runningCount).toBe(0);
-      expect(other.app.get(ContextHost).runningCount).toBe(0);
+      expect(world.app.get(ContextRegistry).runningCount).toBe(0);
+      expect(other.app.get(ContextRegistry).runningCount).toBe(0);
     });
   });
 });

@@ -2,7 +2,7 @@ import { Controller, Get } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { InjectSession, SessionClosedError, ShuttingDownError } from 'nestjs-db-context';
 
-import { ContextHost } from '../../lib/context/context-host.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { deferred, type Deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
 import type { AdapterName } from '../support/test-app.js';
@@ -72,7 +72,7 @@ describe.each<AdapterName>(['express', 'fastify'])('shutdown over %s', (adapter)
     waitFor(
       () => {
         try {
-          const host = world.app.get(ContextHost);
+          const host = world.app.get(ContextRegistry);
           void host.abandon(host.open('a test'));
           return false;
         } catch {

@@ -1,8 +1,8 @@
 import { defineConfig, type EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Get, Param, Post } from '@nestjs/common';
-import { DbTransaction, InjectSession } from 'nestjs-db-context';
+import { DbConnection, DbTransaction, InjectConnection, InjectSession } from 'nestjs-db-context';
 
-import { asScopeContext } from '../../lib/session/transaction-context.js';
+import { clientOf } from '../support/client-of.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -16,7 +16,10 @@ const NEVER_REACHED = /^db-position-default=ffffffffffffffff\./;
 
 @Controller()
 class FaultsController {
-  constructor(@InjectSession() private readonly session: EntityManager) {}
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    @InjectConnection() private readonly connection: DbConnection,
+  ) {}
 
   @Post('notes/:text')
   async write(@Param('text') text: string): Promise<void> {
@@ -26,9 +29,8 @@ class FaultsController {
   @Post('aborted/:text')
   async aborted(@Param('text') text: string): Promise<void> {
     await this.session.insert(Note, { text });
-    // Behind the back of the lease, so that only the end tells.
-    const { scope } = asScopeContext(this.session.getTransactionContext())!;
-    const client = await scope.lease.begin();
+    // Past the session, so that only the end tells.
+    const client = await clientOf(this.session, this.connection);
     await client.query('select 1 / 0').catch(() => undefined);
   }
 

@@ -28,7 +28,7 @@ import {
 import { ClsServiceManager } from 'nestjs-cls';
 import { Observable } from 'rxjs';
 
-import { ContextHost } from '../../lib/context/context-host.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { deferred, type Deferred } from '../support/deferred.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
@@ -372,7 +372,7 @@ describe.each<AdapterName>(['express', 'fastify'])(
       await world.database.query(SCHEMA);
     };
     const contextsAreGone = async (): Promise<void> => {
-      const host = world.app.get(ContextHost);
+      const host = world.app.get(ContextRegistry);
       await waitFor(() => host.runningCount === 0, { what: 'the contexts to end' });
       await world.serverIsIdle();
       expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
@@ -689,7 +689,7 @@ describe.each<AdapterName>(['express', 'fastify'])(
         const answer = get('/slow-pause');
         await reached.promise;
         const closing = world.app.close();
-        const host = world.app.get(ContextHost);
+        const host = world.app.get(ContextRegistry);
         await waitFor(() => isDraining(host), { what: 'the drain to begin' });
         mayGoOn.resolve();
         expect((await answer)[0]).toBe(503);
@@ -698,7 +698,7 @@ describe.each<AdapterName>(['express', 'fastify'])(
         expect(await world.savedTexts()).toEqual([]);
       });
 
-      const isDraining = (host: ContextHost): boolean => {
+      const isDraining = (host: ContextRegistry): boolean => {
         try {
           void host.abandon(host.open('a test'));
           return false;

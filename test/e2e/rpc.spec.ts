@@ -27,7 +27,7 @@ import {
 } from 'nestjs-db-context';
 import { concatMap, defer, Observable, type Subscriber } from 'rxjs';
 
-import { ContextHost } from '../../lib/context/context-host.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { deferred, type Deferred } from '../support/deferred.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -144,7 +144,7 @@ class LastWord implements NestInterceptor {
 
 interface Service {
   readonly client: ClientProxy;
-  readonly host: ContextHost;
+  readonly host: ContextRegistry;
   readonly interceptor: DbContextInterceptor;
   readonly handler: NoteController;
   checkedOut(): number;
@@ -176,7 +176,7 @@ async function startHybrid(url: string): Promise<Service> {
   const client = connect((microservice as unknown as { unwrap(): Server }).unwrap());
   return {
     client,
-    host: app.app.get(ContextHost),
+    host: app.app.get(ContextRegistry),
     interceptor: app.app.get(DbContextInterceptor),
     handler: app.app.get(NoteController),
     checkedOut: () => app.pool().checkedOut,
@@ -204,7 +204,7 @@ async function startStandalone(url: string): Promise<Service> {
   const pool = app.get<DbConnection>(getConnectionToken());
   return {
     client,
-    host: app.get(ContextHost),
+    host: app.get(ContextRegistry),
     interceptor: app.get(DbContextInterceptor),
     handler: app.get(NoteController),
     checkedOut: () => pool.poolState()?.checkedOut ?? 0,

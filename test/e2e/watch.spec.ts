@@ -173,9 +173,9 @@ describe('the watch', () => {
   it('names a request of the middleware by its method and path, without its query', async () => {
     const { fetch } = await start({ watch: quick, mount: 'middleware' });
     // No handler takes the context over, so it stays as the middleware named it.
-    const { ContextHost } = await import('../../lib/context/context-host.js');
+    const { ContextRegistry } = await import('../../lib/context/context-registry.js');
     const origins: string[] = [];
-    world!.app.get(ContextHost).attach({ onEnd: ({ origin }) => origins.push(origin) });
+    world!.app.get(ContextRegistry).attach({ onEnd: ({ origin }) => origins.push(origin) });
     await fetch('/nowhere?secret=1');
     await waitFor(() => origins.length > 0, { what: 'the context to end' });
     expect(origins).toEqual(['GET /nowhere']);

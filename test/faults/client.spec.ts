@@ -1,4 +1,4 @@
-import { ContextHost } from '../../lib/context/context-host.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { RawClient } from '../support/raw-client.js';
 import type { AdapterName } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
@@ -99,7 +99,7 @@ describe.each([
         const answers = await Promise.all(
           Array.from({ length: TIMES }, (_, index) => leave(world, kind, `key-${index}`)),
         );
-        await waitFor(() => world.app.get(ContextHost).runningCount === 0, {
+        await waitFor(() => world.app.get(ContextRegistry).runningCount === 0, {
           what: 'all contexts to end',
         });
         world.proxy.onStatement = undefined;
@@ -123,7 +123,7 @@ describe('faults: the client leaves before a handler that begins its work at onc
     const world = await current.start({ options: { onDisconnect: 'rollback' } });
     holdAt(world, 'before the handler');
     await leave(world, 'eager', 'key-0');
-    await waitFor(() => world.app.get(ContextHost).runningCount === 0, {
+    await waitFor(() => world.app.get(ContextRegistry).runningCount === 0, {
       what: 'all contexts to end',
     });
     await expectServing(world);

@@ -1,4 +1,4 @@
-import { ContextHost } from '../../lib/context/context-host.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import type { AdapterName } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
 import { expectClosing, expectSaved, expectServing, type Saved } from './support/check.js';
@@ -122,7 +122,7 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: shutdown over %s', (
 });
 
 function isDraining(world: FaultWorld): boolean {
-  const host = world.app.get(ContextHost);
+  const host = world.app.get(ContextRegistry);
   try {
     void host.abandon(host.open('a look'));
     return false;

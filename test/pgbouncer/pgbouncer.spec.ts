@@ -2,7 +2,7 @@ import { Client, Pool, type ClientConfig } from 'pg';
 
 import { cancelBackend } from '../../lib/postgresql/cancel-request.js';
 import type { PgClient } from '../../lib/postgresql/pg-client.js';
-import { abandon } from '../../lib/session/transaction-end.js';
+import { Lease } from '../../lib/connection/lease.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -153,7 +153,7 @@ throughPooler('PgBouncer in transaction mode', () => {
         }),
       );
       await waitFor(async () => (await sleeping()) === COUNT, { what: 'the statements to run' });
-      const abandoned = given.map(({ client }) => abandon(client as unknown as PgClient));
+      const abandoned = given.map(({ client }) => new Lease(client as unknown as PgClient, () => undefined).destroy());
       expect([pool.totalCount, pool.waitingCount]).toEqual([0, 0]);
       await Promise.all(abandoned);
       expect(await Promise.all(given.map(({ failed }) => failed))).toEqual(

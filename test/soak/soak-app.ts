@@ -128,6 +128,6 @@ function lookingAt(
 /** The class that knows the open contexts is internal: it is looked for in the built package. */
 async function contextHost(): Promise<new () => unknown> {
   const url = new URL('context/context-host.js', import.meta.resolve('nestjs-db-context'));
-  const { ContextHost } = (await import(url.href)) as { ContextHost: new () => unknown };
-  return ContextHost;
+  const { ContextRegistry } = (await import(url.href)) as { ContextRegistry: new () => unknown };
+  return ContextRegistry;
 }

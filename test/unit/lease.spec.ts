@@ -1,7 +1,8 @@
 import { CommitOutcomeUnknownError } from 'nestjs-db-context';
 
 import type { PgClient, PgResult } from '../../lib/postgresql/pg-client.js';
-import { TransactionLease } from '../../lib/session/lease.js';
+import { postgresql } from '../../lib/postgresql/server.js';
+import { Transaction } from '../../lib/transaction/transaction.js';
 
 /** A client whose answers are scripted, for what a real server cannot be made to say. */
 function scriptedClient(answers: Record<string, () => Promise<PgResult>>): {
@@ -26,50 +27,59 @@ function scriptedClient(answers: Record<string, () => Promise<PgResult>>): {
   return { client, released };
 }
 
-function leaseOn(client: PgClient): TransactionLease {
-  return new TransactionLease(
+function transactionOn(client: PgClient): Transaction {
+  const statements = [{ sql: 'begin', values: [] }];
+  return new Transaction(
     {
       name: 'default',
-      limits: { transactionTimeoutMs: 1_000, drainTimeoutMs: 1_000, endTimeoutMs: 1_000 },
+      server: postgresql,
+      limits: {
+        transactionTimeoutMs: 1_000,
+        drainTimeoutMs: 1_000,
+        endTimeoutMs: 1_000,
+        savepointTimeoutMs: 1_000,
+      },
+      transactionOptions: {},
       checkOut: () => Promise.resolve(client),
       onSend: () => undefined,
       onStatement: () => undefined,
       onFailure: () => undefined,
+      report: () => undefined,
     },
     {
       holder: undefined,
-      statements: () => [{ sql: 'begin', values: [] }],
-      isReadOnly: () => false,
-      mayReadReplica: () => false,
-      mayRide: () => false,
-      readAhead: () => undefined,
-      before: () => Promise.resolve(),
-      after: () => Promise.resolve(),
+      watch: undefined,
+      plan: (settings) => ({ settings, statements, before: undefined, after: undefined }),
+      planMisused: () => new Error('not in this test'),
+      mayReadAhead: () => false,
+      planOfRead: () => Promise.resolve(statements),
+      announce: () => undefined,
     },
+    {},
   );
 }
 
-describe('a lease', () => {
-  it('F2: destroys a client that the server does not report outside a transaction', async () => {
+describe('the client of a transaction', () => {
+  it('F2: is destroyed where the server does not report it outside a transaction', async () => {
     // It answers ROLLBACK, and goes on to report a transaction.
     const { client, released } = scriptedClient({});
-    const lease = leaseOn(client);
-    await lease.begin();
-    await lease.rollback();
+    const transaction = transactionOn(client);
+    await transaction.begin({});
+    await transaction.rollback();
     expect(released).toEqual([true]);
   });
 
   it.each(['FATAL', 'PANIC', 'SCHWERWIEGEND'])(
-    'F4: takes %s in answer to COMMIT for an unknown outcome, in whatever language',
+    'F4: that answers COMMIT with %s, in any language, leaves the outcome unknown',
     async (severity) => {
       const fatal = Object.assign(new Error('terminating connection'), { severity, code: '57P01' });
       const { client, released } = scriptedClient({
         commit: () => Promise.reject(fatal),
         rollback: () => Promise.reject(new Error('Connection terminated')),
       });
-      const lease = leaseOn(client);
-      await lease.begin();
-      await expect(lease.commit()).rejects.toMatchObject({
+      const transaction = transactionOn(client);
+      await transaction.run("insert into note (text) values ('a')");
+      await expect(transaction.commit()).rejects.toMatchObject({
         constructor: CommitOutcomeUnknownError,
         cause: fatal,
       });

@@ -5,7 +5,7 @@ import { ModelSession, type ModelWorld } from './session.js';
 import type { Frame, ModelDatabase } from './transactions.js';
 
 /** What a context needs of the interpreter. */
-export interface ContextHost extends ModelWorld {
+export interface ContextRegistry extends ModelWorld {
   readonly databases: Readonly<Record<Database, ModelDatabase>>;
   /** Runs a hook that is due inside of the context, as `beforeCommit` is. */
   runInside(hook: ModelHook, context: ModelContext): void;
@@ -18,12 +18,12 @@ export interface ContextHost extends ModelWorld {
  * the hooks.
  */
 export class ModelContext {
-  readonly #host: ContextHost;
+  readonly #host: ContextRegistry;
   readonly #sessions = new Map<Database, ModelSession>();
   readonly #failedCommits = new Set<Database>();
   readonly hooks = new ModelHooks();
 
-  constructor(host: ContextHost) {
+  constructor(host: ContextRegistry) {
     this.#host = host;
   }
 

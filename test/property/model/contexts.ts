@@ -6,7 +6,7 @@ import {
   type Program,
   type Trace,
 } from '../program.js';
-import { ModelContext, type ContextHost } from './context.js';
+import { ModelContext, type ContextRegistry } from './context.js';
 import type { Env, Late } from './env.js';
 import { CLOSED, Undetermined, labelOf, rethrowUndetermined } from './failures.js';
 import type { ModelHook } from './hooks.js';
@@ -14,7 +14,7 @@ import type { ModelSession } from './session.js';
 import { ModelDatabase, type Frame } from './transactions.js';
 
 /** The contexts and sessions that a program opens, and what becomes of them. */
-export abstract class Contexts implements ContextHost {
+export abstract class Contexts implements ContextRegistry {
   readonly databases: Readonly<Record<Database, ModelDatabase>>;
   strayFrame: Frame | undefined;
 

@@ -1,8 +1,8 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidOptionsError } from '../errors.js';
-import type { DbContainer, Decision } from './container.js';
-import type { ContextHost } from './context-host.js';
+import type { Context, Decision } from './context.js';
+import type { ContextRegistry } from './context-registry.js';
 import { withRetry, type RetryOptions } from './retry.js';
 
 /** How a context of one's own is opened and ends. */
@@ -17,16 +17,16 @@ export interface OwnContextOptions<T> {
  * @param origin what it is for, for messages
  */
 export function runInOwnContext<T>(
-  host: ContextHost,
+  host: ContextRegistry,
   origin: string,
   callback: () => T | Promise<T>,
   { commitOn, retry }: OwnContextOptions<T> = {},
 ): Promise<T> {
   return withRetry(retry, () => {
-    const container = host.open(origin);
+    const context = host.open(origin);
     return {
-      run: () => runAndSettle(host, container, callback, commitOn),
-      isUndone: () => container.earlyCommits === 0,
+      run: () => runAndSettle(host, context, callback, commitOn),
+      isUndone: () => context.earlyCommits === 0,
     };
   });
 }
@@ -37,29 +37,29 @@ export function runInOwnContext<T>(
  * @param commitOn whether a result commits; what is thrown always rolls back
  */
 export function runAndSettle<T>(
-  host: ContextHost,
-  container: DbContainer,
+  host: ContextRegistry,
+  context: Context,
   callback: () => T | Promise<T>,
   commitOn: (result: T) => boolean = always,
 ): Promise<T> {
-  const expired = host.limitsContexts ? untilExpired(container) : undefined;
-  const settled = runThenSettle(host, container, callback, commitOn);
+  const expired = host.limitsContexts ? untilExpired(context) : undefined;
+  const settled = runThenSettle(host, context, callback, commitOn);
   return expired === undefined ? settled : Promise.race([settled, expired]);
 }
 
 /** Runs `callback` with a session that is in no context, and settles that. */
 export async function runDetached<T>(
-  host: ContextHost,
+  host: ContextRegistry,
   connectionName: string,
   decision: Decision,
   callback: (manager: EntityManager) => T | Promise<T>,
 ): Promise<T> {
-  host.factory(connectionName);
-  const container = host.openDetached(
+  host.connections.factory(connectionName);
+  const context = host.openDetached(
     decision === 'commit' ? 'newAtomicSession()' : 'newSession()',
   );
-  const run = (): T | Promise<T> => callback(container.session(connectionName).manager);
-  return runAndSettle(host, container, run, decision === 'commit' ? always : never);
+  const run = (): T | Promise<T> => callback(context.session(connectionName).manager);
+  return runAndSettle(host, context, run, decision === 'commit' ? always : never);
 }
 
 const always = (): boolean => true;
@@ -81,8 +81,8 @@ export function decisionOf(commits: unknown, origin: string): Decision {
 }
 
 async function runThenSettle<T>(
-  host: ContextHost,
-  container: DbContainer,
+  host: ContextRegistry,
+  context: Context,
   callback: () => T | Promise<T>,
   commitOn: (result: T) => boolean,
 ): Promise<T> {
@@ -90,19 +90,19 @@ async function runThenSettle<T>(
   let decision: Decision;
   try {
     // Of a session in no context, the code goes on in whatever context it is in.
-    result = await (container.isDetached ? callback() : host.runIn(container, callback));
-    decision = decisionOf(commitOn(result), container.origin);
+    result = await (context.isDetached ? callback() : host.runIn(context, callback));
+    decision = decisionOf(commitOn(result), context.origin);
   } catch (error) {
-    await host.abandon(container);
+    await host.abandon(context);
     throw error;
   }
-  await host.settle(container, decision);
+  await host.settle(context, decision);
   return result;
 }
 
 /** @throws {@link ContextTimeoutError} the context has been open for too long, and was rolled back */
-function untilExpired(container: DbContainer): Promise<never> {
+function untilExpired(context: Context): Promise<never> {
   return new Promise((_, reject) => {
-    container.onExpire = reject;
+    context.onExpire = reject;
   });
 }

@@ -1,0 +1,304 @@
+import { TransactionContext, type EntityManager } from '@mikro-orm/core';
+
+import type { FaultReporter } from '../connection/db-connection.js';
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { WrittenLsns } from '../connection/written-lsns.js';
+import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
+import { ContextTimeoutError, DbContextNotActiveError, ShuttingDownError } from '../errors.js';
+import type { SessionFactory } from '../session/session-factory.js';
+import { ConnectionRegistry } from './connection-registry.js';
+import { currentContext, runWithContext } from './context-storage.js';
+import { Context, type ContextDependencies, type Decision } from './context.js';
+import type { HookCallback, HookKind } from './hooks.js';
+import { runAndSettle } from './run-and-settle.js';
+import { ContextWatch, watchLimits } from './watch.js';
+
+/** What tools for tests may attach. */
+export interface ContextProbe {
+  /** The context of code that runs in none. */
+  readonly common?: Context | undefined;
+  /** Called with each context that has ended. */
+  readonly onEnd?: (context: Context) => void;
+  /** Runs a hook that is due, or does not. */
+  readonly runHook?: (
+    kind: HookKind,
+    callback: HookCallback,
+    run: () => Promise<unknown>,
+  ) => Promise<unknown>;
+}
+
+/** The part of the options that is not about requests. */
+type RegistryOptions = Pick<
+  DbContextOptions,
+  'beforeCommit' | 'hookTimeoutMs' | 'contextTimeoutMs' | 'watch'
+>;
+
+/** Where what nobody asked about is reported. */
+export interface Reporters {
+  readonly report: FaultReporter;
+  readonly warn: (message: string) => void;
+}
+
+/**
+ * The running contexts of one application. Everything that opens or ends a context goes through here,
+ * so that a shutdown finds what is still running (H3).
+ */
+export class ContextRegistry {
+  readonly connections = new ConnectionRegistry((factory) => this.#managerOf(factory));
+  /** Where a fault goes that has no caller to be thrown at. */
+  readonly report: FaultReporter;
+  /** With what ends them when they have been open for too long. */
+  readonly #running = new Map<Context, NodeJS.Timeout | undefined>();
+  readonly #dependencies: ContextDependencies;
+  readonly #contextTimeoutMs: number | undefined;
+  readonly #watch: ContextWatch | undefined;
+  #probes: readonly ContextProbe[] = [];
+  #common: Context | undefined;
+  #isShuttingDown = false;
+  #onIdle: (() => void) | undefined;
+
+  constructor({ report, warn }: Reporters, options: RegistryOptions) {
+    this.report = report;
+    this.#contextTimeoutMs = options.contextTimeoutMs;
+    const limits = watchLimits(options.watch);
+    this.#watch = limits && new ContextWatch(limits, warn);
+    const { beforeCommit, hookTimeoutMs = DEFAULTS.hookTimeoutMs } = options;
+    this.#dependencies = {
+      factory: (name) => this.connections.factory(name),
+      watch: this.#watch,
+      environment: {
+        report,
+        timeoutMs: hookTimeoutMs,
+        beforeCommit:
+          beforeCommit && (({ manager, connectionName }) => beforeCommit(manager, connectionName)),
+        run: (kind, callback) => this.#runHook(kind, callback),
+      },
+    };
+  }
+
+  /**
+   * Lets tools for tests look at contexts, and take part in them; where only one can, the last does.
+   *
+   * @returns takes the probe away again
+   */
+  attach(probe: ContextProbe): () => void {
+    this.#attachAll([...this.#probes, probe]);
+    return () => this.#attachAll(this.#probes.filter((each) => each !== probe));
+  }
+
+  #attachAll(probes: readonly ContextProbe[]): void {
+    this.#probes = probes;
+    this.#common = probes.findLast(({ common }) => common !== undefined)?.common;
+  }
+
+  #runHook(kind: HookKind, callback: HookCallback): Promise<unknown> {
+    const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook`);
+    const probe = this.#probes.findLast(({ runHook }) => runHook !== undefined);
+    return probe?.runHook?.(kind, callback, run) ?? run();
+  }
+
+  /** Whether contexts that still run are about to be rolled back. */
+  get isShuttingDown(): boolean {
+    return this.#isShuttingDown;
+  }
+
+  /** Whether a context ends by itself when it has been open for too long. */
+  get limitsContexts(): boolean {
+    return this.#contextTimeoutMs !== undefined;
+  }
+
+  /** Number of contexts that have not been settled. */
+  get runningCount(): number {
+    return this.#running.size;
+  }
+
+  /** The context that the current code runs in and that is still open. */
+  active(): Context | undefined {
+    const context = this.#current();
+    return context?.isClosed === true ? undefined : context;
+  }
+
+  /**
+   * The context that the current code runs in.
+   *
+   * @throws {@link DbContextNotActiveError} there is none
+   */
+  require(): Context {
+    const context = this.#current();
+    if (context === undefined) {
+      throw new DbContextNotActiveError();
+    }
+    return context;
+  }
+
+  /**
+   * As `require()`, for code that needs the session of a connection.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   */
+  requireOpen(name: string): Context {
+    const context = this.require();
+    context.assertOpen(name);
+    return context;
+  }
+
+  #current(): Context | undefined {
+    return currentContext(this, this.#common);
+  }
+
+  /**
+   * What `@InjectSession()` stands for: the entity manager of MikroORM's own `TransactionContext`,
+   * where the code has entered one of the same database inside of its context (C6), else the session.
+   */
+  #managerOf({ connection: { name, orm } }: SessionFactory): EntityManager {
+    const context = this.require();
+    const ambient = TransactionContext.currentTransactionContext()?.em;
+    return ambient !== undefined && ambient !== context.ambient && ambient.config === orm.config
+      ? ambient
+      : context.session(name).manager;
+  }
+
+  /**
+   * Opens a context. Its caller settles it.
+   *
+   * @param origin what opens it, for messages
+   * @param writtenLsns what its reads must see; by default that of the context that it is opened in
+   * @throws {@link ShuttingDownError} and it is not for a context that was let in before
+   */
+  open(origin: string, writtenLsns?: WrittenLsns): Context {
+    this.#assertMayOpen();
+    return this.#open(origin, false, writtenLsns);
+  }
+
+  /** Opens what a session in no context needs all the same; otherwise as {@link ContextRegistry.open}. */
+  openDetached(origin: string): Context {
+    this.#assertMayOpen();
+    return this.#open(origin, true);
+  }
+
+  #assertMayOpen(): void {
+    if (this.#isShuttingDown && this.active() === undefined) {
+      throw new ShuttingDownError();
+    }
+  }
+
+  #open(origin: string, isDetached = false, writtenLsns?: WrittenLsns): Context {
+    const context = new Context({
+      dependencies: this.#dependencies,
+      origin,
+      isDetached,
+      outer: this.active(),
+      ambient: TransactionContext.currentTransactionContext()?.em,
+      writtenLsns:
+        writtenLsns ??
+        // Also of a context that has ended: its hooks write for the same client.
+        this.#current()?.writtenLsns ??
+        (this.connections.readYourWrites.length > 0 ? new WrittenLsns() : undefined),
+    });
+    this.#running.set(context, this.#expireLater(context));
+    this.#watch?.opened(context);
+    return context;
+  }
+
+  #expireLater(context: Context): NodeJS.Timeout | undefined {
+    const timeoutMs = this.#contextTimeoutMs;
+    if (timeoutMs === undefined) {
+      return undefined;
+    }
+    const expire = (): void => {
+      // One that is ending has other limits, and its outcome is the server's to tell.
+      if (!context.isClosed) {
+        const error = new ContextTimeoutError(context.origin, timeoutMs);
+        void this.abandon(context);
+        context.onExpire?.(error);
+      }
+    };
+    return setTimeout(expire, timeoutMs).unref();
+  }
+
+  /** Runs `callback` inside of a context. */
+  runIn<T>(context: Context, callback: () => T): T {
+    return runWithContext(this, context, callback);
+  }
+
+  /** Runs a hook in a context of its own; also during a shutdown, since it belongs to an older one. */
+  runApart(callback: HookCallback, origin: string): Promise<unknown> {
+    return runAndSettle(this, this.#open(origin), callback);
+  }
+
+  /** Runs `callback` outside of any context. */
+  runOutside<T>(callback: () => T): T {
+    return runWithContext(this, undefined, callback);
+  }
+
+  /** Ends a context, see {@link Context.settle}. */
+  async settle(context: Context, decision: Decision): Promise<void> {
+    if (this.endUntouched(context, decision)) {
+      return;
+    }
+    try {
+      // Inside of it, for the sake of flush hooks and subscribers that use the session.
+      await (currentContext(this) === context
+        ? context.settle(decision)
+        : this.runIn(context, () => context.settle(decision)));
+    } finally {
+      this.#hasEnded(context);
+    }
+  }
+
+  /** Ends a context at once, see {@link Context.endUntouched}. */
+  endUntouched(context: Context, decision: Decision): boolean {
+    const isOver = context.endUntouched(decision);
+    if (isOver) {
+      this.#hasEnded(context);
+    }
+    return isOver;
+  }
+
+  #hasEnded(context: Context): void {
+    clearTimeout(this.#running.get(context));
+    if (this.#running.delete(context)) {
+      this.#watch?.ended(context);
+      if (!context.isDetached) {
+        this.#probes.forEach((probe) => probe.onEnd?.(context));
+      }
+    }
+    if (this.#running.size === 0) {
+      this.#onIdle?.();
+    }
+  }
+
+  /** Rolls a context back. Never throws: its caller has an error of its own to report. */
+  async abandon(context: Context): Promise<void> {
+    await this.settle(context, 'rollback').catch((error: unknown) =>
+      this.report('a context could not be rolled back', error),
+    );
+  }
+
+  /**
+   * Opens no more contexts, waits for those that run, and rolls back what is left after the limit.
+   *
+   * @param timeoutMs how long running contexts may go on, in milliseconds
+   */
+  async drain(timeoutMs: number): Promise<void> {
+    this.#isShuttingDown = true;
+    if (this.#running.size > 0) {
+      const idle = new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+      if ((await withinLimit(idle, timeoutMs)) === TIMED_OUT) {
+        await Promise.all([...this.#running.keys()].map((each) => this.#cutOff(each)));
+      }
+    }
+  }
+
+  async #cutOff(context: Context): Promise<void> {
+    // Of a commit that is under way the server tells the outcome, within a limit of its own.
+    const isOpen = !context.isClosed;
+    await this.abandon(context);
+    if (isOpen) {
+      // Its code may never return, and a request that nobody answers keeps the server open.
+      context.onExpire?.(new ShuttingDownError(context.origin));
+    }
+  }
+}

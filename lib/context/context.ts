@@ -1,0 +1,421 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import type { Holder } from '../connection/pool-deadlock-detector.js';
+import type { WrittenLsns } from '../connection/written-lsns.js';
+import {
+  InvalidTransactionStateError,
+  SessionClosedError,
+  UnexpectedRollbackError,
+  type ContextTimeoutError,
+  type DbContextError,
+  type ShuttingDownError,
+} from '../errors.js';
+import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
+import type { SessionFactory } from '../session/session-factory.js';
+import type { Session, SessionObserver, SessionOptions } from '../session/session.js';
+import { CommitRefusals } from './commit-refusals.js';
+import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
+import {
+  closeSessions,
+  commitSessions,
+  dueWorkOf,
+  rollbackSessions,
+  type DueWork,
+  type Settlement,
+} from './settlement.js';
+import type { ContextWatch } from './watch.js';
+
+/** What the contexts of an application share. */
+export interface ContextDependencies {
+  /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
+  readonly factory: (name: string) => SessionFactory;
+  readonly environment: HookEnvironment;
+  readonly watch: ContextWatch | undefined;
+}
+
+/** How a context is opened. */
+export interface ContextOptions {
+  readonly dependencies: ContextDependencies;
+  readonly origin: string;
+  readonly isDetached: boolean;
+  /** The context that it was opened in. */
+  readonly outer: Context | undefined;
+  /** The manager of MikroORM's `TransactionContext` that it was opened in; it is none of its own. */
+  readonly ambient: EntityManager | undefined;
+  /** What its reads must see, where that is kept; shared with the context that it was opened in. */
+  readonly writtenLsns: WrittenLsns | undefined;
+}
+
+/** How a context is to end. */
+export type Decision = 'commit' | 'rollback';
+
+/**
+ * Where a context stands: `flushing` from the beginning of its commit, when flush hooks may still use
+ * its sessions; `closed` when its gates are shut, and it gives out no sessions any more.
+ */
+type Phase = 'open' | 'flushing' | 'closed' | 'committed';
+
+const NO_SETTINGS: ReadonlyMap<string, TransactionSettings> = new Map();
+
+/**
+ * One unit of work: at most one session for each connection, made on first use (M1), and settled
+ * exactly once (S4).
+ */
+export class Context implements Holder, SessionObserver {
+  readonly #dependencies: ContextDependencies;
+  /** In the order of their first use; a closed one stays until another one takes its place. */
+  #sessions: readonly Session[] = [];
+  #settings = NO_SETTINGS;
+  #phase: Phase = 'open';
+  /** The end that is under way or over; a second one waits for it. */
+  #settlement: Promise<void> | undefined;
+  /** The first connection whose work a rollback undid; a later wish to commit must learn of it. */
+  #undone: string | undefined;
+  readonly #hooks: ContextHooks;
+  readonly #refusals = new CommitRefusals();
+  /** Whether it only stands for a session in no context: no code ever runs in it. */
+  readonly isDetached: boolean;
+  /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
+  origin: string;
+  /** Called when it has been open for too long, and is rolled back while its code still runs. */
+  onExpire: ((error: ContextTimeoutError | ShuttingDownError) => void) | undefined;
+  /** The manager of MikroORM's `TransactionContext` that it was opened in; it is none of its own. */
+  readonly ambient: EntityManager | undefined;
+  readonly writtenLsns: WrittenLsns | undefined;
+  #outer: Context | undefined;
+
+  constructor(options: ContextOptions) {
+    const { dependencies, origin, isDetached, outer, ambient, writtenLsns } = options;
+    this.#dependencies = dependencies;
+    this.isDetached = isDetached;
+    this.origin = origin;
+    this.#hooks = new ContextHooks(dependencies.environment);
+    this.#outer = outer;
+    this.ambient = ambient;
+    this.writtenLsns = writtenLsns;
+  }
+
+  /** The context that it was opened in, and that is still open: it goes on when this one ends. */
+  get outer(): Context | undefined {
+    // A job that starts itself again would otherwise keep the contexts of all its runs.
+    while (this.#outer?.isClosed === true) {
+      this.#outer = this.#outer.#outer;
+    }
+    return this.#outer;
+  }
+
+  /** Whether it gives out no sessions any more. */
+  get isClosed(): boolean {
+    return this.#phase === 'closed' || this.#phase === 'committed';
+  }
+
+  get isCommitted(): boolean {
+    return this.#phase === 'committed';
+  }
+
+  /** The sessions that are open, in the order of their first use. */
+  get sessions(): readonly Session[] {
+    return this.#sessions.filter((session) => !session.isClosed);
+  }
+
+  /** Names of all connections that it has, or had, a session of. */
+  get connectionNames(): readonly string[] {
+    return this.#sessions.map(({ connectionName }) => connectionName);
+  }
+
+  /** Whether a transaction is open, or a commit will open one to write what was only persisted. */
+  get hasWork(): boolean {
+    return this.sessions.some((session) => session.hasWork);
+  }
+
+  /** Whether nobody has used it yet, or nothing of the use is left. */
+  get isUntouched(): boolean {
+    return this.sessions.length === 0 && this.#hooks.isEmpty && this.#refusals.isEmpty;
+  }
+
+  /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
+  get earlyCommits(): number {
+    return this.#hooks.earlyCommits;
+  }
+
+  /**
+   * The session of a connection, made on first use and again after it was closed.
+   *
+   * @throws {@link SessionClosedError} the context has been settled
+   * @throws {@link UnknownConnectionError}
+   */
+  session(name: string): Session {
+    this.assertOpen(name);
+    return this.existing(name) ?? this.#keep(this.#factory(name).create(this.#optionsOf(name)));
+  }
+
+  /** The session of a connection, if it has one that is open. */
+  existing(name: string): Session | undefined {
+    const session = this.#sessions.find((each) => each.connectionName === name);
+    return session?.isClosed === true ? undefined : session;
+  }
+
+  /**
+   * The session that an end is asked for; also a new one, where a failed commit has closed the last.
+   *
+   * @throws {@link SessionClosedError}, {@link UnknownConnectionError}
+   */
+  toEnd(name: string): Session | undefined {
+    this.assertOpen(name);
+    this.#factory(name);
+    return this.#refusals.errorOf(name) === undefined ? this.existing(name) : this.session(name);
+  }
+
+  /** @throws {@link SessionClosedError} the context has been settled */
+  assertOpen(name: string): void {
+    if (this.isClosed) {
+      this.#dependencies.watch?.usedLate(this, name);
+      throw new SessionClosedError(name);
+    }
+  }
+
+  /**
+   * Makes the transactions of a connection begin with these settings.
+   *
+   * @throws {@link InvalidTransactionStateError} one has begun with others
+   * @throws {@link UnknownConnectionError}
+   */
+  configure(name: string, settings: TransactionSettings): void {
+    this.#factory(name);
+    this.existing(name)?.configure(settings);
+    const merged = mergeSettings(this.#settings.get(name), settings);
+    this.#settings = new Map([...this.#settings, [name, merged]]);
+  }
+
+  /**
+   * Makes an entity manager the session of a connection.
+   *
+   * @throws {@link InvalidTransactionStateError} there is a session already, or the fork is in a
+   *   transaction of its own
+   */
+  put(name: string, manager: EntityManager): void {
+    this.assertOpen(name);
+    const session = this.#factory(name).from(manager, this.#optionsOf(name));
+    if ((this.existing(name) ?? session) !== session) {
+      throw new InvalidTransactionStateError(
+        name,
+        'the context has a session already. Take it out with popSession() first.',
+      );
+    }
+    this.#keep(session);
+  }
+
+  /** Takes a session out of the context, which then no longer settles it. */
+  pop(name: string): Session | undefined {
+    this.assertOpen(name);
+    const session = this.existing(name);
+    session?.observe(undefined);
+    this.#sessions = this.#sessions.filter((each) => each.connectionName !== name);
+    return session;
+  }
+
+  /**
+   * Makes the end of the context a rollback, or that of one connection.
+   *
+   * @param name all of the context if omitted
+   */
+  rollbackOnly(name?: string): void {
+    if (name !== undefined) {
+      this.#factory(name);
+    }
+    this.#refusals.rollbackOnly(name);
+  }
+
+  /**
+   * Ends the context. The first call decides; a later one waits for it (S4).
+   *
+   * @throws why not all of it is committed
+   * @throws {@link UnexpectedRollbackError} a commit was asked for after somebody else (a client that
+   *   left, a shutdown) had rolled back
+   */
+  async settle(decision: Decision): Promise<void> {
+    // A commit may hang in a hook or in its flush: a rollback gives it up, and does not wait for it.
+    const isOvertaken = decision === 'rollback' && this.#phase === 'flushing';
+    if (this.#phase === 'open' || isOvertaken) {
+      this.#settlement = decision === 'commit' ? this.#commit() : this.#rollback();
+      await this.#settlement;
+      return;
+    }
+    await this.#settlement;
+    if (decision === 'commit' && this.#undone !== undefined) {
+      throw new UnexpectedRollbackError(this.#undone, 'context-ended');
+    }
+  }
+
+  /**
+   * Ends the context at once, if there is nothing to be settled (L2).
+   *
+   * @returns whether it did
+   */
+  endUntouched(decision: Decision): boolean {
+    if (this.#phase !== 'open' || !this.isUntouched) {
+      return false;
+    }
+    this.#phase = decision === 'commit' ? 'committed' : 'closed';
+    return true;
+  }
+
+  /**
+   * Adds a hook.
+   *
+   * @param name the connection whose transaction it is bound to; all of the context if omitted
+   * @throws {@link SessionClosedError}, {@link UnknownConnectionError}
+   */
+  addHook(kind: HookKind, callback: HookCallback, name?: string): void {
+    const sessions = name === undefined ? this.sessions : [this.session(name)];
+    this.#hooks.add(kind, callback, sessions, name);
+  }
+
+  /** Takes out hooks, see {@link ContextHooks.take}. */
+  takeHooks(kind: HookKind): readonly HookCallback[] {
+    return this.#hooks.take(kind);
+  }
+
+  /** Commits all sessions, and goes on. */
+  async commitEarly(): Promise<void> {
+    this.sessions.forEach((session) => this.assertMayCommit(session));
+    const { outcomes, failure } = await commitSessions(
+      { list: () => this.sessions, shut: (session) => session.prepare() },
+      dueWorkOf(this.sessions),
+    );
+    if (failure !== undefined) {
+      for (const { connectionName, outcome } of outcomes) {
+        if (outcome === 'rolled-back' || outcome === 'unknown') {
+          this.#refusals.failed(connectionName, failure.error);
+        }
+      }
+    }
+    await this.#hooks.afterEarlyEnd(outcomes, failure !== undefined);
+    if (failure !== undefined) {
+      throw failure.error;
+    }
+  }
+
+  /** Rolls all sessions back, and goes on. */
+  async rollbackEarly(): Promise<void> {
+    this.connectionNames.forEach((name) => this.#refusals.undone(name));
+    await rollbackSessions(this.sessions);
+    await this.#hooks.afterEarlyRollback();
+  }
+
+  /** Closes sessions, and goes on. */
+  async closeEarly(sessions: readonly Session[]): Promise<void> {
+    sessions.forEach(({ connectionName }) => this.#refusals.undone(connectionName));
+    await closeSessions(sessions);
+    await this.#hooks.afterEarlyRollback();
+  }
+
+  /** See {@link SessionObserver.assertMayCommit}. */
+  assertMayCommit({ connectionName }: Session): void {
+    const refusal = this.#refusals.errorOf(connectionName);
+    if (refusal !== undefined) {
+      throw refusal;
+    }
+  }
+
+  /** See {@link SessionObserver.assertNotRollbackOnly}. */
+  assertNotRollbackOnly(session: Session): void {
+    if (this.#refusals.errorOf(session.connectionName)?.reason === 'rollback-only') {
+      this.assertMayCommit(session);
+    }
+  }
+
+  /** See {@link SessionObserver.beforeCommit}. */
+  beforeCommit(session: Session): Promise<void> | undefined {
+    return this.#hooks.beforeCommit(session);
+  }
+
+  /** See {@link SessionObserver.committed}. */
+  committed(session: Session): Promise<void> {
+    return this.#hooks.afterEarlyCommit([session.connectionName]);
+  }
+
+  /** See {@link SessionObserver.rolledBack}. */
+  rolledBack(): Promise<void> {
+    return this.#hooks.afterEarlyRollback();
+  }
+
+  /** See {@link SessionObserver.undone}. */
+  undone({ connectionName }: Session): void {
+    this.#refusals.undone(connectionName);
+  }
+
+  /** See {@link SessionObserver.commitFailed}. */
+  commitFailed({ connectionName }: Session, error: unknown): void {
+    this.#refusals.failed(connectionName, error);
+  }
+
+  /** A session that takes the place of another counts as used anew, at the end of the order. */
+  #keep(session: Session): Session {
+    session.observe(this);
+    const { connectionName } = session;
+    const others = this.#sessions.filter((each) => each.connectionName !== connectionName);
+    this.#sessions = [...others, session];
+    return session;
+  }
+
+  #factory(name: string): SessionFactory {
+    return this.#dependencies.factory(name);
+  }
+
+  #optionsOf(name: string): SessionOptions {
+    return {
+      settings: this.#settings.get(name),
+      holder: this,
+      watch: this.#dependencies.watch?.session(this, name),
+    };
+  }
+
+  async #commit(): Promise<void> {
+    this.#phase = 'flushing';
+    const { outcomes, failure } = await this.#commitSessions(dueWorkOf(this.sessions));
+    if (failure !== undefined) {
+      await this.#hooks.afterEnd(outcomes, true);
+      throw failure.error;
+    }
+    this.#phase = 'committed';
+    await this.#hooks.afterEnd(outcomes, false);
+  }
+
+  async #commitSessions(due: DueWork): Promise<Settlement> {
+    const shutAll = (): void => {
+      this.#phase = 'closed';
+    };
+    try {
+      await this.#beforeCommit();
+    } catch (error) {
+      shutAll();
+      await closeSessions(this.sessions);
+      return { outcomes: [], failure: { error } };
+    }
+    const shut = (session: Session): DbContextError | undefined => session.prepareForGood();
+    return commitSessions({ list: () => this.sessions, shutAll, shut }, due);
+  }
+
+  /** @throws why the context must not be committed */
+  async #beforeCommit(): Promise<void> {
+    const refusal = this.#refusals.errorOfAny(this.#sessions[0]?.connectionName);
+    if (refusal !== undefined) {
+      throw refusal;
+    }
+    if (!this.#hooks.isEmpty) {
+      await this.sessions.reduce(
+        (work, session) => session.whileOpen(work),
+        this.#hooks.beforeEnd(),
+      );
+    }
+  }
+
+  async #rollback(): Promise<void> {
+    this.#phase = 'closed';
+    // Also where no statement was sent: what was only persisted is lost as well.
+    this.#undone = this.sessions[0]?.connectionName;
+    await closeSessions(this.sessions);
+    await this.#hooks.afterEnd([], true);
+  }
+}
