@@ -16,6 +16,7 @@ export type RollbackReason =
   | 'connection-lost'
   | 'server-rollback'
   | 'failed-before'
+  | 'failed-flush'
   | 'rollback-only'
   | 'ended-during-commit'
   | 'context-ended';
@@ -328,6 +329,9 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
   'failed-before':
     'a commit before it had failed, and nobody has rolled back since; call rollback(), then do the work ' +
     'again',
+  'failed-flush':
+    'a flush had failed and its error was swallowed, so what it was to write is lost; let the error ' +
+    'through, or call rollback() and do the work again',
   'rollback-only': 'rollbackOnly() was called',
   'ended-during-commit':
     'work that nobody had awaited closed the session, took it away or rolled it back while the context ' +

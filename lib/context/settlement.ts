@@ -46,7 +46,7 @@ export function dueWorkOf(sessions: readonly Session[]): DueWork {
  * ended, whatever becomes of one.
  */
 export async function commitSessions(group: SessionGroup, due: DueWork): Promise<Settlement> {
-  let sessions: readonly Session[];
+  let sessions: readonly Session[] | undefined;
   try {
     await flushAll(group);
     // All gates shut in one go, without an await between them (F3).
@@ -59,7 +59,7 @@ export async function commitSessions(group: SessionGroup, due: DueWork): Promise
     }
   } catch (error) {
     group.shutAll?.();
-    const open = group.list();
+    const open = sessions ?? group.list();
     const outcomes = open.map(outcomeOfRollback);
     await closeSessions(open);
     return { outcomes, failure: { error } };

@@ -10,32 +10,54 @@ import type { PgClient, PgResult } from './pg-client.js';
  * See https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT
  */
 export class FirstMessage {
-  readonly text: string;
+  readonly #text: string;
   readonly #prefix: string;
   readonly #beginCount: number;
   readonly #isAll: boolean;
+  #hasBegun = false;
 
   /** @param isAll whether the transaction ends with this statement */
   constructor(client: PgClient, begin: readonly BeginStatement[], sql: string, isAll = false) {
     this.#prefix = begin.map((each) => `${inlined(client, each)};`).join('');
     this.#beginCount = begin.length;
     this.#isAll = isAll;
-    this.text = `${this.#prefix}${sql}${isAll ? ';commit' : ''}`;
+    this.#text = `${this.#prefix}${sql}${isAll ? ';commit' : ''}`;
   }
 
-  /** Picks out of the answers to the whole message the answer to the first statement itself. */
-  answerIn(result: PgResult | PgResult[]): PgResult | PgResult[] {
+  /** Whether BEGIN was answered; if not, nothing of the message has run. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
+  /**
+   * Sends the message.
+   *
+   * @returns the answer to the first statement itself
+   * @throws the server's error, with a `position` that counts from the beginning of that statement
+   */
+  async sendOn(client: PgClient): Promise<PgResult | PgResult[]> {
+    const { connection } = client;
+    const noteBegun = (): void => {
+      this.#hasBegun = true;
+    };
+    connection.once('commandComplete', noteBegun);
+    try {
+      return this.#answerIn(await client.query(this.#text));
+    } catch (error) {
+      throw this.#placed(error as Error);
+    } finally {
+      connection.off('commandComplete', noteBegun);
+    }
+  }
+
+  #answerIn(result: PgResult | PgResult[]): PgResult | PgResult[] {
     const all = Array.isArray(result) ? result : [result];
     const answers = all.slice(this.#beginCount, this.#isAll ? -1 : undefined);
     // A text of several statements has several answers, and an empty text has none.
     return answers.length === 1 ? answers[0]! : answers;
   }
 
-  /**
-   * Makes the `position` of an error count from the beginning of the first statement; the server
-   * counts it from the beginning of the whole message.
-   */
-  placed(error: Error): Error {
+  #placed(error: Error): Error {
     const { position } = error as { position?: unknown };
     return position === undefined
       ? error

@@ -10,7 +10,12 @@ export interface PgClient {
   readonly processID: number | null;
   readonly secretKey: number | null;
   /** The socket; destroyed where a graceful goodbye could wait for ever. */
-  readonly connection: { readonly stream: { destroy(): void } };
+  readonly connection: {
+    readonly stream: { destroy(): void };
+    /** Emits the command tag of each statement that the server has answered. */
+    once(event: 'commandComplete', listener: () => void): unknown;
+    off(event: 'commandComplete', listener: () => void): unknown;
+  };
   query(text: string, values?: readonly unknown[]): Promise<PgResult | PgResult[]>;
   /** Transaction status of the last `ReadyForQuery`: idle, in a transaction, in a failed one. */
   getTransactionStatus(): 'I' | 'T' | 'E' | null;

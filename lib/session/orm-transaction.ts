@@ -148,12 +148,12 @@ export class OrmTransaction implements TransactionOwner {
   }
 
   /** Tells subscribers that a commit is to come; they may still send statements, or throw. */
-  async announceCommit(): Promise<void> {
+  announceCommit(): Promise<void> | undefined {
     const { hasBegun, isShut } = this.transaction;
     const event = EventType.beforeTransactionCommit;
-    if (hasBegun && !isShut && this.#owner.hasListeners(event)) {
-      await this.#owner.broadcast(event, this.context);
-    }
+    return hasBegun && !isShut && this.#owner.hasListeners(event)
+      ? this.#owner.broadcast(event, this.context)
+      : undefined;
   }
 
   /** See {@link TransactionOwner.announce}. */

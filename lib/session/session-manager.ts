@@ -5,17 +5,17 @@ import type {
   Transaction,
   TransactionOptions,
 } from '@mikro-orm/core';
-import { TransactionPropagation, ValidationError } from '@mikro-orm/core';
+import { TransactionPropagation } from '@mikro-orm/core';
 
 import { InvalidTransactionStateError, SessionClosedError } from '../errors.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
-import { flushInTurn } from './flush-turns.js';
+import { flushInTurn, isFlushing } from './flush-turns.js';
 import { asKyselyTransaction, type KyselyTransaction } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
 import { NestedTransaction } from './nested-transaction.js';
 import type { TransactionParts } from './orm-transaction.js';
 import { ownedConnection, type TransactionOrigin } from './owned-connection.js';
-import { assertMayFlush } from './read-only-flush.js';
+import { assertMayFlush, hasChanges } from './changes.js';
 import type { SessionWatch } from './session-watch.js';
 
 /** The session behind an entity manager. */
@@ -27,8 +27,8 @@ export interface SessionControl extends TransactionOrigin {
   demand(settings: TransactionSettings): void;
   commit(): Promise<void>;
   rollback(): Promise<void>;
-  /** Starts the limit of the transaction: a flush can hang before its first statement. */
-  startDeadline(): void;
+  /** A flush has failed, and MikroORM forgets what it could not write. */
+  flushFailed(error: unknown): void;
 }
 
 /** What `em.begin()` takes. */
@@ -143,10 +143,18 @@ export function sessionManagerClass(
       }
       assertMayFlush(this);
       const control = this[CONTROL];
-      control?.startDeadline();
+      const whole = asKyselyTransaction(this.getTransactionContext())?.part.whole;
+      // A subscriber can hang before the first statement (F6).
+      whole?.startDeadline();
       control?.watch?.flushBegins();
       try {
-        await flushInTurn(this, () => super.flush());
+        const flushed = flushInTurn(this, () => super.flush());
+        await (whole?.whileOpen(flushed) ?? flushed);
+      } catch (error) {
+        if (!isFlushing(this)) {
+          control?.flushFailed(error);
+        }
+        throw error;
       } finally {
         control?.watch?.flushEnds();
       }
@@ -246,19 +254,10 @@ async function prepareNesting(
     control.demand(settingsOf({ isolationLevel, readOnly }));
   }
   // Changes from before would be written inside of the savepoint, and be lost with it.
-  if (isNested && asKyselyTransaction(manager.getTransactionContext()) !== undefined) {
-    await flushUnlessFlushing(manager);
-  }
-}
-
-/** Inside of a flush hook there is nothing to do: the changes are being written already. */
-async function flushUnlessFlushing(manager: EntityManager): Promise<void> {
-  try {
+  const isInTransaction = asKyselyTransaction(manager.getTransactionContext()) !== undefined;
+  // Inside of a flush hook there is nothing to do: the changes are being written already.
+  if (isNested && isInTransaction && !isFlushing(manager) && hasChanges(manager)) {
     await manager.flush();
-  } catch (error) {
-    if ((error as Error).message !== ValidationError.cannotCommit().message) {
-      throw error;
-    }
   }
 }
 

@@ -17,7 +17,9 @@ import {
 import { AsyncScope } from '../transaction/async-scope.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
+import type { Failure } from '../transaction/transaction-state.js';
 import type { Transaction } from '../transaction/transaction.js';
+import { hasPendingEntities } from './changes.js';
 import { asKyselyTransaction, type KyselyTransaction } from './kysely-transaction.js';
 import { NestedTransaction } from './nested-transaction.js';
 import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
@@ -82,6 +84,8 @@ export class Session implements SessionControl, OrmOwner {
   #state: 'usable' | 'failed' | 'closed' = 'usable';
   /** The ends of its transactions, one after another: a later one finds a new transaction. */
   readonly #ends = new SerialQueue();
+  /** The first flush that failed since the transaction began. */
+  #flushFailure: Failure | undefined;
   /** Transactions that were begun beside its own. */
   #owned: readonly OrmTransaction[] = [];
 
@@ -139,12 +143,7 @@ export class Session implements SessionControl, OrmOwner {
 
   /** Whether entities wait to be inserted or removed. */
   get hasPendingChanges(): boolean {
-    const uow = this.manager.getUnitOfWork(false);
-    return (
-      uow.getPersistStack().size > 0 ||
-      uow.getRemoveStack().size > 0 ||
-      uow.getOrphanRemoveStack().size > 0
-    );
+    return hasPendingEntities(this.manager.getUnitOfWork(false));
   }
 
   /** Whether it has ended for good; its context then makes a new one. */
@@ -192,9 +191,9 @@ export class Session implements SessionControl, OrmOwner {
     this.#settings = mergeSettings(this.#settings, settings);
   }
 
-  /** See {@link Transaction.startDeadline}. */
-  startDeadline(): void {
-    this.transaction.startDeadline();
+  /** Takes note of what a flush has lost: nobody can find it in the unit of work any more (F4). */
+  flushFailed(error: unknown): void {
+    this.#flushFailure ??= { error };
   }
 
   /** See {@link Transaction.whileOpen}. */
@@ -219,7 +218,12 @@ export class Session implements SessionControl, OrmOwner {
   prepare(): DbContextError | undefined {
     return this.#ends.unfinished > 0
       ? new UnexpectedRollbackError(this.connectionName, 'unawaited-statements')
-      : this.transaction.shut();
+      : (this.transaction.shut() ?? this.#flushBlocker);
+  }
+
+  get #flushBlocker(): DbContextError | undefined {
+    const failure = this.#flushFailure;
+    return failure && new UnexpectedRollbackError(this.connectionName, 'failed-flush', failure.error);
   }
 
   /**
@@ -318,30 +322,33 @@ export class Session implements SessionControl, OrmOwner {
   async #flush(): Promise<void> {
     // Not first into a transaction that has failed: its first failure is the one to be told.
     this.#assertNotFailed();
-    await this.whileOpen(this.#flushWithHooks());
-  }
-
-  async #flushWithHooks(): Promise<void> {
-    if (this.#observer !== undefined && this.hasWork) {
-      await this.#observer.beforeCommit(this);
+    const hooks = this.hasWork ? this.#observer?.beforeCommit(this) : undefined;
+    if (hooks !== undefined) {
+      await this.whileOpen(hooks);
       // A hook may have swallowed the failure of a statement, too.
       this.#assertNotFailed();
     }
     await this.manager.flush();
-    await this.#current.announceCommit();
+    const announced = this.#current.announceCommit();
+    if (announced !== undefined) {
+      await this.whileOpen(announced);
+    }
   }
 
   #assertNotFailed(): void {
     const { transaction } = this;
-    if (transaction.isOpen && transaction.commitBlocker !== undefined) {
-      throw transaction.commitBlocker;
+    const blocker = transaction.isOpen
+      ? (transaction.commitBlocker ?? this.#flushBlocker)
+      : undefined;
+    if (blocker !== undefined) {
+      throw blocker;
     }
   }
 
   async #flushAndCommit(): Promise<void> {
     try {
       await this.#flush();
-      const blocker = this.transaction.shut();
+      const blocker = this.transaction.shut() ?? this.#flushBlocker;
       if (blocker !== undefined) {
         throw blocker;
       }
@@ -381,6 +388,7 @@ export class Session implements SessionControl, OrmOwner {
 
   /** Makes the next statement begin a new transaction. */
   #renew(): void {
+    this.#flushFailure = undefined;
     if (this.#state === 'usable') {
       this.#current = new OrmTransaction(this.#parts, this, this.#settings);
       this.manager.setTransactionContext(this.context);

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import { callbackify } from 'node:util';
 
 import type { Holder } from '../connection/pool-deadlock-detector.js';
@@ -19,7 +20,9 @@ type Callback = (error: Error | null, result: PgResult | PgResult[]) => void;
  */
 export class SharedClient implements PgClient {
   readonly holder: Holder | undefined;
-  readonly connection = { stream: { destroy: (): void => undefined } };
+  readonly connection = Object.assign(new EventEmitter(), {
+    stream: { destroy: (): void => undefined },
+  });
   readonly #shared: SharedTransaction;
   #isOpen = false;
   #isReleased = false;
@@ -111,6 +114,7 @@ export class SharedClient implements PgClient {
     if (begin !== null) {
       await this.#shared.open(this, /\bread\s+only\b/i.test(begin.groups!['modes']!));
       this.#isOpen = true;
+      this.connection.emit('commandComplete');
       const rest = begin.groups!['rest']!;
       const answer = answerTo('BEGIN');
       if (COMMIT_OF_READ.test(rest)) {

@@ -211,17 +211,17 @@ export class Begin {
     const message = server.combine(client, plan.statements, sql);
     const startedAt = Date.now();
     try {
-      const answer = message.answerIn(await lease.query(message.text));
+      const answer = await message.sendOn(client);
       this.#noteSent(lease, plan, sql, startedAt);
       this.#machine.answered(sql, answer);
       return answer;
     } catch (error) {
-      if (await server.hasRunNothing(client, sql, error)) {
+      if (!message.hasBegun && server.isRefusal(error)) {
         return undefined;
       }
       this.#noteSent(lease, plan, sql, startedAt);
       this.#source.onFailure(error, client, plan.settings.readOnly === true);
-      throw this.#machine.failed(sql, message.placed(error as Error));
+      throw this.#machine.failed(sql, error);
     }
   }
 

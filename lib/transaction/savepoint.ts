@@ -23,6 +23,10 @@ export interface WholeTransaction {
   readonly failure: { readonly error: unknown } | undefined;
   /** @throws what a statement would be refused with */
   assertOpen(): void;
+  /** Starts the limit of the whole transaction, where it has not started. */
+  startDeadline(): void;
+  /** Waits for work of others for as long as the transaction is open. */
+  whileOpen<T>(work: Promise<T>): Promise<T>;
   /** Cancels the statement in flight. */
   cancel(): void;
   /** Ends it at once. */

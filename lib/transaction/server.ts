@@ -9,11 +9,15 @@ export interface Statement {
 
 /** Several statements in one message, which saves the round trips between them. */
 export interface CombinedMessage {
-  readonly text: string;
-  /** Picks the answer to the last statement out of the answer to the message. */
-  answerIn(answer: Answer): Answer;
-  /** Makes the position in an error count from the beginning of the last statement. */
-  placed(error: Error): Error;
+  /**
+   * Sends the message.
+   *
+   * @returns the answer to the last statement alone
+   * @throws its failure, with a position that counts from the beginning of that statement
+   */
+  sendOn(client: PgClient): Promise<Answer>;
+  /** Whether the server has answered the first statement of the message; if not, none of it has run. */
+  readonly hasBegun: boolean;
 }
 
 /** What the server has answered to COMMIT. */
@@ -44,8 +48,6 @@ export interface Server {
     sql: string,
     isWhole?: boolean,
   ): CombinedMessage;
-  /** Whether nothing of such a message has run although it failed, so that it may be sent again. */
-  hasRunNothing(client: PgClient, sql: string, error: unknown): Promise<boolean>;
 
   /** The text of COMMIT. */
   commit(asksWhetherWritten: boolean): string;
@@ -59,8 +61,8 @@ export interface Server {
 
   /** Whether a statement reads, and neither writes nor locks; in doubt it is not. */
   isPlainRead(sql: string): boolean;
-  /** The statement of the application that ended the transaction past the session, if one did. */
-  endedBy(sql: string, answer: Answer): string | undefined;
+  /** Whether a statement of the application has ended the transaction past the session. */
+  isEnd(sql: string, answer: Answer): boolean;
   /** Whether a text holds a statement that ends a transaction, if the server came to it. */
   mayHaveEnded(sql: string): boolean;
 

@@ -166,10 +166,9 @@ export class StateMachine {
     if (state.tag !== 'open') {
       return;
     }
-    const endedBy = this.#source.server.endedBy(sql, answer);
     const { status } = state.lease;
-    if (endedBy !== undefined || status === 'I') {
-      this.#break(this.#endedBy(endedBy ?? 'statement'));
+    if (status === 'I' || this.#source.server.isEnd(sql, answer)) {
+      this.#break(this.#endedByStatement());
     } else if (state.failure !== undefined && status === 'T') {
       this.#state = { ...state, failure: undefined };
     }
@@ -190,7 +189,7 @@ export class StateMachine {
     if (!server.isRefusal(error) || server.endsConnection(error)) {
       this.#break(error);
     } else if (server.mayHaveEnded(sql)) {
-      this.#break(this.#endedBy('COMMIT or ROLLBACK'));
+      this.#break(this.#endedByStatement());
     } else {
       this.#state = { ...state, failure };
     }
@@ -266,10 +265,10 @@ export class StateMachine {
     return isTimeout(commitBlocker) ? commitBlocker : error;
   }
 
-  #endedBy(statement: string): InvalidTransactionStateError {
+  #endedByStatement(): InvalidTransactionStateError {
     return new InvalidTransactionStateError(
       this.#source.name,
-      `a plain ${statement} statement ended the transaction, so what it did stands. Use ` +
+      'a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. Use ' +
         'session.commit() or session.rollback() instead.',
     );
   }

@@ -136,7 +136,7 @@ export async function readOn(
   const startedAt = Date.now();
   [...around, sql, 'commit'].forEach((each) => source.onSend(each));
   try {
-    const answer = message.answerIn(await lease.query(message.text));
+    const answer = await message.sendOn(lease.client);
     lease.giveBack();
     return answer;
   } catch (error) {
@@ -145,7 +145,7 @@ export async function readOn(
     } else {
       await lease.destroy();
     }
-    throw message.placed(error as Error);
+    throw error;
   } finally {
     const tookMs = Date.now() - startedAt;
     [...around, 'commit'].forEach((each) => source.onStatement(each, tookMs));

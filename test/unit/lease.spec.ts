@@ -15,7 +15,11 @@ function scriptedClient(answers: Record<string, () => Promise<PgResult>>): {
     port: 1,
     processID: null,
     secretKey: null,
-    connection: { stream: { destroy: () => undefined } },
+    connection: {
+      stream: { destroy: () => undefined },
+      once: () => undefined,
+      off: () => undefined,
+    },
     query: (sql) =>
       answers[sql]?.() ?? Promise.resolve({ command: 'BEGIN', rowCount: 0, rows: [] }),
     getTransactionStatus: () => 'T',

@@ -1,0 +1,47 @@
+import { ReferenceKind, type EntityManager, type UnitOfWork } from '@mikro-orm/core';
+
+import { ReadOnlyTransactionError } from '../errors.js';
+import { asKyselyTransaction } from './kysely-transaction.js';
+
+/** Whether entities wait to be inserted or removed. */
+export function hasPendingEntities(uow: UnitOfWork): boolean {
+  return (
+    uow.getPersistStack().size > 0 ||
+    uow.getRemoveStack().size > 0 ||
+    uow.getOrphanRemoveStack().size > 0
+  );
+}
+
+/** Whether a flush would write anything, before hooks add to it. */
+export function hasChanges(manager: EntityManager): boolean {
+  const uow = manager.getUnitOfWork(false);
+  return hasPendingEntities(uow) || changedEntities(uow).length > 0;
+}
+
+/**
+ * Looks before MikroORM does whether a flush in a read-only transaction would write. A hook may still
+ * add changes; those are for the server to refuse (25006).
+ *
+ * @throws {@link ReadOnlyTransactionError}
+ */
+export function assertMayFlush(manager: EntityManager): void {
+  const part = asKyselyTransaction(manager.getTransactionContext())?.part;
+  const changed = part?.whole.isReadOnly === true ? changedEntities(manager.getUnitOfWork(false)) : [];
+  if (part !== undefined && changed.length > 0) {
+    throw new ReadOnlyTransactionError(part.connectionName, [...new Set(changed)]);
+  }
+}
+
+/** Class names of the entities that a flush would write: a change shows only in what it computes. */
+function changedEntities(uow: UnitOfWork): readonly string[] {
+  uow.computeChangeSets();
+  return [
+    ...uow.getChangeSets().map((changeSet) => changeSet.meta.className),
+    // In other collections the side that changed is an entity, and among the above.
+    ...uow
+      .getCollectionUpdates()
+      .filter(({ property }) => property.kind === ReferenceKind.MANY_TO_MANY)
+      .map(({ owner }) => owner.constructor.name),
+    ...[...uow.getExtraUpdates()].map(([entity]) => entity.constructor.name),
+  ];
+}
