@@ -49,10 +49,19 @@ export function decoratorsWith<Service extends object>(
   };
 }
 
-/** Other decorators keep what they know of a method on the function itself. */
+// Those of a function that is written in sloppy mode cannot be defined on another one.
+const OF_THE_FUNCTION_ITSELF: ReadonlySet<string | symbol> = new Set([
+  'prototype',
+  'arguments',
+  'caller',
+]);
+
+/** Other decorators keep what they know of a method on the function itself, also as metadata. */
 function copyIdentity(from: object, to: object): void {
-  for (const property of ['name', 'length']) {
-    Object.defineProperty(to, property, Object.getOwnPropertyDescriptor(from, property)!);
+  for (const property of Reflect.ownKeys(from)) {
+    if (!OF_THE_FUNCTION_ITSELF.has(property)) {
+      Object.defineProperty(to, property, Object.getOwnPropertyDescriptor(from, property)!);
+    }
   }
   for (const key of Reflect.getOwnMetadataKeys(from)) {
     Reflect.defineMetadata(key, Reflect.getOwnMetadata(key, from), to);

@@ -66,6 +66,44 @@ class RequestScoped extends Work {
   }
 }
 
+const AUDIT = Symbol('audit');
+
+/** Does what decorators of other libraries do: it keeps what it knows on the method itself. */
+const Audited =
+  (name: string): MethodDecorator =>
+  (_target, _key, descriptor) => {
+    const method = descriptor.value as object;
+    Object.defineProperties(method, {
+      audit: { value: name, enumerable: true, writable: true, configurable: true },
+      // A getter that Object.keys() does not list, and a value under a symbol.
+      computedAudit: { get: () => `computed ${name}`, configurable: true },
+      [AUDIT]: { value: { name }, configurable: true },
+    });
+    Reflect.defineMetadata(AUDIT, name, method);
+  };
+
+@Injectable()
+class AuditedWork {
+  @Atomic()
+  @Audited('atomic')
+  async inAtomic(): Promise<void> {}
+
+  @NewDbContext()
+  @Audited('new context')
+  async inNewContext(): Promise<void> {}
+
+  @WithDbContext()
+  @Audited('context')
+  async inContext(): Promise<void> {}
+
+  @Audited('above')
+  @WithDbContext()
+  @NewDbContext()
+  @Atomic()
+  @Audited('below')
+  async inAll(): Promise<void> {}
+}
+
 @Controller()
 class WorkController {
   constructor(
@@ -93,7 +131,7 @@ let world: TestWorld;
 beforeAll(async () => {
   world = await startWorld(
     {},
-    { controllers: [WorkController], providers: [Singleton, RequestScoped] },
+    { controllers: [WorkController], providers: [Singleton, RequestScoped, AuditedWork] },
   );
 });
 
@@ -137,6 +175,30 @@ describe('decorators of methods', () => {
       String,
       Number,
     ]);
+  });
+
+  it.each([
+    ['inAtomic', 'atomic'],
+    ['inNewContext', 'new context'],
+    ['inContext', 'context'],
+  ] as const)('keep the properties that the method has of its own (%s)', async (key, name) => {
+    const method = Reflect.get(AuditedWork.prototype, key) as object;
+    expect(Object.entries(method)).toEqual([['audit', name]]);
+    expect(Object.getOwnPropertyDescriptors(method)).toMatchObject({
+      audit: { value: name, enumerable: true, writable: true, configurable: true },
+      computedAudit: { get: expect.any(Function), enumerable: false, configurable: true },
+      [AUDIT]: { value: { name }, enumerable: false, writable: false, configurable: true },
+    });
+    expect(Reflect.get(method, 'computedAudit')).toBe(`computed ${name}`);
+    expect(Reflect.getMetadata(AUDIT, method)).toBe(name);
+    await world.dbContext.run(() => world.app.get(AuditedWork)[key]());
+  });
+
+  it('keep the properties of a method through several decorators, whatever their order', () => {
+    const method = Reflect.get(AuditedWork.prototype, 'inAll') as object;
+    expect(Reflect.get(method, 'name')).toBe('inAll');
+    expect(Reflect.get(method, 'audit')).toBe('above');
+    expect(Reflect.getMetadata(AUDIT, method)).toBe('above');
   });
 
   it('say what is wrong on an object that Nest did not make', async () => {
