@@ -1,5 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
-
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidTransactionStateError } from '../errors.js';
@@ -8,7 +6,10 @@ import {
   type TransactionSettings,
 } from '../postgresql/transaction-settings.js';
 import type { Session } from '../session/session.js';
+import { AsyncScope } from '../transaction/async-scope.js';
+import { SerialQueue } from '../transaction/serial-queue.js';
 import type { Context } from './context.js';
+import { endBy, type Ends } from './end-by.js';
 import { checkRetryOptions, withRetry, type RetryOptions } from './retry.js';
 
 /**
@@ -31,6 +32,18 @@ export interface AtomicSettings extends TransactionSettings {
   readonly current?: CurrentTransaction;
   /** Runs the block again on a serialization failure or a deadlock; never by default. */
   readonly retry?: RetryOptions;
+  /**
+   * What becomes of the transaction that a block with `append` goes on in, when the block throws:
+   * `rollback` undoes it at once, and its caller may go on in a new one; `rollback-only` leaves it
+   * open and forbids its commit, as Spring does.
+   * @defaultValue 'rollback'
+   */
+  readonly onError?: 'rollback' | 'rollback-only';
+  /**
+   * Whether what the block throws commits all the same; it is thrown on afterwards.
+   * @defaultValue no error commits
+   */
+  readonly commitOnError?: (error: unknown) => boolean;
 }
 
 /** The session that a block works on: whatever the context has for a connection at the time. */
@@ -39,15 +52,16 @@ export interface AtomicTarget {
   readonly connectionName: string;
 }
 
-/** The blocks that the current code runs in, innermost first. */
-interface Block {
+/** Code of a block; blocks that begin inside of it take turns with one another. */
+class BlockScope extends AsyncScope {
   readonly context: Context;
-  readonly outer: Block | undefined;
-}
+  readonly queue = new SerialQueue();
 
-const blocks = new AsyncLocalStorage<Block>();
-/** The last one in a context, or in a block. */
-const lastBlocks = new WeakMap<Context | Block, Promise<unknown>>();
+  constructor(context: Context) {
+    super();
+    this.context = context;
+  }
+}
 
 /**
  * Runs `callback` as a transaction of its own on a session, committed when it succeeds and rolled
@@ -59,7 +73,7 @@ const lastBlocks = new WeakMap<Context | Block, Promise<unknown>>();
  */
 export async function runAtomic<T>(
   target: AtomicTarget,
-  { current = 'commit', retry, ...settings }: AtomicSettings,
+  { current = 'commit', retry, onError = 'rollback', commitOnError, ...settings }: AtomicSettings,
   callback: (manager: EntityManager) => T | Promise<T>,
 ): Promise<T> {
   checkTransactionSettings(settings, 'atomic()');
@@ -87,27 +101,27 @@ export async function runAtomic<T>(
         await makeWay(own, current);
         commitsBefore = context.earlyCommits;
         own.demand(settings);
-        return commitAfter(target, () => callback(own.manager));
+        const isMarked = current === 'append' && onError === 'rollback-only';
+        return endBy(endsOf(target, isMarked), { commitOnError }, () => callback(own.manager));
       };
       return { run, isUndone: () => context.earlyCommits === commitsBefore };
     }),
   );
 }
 
-/** Ends whatever session the context has by then: `work` may have closed the one it began with. */
-async function commitAfter<T>(
-  { context, connectionName }: AtomicTarget,
-  work: () => T | Promise<T>,
-): Promise<T> {
-  let result: T;
-  try {
-    result = await work();
-  } catch (error) {
+/** The ends of the session that the context has by then: the block may have closed the one it began with. */
+function endsOf({ context, connectionName }: AtomicTarget, isMarked: boolean): Ends {
+  const rollback = async (): Promise<void> => {
     await context.existing(connectionName)?.rollbackBlock();
-    throw error;
-  }
-  await context.existing(connectionName)?.commitBlock();
-  return result;
+  };
+  return {
+    origin: 'atomic()',
+    commit: async () => {
+      await context.existing(connectionName)?.commitBlock();
+    },
+    rollback,
+    abandon: isMarked ? async () => context.rollbackOnly(connectionName) : rollback,
+  };
 }
 
 function assertNoRetry(connectionName: string, retry: RetryOptions | undefined): void {
@@ -138,25 +152,14 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
 }
 
 /**
- * Blocks take turns with those that began in the same block, or in none; of whatever connection, or
- * two of them could wait for each other for ever.
+ * Blocks take turns with those that began in the same block, or in none; whatever their connections
+ * are, or two of them could wait for each other for ever.
  */
-async function inTurn<T>({ context }: AtomicTarget, block: () => Promise<T>): Promise<T> {
-  let outer = blocks.getStore();
-  // Those that are over would be kept for ever by a job that restarts itself.
-  while (outer?.context.isClosed === true) {
-    ({ outer } = outer);
-  }
-  const own: Block = { context, outer };
-  let around = outer;
-  while (around !== undefined && around.context !== context) {
-    around = around.outer;
-  }
-  const key = around ?? context;
-  const result = (lastBlocks.get(key) ?? Promise.resolve()).then(() => blocks.run(own, block));
-  lastBlocks.set(
-    key,
-    result.catch(() => undefined),
+function inTurn<T>({ context }: AtomicTarget, block: () => Promise<T>): Promise<T> {
+  const around = AsyncScope.innermost(
+    BlockScope,
+    (scope) => scope.context === context && !scope.isOver,
   );
-  return result;
+  const queue = around?.queue ?? context.blocks;
+  return queue.run(() => new BlockScope(context).during(block));
 }

@@ -16,7 +16,7 @@ const NONE: ReadonlyMap<string, Refusal> = new Map();
 export class CommitRefusals {
   // Most contexts have none, and a map of their own would be a good part of their memory.
   #refusals = NONE;
-  /** Whether all of the context is to be rolled back, whatever is rolled back before its end. */
+  /** Whether all of the context is to be rolled back. */
   #isRollbackOnly = false;
 
   /** A commit of a connection has failed. */
@@ -38,6 +38,12 @@ export class CommitRefusals {
     if (this.#refusals.has(connectionName)) {
       this.#refusals = new Map([...this.#refusals].filter(([name]) => name !== connectionName));
     }
+  }
+
+  /** Somebody has rolled all of the context back on purpose. */
+  undoneAll(): void {
+    this.#refusals = NONE;
+    this.#isRollbackOnly = false;
   }
 
   get isEmpty(): boolean {

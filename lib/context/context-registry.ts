@@ -8,7 +8,8 @@ import { ContextTimeoutError, DbContextNotActiveError, ShuttingDownError } from 
 import type { SessionFactory } from '../session/session-factory.js';
 import { ConnectionRegistry } from './connection-registry.js';
 import { currentContext, runWithContext } from './context-storage.js';
-import { Context, type ContextDependencies, type Decision } from './context.js';
+import { Context, type ContextDependencies } from './context.js';
+import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { runAndSettle } from './run-and-settle.js';
 import { ContextWatch, watchLimits } from './watch.js';

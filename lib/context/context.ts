@@ -13,7 +13,9 @@ import {
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import type { Session, SessionObserver, SessionOptions } from '../session/session.js';
+import { SerialQueue } from '../transaction/serial-queue.js';
 import { CommitRefusals } from './commit-refusals.js';
+import type { Decision } from './end-by.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
 import {
   closeSessions,
@@ -46,9 +48,6 @@ export interface ContextOptions {
   readonly writtenLsns: WrittenLsns | undefined;
 }
 
-/** How a context is to end. */
-export type Decision = 'commit' | 'rollback';
-
 /**
  * Where a context stands: `flushing` from the beginning of its commit, when flush hooks may still use
  * its sessions; `closed` when its gates are shut, and it gives out no sessions any more.
@@ -73,6 +72,7 @@ export class Context implements Holder, SessionObserver {
   #undone: string | undefined;
   readonly #hooks: ContextHooks;
   readonly #refusals = new CommitRefusals();
+  #blocks: SerialQueue | undefined;
   /** Whether it only stands for a session in no context: no code ever runs in it. */
   readonly isDetached: boolean;
   /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
@@ -126,6 +126,12 @@ export class Context implements Holder, SessionObserver {
   /** Whether a transaction is open, or a commit will open one to write what was only persisted. */
   get hasWork(): boolean {
     return this.sessions.some((session) => session.hasWork);
+  }
+
+  /** The turns of the atomic blocks that lie in no other. */
+  get blocks(): SerialQueue {
+    this.#blocks ??= new SerialQueue();
+    return this.#blocks;
   }
 
   /** Whether nobody has used it yet, or nothing of the use is left. */
@@ -298,7 +304,7 @@ export class Context implements Holder, SessionObserver {
 
   /** Rolls all sessions back, and goes on. */
   async rollbackEarly(): Promise<void> {
-    this.connectionNames.forEach((name) => this.#refusals.undone(name));
+    this.#refusals.undoneAll();
     await rollbackSessions(this.sessions);
     await this.#hooks.afterEarlyRollback();
   }

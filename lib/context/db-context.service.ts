@@ -15,10 +15,15 @@ import { runDetached, runInOwnContext } from './run-and-settle.js';
 /** Options of {@link DbContext.run}. */
 export interface RunOptions<T> {
   /**
-   * Whether a result commits; what is thrown always rolls back.
+   * Whether a result commits.
    * @defaultValue every result commits
    */
   readonly commitOn?: (result: T) => boolean;
+  /**
+   * Whether what is thrown commits all the same; it is thrown on afterwards.
+   * @defaultValue no error commits
+   */
+  readonly commitOnError?: (error: unknown) => boolean;
   /**
    * Runs the callback again, in a new context, on a serialization failure or a deadlock; never by
    * default, never where an active context is joined, and not after it has committed a part early.
@@ -275,6 +280,17 @@ export class DbContext {
   async closeAll(): Promise<void> {
     const context = this.#openFor('closeAll');
     await context.closeEarly(context.sessions);
+  }
+
+  /**
+   * Forbids the commit: from here on every commit of the context, or with `connection` of that session,
+   * is refused, its end included. `rollbackAll()`, or `rollback()` of the session, allows it again.
+   *
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError},
+   *   {@link UnknownConnectionError}
+   */
+  rollbackOnly({ connection }: ConnectionChoice = {}): void {
+    this.#host.requireOpen(connection ?? DEFAULT_CONNECTION_NAME).rollbackOnly(connection);
   }
 
   /**

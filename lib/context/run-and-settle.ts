@@ -1,13 +1,12 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import { InvalidOptionsError } from '../errors.js';
-import type { Context, Decision } from './context.js';
+import type { Context } from './context.js';
 import type { ContextRegistry } from './context-registry.js';
+import { endBy, type Decision, type EndOptions } from './end-by.js';
 import { withRetry, type RetryOptions } from './retry.js';
 
 /** How a context of one's own is opened and ends. */
-export interface OwnContextOptions<T> {
-  readonly commitOn?: ((result: T) => boolean) | undefined;
+export interface OwnContextOptions<T> extends EndOptions<T> {
   readonly retry?: RetryOptions | undefined;
 }
 
@@ -17,87 +16,53 @@ export interface OwnContextOptions<T> {
  * @param origin what it is for, for messages
  */
 export function runInOwnContext<T>(
-  host: ContextRegistry,
+  registry: ContextRegistry,
   origin: string,
   callback: () => T | Promise<T>,
-  { commitOn, retry }: OwnContextOptions<T> = {},
+  { retry, ...ends }: OwnContextOptions<T> = {},
 ): Promise<T> {
   return withRetry(retry, () => {
-    const context = host.open(origin);
+    const context = registry.open(origin);
     return {
-      run: () => runAndSettle(host, context, callback, commitOn),
+      run: () => runAndSettle(registry, context, callback, ends),
       isUndone: () => context.earlyCommits === 0,
     };
   });
 }
 
-/**
- * Runs `callback` in a context that has just been opened, once, and settles it.
- *
- * @param commitOn whether a result commits; what is thrown always rolls back
- */
+/** Runs `callback` in a context that has just been opened, once, and settles it. */
 export function runAndSettle<T>(
-  host: ContextRegistry,
+  registry: ContextRegistry,
   context: Context,
   callback: () => T | Promise<T>,
-  commitOn: (result: T) => boolean = always,
+  options: EndOptions<T> = {},
 ): Promise<T> {
-  const expired = host.limitsContexts ? untilExpired(context) : undefined;
-  const settled = runThenSettle(host, context, callback, commitOn);
+  const expired = registry.limitsContexts ? untilExpired(context) : undefined;
+  const ends = {
+    origin: context.origin,
+    commit: () => registry.settle(context, 'commit'),
+    rollback: () => registry.settle(context, 'rollback'),
+    abandon: () => registry.abandon(context),
+  };
+  // Beside a session in no context, the code goes on in the context that it is in.
+  const settled = endBy(ends, options, () =>
+    context.isDetached ? callback() : registry.runIn(context, callback),
+  );
   return expired === undefined ? settled : Promise.race([settled, expired]);
 }
 
 /** Runs `callback` with a session that is in no context, and settles that. */
 export async function runDetached<T>(
-  host: ContextRegistry,
+  registry: ContextRegistry,
   connectionName: string,
   decision: Decision,
   callback: (manager: EntityManager) => T | Promise<T>,
 ): Promise<T> {
-  host.connections.factory(connectionName);
-  const context = host.openDetached(
-    decision === 'commit' ? 'newAtomicSession()' : 'newSession()',
-  );
+  registry.connections.factory(connectionName);
+  const commits = decision === 'commit';
+  const context = registry.openDetached(commits ? 'newAtomicSession()' : 'newSession()');
   const run = (): T | Promise<T> => callback(context.session(connectionName).manager);
-  return runAndSettle(host, context, run, decision === 'commit' ? always : never);
-}
-
-const always = (): boolean => true;
-const never = (): boolean => false;
-
-/**
- * What the answer of a `commitOn` means.
- *
- * @throws {@link InvalidOptionsError} it is a promise, which would be taken for a yes
- */
-export function decisionOf(commits: unknown, origin: string): Decision {
-  if (typeof (commits as { readonly then?: unknown } | null | undefined)?.then === 'function') {
-    throw new InvalidOptionsError(
-      `commitOn returned a promise for ${origin}. It decides at once, by what it is given; what takes ` +
-        'time can veto the commit in a beforeCommit hook.',
-    );
-  }
-  return commits ? 'commit' : 'rollback';
-}
-
-async function runThenSettle<T>(
-  host: ContextRegistry,
-  context: Context,
-  callback: () => T | Promise<T>,
-  commitOn: (result: T) => boolean,
-): Promise<T> {
-  let result: T;
-  let decision: Decision;
-  try {
-    // Of a session in no context, the code goes on in whatever context it is in.
-    result = await (context.isDetached ? callback() : host.runIn(context, callback));
-    decision = decisionOf(commitOn(result), context.origin);
-  } catch (error) {
-    await host.abandon(context);
-    throw error;
-  }
-  await host.settle(context, decision);
-  return result;
+  return runAndSettle(registry, context, run, { commitOn: () => commits });
 }
 
 /** @throws {@link ContextTimeoutError} the context has been open for too long, and was rolled back */

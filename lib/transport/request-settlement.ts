@@ -1,6 +1,6 @@
-import type { Context, Decision } from '../context/context.js';
+import type { Context } from '../context/context.js';
+import { decisionOf, type Decision } from '../context/end-by.js';
 import type { ContextRegistry } from '../context/context-registry.js';
-import { decisionOf } from '../context/run-and-settle.js';
 import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
 
 /** How one request is to be settled. */
@@ -25,7 +25,7 @@ export function settleRequest(
   const { host, container, commitOn } = settlement;
   let decision: Decision;
   try {
-    decision = decisionOf(commitOn(outcome), container.origin);
+    decision = decisionOf(commitOn(outcome), 'commitOn', container);
   } catch (error) {
     return host.abandon(container).then(() => Promise.reject(error as Error));
   }
