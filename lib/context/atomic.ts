@@ -3,13 +3,16 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidTransactionStateError } from '../errors.js';
+import { checkRetryOptions } from '../options/check-retry-options.js';
+import { DEFAULTS } from '../options/defaults.js';
+import type { RetryOptions } from '../options/retry-options.js';
 import {
   checkTransactionSettings,
   type TransactionSettings,
 } from '../postgresql/transaction-settings.js';
 import type { Session } from '../session/session.js';
 import type { DbContainer } from './container.js';
-import { checkRetryOptions, withRetry, type RetryOptions } from './retry.js';
+import { withRetry } from './retry.js';
 
 /**
  * What becomes of a transaction that is open when an atomic block begins.
@@ -59,7 +62,7 @@ const lastBlocks = new WeakMap<DbContainer | Block, Promise<unknown>>();
  */
 export async function runAtomic<T>(
   target: AtomicTarget,
-  { current = 'commit', retry, ...settings }: AtomicSettings,
+  { current = DEFAULTS.atomic.current, retry, ...settings }: AtomicSettings,
   callback: (manager: EntityManager) => T | Promise<T>,
 ): Promise<T> {
   checkTransactionSettings(settings, 'atomic()');

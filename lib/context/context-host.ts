@@ -3,7 +3,6 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { DbConnection, FaultReporter } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { WrittenLsns } from '../connection/written-lsns.js';
-import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
 import {
   ContextTimeoutError,
   DbContextNotActiveError,
@@ -12,6 +11,8 @@ import {
   ShuttingDownError,
   UnknownConnectionError,
 } from '../errors.js';
+import type { DbContextOptions } from '../options/context-options.js';
+import { DEFAULTS } from '../options/defaults.js';
 import { SessionFactory } from '../session/session-factory.js';
 import { DbContainer, type ContextDependencies, type Decision } from './container.js';
 import { currentContainer, runWithContainer } from './context-storage.js';

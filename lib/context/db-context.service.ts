@@ -1,13 +1,14 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { SessionClosedError } from '../errors.js';
+import { checkRetryOptions } from '../options/check-retry-options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import type { RetryOptions } from '../options/retry-options.js';
+import { runAtomic, type AtomicSettings } from './atomic.js';
+import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import type { DbContainer } from './container.js';
 import type { ContextHost } from './context-host.js';
-import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
-import { runAtomic, type AtomicSettings } from './atomic.js';
 import type { HookCallback, HookKind } from './hooks.js';
-import { checkRetryOptions, type RetryOptions } from './retry.js';
 import { runDetached, runInOwnContext } from './unit-of-work.js';
 
 /** Options of {@link DbContext.run}. */

@@ -1,9 +1,10 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidOptionsError } from '../errors.js';
+import type { RetryOptions } from '../options/retry-options.js';
 import type { DbContainer, Decision } from './container.js';
 import type { ContextHost } from './context-host.js';
-import { withRetry, type RetryOptions } from './retry.js';
+import { withRetry } from './retry.js';
 
 /** How a context of one's own is opened and ends. */
 export interface OwnContextOptions<T> {

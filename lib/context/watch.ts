@@ -1,4 +1,5 @@
-import { DEFAULTS, type WatchOptions } from '../db-context.options.js';
+import { DEFAULTS } from '../options/defaults.js';
+import type { WatchOptions } from '../options/watch-options.js';
 import type { LeaseWatch } from '../session/lease-watch.js';
 import type { DbContainer } from './container.js';
 

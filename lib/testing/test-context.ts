@@ -2,7 +2,7 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import type { DbContainer } from '../context/container.js';
 import type { ContextHost } from '../context/context-host.js';
-import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { hostOf, type TestTarget } from './test-target.js';
 
 /**

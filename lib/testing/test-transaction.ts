@@ -2,8 +2,8 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
 import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
-import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { UnknownConnectionError } from '../errors.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { TransactionLease } from '../session/lease.js';
 import { TransactionScope } from '../session/scope.js';
 import type { SessionFactory } from '../session/session-factory.js';

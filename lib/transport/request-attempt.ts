@@ -3,8 +3,8 @@ import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 
 import type { DbContainer } from '../context/container.js';
 import type { ContextHost } from '../context/context-host.js';
-import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
 import { SessionClosedError, ShuttingDownError } from '../errors.js';
+import type { CommitPolicy, RequestOutcome } from '../options/context-options.js';
 import {
   clientHasLeft,
   headersWereSent,

@@ -1,7 +1,7 @@
 import type { DbContainer, Decision } from '../context/container.js';
 import type { ContextHost } from '../context/context-host.js';
 import { decisionOf } from '../context/unit-of-work.js';
-import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
+import type { CommitPolicy, RequestOutcome } from '../options/context-options.js';
 
 /** How one request is to be settled. */
 export interface RequestSettlement {
