@@ -1,26 +1,27 @@
 import type { EntityName } from '@mikro-orm/core';
 import { Module, type DynamicModule, type Provider } from '@nestjs/common';
 
-import { connectionNameOf } from './connection/connection-factory.js';
-import type {
-  DbContextModuleAsyncOptions,
-  DbContextModuleOptions,
-  DbContextOptionsFactory,
-} from './db-context.module-options.js';
-import { DEFAULT_CONNECTION_NAME, type DbConnectionOptions } from './db-context.options.js';
-import { getConnectionToken, getRepositoryToken, getSessionToken } from './db-context.tokens.js';
 import { InvalidOptionsError } from './errors.js';
 import { asyncConnectionProviders, connectionProviders } from './module/connection.providers.js';
 import { DbContextCoreModule } from './module/db-context-core.module.js';
 import { FeatureEntities } from './module/declarations.js';
-import { MODULE_OPTIONS } from './module/internal-tokens.js';
+import { repositoryProvider } from './module/repository.providers.js';
 import {
   assertDistinct,
   checkConnectionNames,
   checkConnectionOptions,
   checkModuleOptions,
-} from './module/option-checks.js';
-import { repositoryProvider } from './module/repository.providers.js';
+} from './options/check-module-options.js';
+import type { DbConnectionOptions } from './options/connection-options.js';
+import { DEFAULT_CONNECTION_NAME } from './options/defaults.js';
+import type {
+  DbContextModuleAsyncOptions,
+  DbContextModuleOptions,
+  DbContextOptionsFactory,
+} from './options/module-options.js';
+import { DB_CONTEXT_OPTIONS } from './options/options-token.js';
+import { connectionNameOf } from './options/resolve-connection-options.js';
+import { getConnectionToken, getRepositoryToken, getSessionToken } from './tokens.js';
 
 /**
  * Gives every request one lazy MikroORM session per named database.
@@ -51,7 +52,7 @@ export class DbContextModule {
       module: DbContextModule,
       imports: [
         DbContextCoreModule.register(
-          { provide: MODULE_OPTIONS, useValue: options },
+          { provide: DB_CONTEXT_OPTIONS, useValue: options },
           options.connections.flatMap(connectionProviders),
         ),
       ],
@@ -174,13 +175,13 @@ function asyncOptionsProvider(
   };
   if (useFactory !== undefined) {
     return {
-      provide: MODULE_OPTIONS,
+      provide: DB_CONTEXT_OPTIONS,
       inject,
       useFactory: async (...dependencies: never[]) => check(await useFactory(...dependencies)),
     };
   }
   return {
-    provide: MODULE_OPTIONS,
+    provide: DB_CONTEXT_OPTIONS,
     inject: [useClass ?? useExisting],
     useFactory: async (factory: DbContextOptionsFactory) =>
       check(await factory.createDbContextOptions()),

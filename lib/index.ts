@@ -5,6 +5,7 @@ export type {
   HealthError,
   ReplicaHealth,
 } from './connection/connection-health.js';
+export type { ConnectionLimits } from './connection/connection-limits.js';
 export { DbConnection } from './connection/db-connection.js';
 export type { ReplicaState } from './connection/replica.js';
 export type { AtomicSettings, CurrentTransaction } from './context/atomic.js';
@@ -17,24 +18,7 @@ export {
 } from './context/db-context.service.js';
 export type { RunAllResults } from './context/bounded.js';
 export type { HookCallback } from './context/hooks.js';
-export type { RetryOptions } from './context/retry.js';
 export { DbContextModule } from './db-context.module.js';
-export type {
-  DbContextModuleAsyncOptions,
-  DbContextModuleOptions,
-  DbContextOptionsFactory,
-} from './db-context.module-options.js';
-export type {
-  CommitPolicy,
-  ConnectionLimits,
-  ConnectionTransactionOptions,
-  DbConnectionOptions,
-  DbContextOptions,
-  FailoverOptions,
-  RequestOutcome,
-  WatchOptions,
-} from './db-context.options.js';
-export { getConnectionToken, getRepositoryToken, getSessionToken } from './db-context.tokens.js';
 export {
   InjectConnection,
   InjectRepository,
@@ -88,17 +72,31 @@ export {
   type RollbackReason,
   type SettlementOutcome,
 } from './errors.js';
+export { commitOnSuccess } from './options/commit-on-success.js';
+export type {
+  ConnectionTransactionOptions,
+  DbConnectionOptions,
+} from './options/connection-options.js';
+export type { CommitPolicy, DbContextOptions, RequestOutcome } from './options/context-options.js';
+export type { FailoverOptions } from './options/failover-options.js';
+export type {
+  DbContextModuleAsyncOptions,
+  DbContextModuleOptions,
+  DbContextOptionsFactory,
+} from './options/module-options.js';
 export type {
   ConnectionReadOptions,
   ReadFromOptions,
   ReadYourWritesOptions,
   ReplicaChoice,
-} from './replica.options.js';
+} from './options/replica-options.js';
+export type { RetryOptions } from './options/retry-options.js';
+export type { WatchOptions } from './options/watch-options.js';
 export type {
   PostgresIsolationLevel,
   SessionVariables,
   SessionVariableValue,
   TransactionSettings,
 } from './postgresql/transaction-settings.js';
-export { commitOnSuccess } from './transport/commit-policy.js';
+export { getConnectionToken, getRepositoryToken, getSessionToken } from './tokens.js';
 export { DbContextInterceptor } from './transport/db-context.interceptor.js';

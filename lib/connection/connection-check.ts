@@ -14,16 +14,17 @@ import { lagOf, writtenLsnOf, type Lag, type WrittenLsn } from './replication-la
 import { askAlone, rowOf } from './standalone-client.js';
 import { isTimeLimit, LONGEST_LIMIT_MS, TIMED_OUT, withinLimit } from './time-limit.js';
 
-const DEFAULT_TIMEOUT_MS = 1_000;
 /** The share of its time that a check gives a standby to catch up. */
 const PATIENCE = 0.25;
 
-/** What is checked. */
+/** The connection that is checked. */
 interface CheckedConnection {
   readonly name: string;
   readonly hosts: HostPool;
   readonly replicas: readonly HostPool[];
   readonly isClosed: () => boolean;
+  /** How long a check takes at most that is given no `timeoutMs`. */
+  readonly defaultTimeoutMs: number;
 }
 
 /** One check under way: when it began, and until when it has to have an answer. */
@@ -48,7 +49,7 @@ export class ConnectionCheck {
   }
 
   /** @throws {@link InvalidOptionsError} `timeoutMs` is none; nothing else */
-  async run({ timeoutMs = DEFAULT_TIMEOUT_MS }: CheckOptions): Promise<ConnectionHealth> {
+  async run({ timeoutMs = this.#of.defaultTimeoutMs }: CheckOptions): Promise<ConnectionHealth> {
     const { name, hosts, isClosed } = this.#of;
     if (!isTimeLimit(timeoutMs)) {
       throw new InvalidOptionsError(

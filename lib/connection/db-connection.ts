@@ -1,37 +1,44 @@
 import type { MikroORM } from '@mikro-orm/core';
+import type { ClsService } from 'nestjs-cls';
 
-import type { ConnectionTransactionOptions } from '../db-context.options.js';
 import { ConnectionClosedError } from '../errors.js';
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { postgresql } from '../postgresql/server.js';
+import type { SessionVariables, TransactionSettings } from '../postgresql/transaction-settings.js';
 import { BeforeSession } from './before-session.js';
 import type { PoolState } from './checkout.js';
 import { ConnectionCheck } from './connection-check.js';
 import type { CheckOptions, ConnectionHealth } from './connection-health.js';
-import { checkFailover } from './failover-options.js';
-import { Failover } from './failover.js';
+import type { ResolvedLimits } from './connection-limits.js';
+import { Failover, type FailoverSettings } from './failover.js';
 import { HostPool } from './host-pool.js';
 import { replicasOf } from './mikro-orm-connection.js';
 import type { Claim } from './pool-deadlock-detector.js';
 import { sumOfPools } from './pool-sum.js';
-import type { ResolvedReadOptions } from './read-options.js';
-import { ReplicaSet } from './replica-set.js';
+import { ReplicaSet, type ReadSettings, type ReadYourWritesSettings } from './replica-set.js';
 import type { ReplicaState } from './replica.js';
 import { ReserveHooks } from './reserve-hooks.js';
 
-/** The limits of a connection, with every default filled in. */
-export interface ResolvedLimits {
-  readonly acquireTimeoutMs: number;
-  readonly deadlockTimeoutMs: number;
-  readonly transactionTimeoutMs: number;
-  readonly drainTimeoutMs: number;
-  readonly endTimeoutMs: number;
-  readonly savepointTimeoutMs: number;
-  readonly hostDrainTimeoutMs: number;
-}
-
 /** Gives a client for a claim. */
 type ClientSource = (claim: Claim) => Promise<PgClient>;
+
+/** How the transactions of a connection begin: settings, and functions that compute some of them. */
+export interface TransactionDefaults {
+  readonly transaction?: TransactionSettings;
+  readonly sessionVariables?: (cls: ClsService) => SessionVariables | Promise<SessionVariables>;
+  readonly role?: string | ((cls: ClsService) => string | undefined);
+}
+
+/** The options of a connection, checked and with every default filled in. */
+export interface ConnectionSettings {
+  readonly limits: ResolvedLimits;
+  readonly transactionOptions: TransactionDefaults;
+  readonly beforeSession: ((connection: DbConnection) => void | Promise<void>) | undefined;
+  readonly failover: FailoverSettings | undefined;
+  readonly reading: ReadSettings;
+  /** How long {@link DbConnection.check} takes at most where it is given no `timeoutMs`. */
+  readonly checkTimeoutMs: number;
+}
 
 /** Where a fault goes that has no caller to be thrown at. */
 export type FaultReporter = (message: string, error: unknown) => void;
@@ -60,7 +67,7 @@ export class DbConnection {
   /** @internal */
   readonly limits: ResolvedLimits;
   /** @internal */
-  readonly transactionOptions: ConnectionTransactionOptions;
+  readonly transactionOptions: TransactionDefaults;
   /** @internal */
   readonly report: FaultReporter;
   readonly #ownsOrm: boolean;
@@ -69,7 +76,7 @@ export class DbConnection {
   readonly #check: ConnectionCheck;
   readonly #replicas: ReplicaSet | undefined;
   /** @internal How clients read what they wrote, where there are replicas that could be behind. */
-  readonly readYourWrites: ResolvedReadOptions['readYourWrites'];
+  readonly readYourWrites: ReadYourWritesSettings | undefined;
   readonly #beforeSession: BeforeSession | undefined;
   readonly #failover: Failover | undefined;
   readonly #observers = new Set<(sql: string) => void>();
@@ -80,12 +87,10 @@ export class DbConnection {
   constructor(
     name: string,
     orm: MikroORM,
-    limits: ResolvedLimits,
-    transactionOptions: ConnectionTransactionOptions,
-    ownsOrm: boolean,
-    report: FaultReporter,
-    reading: ResolvedReadOptions,
+    settings: ConnectionSettings,
+    { ownsOrm, report }: { readonly ownsOrm: boolean; readonly report: FaultReporter },
   ) {
+    const { limits, transactionOptions, beforeSession, failover, reading } = settings;
     this.name = name;
     this.orm = orm;
     this.limits = limits;
@@ -105,11 +110,11 @@ export class DbConnection {
       hosts: this.#hosts,
       replicas: this.#replicas?.pools ?? [],
       isClosed: () => this.#isClosed,
+      defaultTimeoutMs: settings.checkTimeoutMs,
     });
-    const { beforeSession, failover } = transactionOptions;
     this.#beforeSession =
       beforeSession && new BeforeSession(() => beforeSession(this), name, limits.acquireTimeoutMs);
-    this.#failover = failover && new Failover(this.#hosts, name, checkFailover(failover, name));
+    this.#failover = failover && new Failover(this.#hosts, name, failover);
   }
 
   /** Whether `close()` was called. */

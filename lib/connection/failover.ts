@@ -6,7 +6,7 @@ import {
 } from '../errors.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 import { endsConnection, sqlStateOf } from '../postgresql/server-errors.js';
-import { assertDistinctHosts, type ResolvedFailover } from './failover-options.js';
+import { assertDistinctHosts } from './failover-hosts.js';
 import type { HostPool } from './host-pool.js';
 import { askForRole, silence } from './primary-probe.js';
 import { formatServer } from './server-address.js';
@@ -24,6 +24,16 @@ const GRACE_MS = 100;
  */
 const OF_STANDBY = new Set<unknown>(['25006', '0A000']);
 
+/** How a connection finds the primary of its hosts. */
+export interface FailoverSettings {
+  /** Every server that may be the primary, at least two. */
+  readonly hosts: readonly string[];
+  /** Longest wait for the answer of one host. */
+  readonly timeoutMs: number;
+  /** How long the answer that a host is the primary holds. */
+  readonly cacheMs: number;
+}
+
 /**
  * The option `failover` of one connection: keeps it on the primary of several hosts.
  *
@@ -33,7 +43,7 @@ const OF_STANDBY = new Set<unknown>(['25006', '0A000']);
 export class Failover {
   readonly #hosts: HostPool;
   readonly #connectionName: string;
-  readonly #options: ResolvedFailover;
+  readonly #options: FailoverSettings;
   /** By the clock of `performance.now()`. */
   #validUntil = 0;
   #pausedUntil = 0;
@@ -45,7 +55,7 @@ export class Failover {
   readonly #watched = new WeakSet<PgClient>();
 
   /** @throws {@link InvalidOptionsError} hosts that are the same, or a connection that cannot change */
-  constructor(hosts: HostPool, connectionName: string, options: ResolvedFailover) {
+  constructor(hosts: HostPool, connectionName: string, options: FailoverSettings) {
     this.#hosts = hosts;
     this.#connectionName = connectionName;
     this.#options = options;

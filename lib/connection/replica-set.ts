@@ -7,17 +7,42 @@ import { UNREACHABLE_LSN } from '../postgresql/lsn.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 import type { HostPool } from './host-pool.js';
 import type { Claim, Holder } from './pool-deadlock-detector.js';
-import type { ResolvedReadOptions } from './read-options.js';
 import { Replica, type ReplicaDependencies, type ReplicaState } from './replica.js';
 
-/** Between two looks at how far replicas are, in milliseconds. */
+/** Pauses between two checks of how far the replicas are, in milliseconds. */
 const FIRST_PAUSE_MS = 5;
 const LONGEST_PAUSE_MS = 50;
 
-/** What became of asking the replicas once. */
+/** How read-only transactions use replicas. */
+export interface ReadSettings {
+  readonly readFrom: {
+    /** Which of the hosts is asked first: one of them, or its index. */
+    readonly choose: 'round-robin' | ((hosts: readonly string[]) => number | string);
+    /** What happens when no replica answers. */
+    readonly fallback: 'primary' | 'error';
+    /** How long a replica is left out after it could not be reached. */
+    readonly retryAfterMs: number;
+  };
+  readonly readYourWrites: ReadYourWritesSettings | undefined;
+}
+
+/** How a client that wrote reads what it wrote. */
+export interface ReadYourWritesSettings {
+  /** What carries the LSN of the last write to the client and back, and its name. */
+  readonly via: 'cookie' | 'header';
+  readonly name: string;
+  /** How long a read waits for a replica to have that LSN. */
+  readonly waitMs: number;
+  /** How long an LSN counts. */
+  readonly maxAgeSeconds: number;
+  /** Whether the cookie is sent over TLS alone. */
+  readonly secure: boolean;
+}
+
+/** The result of asking each replica once. */
 interface Round {
   readonly client?: PgClient;
-  /** Whether one would have served, had it been further. */
+  /** Whether a replica would have served, had it replayed more. */
   readonly isBehind: boolean;
 }
 
@@ -25,14 +50,17 @@ interface Round {
 export class ReplicaSet {
   readonly #name: string;
   readonly #replicas: readonly Replica[];
-  readonly #options: ResolvedReadOptions;
+  readonly #options: ReadSettings;
   #turn = 0;
-  /** Of each unit of work: one replica may be behind another, and nobody reads backwards in time. */
+  /**
+   * The replica that each unit of work reads from: another one may be behind it, and a unit of work must
+   * not read backwards in time.
+   */
   readonly #chosen = new WeakMap<Holder, Replica>();
 
   constructor(
     connections: readonly Connection[],
-    options: ResolvedReadOptions,
+    options: ReadSettings,
     dependencies: Omit<ReplicaDependencies, 'retryAfterMs'>,
   ) {
     const { retryAfterMs } = options.readFrom;

@@ -10,7 +10,9 @@ import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
 import type { Context } from './context.js';
 import { endBy, type Ends } from './end-by.js';
-import { checkRetryOptions, withRetry, type RetryOptions } from './retry.js';
+import { checkRetryOptions } from '../options/check-retry-options.js';
+import type { RetryOptions } from '../options/retry-options.js';
+import { withRetry } from './retry.js';
 
 /**
  * What becomes of a transaction that is open when an atomic block begins.

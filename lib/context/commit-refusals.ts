@@ -1,4 +1,4 @@
-import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { UnexpectedRollbackError } from '../errors.js';
 
 /** Why a connection of a context must not be committed. */

@@ -1,7 +1,11 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
-import { DuplicateConnectionError, InvalidOptionsError, UnknownConnectionError } from '../errors.js';
+import {
+  DuplicateConnectionError,
+  InvalidOptionsError,
+  UnknownConnectionError,
+} from '../errors.js';
 import { SessionFactory } from '../session/session-factory.js';
 
 /** The connections of one application, with what makes their sessions and what stands for those. */

@@ -1,7 +1,6 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-
-import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { SessionClosedError } from '../errors.js';
 import type { Session } from '../session/session.js';
 import type { Context } from './context.js';
@@ -9,7 +8,8 @@ import type { ContextRegistry } from './context-registry.js';
 import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import { runAtomic, type AtomicSettings } from './atomic.js';
 import type { HookCallback, HookKind } from './hooks.js';
-import { checkRetryOptions, type RetryOptions } from './retry.js';
+import { checkRetryOptions } from '../options/check-retry-options.js';
+import type { RetryOptions } from '../options/retry-options.js';
 import { runDetached, runInOwnContext } from './run-and-settle.js';
 
 /** Options of {@link DbContext.run}. */
@@ -390,9 +390,7 @@ export class DbContext {
   #openFor(verb: string): Context {
     const context = this.#host.require();
     if (context.isClosed) {
-      throw new SessionClosedError(
-        context.sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME,
-      );
+      throw new SessionClosedError(context.sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME);
     }
     context.sessions.forEach((session) => session.assertNotNested(verb));
     return context;

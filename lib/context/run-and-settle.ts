@@ -3,7 +3,8 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { Context } from './context.js';
 import type { ContextRegistry } from './context-registry.js';
 import { endBy, type Decision, type EndOptions } from './end-by.js';
-import { withRetry, type RetryOptions } from './retry.js';
+import type { RetryOptions } from '../options/retry-options.js';
+import { withRetry } from './retry.js';
 
 /** How a context of one's own is opened and ends. */
 export interface OwnContextOptions<T> extends EndOptions<T> {

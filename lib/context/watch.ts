@@ -1,4 +1,5 @@
-import { DEFAULTS, type WatchOptions } from '../db-context.options.js';
+import { DEFAULTS } from '../options/defaults.js';
+import type { WatchOptions } from '../options/watch-options.js';
 import type { SessionWatch } from '../session/session-watch.js';
 import type { Context } from './context.js';
 

@@ -1,7 +1,7 @@
 import type { EntityName } from '@mikro-orm/core';
 import { Inject } from '@nestjs/common';
 
-import { getConnectionToken, getRepositoryToken, getSessionToken } from '../db-context.tokens.js';
+import { getConnectionToken, getRepositoryToken, getSessionToken } from '../tokens.js';
 
 /** A decorator of a constructor parameter or a property. */
 export type InjectDecorator = PropertyDecorator & ParameterDecorator;

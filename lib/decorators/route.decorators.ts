@@ -1,7 +1,9 @@
 import { SetMetadata, type CustomDecorator } from '@nestjs/common';
 
-import { checkRetryOptions, type RetryOptions } from '../context/retry.js';
-import { DEFAULT_CONNECTION_NAME, type CommitPolicy } from '../db-context.options.js';
+import { checkRetryOptions } from '../options/check-retry-options.js';
+import type { CommitPolicy } from '../options/context-options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import type { RetryOptions } from '../options/retry-options.js';
 import {
   checkTransactionSettings,
   type TransactionSettings,

@@ -2,16 +2,17 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { FactoryProvider, OptionalFactoryDependency, Provider } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 
-import { connectionNameOf, createConnection } from '../connection/connection-factory.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import { ContextRegistry } from '../context/context-registry.js';
-import type { DbContextModuleOptions } from '../db-context.module-options.js';
-import type { DbConnectionOptions } from '../db-context.options.js';
-import { getConnectionToken, getSessionToken } from '../db-context.tokens.js';
 import { InvalidOptionsError } from '../errors.js';
+import type { DbConnectionOptions } from '../options/connection-options.js';
+import type { DbContextModuleOptions } from '../options/module-options.js';
+import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
+import { connectionNameOf } from '../options/resolve-connection-options.js';
+import { getConnectionToken, getSessionToken } from '../tokens.js';
+import { createConnection } from './connection-factory.js';
 import { collectFeatureEntities, DeclaredConnection } from './declarations.js';
 import { logReporters } from './log-reporters.js';
-import { MODULE_OPTIONS } from './internal-tokens.js';
 
 /** Optional, so that its absence gets this library's error; see {@link assertRoot}. */
 export const OPTIONAL_HOST: OptionalFactoryDependency = { token: ContextRegistry, optional: true };
@@ -37,7 +38,7 @@ export function asyncConnectionProviders(name: string): Provider[] {
     declarationOf(name),
     {
       provide: getConnectionToken(name),
-      inject: [ContextRegistry, ModulesContainer, MODULE_OPTIONS],
+      inject: [ContextRegistry, ModulesContainer, DB_CONTEXT_OPTIONS],
       useFactory: (
         host: ContextRegistry,
         modules: ModulesContainer,

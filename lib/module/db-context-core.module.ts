@@ -15,8 +15,10 @@ import { APP_INTERCEPTOR, ExternalContextCreator, ModulesContainer } from '@nest
 
 import { ContextRegistry } from '../context/context-registry.js';
 import { DbContext } from '../context/db-context.service.js';
-import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
 import { InvalidOptionsError } from '../errors.js';
+import type { DbContextOptions } from '../options/context-options.js';
+import { DEFAULTS } from '../options/defaults.js';
+import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { DbContextInterceptor } from '../transport/db-context.interceptor.js';
 import { DbContextMiddleware } from '../transport/db-context.middleware.js';
 import {
@@ -24,8 +26,6 @@ import {
   removeGlobalInterceptor,
 } from '../transport/global-interceptor.js';
 import { MiddlewareContexts } from '../transport/middleware-contexts.js';
-import { DB_CONTEXT_OPTIONS } from '../transport/options-token.js';
-import { MODULE_OPTIONS } from './internal-tokens.js';
 import { logReporters } from './log-reporters.js';
 import { checkRoutes } from './route-checks.js';
 
@@ -56,8 +56,8 @@ export class DbContextCoreModule
   }
 
   /**
-   * @param optionsProvider provides `MODULE_OPTIONS`
-   * @param optionsProviders what it needs besides, and `imports`
+   * @param optionsProvider provides `DB_CONTEXT_OPTIONS`
+   * @param optionsProviders the other providers that it needs, besides those of `imports`
    */
   static register(
     optionsProvider: Provider,
@@ -73,7 +73,6 @@ export class DbContextCoreModule
       providers: [
         optionsProvider,
         ...optionsProviders,
-        { provide: DB_CONTEXT_OPTIONS, useExisting: MODULE_OPTIONS },
         {
           provide: ContextRegistry,
           inject: [DB_CONTEXT_OPTIONS],
@@ -104,7 +103,6 @@ export class DbContextCoreModule
         ContextRegistry,
         DbContext,
         DB_CONTEXT_OPTIONS,
-        MODULE_OPTIONS,
         MiddlewareContexts,
         DbContextInterceptor,
         ...connectionTokens,

@@ -4,13 +4,13 @@ import { ModulesContainer } from '@nestjs/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
 import type { ContextRegistry } from '../context/context-registry.js';
+import { UnknownConnectionError, UnknownEntityError } from '../errors.js';
 import {
   entityNameOf,
   getConnectionToken,
   getRepositoryToken,
   getSessionToken,
-} from '../db-context.tokens.js';
-import { UnknownConnectionError, UnknownEntityError } from '../errors.js';
+} from '../tokens.js';
 import { assertRoot, OPTIONAL_HOST } from './connection.providers.js';
 import { collectConnectionNames } from './declarations.js';
 

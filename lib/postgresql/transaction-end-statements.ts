@@ -16,9 +16,7 @@ const ENDS =
  */
 export function isEnd(sql: string, answer: PgResult | PgResult[]): boolean {
   const has = (tag: string): boolean =>
-    Array.isArray(answer)
-      ? answer.some(({ command }) => command === tag)
-      : answer.command === tag;
+    Array.isArray(answer) ? answer.some(({ command }) => command === tag) : answer.command === tag;
   return has('COMMIT') || (has('ROLLBACK') && mayHaveEnded(sql));
 }
 

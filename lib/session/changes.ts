@@ -26,7 +26,8 @@ export function hasChanges(manager: EntityManager): boolean {
  */
 export function assertMayFlush(manager: EntityManager): void {
   const part = asKyselyTransaction(manager.getTransactionContext())?.part;
-  const changed = part?.whole.isReadOnly === true ? changedEntities(manager.getUnitOfWork(false)) : [];
+  const changed =
+    part?.whole.isReadOnly === true ? changedEntities(manager.getUnitOfWork(false)) : [];
   if (part !== undefined && changed.length > 0) {
     throw new ReadOnlyTransactionError(part.connectionName, [...new Set(changed)]);
   }

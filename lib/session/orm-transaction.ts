@@ -158,7 +158,9 @@ export class OrmTransaction implements TransactionOwner {
 
   /** See {@link TransactionOwner.announce}. */
   announce(event: TransactionEvent): Promise<void> | undefined {
-    return this.#owner.hasListeners(EventType[event]) ? this.#announce(EventType[event]) : undefined;
+    return this.#owner.hasListeners(EventType[event])
+      ? this.#announce(EventType[event])
+      : undefined;
   }
 
   async #announce(event: TransactionEventType): Promise<void> {
@@ -166,7 +168,10 @@ export class OrmTransaction implements TransactionOwner {
     try {
       await this.#tellWithin('endTimeoutMs', event, this.context);
     } catch (error) {
-      this.#parts.connection.report(`a subscriber of ${event} on connection "${name}" failed`, error);
+      this.#parts.connection.report(
+        `a subscriber of ${event} on connection "${name}" failed`,
+        error,
+      );
     }
   }
 

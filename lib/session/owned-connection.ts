@@ -76,7 +76,10 @@ async function runTransaction(
   }
 }
 
-async function beginTransaction({ transaction, context }: OrmTransaction): Promise<KyselyTransaction> {
+async function beginTransaction({
+  transaction,
+  context,
+}: OrmTransaction): Promise<KyselyTransaction> {
   await transaction.begin({});
   return context;
 }

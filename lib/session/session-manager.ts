@@ -105,8 +105,7 @@ export function sessionManagerClass(
         // MikroORM would write it into that fork: it puts back what `requires_new` had suspended.
         return;
       }
-      const isUsable =
-        control === undefined || asKyselyTransaction(context)?.part.isShut === false;
+      const isUsable = control === undefined || asKyselyTransaction(context)?.part.isShut === false;
       // MikroORM puts back the context that a flush began with; meanwhile that may have ended.
       super.setTransactionContext(isUsable ? context : control.context);
     }

@@ -223,7 +223,9 @@ export class Session implements SessionControl, OrmOwner {
 
   get #flushBlocker(): DbContextError | undefined {
     const failure = this.#flushFailure;
-    return failure && new UnexpectedRollbackError(this.connectionName, 'failed-flush', failure.error);
+    return (
+      failure && new UnexpectedRollbackError(this.connectionName, 'failed-flush', failure.error)
+    );
   }
 
   /**

@@ -4,8 +4,8 @@ import { HealthIndicatorService, type HealthIndicatorResult } from '@nestjs/term
 import type { CheckOptions, ConnectionHealth } from '../connection/connection-health.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import { ContextRegistry } from '../context/context-registry.js';
-import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { UnknownConnectionError } from '../errors.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { exceededThresholds, type HealthThresholds } from './health-thresholds.js';
 
 /**

@@ -1,4 +1,5 @@
 import type { ConnectionHealth, ReplicaHealth } from '../connection/connection-health.js';
+import { DEFAULTS } from '../options/defaults.js';
 
 /** What a healthy connection has to fulfil besides that its server can be reached. */
 export interface HealthThresholds {
@@ -18,7 +19,7 @@ export interface HealthThresholds {
 /** Which thresholds are exceeded, a sentence for each; an empty list if the connection is healthy. */
 export function exceededThresholds(
   { isReachable, host, error, pool, replicas = [] }: ConnectionHealth,
-  { maxWaiting = Infinity, maxLagMs }: HealthThresholds,
+  { maxWaiting = DEFAULTS.pingCheck.maxWaiting, maxLagMs }: HealthThresholds,
 ): string[] {
   const waiting = pool?.waiting ?? 0;
   return [

@@ -1,4 +1,5 @@
 import type { HookCallback } from '../context/hooks.js';
+import { DEFAULTS } from '../options/defaults.js';
 import { hostOf, type TestTarget } from './test-target.js';
 
 /** Options of {@link captureOnCommit}. */
@@ -24,7 +25,7 @@ export interface CaptureOptions {
 export async function captureOnCommit(
   app: TestTarget,
   work: () => unknown,
-  { execute = false }: CaptureOptions = {},
+  { execute = DEFAULTS.captureOnCommit.execute }: CaptureOptions = {},
 ): Promise<(() => Promise<unknown>)[]> {
   const host = hostOf(app);
   const captured: (() => Promise<unknown>)[] = [];

@@ -2,7 +2,7 @@ import type { EntityName } from '@mikro-orm/core';
 import type { ValueProvider } from '@nestjs/common';
 
 import { DbContext } from '../context/db-context.service.js';
-import { getRepositoryToken, getSessionToken } from '../db-context.tokens.js';
+import { getRepositoryToken, getSessionToken } from '../tokens.js';
 import { TestDbContext, type TestSessions } from './test-db-context.js';
 
 /**

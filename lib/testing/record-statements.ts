@@ -1,5 +1,6 @@
 import { AssertionError } from 'node:assert';
 
+import { DEFAULTS } from '../options/defaults.js';
 import { connectionsOf, type TestTarget } from './test-target.js';
 
 /** A statement that a session sent. */
@@ -42,7 +43,10 @@ const CONTROL =
 export async function recordStatements(
   app: TestTarget,
   work: () => unknown,
-  { connections, withTransactions = false }: RecordOptions = {},
+  {
+    connections,
+    withTransactions = DEFAULTS.recordStatements.withTransactions,
+  }: RecordOptions = {},
 ): Promise<readonly RecordedStatement[]> {
   const recorded: RecordedStatement[] = [];
   const recordOf =

@@ -1,6 +1,6 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { hostOf, type TestTarget } from './test-target.js';
 
 /** A session that never commits by itself, see {@link openRollbackSession}. */

@@ -2,7 +2,7 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
-import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { hostOf, type TestTarget } from './test-target.js';
 
 /**

@@ -12,9 +12,11 @@ import {
   type RunOptions,
 } from '../context/db-context.service.js';
 import type { HookCallback } from '../context/hooks.js';
-import { checkRetryOptions, mayRetry, type RetryOptions } from '../context/retry.js';
-import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { mayRetry } from '../context/retry.js';
 import { UnknownConnectionError } from '../errors.js';
+import { checkRetryOptions } from '../options/check-retry-options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import type { RetryOptions } from '../options/retry-options.js';
 import { HookList } from './hook-list.js';
 
 /** Doubles of sessions, by the names of their connections. */

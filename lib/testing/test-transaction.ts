@@ -2,7 +2,7 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
 import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
-import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { UnknownConnectionError } from '../errors.js';
 import type { KyselyTransaction } from '../session/kysely-transaction.js';
 import type { SessionFactory } from '../session/session-factory.js';

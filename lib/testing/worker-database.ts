@@ -1,12 +1,12 @@
 import { isTimeLimit, LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { InvalidOptionsError } from '../errors.js';
+import { DEFAULTS } from '../options/defaults.js';
 import { restoreContents, type DatabaseContents } from './database-contents.js';
 import { DatabaseLink, onDatabase, type RunSql } from './database-link.js';
 import { adminUrlOf, databaseNames, quoteIdentifier, urlOf } from './database-names.js';
 import { ensureTemplate, underLock, whenFree, type TemplatePlan } from './template-database.js';
 import { WorkerDatabaseError, type WorkerDatabaseStep } from './worker-database-error.js';
 
-const DEFAULT_PREPARE_TIMEOUT_MS = 60_000;
 /** How often a template may be dropped by others just before it is copied. */
 const ATTEMPTS = 5;
 
@@ -45,7 +45,7 @@ export interface WorkerDatabaseOptions {
   readonly workerId?: string | number;
   /**
    * Longest time to wait for another process that makes the template, in milliseconds.
-   * @defaultValue 60000
+   * @defaultValue 60_000
    */
   readonly prepareTimeoutMs?: number;
 }
@@ -92,7 +92,11 @@ export interface WorkerDatabase extends AsyncDisposable {
 export async function createWorkerDatabase(
   options: WorkerDatabaseOptions,
 ): Promise<WorkerDatabase> {
-  const { serverUrl, template, prepareTimeoutMs = DEFAULT_PREPARE_TIMEOUT_MS } = options;
+  const {
+    serverUrl,
+    template,
+    prepareTimeoutMs = DEFAULTS.createWorkerDatabase.prepareTimeoutMs,
+  } = options;
   if (!isTimeLimit(prepareTimeoutMs)) {
     throw new InvalidOptionsError(
       `createWorkerDatabase() was given prepareTimeoutMs: ${String(prepareTimeoutMs)}. Give a number ` +
@@ -100,7 +104,11 @@ export async function createWorkerDatabase(
     );
   }
   const workerId = String(options.workerId ?? ownWorkerId());
-  const names = databaseNames(template.name, template.version ?? '', workerId);
+  const names = databaseNames(
+    template.name,
+    template.version ?? DEFAULTS.createWorkerDatabase.version,
+    workerId,
+  );
   const { prepare } = template;
   const plan: TemplatePlan = {
     serverUrl,

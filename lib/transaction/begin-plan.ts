@@ -20,7 +20,9 @@ export interface BeginPlan {
 
 /** What subscribers are told of, by MikroORM's names. */
 export type TransactionEvent =
-  'beforeTransactionRollback' | 'afterTransactionCommit' | 'afterTransactionRollback';
+  | 'beforeTransactionRollback'
+  | 'afterTransactionCommit'
+  | 'afterTransactionRollback';
 
 /** Looks for misuse in development. */
 export interface TransactionWatch {

@@ -290,8 +290,14 @@ export class Savepoint extends TransactionPart {
   get #commitBlocker(): DbContextError | undefined {
     const { failure } = this.whole;
     if (this.unfinished > 0 || this.child !== undefined) {
-      return new UnexpectedRollbackError(this.connectionName, 'unawaited-statements', failure?.error);
+      return new UnexpectedRollbackError(
+        this.connectionName,
+        'unawaited-statements',
+        failure?.error,
+      );
     }
-    return failure && new UnexpectedRollbackError(this.connectionName, 'failed-statement', failure.error);
+    return (
+      failure && new UnexpectedRollbackError(this.connectionName, 'failed-statement', failure.error)
+    );
   }
 }

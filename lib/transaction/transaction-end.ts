@@ -41,7 +41,9 @@ export async function commitOn(
       if (await rollbackOn(lease, source)) {
         await announce('afterTransactionRollback');
         // A question that came before COMMIT met what COMMIT would have answered with ROLLBACK.
-        throw server.isAborted(error) ? new UnexpectedRollbackError(name, 'server-rollback') : error;
+        throw server.isAborted(error)
+          ? new UnexpectedRollbackError(name, 'server-rollback')
+          : error;
       }
     }
     await lose(error);

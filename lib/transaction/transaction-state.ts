@@ -157,9 +157,7 @@ export function refusalOf(state: TransactionState, connectionName: string): Erro
       return undefined;
     case 'broken': {
       const { error } = state.cause;
-      return isTimeout(error)
-        ? error
-        : new TransactionAbortedError(connectionName, error);
+      return isTimeout(error) ? error : new TransactionAbortedError(connectionName, error);
     }
     case 'shut':
     case 'ending':

@@ -10,12 +10,12 @@ import { Observable } from 'rxjs';
 
 import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
-import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
-import { commitOnSuccess } from './commit-policy.js';
+import type { DbContextOptions } from '../options/context-options.js';
+import { DEFAULTS } from '../options/defaults.js';
+import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { httpRequestOf, httpResponseOf, type HttpResponse } from './http-exchange.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
-import { DB_CONTEXT_OPTIONS } from './options-token.js';
 import { RequestAttempt, type RequestInHand } from './request-attempt.js';
 import { requestLsns, sendLsns } from './request-lsns.js';
 import { runAttempts } from './request-retry.js';
@@ -63,7 +63,7 @@ export class DbContextInterceptor implements NestInterceptor {
       return next.handle();
     }
     const {
-      commitOn = commitOnSuccess,
+      commitOn = DEFAULTS.commitOn,
       onDisconnect = DEFAULTS.onDisconnect,
       readOnlyMethods,
     } = this.#options;
@@ -96,11 +96,7 @@ export class DbContextInterceptor implements NestInterceptor {
     });
   }
 
-  #open(
-    context: ExecutionContext,
-    response: HttpResponse | undefined,
-    origin: string,
-  ): Context {
+  #open(context: ExecutionContext, response: HttpResponse | undefined, origin: string): Context {
     const { readYourWrites } = this.#host.connections;
     const writtenLsns =
       readYourWrites.length === 0

@@ -1,7 +1,7 @@
 import { HttpException, type ExecutionContext } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 
-import type { RequestOutcome } from '../db-context.options.js';
+import type { RequestOutcome } from '../options/context-options.js';
 
 /** What Express' and Fastify's responses have in common, as far as it is needed here. */
 export interface HttpResponse {

@@ -3,8 +3,8 @@ import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
-import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
 import { SessionClosedError, ShuttingDownError } from '../errors.js';
+import type { CommitPolicy, RequestOutcome } from '../options/context-options.js';
 import {
   clientHasLeft,
   headersWereSent,

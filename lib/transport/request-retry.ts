@@ -3,7 +3,8 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { catchError, Observable } from 'rxjs';
 
 import type { Context } from '../context/context.js';
-import { drawPauseMs, mayRetry, type RetryOptions } from '../context/retry.js';
+import { drawPauseMs, mayRetry } from '../context/retry.js';
+import type { RetryOptions } from '../options/retry-options.js';
 import { clientHasLeft, headersWereSent } from './http-exchange.js';
 import { openForRequest } from './open-for-request.js';
 import { RequestAttempt, type RequestInHand } from './request-attempt.js';

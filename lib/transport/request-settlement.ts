@@ -1,7 +1,7 @@
 import type { Context } from '../context/context.js';
 import { decisionOf, type Decision } from '../context/end-by.js';
 import type { ContextRegistry } from '../context/context-registry.js';
-import type { CommitPolicy, RequestOutcome } from '../db-context.options.js';
+import type { CommitPolicy, RequestOutcome } from '../options/context-options.js';
 
 /** How one request is to be settled. */
 export interface RequestSettlement {

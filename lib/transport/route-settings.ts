@@ -1,8 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { Reflector } from '@nestjs/core';
 
-import type { RetryOptions } from '../context/retry.js';
-import type { CommitPolicy } from '../db-context.options.js';
 import {
   COMMIT_ON_METADATA,
   RETRY_METADATA,
@@ -10,6 +8,8 @@ import {
   TRANSACTION_METADATA,
   type RouteTransaction,
 } from '../decorators/route.decorators.js';
+import type { CommitPolicy } from '../options/context-options.js';
+import type { RetryOptions } from '../options/retry-options.js';
 import { isSse, redirectOf, type Redirect } from './http-exchange.js';
 
 /** What the decorators of a handler and of its class say. */

@@ -151,7 +151,9 @@ describe.each<AdapterName>(['express', 'fastify'])('responses of their own over 
   afterEach(() => world?.close());
 
   const contextsAreGone = () =>
-    waitFor(() => world.app.get(ContextRegistry).runningCount === 0, { what: 'the context to end' });
+    waitFor(() => world.app.get(ContextRegistry).runningCount === 0, {
+      what: 'the context to end',
+    });
   // Fastify keeps the connection open after it.
   const ended = (client: RawClient) =>
     waitFor(() => client.received.endsWith('\r\n0\r\n\r\n'), { what: 'the last chunk' });

@@ -153,7 +153,9 @@ throughPooler('PgBouncer in transaction mode', () => {
         }),
       );
       await waitFor(async () => (await sleeping()) === COUNT, { what: 'the statements to run' });
-      const abandoned = given.map(({ client }) => new Lease(client as unknown as PgClient, () => undefined).destroy());
+      const abandoned = given.map(({ client }) =>
+        new Lease(client as unknown as PgClient, () => undefined).destroy(),
+      );
       expect([pool.totalCount, pool.waitingCount]).toEqual([0, 0]);
       await Promise.all(abandoned);
       expect(await Promise.all(given.map(({ failed }) => failed))).toEqual(

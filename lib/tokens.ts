@@ -1,7 +1,7 @@
 import type { EntityName } from '@mikro-orm/core';
 
-import { DEFAULT_CONNECTION_NAME } from './db-context.options.js';
 import { InvalidOptionsError } from './errors.js';
+import { DEFAULT_CONNECTION_NAME } from './options/defaults.js';
 
 // The tokens are sentences because Nest prints them when it cannot resolve one, at boot.
 

@@ -1,8 +1,9 @@
 /**
- * Which replica serves a context.
+ * Chooses the replica that serves a context.
  *
- * @param hosts those that may be asked, `db2:5432`; one that has refused is left out for a while
- * @returns one of them, or its index
+ * @param hosts the replicas that may be asked, `db2:5432`; a replica that has refused is left out for
+ *   a while
+ * @returns one of the hosts, or its index
  */
 export type ReplicaChoice = (hosts: readonly string[]) => number | string;
 
@@ -38,7 +39,7 @@ export interface ReadFromOptions {
  * @publicApi
  */
 export interface ReadYourWritesOptions {
-  /** What carries the position of the last write to the client and back. */
+  /** What carries the position (LSN) of the last write to the client and back. */
   readonly via: 'cookie' | 'header';
   /**
    * Name of the cookie or header.
@@ -46,7 +47,7 @@ export interface ReadYourWritesOptions {
    */
   readonly name?: string;
   /**
-   * How long a read-only transaction waits for a replica to come as far, in milliseconds, before the
+   * How long a read-only transaction waits for a replica to have that write, in milliseconds, before the
    * primary serves it; 0 for not at all.
    * @defaultValue 100
    */
@@ -64,8 +65,8 @@ export interface ReadYourWritesOptions {
 }
 
 /**
- * How a connection uses the replicas that MikroORM's option `replicas` declares. Without any, it is of
- * no effect.
+ * How a connection uses the replicas that MikroORM's option `replicas` declares. Without replicas these
+ * options have no effect.
  *
  * @publicApi
  */
@@ -78,14 +79,3 @@ export interface ConnectionReadOptions {
    */
   readonly readYourWrites?: ReadYourWritesOptions;
 }
-
-/** Defaults of the above. */
-export const READ_DEFAULTS: Required<ReadFromOptions> &
-  Omit<Required<ReadYourWritesOptions>, 'via' | 'name'> = {
-  choose: 'round-robin',
-  fallback: 'primary',
-  retryAfterMs: 10_000,
-  waitMs: 100,
-  maxAgeSeconds: 60,
-  secure: false,
-};

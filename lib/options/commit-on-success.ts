@@ -1,4 +1,4 @@
-import type { CommitPolicy } from '../db-context.options.js';
+import type { CommitPolicy } from './context-options.js';
 
 /**
  * The default policy: commits when nothing was thrown and the status is below 400.

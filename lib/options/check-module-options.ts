@@ -1,19 +1,21 @@
 import { inspect } from 'node:util';
 
-import { connectionNameOf } from '../connection/connection-factory.js';
 import { isTimeLimit, LONGEST_LIMIT_MS } from '../connection/time-limit.js';
-import type { DbContextModuleOptions } from '../db-context.module-options.js';
-import type { DbConnectionOptions, DbContextOptions } from '../db-context.options.js';
 import { DuplicateConnectionError, InvalidOptionsError } from '../errors.js';
+import type { DbConnectionOptions } from './connection-options.js';
+import type { DbContextOptions } from './context-options.js';
+import type { DbContextModuleOptions } from './module-options.js';
+import { connectionNameOf } from './resolve-connection-options.js';
 
+/** The options that are one of a few strings. */
 const CHOICES = {
   mount: ['interceptor', 'middleware', 'none'],
   onDisconnect: ['finish', 'rollback'],
 } as const satisfies { [K in keyof DbContextOptions]?: readonly DbContextOptions[K][] };
 
 /**
- * Looks at what can be seen before anything is made of it; types do not reach options that come
- * from the environment, or from JavaScript.
+ * Checks what can be checked before anything is made of the options: types do not reach options that
+ * come from the environment, or from JavaScript.
  *
  * @throws {@link InvalidOptionsError}, {@link DuplicateConnectionError}
  */

@@ -5,7 +5,8 @@ import type {
   Type,
 } from '@nestjs/common';
 
-import type { DbConnectionOptions, DbContextOptions } from './db-context.options.js';
+import type { DbConnectionOptions } from './connection-options.js';
+import type { DbContextOptions } from './context-options.js';
 
 /**
  * Options of `DbContextModule.forRoot()`.
@@ -26,7 +27,7 @@ export interface DbContextOptionsFactory {
   createDbContextOptions(): DbContextModuleOptions | Promise<DbContextModuleOptions>;
 }
 
-/** Of `forRootAsync()`, whichever way the options are made. */
+/** Options of `forRootAsync()` that do not depend on how the options of `forRoot()` are made. */
 interface AsyncOptionsBase extends Pick<ModuleMetadata, 'imports'> {
   /**
    * Names of the connections that the factory will return; providers are made for them before it
@@ -48,7 +49,7 @@ interface UseFactory {
   readonly useExisting?: never;
 }
 
-/** A class makes the options; Nest makes one of its own of it. */
+/** A class makes the options; Nest makes an instance of it for this module. */
 interface UseClass {
   readonly useClass: Type<DbContextOptionsFactory>;
   readonly inject?: never;
@@ -56,7 +57,7 @@ interface UseClass {
   readonly useExisting?: never;
 }
 
-/** A provider that there is already makes the options. */
+/** A provider of the application makes the options. */
 interface UseExisting {
   readonly useExisting: InjectionToken<DbContextOptionsFactory>;
   readonly inject?: never;

@@ -1,0 +1,59 @@
+import { MikroORM, type EntityName, type Options } from '@mikro-orm/core';
+
+import type { ResolvedLimits } from '../connection/connection-limits.js';
+import { DbConnection, type FaultReporter } from '../connection/db-connection.js';
+import { assertSupported } from '../connection/supported-orm.js';
+import { InvalidOptionsError } from '../errors.js';
+import type { DbConnectionOptions } from '../options/connection-options.js';
+import { resolveConnectionOptions } from '../options/resolve-connection-options.js';
+
+/**
+ * Makes a connection from its options. Nothing connects to the database yet (L1).
+ *
+ * @param featureEntities entities that feature modules add
+ * @param report where faults go that have no caller to be thrown at
+ * @throws {@link InvalidOptionsError}, or MikroORM's error for metadata that it cannot read
+ */
+export async function createConnection(
+  options: DbConnectionOptions,
+  featureEntities: readonly EntityName[],
+  report: FaultReporter,
+): Promise<DbConnection> {
+  const { name, settings, ormOptions } = resolveConnectionOptions(options);
+  const { limits } = settings;
+  const { orm = await initOrm(name, ormOptions, featureEntities, limits) } = options;
+  assertSupported(name, orm);
+  return new DbConnection(name, orm, settings, { ownsOrm: options.orm === undefined, report });
+}
+
+async function initOrm(
+  name: string,
+  options: Partial<Options>,
+  featureEntities: readonly EntityName[],
+  limits: ResolvedLimits,
+): Promise<MikroORM> {
+  const { driver, driverOptions, entities = [] } = options;
+  if (driver === undefined) {
+    throw new InvalidOptionsError(
+      `The connection "${name}" has neither "orm" nor "driver". Wrap its options in defineConfig() of ` +
+        `"@mikro-orm/postgresql": connections: [defineConfig({ clientUrl, entities })].`,
+    );
+  }
+  const isPlain = driverOptions === undefined || driverOptions.constructor === Object;
+  return MikroORM.init({
+    // MikroORM would look for the database, and create it, on a connection of its own.
+    ensureDatabase: false,
+    contextName: name,
+    ...options,
+    entities: [...new Set([...entities, ...(featureEntities as typeof entities)])],
+    ...(isPlain && {
+      driverOptions: {
+        connectionTimeoutMillis: limits.acquireTimeoutMs,
+        keepAlive: true,
+        // The process may exit although a connection is idle, or waits for an answer of a dead link.
+        allowExitOnIdle: true,
+        ...(driverOptions as object | undefined),
+      },
+    }),
+  });
+}

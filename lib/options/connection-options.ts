@@ -1,0 +1,75 @@
+import type { MikroORM, Options } from '@mikro-orm/core';
+import type { ClsService } from 'nestjs-cls';
+
+import type { ConnectionLimits } from '../connection/connection-limits.js';
+import type { DbConnection } from '../connection/db-connection.js';
+import type { SessionVariables, TransactionSettings } from '../postgresql/transaction-settings.js';
+import type { FailoverOptions } from './failover-options.js';
+import type { ConnectionReadOptions } from './replica-options.js';
+
+/**
+ * How the transactions of a connection begin, unless a route or a call says otherwise.
+ *
+ * @publicApi
+ */
+export interface ConnectionTransactionOptions {
+  /** Settings of every transaction. */
+  readonly transaction?: TransactionSettings;
+  /**
+   * Variables of the current context, for row-level security. Called when a transaction begins,
+   * before it takes a connection, in the async scope of its first statement; what it throws fails
+   * that statement. It cannot use the session that it is called for.
+   */
+  readonly sessionVariables?: (cls: ClsService) => SessionVariables | Promise<SessionVariables>;
+  /** The role of every transaction, or of the current context; called as `sessionVariables` is. */
+  readonly role?: string | ((cls: ClsService) => string | undefined);
+  /**
+   * Awaited each time before a transaction takes its connection, before `sessionVariables`; may look
+   * for the primary and call `connection.changeHost()`. What it throws fails the statement that the
+   * transaction would have begun for; after `acquireTimeoutMs` that is {@link HookTimeoutError}. It
+   * cannot use sessions of this connection.
+   */
+  readonly beforeSession?: (connection: DbConnection) => void | Promise<void>;
+  /**
+   * Keeps the connection on the primary of several hosts; see {@link FailoverOptions}. Without it the
+   * connection goes where its options and `changeHost()` say.
+   */
+  readonly failover?: FailoverOptions;
+}
+
+/**
+ * One named database. Either `orm` (a `MikroORM` that the application already has) or MikroORM's
+ * own options.
+ *
+ * @example
+ * ```ts
+ * import { defineConfig } from '@mikro-orm/postgresql';
+ *
+ * DbContextModule.forRoot({
+ *   connections: [
+ *     defineConfig({ clientUrl: process.env.DATABASE_URL, entities: [Account] }),
+ *     { name: 'audit', ...defineConfig({ clientUrl: process.env.AUDIT_URL, entities: [AuditEntry] }) },
+ *   ],
+ * });
+ * ```
+ *
+ * @publicApi
+ */
+export type DbConnectionOptions = ConnectionLimits &
+  ConnectionTransactionOptions &
+  ConnectionReadOptions & {
+    /**
+     * Name of the connection, for `@InjectSession(name)`.
+     * @defaultValue 'default'
+     */
+    readonly name?: string;
+  } & (
+    | {
+        /**
+         * An initialised MikroORM. It stays the application's: it is used and never closed here.
+         * Its pool keeps its own settings; set `connectionTimeoutMillis` there.
+         */
+        readonly orm: MikroORM;
+      }
+    | (Omit<Partial<Options>, 'name'> & { readonly orm?: never })
+  );

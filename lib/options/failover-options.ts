@@ -1,0 +1,28 @@
+/**
+ * How a connection finds the primary: before a transaction takes its connection each host is asked
+ * whether it is one, and {@link DbConnection.changeHost} does the rest. The answer holds for `cacheMs`,
+ * and is forgotten at once when a connection is lost or refused, the server shuts down, or a write
+ * meets a standby. Where no host is a primary, the statement fails with {@link NoPrimaryError}.
+ *
+ * @example
+ * ```ts
+ * { ...defineConfig({ clientUrl, entities }), failover: { hosts: ['db1:5432', 'db2:5432'] } }
+ * ```
+ *
+ * @publicApi
+ */
+export interface FailoverOptions {
+  /** Every server that may be the primary, at least two, each as in `changeHost()`. */
+  readonly hosts: readonly string[];
+  /**
+   * Longest wait for the answer of one host, in milliseconds.
+   * @defaultValue 2_000
+   */
+  readonly timeoutMs?: number;
+  /**
+   * How long a primary that was found counts as the primary without being asked again, in
+   * milliseconds.
+   * @defaultValue 5_000
+   */
+  readonly cacheMs?: number;
+}
