@@ -32,6 +32,8 @@ export interface TransactionOwner {
   sessionContext(): unknown;
   /** Whether it is a session's: only the session may then end it. */
   readonly isSession: boolean;
+  /** Whether the statements of the calling code are part of it, where that may differ. */
+  readonly isWithin?: (() => boolean) | undefined;
 }
 
 /** MikroORM's way to set variables and role. */
@@ -68,7 +70,7 @@ export class LazyTransaction implements LeaseBegin {
     const { connection } = parts;
     const lease = new TransactionLease(connection, this);
     const scope = new TransactionScope(lease, connection.limits.savepointTimeoutMs);
-    this.context = parts.createContext(scope, owner.isSession);
+    this.context = parts.createContext(scope, owner.isSession, owner.isWithin);
   }
 
   get holder(): Holder | undefined {

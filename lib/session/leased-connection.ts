@@ -33,14 +33,17 @@ interface LeaseOrigin {
  * derived object could not reach.
  *
  * @param origin the session that the caller is a fork of; the options of a call win over its settings
+ * @param isWithin whether the calling code is part of what the transaction is for; MikroORM sends the
+ *   statements of parallel branches in the transaction of a flush as well, and they run outside of it
  */
 export function leasedConnection(
   target: Connection,
   parts: TransactionParts,
   origin: LeaseOrigin | undefined,
+  isWithin?: () => boolean,
 ): Connection {
   const open = (options: TransactionalOptions): LazyTransaction =>
-    openTransaction(parts, origin, options);
+    openTransaction(parts, origin, options, isWithin);
   return new Proxy(target, {
     get: (_, property) => {
       if (property === 'transactional') {
@@ -87,8 +90,10 @@ function openTransaction(
   parts: TransactionParts,
   origin: LeaseOrigin | undefined,
   options: TransactionalOptions,
+  isWithin: (() => boolean) | undefined,
 ): LazyTransaction {
   const owner = {
+    isWithin,
     holder: origin?.holder,
     watch: origin?.watch,
     hasListeners: () => options.eventBroadcaster !== undefined,

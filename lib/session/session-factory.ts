@@ -47,7 +47,8 @@ export class SessionFactory {
 
   #createParts(): SessionParts {
     const { connection } = this;
-    const createContext = scopeContextFactory(connection.getKysely() as KyselyClient, (error) =>
+    const currentClient = (): KyselyClient => connection.getKysely() as KyselyClient;
+    const createContext = scopeContextFactory(currentClient, (error) =>
       connection.orm.driver.convertException(error),
     );
     const Base = connection.orm.em.constructor as EntityManagerClass;

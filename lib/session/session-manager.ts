@@ -1,5 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
-
 import {
   ReferenceKind,
   TransactionPropagation,
@@ -18,6 +16,7 @@ import {
   SessionClosedError,
 } from '../errors.js';
 import type { TransactionSettings } from '../transaction-settings.js';
+import { flushInTurn, isFlushing } from './flush-turns.js';
 import type { TransactionParts } from './lazy-transaction.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { leasedConnection } from './leased-connection.js';
@@ -53,7 +52,6 @@ const ROOT = Symbol('nestjs-db-context:session-root');
 const ORIGIN = Symbol('nestjs-db-context:session-origin');
 const NESTED = Symbol('nestjs-db-context:session-nested');
 const OVER = Symbol('nestjs-db-context:session-over');
-const FLUSHED = Symbol('nestjs-db-context:session-flushed');
 
 /**
  * The entity manager class of a session: MikroORM's own, with what a lazy transaction needs.
@@ -79,8 +77,6 @@ export function sessionManagerClass(
     declare [NESTED]?: boolean;
     /** Whether the callback that it was made for, of `not_supported`, has returned. */
     declare [OVER]?: boolean;
-    /** Resolves when the last flush that was asked for has ended. */
-    declare [FLUSHED]?: Promise<unknown> | undefined;
 
     override getContext(validate?: boolean): this {
       if (this[OVER] === true) {
@@ -143,7 +139,7 @@ export function sessionManagerClass(
       assertMayFlush(this);
       const watch = this[CONTROL]?.watch;
       watch?.flushBegins();
-      await oneByOne(this, () => super.flush()).finally(() => watch?.flushEnds());
+      await flushInTurn(this, () => super.flush()).finally(() => watch?.flushEnds());
     }
 
     override fork(options?: Parameters<EntityManager['fork']>[0]): this {
@@ -205,41 +201,11 @@ export function sessionManagerClass(
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- MikroORM's signature
     override getConnection<C extends Connection>(type?: ConnectionType): C {
       const origin = this[CONTROL] ?? this[ORIGIN];
-      return leasedConnection(super.getConnection(type), parts, origin) as C;
+      // Called by a flush, for a transaction of its own: parallel branches are not part of that.
+      const isWithin = isFlushing(this) ? (): boolean => isFlushing(this) : undefined;
+      return leasedConnection(super.getConnection(type), parts, origin, isWithin) as C;
     }
   };
-}
-
-const flushing = new AsyncLocalStorage<EntityManager>();
-
-/**
- * Runs the flushes of an entity manager one after another. MikroORM queues them itself, and forgets
- * those that wait when one before them fails.
- */
-async function oneByOne(
-  manager: EntityManager & { [FLUSHED]?: Promise<unknown> | undefined },
-  flush: () => Promise<void>,
-): Promise<void> {
-  if (flushing.getStore() === manager) {
-    // By a flush hook, which would wait for itself; MikroORM refuses it.
-    await flush();
-    return;
-  }
-  const run = (): Promise<void> => flushing.run(manager, flush);
-  const result = manager[FLUSHED] === undefined ? run() : manager[FLUSHED].then(run);
-  const settled = result.then(
-    () => undefined,
-    () => undefined,
-  );
-  manager[FLUSHED] = settled;
-  try {
-    await result;
-  } finally {
-    if (manager[FLUSHED] === settled) {
-      // Not deleted: an object that loses a property is slow from then on.
-      manager[FLUSHED] = undefined;
-    }
-  }
 }
 
 /** @param endByMikroOrm MikroORM's own way, for what is not the transaction of a session */

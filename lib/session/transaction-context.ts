@@ -29,19 +29,27 @@ export interface ScopeContext extends KyselyClient {
  * Makes the contexts of one connection.
  *
  * @param isSession whether only the session that the context belongs to may end it
+ * @param isWithin whether the calling code is part of the transaction; its statements otherwise run
+ *   on a connection of their own, in none. By default they always are part of it.
  */
-export type ScopeContextFactory = (scope: TransactionScope, isSession: boolean) => ScopeContext;
+export type ScopeContextFactory = (
+  scope: TransactionScope,
+  isSession: boolean,
+  isWithin?: () => boolean,
+) => ScopeContext;
 
 /**
  * Builds on the Kysely class that MikroORM itself uses, so that queries built with
  * `em.getKysely()` are compiled as everywhere else.
  *
+ * @param currentClient finds the client of the current host
  * @param convertException makes MikroORM's exception of the server's error
  */
 export function scopeContextFactory(
-  client: KyselyClient,
+  currentClient: () => KyselyClient,
   convertException: (error: Error) => Error,
 ): ScopeContextFactory {
+  const client = currentClient();
   const Kysely = client.constructor as KyselyConstructor;
   const executor = client.getExecutor();
   const dialect = {
@@ -57,14 +65,21 @@ export function scopeContextFactory(
 
     readonly #isSession: boolean;
 
-    constructor(scope: TransactionScope, isSession: boolean, parent?: ScopeContext) {
+    constructor(
+      scope: TransactionScope,
+      isSession: boolean,
+      isWithin?: () => boolean,
+      parent?: ScopeContext,
+    ) {
       super({
         config: { dialect },
         dialect,
         driver: new NestedTransactionsRefused(scope),
         executor: executor.withConnectionProvider({
           provideConnection: <T>(consumer: (connection: StatementConnection) => Promise<T>) =>
-            consumer(new ScopedConnection(scope, nextCursorId)),
+            isWithin?.() === false
+              ? currentClient().getExecutor().provideConnection(consumer)
+              : consumer(new ScopedConnection(scope, nextCursorId)),
         }),
       });
       this.scope = scope;
@@ -103,7 +118,7 @@ export function scopeContextFactory(
     savepoint(name: string): Command<ScopeContext> {
       return command(async () => {
         const scope = await this.scope.openSavepoint(name);
-        return new ScopeTransaction(scope, this.#isSession, this);
+        return new ScopeTransaction(scope, this.#isSession, undefined, this);
       });
     }
 
@@ -133,7 +148,7 @@ export function scopeContextFactory(
     }
   }
 
-  return (scope, isSession) => new ScopeTransaction(scope, isSession);
+  return (scope, isSession, isWithin) => new ScopeTransaction(scope, isSession, isWithin);
 }
 
 /** A transaction context of MikroORM, if it is one of this library's. */

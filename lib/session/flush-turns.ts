@@ -1,0 +1,154 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+
+import { ChangeSetType, wrap, type EntityManager, type UnitOfWork } from '@mikro-orm/core';
+
+const LAST_FLUSH = Symbol('nestjs-db-context:last-flush');
+
+/** An entity manager whose flushes take turns. */
+interface FlushingManager extends EntityManager {
+  /** The last flush that was asked for, until it has ended. */
+  [LAST_FLUSH]?: Promise<void> | undefined;
+}
+
+/** A unit of work, with the two of its methods that are replaced. MikroORM declares one as private. */
+interface UnitOfWorkInternals {
+  clear(): void;
+  postCommitCleanup(): void;
+}
+
+/** The entity manager that is flushing, for the hooks of its flush. */
+const flushing = new AsyncLocalStorage<EntityManager>();
+
+/**
+ * The entities that waited in a unit of work as its flush began, or after a `clear()` since; only for
+ * those whose flush is under way.
+ */
+const underWay = new WeakMap<UnitOfWork, WaitingEntities>();
+
+/**
+ * Runs the flushes of an entity manager one after another (F5). What a branch persists or removes
+ * while the flush of another one is under way waits for the next flush (S3).
+ *
+ * MikroORM has a queue of its own, which is not enough: it never settles the flushes that wait when
+ * one before them fails, and it forgets what nobody flushes before the last flush has ended.
+ *
+ * @throws what `flush` throws, or what a flush threw that this one had to wait for: that one had
+ *   taken the entities of this one as well, and MikroORM forgets what could not be written
+ */
+export async function flushInTurn(
+  manager: FlushingManager,
+  flush: () => Promise<void>,
+): Promise<void> {
+  if (isFlushing(manager)) {
+    // By a flush hook, which would wait for itself; MikroORM refuses it.
+    await flush();
+    return;
+  }
+  const run = (): Promise<void> =>
+    flushing.run(manager, () => keepLateEntities(manager.getUnitOfWork(false), flush));
+  const before = manager[LAST_FLUSH];
+  const result = before === undefined ? run() : before.then(run);
+  manager[LAST_FLUSH] = result;
+  try {
+    await result;
+  } finally {
+    if (manager[LAST_FLUSH] === result) {
+      // Not deleted: an object that loses a property is slow from then on.
+      manager[LAST_FLUSH] = undefined;
+    }
+  }
+}
+
+/** Whether the calling code is part of a flush of the entity manager: a hook, or MikroORM itself. */
+export function isFlushing(manager: EntityManager): boolean {
+  return flushing.getStore() === manager;
+}
+
+function keepLateEntities(uow: UnitOfWork, flush: () => Promise<void>): Promise<void> {
+  const internals = uow as unknown as UnitOfWorkInternals;
+  if (internals.postCommitCleanup !== cleanUp) {
+    internals.postCommitCleanup = cleanUp;
+    internals.clear = clear;
+  }
+  underWay.set(uow, waitingEntities(uow));
+  return flush();
+}
+
+/** In place of `UnitOfWork.clear()`, which calls `postCommitCleanup()`: it forgets all entities. */
+function clear(this: UnitOfWork): void {
+  const isUnderWay = underWay.delete(this);
+  (Object.getPrototypeOf(this) as UnitOfWorkInternals).clear.call(this);
+  if (isUnderWay) {
+    underWay.set(this, waitingEntities(this));
+  }
+}
+
+/**
+ * In place of `UnitOfWork.postCommitCleanup()`, with which a flush ends: it empties all stacks, also
+ * of the entities that came after the flush had computed what it writes.
+ */
+function cleanUp(this: UnitOfWork): void {
+  const early = underWay.get(this);
+  underWay.delete(this);
+  const late = early && lateEntities(this, early);
+  (Object.getPrototypeOf(this) as UnitOfWorkInternals).postCommitCleanup.call(this);
+  // Through the methods, since automatic flushes depend on more than the stacks. Without cascades,
+  // which were done when the entity came.
+  late?.persisted.forEach((entity) => this.persist(entity, undefined, { cascade: false }));
+  late?.removed.forEach((entity) => this.remove(entity, undefined, { cascade: false }));
+  late?.orphaned.forEach((entity) => this.scheduleOrphanRemoval(entity, new Set([entity])));
+}
+
+/** What waits to be written. */
+interface WaitingEntities {
+  readonly persisted: ReadonlySet<object>;
+  readonly removed: ReadonlySet<object>;
+  readonly orphaned: ReadonlySet<object>;
+}
+
+/** The entities to be kept for the next flush. */
+interface LateEntities {
+  readonly persisted: readonly object[];
+  readonly removed: readonly object[];
+  readonly orphaned: readonly object[];
+}
+
+function waitingEntities(uow: UnitOfWork): WaitingEntities {
+  return {
+    persisted: new Set(uow.getPersistStack()),
+    removed: new Set(uow.getRemoveStack()),
+    orphaned: new Set(uow.getOrphanRemoveStack()),
+  };
+}
+
+/**
+ * The entities that wait to be written and that the flush which ends now did not try to write.
+ *
+ * @param early what waited as it began, which MikroORM forgets if the flush has failed
+ */
+function lateEntities(uow: UnitOfWork, early: WaitingEntities): LateEntities {
+  const changeSets = uow.getChangeSets();
+  const tried = new Set<object>(changeSets.map(({ entity }) => entity as object));
+  const deleted = new Set<object>(
+    changeSets
+      .filter(({ type }) => type === ChangeSetType.DELETE || type === ChangeSetType.DELETE_EARLY)
+      .map(({ entity }) => entity as object),
+  );
+  const isLate = (each: object): boolean => !tried.has(each) && isNew(each);
+  const now = waitingEntities(uow);
+  return {
+    persisted: without(now.persisted, early.persisted).filter(isLate),
+    removed: without(now.removed, early.removed).filter((each) => !deleted.has(each)),
+    orphaned: without(now.orphaned, early.orphaned).filter((each) => !deleted.has(each)),
+  };
+}
+
+function without(entities: ReadonlySet<object>, others: ReadonlySet<object>): object[] {
+  return [...entities].filter((each) => !others.has(each));
+}
+
+/** Whether a flush only finds the entity if it was persisted: it looks through all that are managed. */
+function isNew(entity: object): boolean {
+  const { __managed, __originalEntityData } = wrap(entity, true);
+  return !__managed && __originalEntityData === undefined;
+}
