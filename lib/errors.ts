@@ -18,6 +18,7 @@ export type RollbackReason =
   | 'connection-lost'
   | 'server-rollback'
   | 'failed-before'
+  | 'ended-meanwhile'
   | 'context-ended';
 
 /** What one host of the option `failover` answered, see {@link NoPrimaryError}. */
@@ -314,6 +315,9 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
   'server-rollback': 'the server answered COMMIT with ROLLBACK',
   'failed-before':
     'the commit before it had failed, and nothing was done since; do the work again, or roll back',
+  'ended-meanwhile':
+    'its session was closed, rolled back or taken out of the context by a branch that nobody awaits, ' +
+    'while it was to be committed; await all branches',
   'context-ended':
     'its context had been ended before, because the client went away or the application shuts down',
 };

@@ -16,6 +16,7 @@ import { mergeSettings, type TransactionSettings } from '../transaction-settings
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
 import {
   closeSessions,
+  CommitPlan,
   commitSessions,
   rollbackSessions,
   type SessionGroup,
@@ -276,11 +277,12 @@ export class DbContainer implements SessionGroup, Holder {
   async commitEarly(): Promise<void> {
     const listOpen = (): readonly Session[] => this.sessions;
     try {
-      await commitSessions({
+      const group = {
         get sessions() {
           return listOpen();
         },
-      });
+      };
+      await commitSessions(group, new CommitPlan(listOpen()));
     } catch (error) {
       await this.#hooks.afterEarlyRollback();
       throw error;
@@ -318,11 +320,12 @@ export class DbContainer implements SessionGroup, Holder {
   }
 
   async #commit(): Promise<void> {
+    const plan = new CommitPlan(this.sessions);
     try {
       if (!this.#hooks.isEmpty) {
         await this.#beforeCommit();
       }
-      await commitSessions(this, true);
+      await commitSessions(this, plan, true);
     } catch (error) {
       if (error instanceof CommitOutcomeUnknownError) {
         this.#hooks.discard();

@@ -1,8 +1,11 @@
 import {
   CommitOutcomeUnknownError,
   PartialCommitError,
+  UnexpectedRollbackError,
+  type DbContextError,
   type SettlementOutcome,
 } from '../errors.js';
+import type { TransactionScope } from '../session/scope.js';
 import type { Session } from '../session/session.js';
 
 /** The sessions that are to be committed together. */
@@ -14,25 +17,62 @@ export interface SessionGroup {
 }
 
 /**
+ * What a commit is to save, fixed when it begins: a session that a branch closes, rolls back or takes
+ * out of its context meanwhile is missed, rather than left out in silence (F4, M1).
+ */
+export class CommitPlan {
+  /** The transactions that have to be committed. */
+  readonly #scopes = new Map<Session, TransactionScope>();
+
+  constructor(sessions: readonly Session[]) {
+    sessions.forEach((session) => this.add(session));
+  }
+
+  /** Adds a session, if it has work; its transaction is kept from the first time. */
+  add(session: Session): void {
+    const known = this.#scopes.get(session);
+    if (session.hasWork && (known === undefined || known.state === 'committed')) {
+      this.#scopes.set(session, session.context.scope);
+    }
+  }
+
+  /** Why `sessions`, which are open now, are not what was to be committed, if they are not. */
+  objectionTo(sessions: readonly Session[]): DbContextError | undefined {
+    const missing = [...this.#scopes].find(
+      ([session, scope]) =>
+        !sessions.includes(session) ||
+        (session.context.scope !== scope && scope.state !== 'committed'),
+    );
+    return missing && new UnexpectedRollbackError(missing[0].connectionName, 'ended-meanwhile');
+  }
+}
+
+/**
  * Commits sessions as one, as far as separate databases can be: each step is taken on all of them
  * before the next one on any (M1), so what can fail without a COMMIT has failed by then.
  *
  * @param final whether the sessions are closed after a success, too
+ * @throws {@link UnexpectedRollbackError} a session of `plan` was ended by somebody else
  * @throws {@link PartialCommitError} one failed after another had been committed (M2)
  * @throws what made the first one fail, when nothing was committed; all are rolled back then
  */
 export async function commitSessions(
   group: SessionGroup,
+  plan: CommitPlan,
   final = false,
 ): Promise<readonly SettlementOutcome[]> {
   let sessions: readonly Session[];
   try {
-    await flushAll(group);
-    // All gates shut in one go, without an await between them.
+    const nextDue = flushRounds(group);
+    for (let due = nextDue(); due !== undefined; due = nextDue()) {
+      plan.add(due);
+      await due.flush();
+    }
+    // All gates shut in one go, without an await between them, or since nothing was left to flush.
     ({ sessions } = group);
     group.onShut?.();
     const objections = sessions.map((session) => session.prepare());
-    const objection = objections.find((each) => each !== undefined);
+    const objection = objections.find((each) => each !== undefined) ?? plan.objectionTo(sessions);
     if (objection !== undefined) {
       throw objection;
     }
@@ -47,21 +87,23 @@ export async function commitSessions(
 // Hooks that keep giving one another work would go on for ever.
 const FLUSH_ROUNDS = 10;
 
-/** Flushes all, and again those that a flush hook of another one gave work to. */
-async function flushAll(group: SessionGroup): Promise<void> {
+/**
+ * Finds the session that is to be flushed next: each one once, and again those that a flush hook of
+ * another one gave work to.
+ */
+function flushRounds(group: SessionGroup): () => Session | undefined {
   const rounds = new Map<Session, number>();
   const isDue = (session: Session): boolean => {
     const round = rounds.get(session) ?? 0;
     return round === 0 || (session.hasPendingChanges && round < FLUSH_ROUNDS);
   };
-  for (;;) {
+  return () => {
     const next = group.sessions.find(isDue);
-    if (next === undefined) {
-      return;
+    if (next !== undefined) {
+      rounds.set(next, (rounds.get(next) ?? 0) + 1);
     }
-    rounds.set(next, (rounds.get(next) ?? 0) + 1);
-    await next.flush();
-  }
+    return next;
+  };
 }
 
 async function completeSessions(

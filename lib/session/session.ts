@@ -72,6 +72,8 @@ export class Session implements SessionControl, TransactionOwner {
   /** Of all its transactions; a single one may have more. */
   #settings: TransactionSettings;
   #isClosed = false;
+  /** Whether its gate is shut and its COMMIT is to come: nobody else may end it in between. */
+  #isPrepared = false;
   #failure: unknown;
   /** Why the commit of the session before this one failed. */
   #lost: unknown;
@@ -192,6 +194,7 @@ export class Session implements SessionControl, TransactionOwner {
    * @returns why the session cannot be committed, if it cannot
    */
   prepare(): DbContextError | undefined {
+    this.#isPrepared = true;
     return this.#endsUnfinished > 0
       ? new UnexpectedRollbackError(this.connectionName, 'unawaited-statements')
       : this.#transaction.shut();
@@ -206,7 +209,10 @@ export class Session implements SessionControl, TransactionOwner {
    */
   complete(final = false): Promise<CommitResult> {
     this.#isClosed ||= final;
-    return this.#exclusively('commit', () => this.#commit());
+    return this.#exclusively('commit', () => {
+      this.#isPrepared = false;
+      return this.#commit();
+    });
   }
 
   /**
@@ -416,7 +422,7 @@ export class Session implements SessionControl, TransactionOwner {
   }
 
   #assertUsable(): void {
-    if (this.#isClosed) {
+    if (this.#isClosed || this.#isPrepared) {
       throw new SessionClosedError(this.connectionName);
     }
   }
