@@ -18,7 +18,7 @@ export type RollbackReason =
   | 'failed-before'
   | 'failed-flush'
   | 'rollback-only'
-  | 'ended-during-commit'
+  | 'ended-meanwhile'
   | 'context-ended';
 
 /** What one host of the option `failover` answered, see {@link NoPrimaryError}. */
@@ -333,9 +333,9 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
     'a flush had failed and its error was swallowed, so what it was to write is lost; let the error ' +
     'through, or call rollback() and do the work again',
   'rollback-only': 'rollbackOnly() was called',
-  'ended-during-commit':
-    'work that nobody had awaited closed the session, took it away or rolled it back while the context ' +
-    'was being committed; await all work',
+  'ended-meanwhile':
+    'its session was closed, rolled back or taken out of the context by a branch that nobody awaits, ' +
+    'while it was to be committed; await all branches',
   'context-ended':
     'its context had been ended before, because the client went away or the application shuts down',
 };

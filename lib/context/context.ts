@@ -19,10 +19,9 @@ import type { Decision } from './end-by.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
 import {
   closeSessions,
+  CommitPlan,
   commitSessions,
-  dueWorkOf,
   rollbackSessions,
-  type DueWork,
   type Settlement,
 } from './settlement.js';
 import type { ContextWatch } from './watch.js';
@@ -287,7 +286,7 @@ export class Context implements Holder, SessionObserver {
     this.sessions.forEach((session) => this.assertMayCommit(session));
     const { outcomes, failure } = await commitSessions(
       { list: () => this.sessions, shut: (session) => session.prepare() },
-      dueWorkOf(this.sessions),
+      new CommitPlan(this.sessions),
     );
     if (failure !== undefined) {
       for (const { connectionName, outcome } of outcomes) {
@@ -379,7 +378,7 @@ export class Context implements Holder, SessionObserver {
 
   async #commit(): Promise<void> {
     this.#phase = 'flushing';
-    const { outcomes, failure } = await this.#commitSessions(dueWorkOf(this.sessions));
+    const { outcomes, failure } = await this.#commitSessions(new CommitPlan(this.sessions));
     if (failure !== undefined) {
       await this.#hooks.afterEnd(outcomes, true);
       throw failure.error;
@@ -388,7 +387,7 @@ export class Context implements Holder, SessionObserver {
     await this.#hooks.afterEnd(outcomes, false);
   }
 
-  async #commitSessions(due: DueWork): Promise<Settlement> {
+  async #commitSessions(plan: CommitPlan): Promise<Settlement> {
     const shutAll = (): void => {
       this.#phase = 'closed';
     };
@@ -400,7 +399,7 @@ export class Context implements Holder, SessionObserver {
       return { outcomes: [], failure: { error } };
     }
     const shut = (session: Session): DbContextError | undefined => session.prepareForGood();
-    return commitSessions({ list: () => this.sessions, shutAll, shut }, due);
+    return commitSessions({ list: () => this.sessions, shutAll, shut }, plan);
   }
 
   /** @throws why the context must not be committed */

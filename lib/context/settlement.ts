@@ -30,14 +30,36 @@ export interface Settlement {
   readonly failure: { readonly error: unknown } | undefined;
 }
 
-/** The work that a commit is for, as it was when the commit began (S1, M1). */
-export type DueWork = readonly { readonly session: Session; readonly transaction: Transaction }[];
+/**
+ * What a commit is to save, fixed when it begins: a session that a branch closes, rolls back or takes
+ * out of its context meanwhile is missed, rather than left out in silence (S1, M1).
+ */
+export class CommitPlan {
+  /** The transactions that have to be committed. */
+  readonly #transactions = new Map<Session, Transaction>();
 
-/** What sessions hold now, and what their commit has to save. */
-export function dueWorkOf(sessions: readonly Session[]): DueWork {
-  return sessions
-    .filter((session) => session.hasWork)
-    .map((session) => ({ session, transaction: session.transaction }));
+  constructor(sessions: readonly Session[]) {
+    sessions.forEach((session) => this.add(session));
+  }
+
+  /** Adds a session, if it has work; its transaction is kept from the first time. */
+  add(session: Session): void {
+    const known = this.#transactions.get(session);
+    if (session.hasWork && (known === undefined || known.outcome === 'committed')) {
+      this.#transactions.set(session, session.transaction);
+    }
+  }
+
+  /** Why `sessions`, which are open now, are not what was to be committed, if they are not. */
+  blockerFor(sessions: readonly Session[]): DbContextError | undefined {
+    for (const [session, transaction] of this.#transactions) {
+      const isMissing = !sessions.includes(session) || session.transaction !== transaction;
+      if (isMissing && transaction.outcome !== 'committed') {
+        return new UnexpectedRollbackError(session.connectionName, 'ended-meanwhile');
+      }
+    }
+    return undefined;
+  }
 }
 
 /**
@@ -45,15 +67,20 @@ export function dueWorkOf(sessions: readonly Session[]): DueWork {
  * before the next one on any (M1), so what can fail without a COMMIT has failed by then. All are
  * ended, whatever becomes of one.
  */
-export async function commitSessions(group: SessionGroup, due: DueWork): Promise<Settlement> {
+export async function commitSessions(group: SessionGroup, plan: CommitPlan): Promise<Settlement> {
   let sessions: readonly Session[] | undefined;
   try {
-    await flushAll(group);
-    // All gates shut in one go, without an await between them (F3).
+    const nextDue = flushRounds(group);
+    for (let due = nextDue(); due !== undefined; due = nextDue()) {
+      plan.add(due);
+      await due.flush();
+    }
+    // All gates shut in one go (F3), without an await between them, or since nothing was left to flush.
     sessions = group.list();
     group.shutAll?.();
+    const missing = plan.blockerFor(sessions);
     const blockers = sessions.map((session) => group.shut(session));
-    const blocker = lossOf(due, sessions) ?? blockers.find((each) => each !== undefined);
+    const blocker = blockers.find((each) => each !== undefined) ?? missing;
     if (blocker !== undefined) {
       throw blocker;
     }
@@ -67,33 +94,26 @@ export async function commitSessions(group: SessionGroup, due: DueWork): Promise
   return completeSessions(sessions);
 }
 
-/** What somebody ended, without a commit, after the commit of all had begun. */
-function lossOf(due: DueWork, sessions: readonly Session[]): DbContextError | undefined {
-  const isLost = ({ session, transaction }: DueWork[number]): boolean =>
-    transaction.outcome !== 'committed' &&
-    (session.transaction !== transaction || !sessions.includes(session));
-  const lost = due.find(isLost);
-  return lost && new UnexpectedRollbackError(lost.session.connectionName, 'ended-during-commit');
-}
-
 // Hooks that keep giving one another work would go on for ever.
 const FLUSH_ROUNDS = 10;
 
-/** Flushes all, and again those that a flush hook of another one gave work to. */
-async function flushAll(group: SessionGroup): Promise<void> {
+/**
+ * Finds the session that is to be flushed next: each one once, and again those that a flush hook of
+ * another one gave work to.
+ */
+function flushRounds(group: SessionGroup): () => Session | undefined {
   const rounds = new Map<Session, number>();
   const isDue = (session: Session): boolean => {
     const round = rounds.get(session) ?? 0;
     return round === 0 || (session.hasPendingChanges && round < FLUSH_ROUNDS);
   };
-  for (;;) {
+  return () => {
     const next = group.list().find(isDue);
-    if (next === undefined) {
-      return;
+    if (next !== undefined) {
+      rounds.set(next, (rounds.get(next) ?? 0) + 1);
     }
-    rounds.set(next, (rounds.get(next) ?? 0) + 1);
-    await next.flush();
-  }
+    return next;
+  };
 }
 
 async function completeSessions(sessions: readonly Session[]): Promise<Settlement> {

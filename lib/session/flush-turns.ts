@@ -1,6 +1,7 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
-
 import { ChangeSetType, wrap, type EntityManager, type UnitOfWork } from '@mikro-orm/core';
+
+import { AsyncScope } from '../transaction/async-scope.js';
+import { hasPendingEntities } from './changes.js';
 
 const LAST_FLUSH = Symbol('nestjs-db-context:last-flush');
 
@@ -16,14 +17,21 @@ interface UnitOfWorkInternals {
   postCommitCleanup(): void;
 }
 
-/** The entity manager that is flushing, for the hooks of its flush. */
-const flushing = new AsyncLocalStorage<EntityManager>();
+/** Code of a flush, its hooks included. */
+class FlushScope extends AsyncScope {
+  readonly manager: EntityManager;
+
+  constructor(manager: EntityManager) {
+    super();
+    this.manager = manager;
+  }
+}
 
 /**
- * The entities that waited in a unit of work as its flush began; for those whose flush is under way,
- * and has not been overtaken by `clear()`.
+ * The entities that waited in a unit of work as its flush began, or after a `clear()` since; only for
+ * those whose flush is under way.
  */
-const underWay = new WeakMap<UnitOfWork, ReadonlySet<object>>();
+const underWay = new WeakMap<UnitOfWork, WaitingEntities>();
 
 /**
  * Runs the flushes of an entity manager one after another (F5). What a branch persists or removes
@@ -45,7 +53,7 @@ export async function flushInTurn(
     return;
   }
   const run = (): Promise<void> =>
-    flushing.run(manager, () => keepLateEntities(manager.getUnitOfWork(false), flush));
+    new FlushScope(manager).during(() => keepLateEntities(manager.getUnitOfWork(false), flush));
   const before = manager[LAST_FLUSH];
   const result = before === undefined ? run() : before.then(run);
   manager[LAST_FLUSH] = result;
@@ -61,7 +69,11 @@ export async function flushInTurn(
 
 /** Whether the calling code is part of a flush of the entity manager: a hook, or MikroORM itself. */
 export function isFlushing(manager: EntityManager): boolean {
-  return flushing.getStore() === manager;
+  return (
+    !AsyncScope.isEmpty &&
+    AsyncScope.innermost(FlushScope, (scope) => scope.manager === manager && !scope.isOver) !==
+      undefined
+  );
 }
 
 function keepLateEntities(uow: UnitOfWork, flush: () => Promise<void>): Promise<void> {
@@ -70,15 +82,17 @@ function keepLateEntities(uow: UnitOfWork, flush: () => Promise<void>): Promise<
     internals.postCommitCleanup = cleanUp;
     internals.clear = clear;
   }
-  const stacks = [uow.getPersistStack(), uow.getRemoveStack(), uow.getOrphanRemoveStack()];
-  underWay.set(uow, new Set<object>(stacks.flatMap((stack) => [...stack])));
+  underWay.set(uow, waitingEntities(uow));
   return flush();
 }
 
 /** In place of `UnitOfWork.clear()`, which calls `postCommitCleanup()`: it forgets all entities. */
 function clear(this: UnitOfWork): void {
-  underWay.delete(this);
+  const isUnderWay = underWay.delete(this);
   (Object.getPrototypeOf(this) as UnitOfWorkInternals).clear.call(this);
+  if (isUnderWay) {
+    underWay.set(this, waitingEntities(this));
+  }
 }
 
 /**
@@ -97,34 +111,66 @@ function cleanUp(this: UnitOfWork): void {
   late?.orphaned.forEach((entity) => this.scheduleOrphanRemoval(entity, new Set([entity])));
 }
 
+/** What waits to be written. */
+interface WaitingEntities {
+  readonly persisted: ReadonlySet<object>;
+  readonly removed: ReadonlySet<object>;
+  readonly orphaned: ReadonlySet<object>;
+}
+
+/** The entities to be kept for the next flush. */
 interface LateEntities {
   readonly persisted: readonly object[];
   readonly removed: readonly object[];
   readonly orphaned: readonly object[];
 }
 
+const NOTHING: ReadonlySet<object> = new Set();
+const NOTHING_WAITS: WaitingEntities = {
+  persisted: NOTHING,
+  removed: NOTHING,
+  orphaned: NOTHING,
+};
+
+function waitingEntities(uow: UnitOfWork): WaitingEntities {
+  if (!hasPendingEntities(uow)) {
+    return NOTHING_WAITS;
+  }
+  return {
+    persisted: new Set(uow.getPersistStack()),
+    removed: new Set(uow.getRemoveStack()),
+    orphaned: new Set(uow.getOrphanRemoveStack()),
+  };
+}
+
 /**
  * The entities that wait to be written and that the flush which ends now did not try to write.
  *
- * @param early the entities that waited as it began, which MikroORM forgets if the flush has failed
+ * @param early what waited as it began, which MikroORM forgets if the flush has failed
  */
-function lateEntities(uow: UnitOfWork, early: ReadonlySet<object>): LateEntities {
+function lateEntities(uow: UnitOfWork, early: WaitingEntities): LateEntities {
   const changeSets = uow.getChangeSets();
-  const written = new Set<object>(changeSets.map(({ entity }) => entity as object));
+  const tried = new Set<object>(changeSets.map(({ entity }) => entity as object));
   const deleted = new Set<object>(
     changeSets
       .filter(({ type }) => type === ChangeSetType.DELETE || type === ChangeSetType.DELETE_EARLY)
       .map(({ entity }) => entity as object),
   );
-  const isNew = (entity: object): boolean => {
-    const { __managed, __originalEntityData } = wrap(entity, true);
-    // A flush looks through all entities that are managed, whether they were persisted or not.
-    return !__managed && __originalEntityData === undefined;
-  };
-  const late = (stack: Iterable<object>): object[] => [...stack].filter((each) => !early.has(each));
+  const isLate = (each: object): boolean => !tried.has(each) && isNew(each);
+  const now = waitingEntities(uow);
   return {
-    persisted: late(uow.getPersistStack()).filter((each) => !written.has(each) && isNew(each)),
-    removed: late(uow.getRemoveStack()).filter((each) => !deleted.has(each)),
-    orphaned: late(uow.getOrphanRemoveStack()).filter((each) => !deleted.has(each)),
+    persisted: without(now.persisted, early.persisted).filter(isLate),
+    removed: without(now.removed, early.removed).filter((each) => !deleted.has(each)),
+    orphaned: without(now.orphaned, early.orphaned).filter((each) => !deleted.has(each)),
   };
+}
+
+function without(entities: ReadonlySet<object>, others: ReadonlySet<object>): object[] {
+  return [...entities].filter((each) => !others.has(each));
+}
+
+/** Whether a flush only finds the entity if it was persisted: it looks through all that are managed. */
+function isNew(entity: object): boolean {
+  const { __managed, __originalEntityData } = wrap(entity, true);
+  return !__managed && __originalEntityData === undefined;
 }

@@ -38,17 +38,25 @@ export interface TransactionEnds {
  * Makes the Kysely transactions of one connection.
  *
  * @param ends none where only the session that it belongs to may end it
+ * @param isWithin whether the calling code is part of the transaction; its statements otherwise run on
+ *   a connection of their own, in none. By default they always are part of it.
  */
 export type KyselyTransactionFactory = (
   part: TransactionPart,
   ends: TransactionEnds | undefined,
+  isWithin?: () => boolean,
 ) => KyselyTransaction;
 
 /**
  * Builds on the Kysely class that MikroORM itself uses, so that queries built with `em.getKysely()`
  * are compiled as everywhere else.
+ *
+ * @param currentClient finds the Kysely of the current host
  */
-export function kyselyTransactionFactory(client: KyselyClient): KyselyTransactionFactory {
+export function kyselyTransactionFactory(
+  currentClient: () => KyselyClient,
+): KyselyTransactionFactory {
+  const client = currentClient();
   const Kysely = client.constructor as KyselyConstructor;
   const executor = client.getExecutor();
   const hasPlugins = executor.plugins.length > 0;
@@ -63,10 +71,12 @@ export function kyselyTransactionFactory(client: KyselyClient): KyselyTransactio
     readonly part: TransactionPart;
     readonly parent: KyselyTransaction | undefined;
     readonly #ends: TransactionEnds | undefined;
+    readonly #isWithin: (() => boolean) | undefined;
 
     constructor(
       part: TransactionPart,
       ends: TransactionEnds | undefined,
+      isWithin?: () => boolean,
       parent?: KyselyTransaction,
     ) {
       super({
@@ -75,12 +85,15 @@ export function kyselyTransactionFactory(client: KyselyClient): KyselyTransactio
         driver: new NestedTransactionsRefused(part),
         executor: executor.withConnectionProvider({
           provideConnection: <T>(consumer: (connection: StatementConnection) => Promise<T>) =>
-            consumer(new PartConnection(part, nextCursorId)),
+            isWithin?.() === false
+              ? currentClient().getExecutor().provideConnection(consumer)
+              : consumer(new PartConnection(part, nextCursorId)),
         }),
       });
       this.part = part;
       this.parent = parent;
       this.#ends = ends;
+      this.#isWithin = isWithin;
     }
 
     get isTransaction(): true {
@@ -100,7 +113,8 @@ export function kyselyTransactionFactory(client: KyselyClient): KyselyTransactio
       query: CompiledStatement,
       options?: ExecuteOptions,
     ): Promise<StatementResult> {
-      return hasPlugins || options?.signal !== undefined || 'compile' in query
+      const isPlain = !hasPlugins && options?.signal === undefined && !('compile' in query);
+      return !isPlain || this.#isWithin?.() === false
         ? super.executeQuery(query, options)
         : new PartConnection(this.part, nextCursorId).executeQuery(query);
     }
@@ -117,7 +131,8 @@ export function kyselyTransactionFactory(client: KyselyClient): KyselyTransactio
 
     savepoint(name: string): Command<KyselyTransaction> {
       return command(
-        async () => new PartTransaction(await this.part.openSavepoint(name), this.#ends, this),
+        async () =>
+          new PartTransaction(await this.part.openSavepoint(name), this.#ends, undefined, this),
       );
     }
 
@@ -152,7 +167,7 @@ export function kyselyTransactionFactory(client: KyselyClient): KyselyTransactio
     }
   }
 
-  return (part, ends) => new PartTransaction(part, ends);
+  return (part, ends, isWithin) => new PartTransaction(part, ends, isWithin);
 }
 
 /** A transaction context of MikroORM, if it is one of this library's. */

@@ -37,6 +37,8 @@ export interface OrmOwner {
   sessionContext(): unknown;
   /** Whether it is a session's: only the session may then end it. */
   readonly isSession: boolean;
+  /** Whether the statements of the calling code are part of it, where that may differ. */
+  readonly isWithin?: (() => boolean) | undefined;
 }
 
 /** MikroORM's way to set variables and role. */
@@ -58,7 +60,11 @@ export class OrmTransaction implements TransactionOwner {
     this.#parts = parts;
     this.#owner = owner;
     this.transaction = new Transaction(connection, this, settings);
-    this.context = parts.createKysely(this.transaction, owner.isSession ? undefined : this);
+    this.context = parts.createKysely(
+      this.transaction,
+      owner.isSession ? undefined : this,
+      owner.isWithin,
+    );
   }
 
   get holder(): Holder | undefined {

@@ -31,14 +31,17 @@ export interface TransactionOrigin extends Pick<OrmOwner, 'holder' | 'watch'> {
  * derived object could not reach.
  *
  * @param origin the session that the caller is a fork of; the options of a call win over its settings
+ * @param isWithin whether the calling code is part of what the transaction is for; MikroORM sends the
+ *   statements of parallel branches in the transaction of a flush as well, and they run outside of it
  */
 export function ownedConnection(
   target: Connection,
   parts: TransactionParts,
   origin: TransactionOrigin | undefined,
+  isWithin?: () => boolean,
 ): Connection {
   const open = (options: TransactionalOptions): OrmTransaction =>
-    openTransaction(parts, origin, options);
+    openTransaction(parts, origin, options, isWithin);
   return new Proxy(target, {
     get: (_, property) => {
       if (property === 'transactional') {
@@ -88,6 +91,7 @@ function openTransaction(
   parts: TransactionParts,
   origin: TransactionOrigin | undefined,
   options: TransactionalOptions,
+  isWithin: (() => boolean) | undefined,
 ): OrmTransaction {
   const { eventBroadcaster, sessionContext } = options;
   const owner: OrmOwner = {
@@ -99,6 +103,7 @@ function openTransaction(
     },
     sessionContext: () => sessionContext,
     isSession: false,
+    isWithin,
   };
   const settings = mergeSettings(origin?.settings, settingsOf(options));
   const transaction = new OrmTransaction(parts, owner, settings);

@@ -66,7 +66,7 @@ export class SessionFactory {
     const { connection } = this;
     const parts: TransactionParts = {
       connection,
-      createKysely: kyselyTransactionFactory(connection.getKysely() as KyselyClient),
+      createKysely: kyselyTransactionFactory(() => connection.getKysely() as KyselyClient),
     };
     const Base = Object.getPrototypeOf(connection.orm.em).constructor as EntityManagerClass;
     return { ...parts, Manager: sessionManagerClass(Base, parts) };

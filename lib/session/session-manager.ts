@@ -215,7 +215,9 @@ export function sessionManagerClass(
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- MikroORM's signature
     override getConnection<C extends Connection>(type?: ConnectionType): C {
       const origin = this[CONTROL] ?? this[ORIGIN];
-      return ownedConnection(super.getConnection(type), parts, origin) as C;
+      // Called by a flush, for a transaction of its own: parallel branches are not part of that.
+      const isWithin = isFlushing(this) ? (): boolean => isFlushing(this) : undefined;
+      return ownedConnection(super.getConnection(type), parts, origin, isWithin) as C;
     }
   };
 }

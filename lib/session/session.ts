@@ -80,8 +80,11 @@ export class Session implements SessionControl, OrmOwner {
   #current: OrmTransaction;
   #observer: SessionObserver | undefined;
   #settings: TransactionSettings;
-  /** `failed`: a commit has failed, so that its unit of work no longer knows what is in the database. */
-  #state: 'usable' | 'failed' | 'closed' = 'usable';
+  /**
+   * `prepared`: its gate is shut and its COMMIT is to come, so that nobody else may end it. `failed`: a
+   * commit has failed, and its unit of work no longer knows what is in the database.
+   */
+  #state: 'usable' | 'prepared' | 'failed' | 'closed' = 'usable';
   /** The ends of its transactions, one after another: a later one finds a new transaction. */
   readonly #ends = new SerialQueue();
   /** The first flush that failed since the transaction began. */
@@ -148,7 +151,7 @@ export class Session implements SessionControl, OrmOwner {
 
   /** Whether it has ended for good; its context then makes a new one. */
   get isClosed(): boolean {
-    return this.#state !== 'usable';
+    return this.#state === 'failed' || this.#state === 'closed';
   }
 
   /** Tells `observer`, and nobody else, of the ends from now on. */
@@ -216,6 +219,7 @@ export class Session implements SessionControl, OrmOwner {
    * @returns why the session cannot be committed, if it cannot
    */
   prepare(): DbContextError | undefined {
+    this.#state = 'prepared';
     return this.#ends.unfinished > 0
       ? new UnexpectedRollbackError(this.connectionName, 'unawaited-statements')
       : (this.transaction.shut() ?? this.#flushBlocker);
@@ -245,7 +249,12 @@ export class Session implements SessionControl, OrmOwner {
 
   /** Commits what `prepare()` has let through. */
   complete(): Promise<Outcome> {
-    return this.#exclusively('commit', () => this.#commit());
+    return this.#exclusively('commit', () => {
+      if (this.#state === 'prepared') {
+        this.#state = 'usable';
+      }
+      return this.#commit();
+    });
   }
 
   /** Flushes and commits. The next statement begins a new transaction. */

@@ -183,6 +183,7 @@ export function outcomes(): void {
     | 'connection-lost'
     | 'server-rollback'
     | 'failed-before'
+    | 'ended-meanwhile'
     | 'context-ended'
   >();
 }
