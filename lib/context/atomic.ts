@@ -143,7 +143,7 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
   if (current === 'commit') {
     await session.commitBlock();
   } else if (current === 'rollback') {
-    await session.rollbackBlock();
+    await session.rollback();
   } else if (current === 'raise') {
     throw new InvalidTransactionStateError(
       session.connectionName,

@@ -107,6 +107,8 @@ export class ContextHooks {
 
   /** Runs and discards what was registered in a transaction that has been rolled back early. */
   async afterEarlyRollback(): Promise<void> {
+    // Nobody knows whether what these announce has happened.
+    this.#take(({ parts }) => parts.some(({ root }) => root.outcome === 'unknown'));
     const isDue = ({ parts }: Hook): boolean =>
       parts.some(({ root }) => root.outcome === 'rolled-back');
     await this.#runAfter(this.#take(isDue), () => 'onRollback');

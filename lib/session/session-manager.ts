@@ -142,7 +142,9 @@ export function sessionManagerClass(
       }
       assertMayFlush(this);
       const control = this[CONTROL];
-      const whole = asKyselyTransaction(this.getTransactionContext())?.part.whole;
+      const isOfSession = control !== undefined || this[ROOT] !== undefined;
+      const context = isOfSession ? this.getTransactionContext() : undefined;
+      const whole = asKyselyTransaction(context)?.part.whole;
       // A subscriber can hang before the first statement (F6).
       whole?.startDeadline();
       control?.watch?.flushBegins();

@@ -2,7 +2,6 @@ import type { EntityManager, TransactionEventType } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/pool-deadlock-detector.js';
 import {
-  CommitOutcomeUnknownError,
   InvalidTransactionStateError,
   SessionClosedError,
   UnexpectedRollbackError,
@@ -369,9 +368,7 @@ export class Session implements SessionControl, OrmOwner {
         this.#state = 'failed';
         await this.#rollBack();
       }
-      if (!(error instanceof CommitOutcomeUnknownError)) {
-        await this.#observer?.rolledBack(this);
-      }
+      await this.#observer?.rolledBack(this);
       throw error;
     }
   }

@@ -1,6 +1,6 @@
 import { Controller, Post } from '@nestjs/common';
 import type { EntityManager, EventSubscriber } from '@mikro-orm/core';
-import { InjectSession } from 'nestjs-db-context';
+import { InjectSession, UnexpectedRollbackError } from 'nestjs-db-context';
 
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
@@ -162,7 +162,8 @@ describe('a flush that fails while another one waits', () => {
   const current = useWorld();
 
   it('S3, F5: rejects that one, too: it had taken the entities of both', async () => {
-    const results = await current.run(async () => {
+    let results: PromiseSettledResult<void>[] = [];
+    const settled = current.run(async () => {
       const em = current.session.getContext(false);
       em.getEventManager().registerSubscriber(subscriber);
       em.persist(new Note('bad'));
@@ -171,19 +172,26 @@ describe('a flush that fails while another one waits', () => {
       await computed.promise;
       em.persist(new Note('late'));
       failing.resolve();
-      return Promise.allSettled(flushes);
+      results = await Promise.allSettled(flushes);
+    });
+    // F4: what the flush was to write is lost, so the rest is not saved without it.
+    await expect(settled).rejects.toMatchObject({
+      constructor: UnexpectedRollbackError,
+      reason: 'failed-flush',
+      cause: new Error('no bad notes'),
     });
     expect(results.map((each) => (each as PromiseRejectedResult).reason as unknown)).toEqual([
       new Error('no bad notes'),
       new Error('no bad notes'),
     ]);
-    expect(await current.world.savedTexts()).toEqual(['late']);
+    expect(await current.world.savedTexts()).toEqual([]);
   });
 
-  it('S3: a flush that is asked for afterwards runs', async () => {
+  it('S3, F4: a flush that is asked for after a rollback runs', async () => {
     await current.run(async () => {
       current.session.persist(new Note('bad'));
       await expect(current.session.flush()).rejects.toThrow('no bad notes');
+      await current.session.rollback();
       await current.session.persist(new Note('good')).flush();
     });
     expect(await current.world.savedTexts()).toEqual(['good']);
