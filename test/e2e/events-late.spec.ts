@@ -1,7 +1,7 @@
 import { Inject, Injectable, Scope } from '@nestjs/common';
 import { EventEmitter2, EventEmitterModule } from '@nestjs/event-emitter';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { DbContext, InjectSession } from 'nestjs-db-context';
+import { CommitOutcomeUnknownError, DbContext, InjectSession } from 'nestjs-db-context';
 import { OnCommitted } from 'nestjs-db-context/event-emitter';
 
 import { deferred, type Deferred } from '../support/deferred.js';
@@ -163,7 +163,11 @@ describe('an event from work that nobody awaited', () => {
     await late;
     world.proxy.cut();
     commit.release();
-    await expect(request).rejects.toThrow();
+    await expect(request).rejects.toMatchObject({
+      constructor: CommitOutcomeUnknownError,
+      code: 'COMMIT_OUTCOME_UNKNOWN',
+      cause: { message: expect.stringContaining('ECONNRESET') },
+    });
     await settled();
     expect(calls).toEqual([]);
   });

@@ -1,4 +1,4 @@
-import { DeadlockException } from '@mikro-orm/core';
+import { DeadlockException, DriverException } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import {
   CommitOutcomeUnknownError,
@@ -123,10 +123,18 @@ describe('retry', () => {
       calls.push(code);
       await failWith(code);
     };
-    await expect(world.dbContext.run(() => attempt('40001'))).rejects.toThrow();
+    await expect(world.dbContext.run(() => attempt('40001'))).rejects.toMatchObject({
+      constructor: DeadlockException,
+      code: '40001',
+      message: 'met another one',
+    });
     await expect(
       world.dbContext.run(() => attempt('22012'), { retry: { attempts: 5 } }),
-    ).rejects.toThrow();
+    ).rejects.toMatchObject({
+      constructor: DriverException,
+      code: '22012',
+      message: 'met another one',
+    });
     expect(calls).toEqual(['40001', '22012']);
   });
 
