@@ -3,8 +3,8 @@ import type { ClsService } from 'nestjs-cls';
 
 // oxlint-disable-next-line no-restricted-imports -- a type, of what `beforeSession` is given
 import type { DbConnection } from './connection/db-connection.js';
+import type { SessionVariables, TransactionSettings } from './postgresql/transaction-settings.js';
 import type { ConnectionReadOptions } from './replica.options.js';
-import type { SessionVariables, TransactionSettings } from './transaction-settings.js';
 
 /** Name of the connection that is meant where none is given. */
 export const DEFAULT_CONNECTION_NAME = 'default';

@@ -99,6 +99,6 @@ export type {
   SessionVariables,
   SessionVariableValue,
   TransactionSettings,
-} from './transaction-settings.js';
+} from './postgresql/transaction-settings.js';
 export { commitOnSuccess } from './transport/commit-policy.js';
 export { DbContextInterceptor } from './transport/db-context.interceptor.js';

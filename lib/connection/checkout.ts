@@ -1,6 +1,6 @@
 import { AcquireTimeoutError, ConnectionFailedError, PoolDeadlockError } from '../errors.js';
-import { queueOf, type PgClient, type PgPool } from './pg-client.js';
-import { PoolClaims, type Claim } from './pool-claims.js';
+import { queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
+import { PoolDeadlockDetector, type Claim } from './pool-deadlock-detector.js';
 
 /** How long a caller waits for a connection. */
 export interface CheckoutLimits {
@@ -27,7 +27,7 @@ export function checkOut(
     let current: PgPool | undefined;
     const stopWaiting = (): void => {
       if (current !== undefined) {
-        PoolClaims.of(current).gaveUp(claim);
+        PoolDeadlockDetector.of(current).gaveUp(claim);
       }
       current = undefined;
     };
@@ -37,7 +37,7 @@ export function checkOut(
       reject(error);
     };
     const waitIn = (pool: PgPool): void => {
-      const claims = PoolClaims.of(pool);
+      const claims = PoolDeadlockDetector.of(pool);
       current = pool;
       const asked = ask(pool);
       claims.waitsFor(
@@ -74,7 +74,7 @@ export function checkOut(
         new AcquireTimeoutError(connectionName, acquireTimeoutMs, poolState(current ?? first)),
       );
     }, acquireTimeoutMs);
-    waitIn(PoolClaims.latestOf(first));
+    waitIn(PoolDeadlockDetector.latestOf(first));
   });
 }
 

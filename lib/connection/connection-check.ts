@@ -1,4 +1,6 @@
 import { ConnectionClosedError, ConnectionFailedError, InvalidOptionsError } from '../errors.js';
+import type { PgPool, StandaloneClient } from '../postgresql/pg-client.js';
+import { endsConnection, isServerError } from '../postgresql/server-errors.js';
 import { poolState } from './checkout.js';
 import type {
   CheckOptions,
@@ -8,9 +10,8 @@ import type {
 } from './connection-health.js';
 import { healthErrorOf } from './health-error.js';
 import type { HostPool } from './host-pool.js';
-import { askAlone, rowOf } from './lone-client.js';
-import { endsConnection, isServerError, type LoneClient, type PgPool } from './pg-client.js';
-import { lagOf, writePositionOf, type Lag, type WritePosition } from './replay-position.js';
+import { lagOf, writtenLsnOf, type Lag, type WrittenLsn } from './replication-lag.js';
+import { askAlone, rowOf } from './standalone-client.js';
 import { isTimeLimit, LONGEST_LIMIT_MS, TIMED_OUT, withinLimit } from './time-limit.js';
 
 const DEFAULT_TIMEOUT_MS = 1_000;
@@ -74,7 +75,7 @@ export class ConnectionCheck {
 
   async #check(deadline: Deadline): Promise<ConnectionHealth> {
     const { hosts, replicas } = this.#of;
-    const written = Promise.withResolvers<WritePosition | undefined>();
+    const written = Promise.withResolvers<WrittenLsn | undefined>();
     const primary = checkPrimary(
       hosts,
       deadline,
@@ -92,7 +93,7 @@ export class ConnectionCheck {
 async function checkPrimary(
   hosts: HostPool,
   deadline: Deadline,
-  tellWritten: ((position: WritePosition | undefined) => void) | undefined,
+  tellWritten: ((lsn: WrittenLsn | undefined) => void) | undefined,
 ): Promise<ConnectionHealth> {
   const { host } = hosts;
   const { pool, answer, error } = await ask(hosts, deadline, async (client) => {
@@ -103,7 +104,7 @@ async function checkPrimary(
     );
     if (tellWritten !== undefined) {
       // Some services have no such function; that is no fault of the server.
-      tellWritten(await writePositionOf(client).catch(() => undefined));
+      tellWritten(await writtenLsnOf(client).catch(() => undefined));
     }
     return role === 'primary';
   });
@@ -119,7 +120,7 @@ async function checkPrimary(
 async function checkReplica(
   hosts: HostPool,
   deadline: Deadline,
-  written: Promise<WritePosition | undefined>,
+  written: Promise<WrittenLsn | undefined>,
 ): Promise<ReplicaHealth> {
   const { host } = hosts;
   const { answer, error } = await ask(hosts, deadline, async (client) => {
@@ -145,7 +146,7 @@ async function checkReplica(
 async function ask<T>(
   hosts: HostPool,
   deadline: Deadline,
-  question: (client: LoneClient) => Promise<T>,
+  question: (client: StandaloneClient) => Promise<T>,
 ): Promise<Heard<T> & { readonly pool?: PgPool }> {
   try {
     // Where nothing has been asked yet, MikroORM may have things to do at its first connect.
@@ -162,9 +163,9 @@ async function ask<T>(
 async function hear<T>(
   pool: PgPool,
   deadline: Deadline,
-  question: (client: LoneClient) => Promise<T>,
+  question: (client: StandaloneClient) => Promise<T>,
 ): Promise<Heard<T>> {
-  let client: LoneClient | undefined;
+  let client: StandaloneClient | undefined;
   try {
     // The very object, not a copy: a password is no enumerable property of it.
     client = new pool.Client(pool.options);

@@ -7,7 +7,7 @@ import {
   type DbConnectionOptions,
 } from '../db-context.options.js';
 import { InvalidOptionsError } from '../errors.js';
-import { checkTransactionSettings } from '../transaction-settings.js';
+import { checkTransactionSettings } from '../postgresql/transaction-settings.js';
 import { DbConnection, type FaultReporter, type ResolvedLimits } from './db-connection.js';
 import { resolveReadOptions } from './read-options.js';
 import { assertSupported } from './supported-orm.js';

@@ -2,16 +2,16 @@ import type { MikroORM } from '@mikro-orm/core';
 
 import type { ConnectionTransactionOptions } from '../db-context.options.js';
 import { ConnectionClosedError } from '../errors.js';
+import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { BeforeSession } from './before-session.js';
 import type { PoolState } from './checkout.js';
 import { ConnectionCheck } from './connection-check.js';
 import type { CheckOptions, ConnectionHealth } from './connection-health.js';
-import { Failover } from './failover.js';
 import { checkFailover } from './failover-options.js';
+import { Failover } from './failover.js';
 import { HostPool } from './host-pool.js';
 import { replicasOf } from './mikro-orm-connection.js';
-import type { PgClient, PgPool } from './pg-client.js';
-import type { Claim } from './pool-claims.js';
+import type { Claim } from './pool-deadlock-detector.js';
 import { sumOfPools } from './pool-sum.js';
 import type { ResolvedReadOptions } from './read-options.js';
 import { ReplicaSet } from './replica-set.js';
@@ -93,8 +93,8 @@ export class DbConnection {
     this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits);
     const replicas = replicasOf(orm);
     if (replicas.length > 0) {
-      const around = { connectionName: name, limits, hooks: this.#reserveHooks, report };
-      this.#replicas = new ReplicaSet(replicas, reading, around);
+      const dependencies = { connectionName: name, limits, hooks: this.#reserveHooks, report };
+      this.#replicas = new ReplicaSet(replicas, reading, dependencies);
       this.readYourWrites = reading.readYourWrites;
     }
     this.#check = new ConnectionCheck({

@@ -4,9 +4,10 @@ import {
   NoPrimaryError,
   type HostAnswer,
 } from '../errors.js';
+import type { PgClient } from '../postgresql/pg-client.js';
+import { endsConnection, sqlStateOf } from '../postgresql/server-errors.js';
 import { assertDistinctHosts, type ResolvedFailover } from './failover-options.js';
 import type { HostPool } from './host-pool.js';
-import { endsConnection, sqlStateOf, type PgClient } from './pg-client.js';
 import { askForRole, silence } from './primary-probe.js';
 import { formatServer } from './server-address.js';
 import { withinLimit } from './time-limit.js';

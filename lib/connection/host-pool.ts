@@ -1,6 +1,7 @@
 import type { Connection } from '@mikro-orm/core';
 
 import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
+import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
 import {
   assertMovable,
@@ -10,8 +11,7 @@ import {
   type OwnServer,
   type SqlConnection,
 } from './mikro-orm-connection.js';
-import type { LoneClient, PgClient, PgPool } from './pg-client.js';
-import type { Claim } from './pool-claims.js';
+import type { Claim } from './pool-deadlock-detector.js';
 import { RetiredPool } from './retired-pool.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
 import { withinLimit } from './time-limit.js';
@@ -101,7 +101,7 @@ export class HostPool {
    *
    * @param host see {@link parseServerAddress}
    */
-  async newClient(host: string): Promise<LoneClient> {
+  async newClient(host: string): Promise<StandaloneClient> {
     const { Client, options } = await this.pool();
     return new Client({
       ...options,

@@ -1,6 +1,6 @@
 import type { HostAnswer } from '../errors.js';
-import { askAlone, rowOf } from './lone-client.js';
-import type { LoneClient } from './pg-client.js';
+import type { StandaloneClient } from '../postgresql/pg-client.js';
+import { askAlone, rowOf } from './standalone-client.js';
 import { TIMED_OUT } from './time-limit.js';
 
 /**
@@ -20,7 +20,7 @@ const QUESTION =
  */
 export async function askForRole(
   host: string,
-  client: LoneClient,
+  client: StandaloneClient,
   limitMs: number,
 ): Promise<HostAnswer> {
   try {

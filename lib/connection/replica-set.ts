@@ -3,12 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '@mikro-orm/core';
 
 import { ConnectionFailedError, InvalidOptionsError, ReplicasUnavailableError } from '../errors.js';
+import { UNREACHABLE_LSN } from '../postgresql/lsn.js';
+import type { PgClient } from '../postgresql/pg-client.js';
 import type { HostPool } from './host-pool.js';
+import type { Claim, Holder } from './pool-deadlock-detector.js';
 import type { ResolvedReadOptions } from './read-options.js';
-import { Replica, type ReplicaState, type ReplicaSurroundings } from './replica.js';
-import type { PgClient } from './pg-client.js';
-import type { Claim, Holder } from './pool-claims.js';
-import { UNREACHABLE } from './write-positions.js';
+import { Replica, type ReplicaDependencies, type ReplicaState } from './replica.js';
 
 /** Between two looks at how far replicas are, in milliseconds. */
 const FIRST_PAUSE_MS = 5;
@@ -33,12 +33,14 @@ export class ReplicaSet {
   constructor(
     connections: readonly Connection[],
     options: ResolvedReadOptions,
-    around: Omit<ReplicaSurroundings, 'retryAfterMs'>,
+    dependencies: Omit<ReplicaDependencies, 'retryAfterMs'>,
   ) {
     const { retryAfterMs } = options.readFrom;
-    this.#name = around.connectionName;
+    this.#name = dependencies.connectionName;
     this.#options = options;
-    this.#replicas = connections.map((each) => new Replica(each, { ...around, retryAfterMs }));
+    this.#replicas = connections.map(
+      (each) => new Replica(each, { ...dependencies, retryAfterMs }),
+    );
   }
 
   get pools(): readonly HostPool[] {
@@ -58,13 +60,13 @@ export class ReplicaSet {
    * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}
    */
   async take(claim: Claim): Promise<PgClient | undefined> {
-    const position = claim.holder?.positions?.of(this.#name);
-    if (position === UNREACHABLE) {
+    const lsn = claim.holder?.writtenLsns?.of(this.#name);
+    if (lsn === UNREACHABLE_LSN) {
       return undefined;
     }
     const until = Date.now() + (this.#options.readYourWrites?.waitMs ?? 0);
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
-      const { client, isBehind } = await this.#askEach(claim, position);
+      const { client, isBehind } = await this.#askEach(claim, lsn);
       const leftMs = until - Date.now();
       if (client !== undefined || !isBehind || leftMs <= 0) {
         return client;
@@ -79,12 +81,12 @@ export class ReplicaSet {
     await Promise.all(this.pools.map((pool) => pool.close(isOwned)));
   }
 
-  async #askEach(claim: Claim, position: bigint | undefined): Promise<Round> {
+  async #askEach(claim: Claim, lsn: bigint | undefined): Promise<Round> {
     let isBehind = false;
     for (const replica of this.#inOrder(claim.holder)) {
       try {
         const client = await replica.take(claim);
-        if (position === undefined || (await replica.hasReached(client, position))) {
+        if (lsn === undefined || (await replica.hasReached(client, lsn))) {
           if (claim.holder !== undefined) {
             this.#chosen.set(claim.holder, replica);
           }

@@ -1,12 +1,14 @@
 import type { Connection } from '@mikro-orm/core';
 
 import { AcquireTimeoutError, ConnectionFailedError } from '../errors.js';
+import { isReached } from '../postgresql/lsn.js';
+import { clientsOf, type PgClient } from '../postgresql/pg-client.js';
+import { askReplayedLsn } from './ask-lsn.js';
 import type { PoolState } from './checkout.js';
+import { destroyClient } from './destroy-client.js';
 import { HostPool, type HostPoolLimits } from './host-pool.js';
-import { clientsOf, destroyClient, type PgClient } from './pg-client.js';
-import type { Claim } from './pool-claims.js';
+import type { Claim } from './pool-deadlock-detector.js';
 import type { ReserveHooks } from './reserve-hooks.js';
-import { isReached, replayedOn } from './wal-position.js';
 
 /** Longest wait for a replica to say how far it is, in milliseconds. */
 const ASK_LIMIT_MS = 2_000;
@@ -22,7 +24,7 @@ export interface ReplicaState {
 }
 
 /** What replicas share. */
-export interface ReplicaSurroundings {
+export interface ReplicaDependencies {
   readonly connectionName: string;
   readonly limits: HostPoolLimits;
   readonly hooks: ReserveHooks;
@@ -32,15 +34,15 @@ export interface ReplicaSurroundings {
 
 /** One replica: its pool, and whether it is worth asking. */
 export class Replica {
-  readonly #around: ReplicaSurroundings;
+  readonly #dependencies: ReplicaDependencies;
   readonly pool: HostPool;
   #refusal: { readonly error: unknown; retryAt: number } | undefined;
   /** What a server has replayed stays so as long as it runs, and so as long as a client of it lives. */
   readonly #replayed = new WeakMap<PgClient, bigint>();
 
-  constructor(connection: Connection, around: ReplicaSurroundings) {
-    this.#around = around;
-    this.pool = new HostPool(connection, around.connectionName, around.limits);
+  constructor(connection: Connection, dependencies: ReplicaDependencies) {
+    this.#dependencies = dependencies;
+    this.pool = new HostPool(connection, dependencies.connectionName, dependencies.limits);
   }
 
   get host(): string {
@@ -69,7 +71,7 @@ export class Replica {
       this.take({ holder: undefined, isBusy: true }).then(
         (client) => client.release(),
         () => {
-          refusal.retryAt = Date.now() + this.#around.retryAfterMs;
+          refusal.retryAt = Date.now() + this.#dependencies.retryAfterMs;
         },
       );
     }
@@ -82,7 +84,7 @@ export class Replica {
    * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError} its pool is in use
    */
   async take(claim: Claim): Promise<PgClient> {
-    const { connectionName, hooks, limits } = this.#around;
+    const { connectionName, hooks, limits } = this.#dependencies;
     try {
       const client = await this.pool.take(claim);
       await hooks.run(client, connectionName, limits.acquireTimeoutMs);
@@ -101,27 +103,27 @@ export class Replica {
   }
 
   /**
-   * Whether it has replayed what was written up to `position`.
+   * Whether it has replayed what was written up to `lsn`.
    *
    * @throws {@link ConnectionFailedError} it did not say; the client is destroyed
    */
-  async hasReached(client: PgClient, position: bigint): Promise<boolean> {
+  async hasReached(client: PgClient, lsn: bigint): Promise<boolean> {
     const known = this.#replayed.get(client);
-    if (known !== undefined && isReached(position, known)) {
+    if (known !== undefined && isReached(lsn, known)) {
       return true;
     }
     try {
-      const replayed = await replayedOn(client, ASK_LIMIT_MS);
+      const replayed = await askReplayedLsn(client, ASK_LIMIT_MS);
       this.#replayed.set(client, replayed);
-      return isReached(position, replayed);
+      return isReached(lsn, replayed);
     } catch (error) {
       destroyClient(client);
-      throw this.#leaveOut(new ConnectionFailedError(this.#around.connectionName, error));
+      throw this.#leaveOut(new ConnectionFailedError(this.#dependencies.connectionName, error));
     }
   }
 
   #leaveOut(error: unknown): ConnectionFailedError {
-    const { connectionName, retryAfterMs, report } = this.#around;
+    const { connectionName, retryAfterMs, report } = this.#dependencies;
     if (this.#refusal === undefined) {
       report(
         `a replica of connection "${connectionName}", ${this.host}, is left out for ${retryAfterMs} ms`,

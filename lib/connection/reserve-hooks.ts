@@ -1,7 +1,8 @@
 import type { MikroORM } from '@mikro-orm/core';
 
 import { ConnectionFailedError } from '../errors.js';
-import { destroyClient, type PgClient } from './pg-client.js';
+import type { PgClient } from '../postgresql/pg-client.js';
+import { destroyClient } from './destroy-client.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
 type Hook = (connection: HookConnection) => Promise<void>;

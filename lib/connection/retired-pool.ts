@@ -1,13 +1,8 @@
 import { HostDrainTimeoutError } from '../errors.js';
-import {
-  cancelBackend,
-  clientsOf,
-  destroyClient,
-  queueOf,
-  type PgClient,
-  type PgPool,
-} from './pg-client.js';
-import { PoolClaims } from './pool-claims.js';
+import { cancelBackend } from '../postgresql/cancel-request.js';
+import { clientsOf, queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
+import { destroyClient } from './destroy-client.js';
+import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 import { withinLimit } from './time-limit.js';
 
 /** After it was forced, how long a pool may take to be gone, in milliseconds. */
@@ -31,7 +26,7 @@ export class RetiredPool {
   /** Resolves when the last of its connections is back and closed. */
   readonly closed: Promise<void>;
   readonly #pool: PgPool;
-  readonly #claims: PoolClaims;
+  readonly #detector: PoolDeadlockDetector;
   readonly #how: Retirement;
   readonly #timer: NodeJS.Timeout;
   readonly #since = Date.now();
@@ -39,8 +34,8 @@ export class RetiredPool {
   constructor(pool: PgPool, successor: PgPool, how: Retirement) {
     this.#pool = pool;
     this.#how = how;
-    this.#claims = PoolClaims.of(pool);
-    this.#claims.retire(successor);
+    this.#detector = PoolDeadlockDetector.of(pool);
+    this.#detector.retire(successor);
     // After them only those wait in its queue of whom nothing is known here.
     for (const item of queueOf(pool).splice(0)) {
       successor.connect((error, client, release) => {
@@ -74,7 +69,7 @@ export class RetiredPool {
   /** Ends what is still open on it. Whatever is being committed has a limit of its own. */
   #force(afterMs: number): void {
     const { connectionName, host } = this.#how;
-    const known = new Map(this.#claims.held);
+    const known = new Map(this.#detector.held);
     const reason = new HostDrainTimeoutError(connectionName, host, afterMs);
     for (const [client, claim] of known) {
       if (claim.kill === undefined) {

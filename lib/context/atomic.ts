@@ -3,8 +3,11 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidTransactionStateError } from '../errors.js';
+import {
+  checkTransactionSettings,
+  type TransactionSettings,
+} from '../postgresql/transaction-settings.js';
 import type { Session } from '../session/session.js';
-import { checkTransactionSettings, type TransactionSettings } from '../transaction-settings.js';
 import type { DbContainer } from './container.js';
 import { checkRetryOptions, withRetry, type RetryOptions } from './retry.js';
 

@@ -1,7 +1,7 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-claims.js';
-import type { WritePositions } from '../connection/write-positions.js';
+import type { Holder } from '../connection/pool-deadlock-detector.js';
+import type { WrittenLsns } from '../connection/written-lsns.js';
 import {
   CommitOutcomeUnknownError,
   InvalidTransactionStateError,
@@ -10,9 +10,9 @@ import {
   type ContextTimeoutError,
   type ShuttingDownError,
 } from '../errors.js';
+import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import type { Session, SessionOptions } from '../session/session.js';
-import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
 import {
   closeSessions,
@@ -23,7 +23,7 @@ import {
 import type { ContextWatch } from './watch.js';
 
 /** What the contexts of an application share. */
-export interface ContextSurroundings {
+export interface ContextDependencies {
   /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
   readonly factory: (name: string) => SessionFactory;
   readonly environment: HookEnvironment;
@@ -32,13 +32,13 @@ export interface ContextSurroundings {
 
 /** How a context is opened. */
 export interface ContainerOptions {
-  readonly surroundings: ContextSurroundings;
+  readonly dependencies: ContextDependencies;
   readonly origin: string;
   readonly isDetached: boolean;
   /** The context that it was opened in. */
   readonly outer: DbContainer | undefined;
   /** What its reads must see, where that is kept; shared with the context that it was opened in. */
-  readonly positions: WritePositions | undefined;
+  readonly writtenLsns: WrittenLsns | undefined;
 }
 
 const NO_SESSIONS: ReadonlyMap<string, Session> = new Map();
@@ -53,7 +53,7 @@ export type Decision = 'commit' | 'rollback';
  * exactly once (S4).
  */
 export class DbContainer implements SessionGroup, Holder {
-  readonly #surroundings: ContextSurroundings;
+  readonly #dependencies: ContextDependencies;
   // Most contexts of an application touch no session, and maps are what takes most of their memory.
   #sessions: ReadonlyMap<string, Session> = NO_SESSIONS;
   #settings: ReadonlyMap<string, TransactionSettings> = NO_SETTINGS;
@@ -70,17 +70,17 @@ export class DbContainer implements SessionGroup, Holder {
   /** Told when it has been open for too long, and is rolled back, whatever its code is doing. */
   onExpire: ((error: ContextTimeoutError | ShuttingDownError) => void) | undefined;
   /** What its reads must see, and how far its writes are. */
-  readonly positions: WritePositions | undefined;
+  readonly writtenLsns: WrittenLsns | undefined;
   #outer: DbContainer | undefined;
 
   constructor(options: ContainerOptions) {
-    const { surroundings, origin, isDetached, outer, positions } = options;
-    this.#surroundings = surroundings;
+    const { dependencies, origin, isDetached, outer, writtenLsns } = options;
+    this.#dependencies = dependencies;
     this.isDetached = isDetached;
     this.origin = origin;
-    this.#hooks = new ContextHooks(surroundings.environment);
+    this.#hooks = new ContextHooks(dependencies.environment);
     this.#outer = outer;
-    this.positions = positions;
+    this.writtenLsns = writtenLsns;
   }
 
   /**
@@ -89,7 +89,7 @@ export class DbContainer implements SessionGroup, Holder {
    * @throws {@link UnknownConnectionError}
    */
   factory(name: string): SessionFactory {
-    return this.#surroundings.factory(name);
+    return this.#dependencies.factory(name);
   }
 
   /** The context that it was opened in, and that is still open: it goes on when this one ends. */
@@ -162,7 +162,7 @@ export class DbContainer implements SessionGroup, Holder {
   /** @throws {@link SessionClosedError} the context has been settled */
   assertOpen(name: string): void {
     if (this.#isClosed) {
-      this.#surroundings.watch?.usedLate(this, name);
+      this.#dependencies.watch?.usedLate(this, name);
       throw new SessionClosedError(name);
     }
   }
@@ -312,7 +312,7 @@ export class DbContainer implements SessionGroup, Holder {
     return {
       settings: this.#settings.get(name),
       holder: this,
-      watch: this.#surroundings.watch?.session(this, name),
+      watch: this.#dependencies.watch?.session(this, name),
       lost: this.#sessions.get(name)?.failure,
     };
   }

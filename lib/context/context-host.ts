@@ -2,7 +2,8 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import type { DbConnection, FaultReporter } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { WritePositions } from '../connection/write-positions.js';
+import { WrittenLsns } from '../connection/written-lsns.js';
+import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
 import {
   ContextTimeoutError,
   DbContextNotActiveError,
@@ -12,8 +13,7 @@ import {
   UnknownConnectionError,
 } from '../errors.js';
 import { SessionFactory } from '../session/session-factory.js';
-import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
-import { DbContainer, type ContextSurroundings, type Decision } from './container.js';
+import { DbContainer, type ContextDependencies, type Decision } from './container.js';
 import { currentContainer, runWithContainer } from './context-storage.js';
 import type { HookCallback, HookEnvironment, HookKind } from './hooks.js';
 import { runAndSettle } from './unit-of-work.js';
@@ -57,12 +57,12 @@ export class ContextHost {
   #probes: readonly ContextProbe[] = [];
   #common: DbContainer | undefined;
   /** Those whose clients read what they wrote. */
-  #positioned: readonly DbConnection[] = [];
+  #readYourWritesConnections: readonly DbConnection[] = [];
   #isShuttingDown = false;
   #onIdle: (() => void) | undefined;
   /** Where a fault goes that has no caller to be thrown at. */
   readonly report: FaultReporter;
-  readonly #surroundings: ContextSurroundings;
+  readonly #dependencies: ContextDependencies;
 
   readonly #contextTimeoutMs: number | undefined;
   readonly #watch: ContextWatch | undefined;
@@ -84,7 +84,7 @@ export class ContextHost {
         return probe?.runHook?.(kind, callback, run) ?? run();
       },
     };
-    this.#surroundings = {
+    this.#dependencies = {
       factory: (name) => this.factory(name),
       environment,
       watch: this.#watch,
@@ -112,11 +112,11 @@ export class ContextHost {
     if (this.#factories.has(name)) {
       throw new DuplicateConnectionError(name);
     }
-    this.#assertDistinctPosition(connection);
+    this.#assertDistinctReadYourWrites(connection);
     const factory = new SessionFactory(connection);
     this.#factories.set(name, factory);
     if (connection.readYourWrites !== undefined) {
-      this.#positioned = [...this.#positioned, connection];
+      this.#readYourWritesConnections = [...this.#readYourWritesConnections, connection];
     }
     this.#handles.set(
       name,
@@ -125,8 +125,8 @@ export class ContextHost {
   }
 
   /** @throws {@link InvalidOptionsError} two would overwrite what the other tells the client */
-  #assertDistinctPosition({ name, readYourWrites: own }: DbConnection): void {
-    const other = this.#positioned.find(
+  #assertDistinctReadYourWrites({ name, readYourWrites: own }: DbConnection): void {
+    const other = this.#readYourWritesConnections.find(
       ({ readYourWrites }) =>
         own !== undefined &&
         readYourWrites?.via === own.via &&
@@ -158,8 +158,8 @@ export class ContextHost {
   }
 
   /** The connections whose clients read what they wrote (`readYourWrites`). */
-  get positioned(): readonly DbConnection[] {
-    return this.#positioned;
+  get readYourWritesConnections(): readonly DbConnection[] {
+    return this.#readYourWritesConnections;
   }
 
   /** @throws {@link UnknownConnectionError} */
@@ -226,12 +226,12 @@ export class ContextHost {
    * Opens a context. Whoever opens one settles it.
    *
    * @param origin what opens it, for messages
-   * @param positions what its reads must see; by default that of the context that it is opened in
+   * @param writtenLsns what its reads must see; by default that of the context that it is opened in
    * @throws {@link ShuttingDownError} and it is not for a context that was let in before
    */
-  open(origin: string, positions?: WritePositions): DbContainer {
+  open(origin: string, writtenLsns?: WrittenLsns): DbContainer {
     this.#assertMayOpen();
-    return this.#open(origin, false, positions);
+    return this.#open(origin, false, writtenLsns);
   }
 
   /** Opens what a session in no context needs all the same; otherwise as {@link ContextHost.open}. */
@@ -246,18 +246,18 @@ export class ContextHost {
     }
   }
 
-  #open(origin: string, isDetached = false, positions?: WritePositions): DbContainer {
+  #open(origin: string, isDetached = false, writtenLsns?: WrittenLsns): DbContainer {
     const outer = this.active();
     const container = new DbContainer({
-      surroundings: this.#surroundings,
+      dependencies: this.#dependencies,
       origin,
       isDetached,
       outer,
-      positions:
-        positions ??
+      writtenLsns:
+        writtenLsns ??
         // Also of one that has ended: its hooks write for the same client.
-        currentContainer(this, this.#common)?.positions ??
-        (this.#positioned.length > 0 ? new WritePositions() : undefined),
+        currentContainer(this, this.#common)?.writtenLsns ??
+        (this.#readYourWritesConnections.length > 0 ? new WrittenLsns() : undefined),
     });
     this.#running.set(container, this.#expireLater(container));
     this.#watch?.opened(container);

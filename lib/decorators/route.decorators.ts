@@ -2,7 +2,10 @@ import { SetMetadata, type CustomDecorator } from '@nestjs/common';
 
 import { checkRetryOptions, type RetryOptions } from '../context/retry.js';
 import { DEFAULT_CONNECTION_NAME, type CommitPolicy } from '../db-context.options.js';
-import { checkTransactionSettings, type TransactionSettings } from '../transaction-settings.js';
+import {
+  checkTransactionSettings,
+  type TransactionSettings,
+} from '../postgresql/transaction-settings.js';
 
 /** Metadata key of {@link SkipDbContext}. */
 export const SKIP_METADATA = 'nestjs-db-context:skip';

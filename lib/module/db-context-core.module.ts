@@ -19,11 +19,14 @@ import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
 import { InvalidOptionsError } from '../errors.js';
 import { DbContextInterceptor } from '../transport/db-context.interceptor.js';
 import { DbContextMiddleware } from '../transport/db-context.middleware.js';
-import { DB_CONTEXT_OPTIONS } from '../transport/options-token.js';
+import {
+  prependGlobalInterceptor,
+  removeGlobalInterceptor,
+} from '../transport/global-interceptor.js';
 import { MiddlewareContexts } from '../transport/middleware-contexts.js';
-import { addOutermost, removeGlobal } from '../transport/outermost.js';
-import { logReporters } from './log-reporters.js';
+import { DB_CONTEXT_OPTIONS } from '../transport/options-token.js';
 import { MODULE_OPTIONS } from './internal-tokens.js';
+import { logReporters } from './log-reporters.js';
 import { checkRoutes } from './route-checks.js';
 
 /** Holds the place of an interceptor where there is to be none, or where it stands elsewhere. */
@@ -90,7 +93,10 @@ export class DbContextCoreModule
             interceptor: DbContextInterceptor,
             { mount }: DbContextOptions,
             creator: ExternalContextCreator,
-          ) => (mount === 'none' || addOutermost(creator, interceptor) ? PASS_ON : interceptor),
+          ) =>
+            mount === 'none' || prependGlobalInterceptor(creator, interceptor)
+              ? PASS_ON
+              : interceptor,
         },
         ...connectionProviders,
       ],
@@ -107,7 +113,7 @@ export class DbContextCoreModule
   }
 
   configure(consumer: MiddlewareConsumer): void {
-    removeGlobal(this.#contextCreator, PASS_ON);
+    removeGlobalInterceptor(this.#contextCreator, PASS_ON);
     if (this.#options.mount === 'middleware') {
       consumer.apply(DbContextMiddleware).forRoutes({ path: '{*path}', method: RequestMethod.ALL });
     }

@@ -7,7 +7,7 @@ import {
   checkTransactionSettings,
   mergeSettings,
   type TransactionSettings,
-} from '../transaction-settings.js';
+} from '../postgresql/transaction-settings.js';
 
 /** Whether anything is computed at all. */
 export function computesSettings({ transactionOptions }: DbConnection): boolean {

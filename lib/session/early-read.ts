@@ -1,14 +1,7 @@
-import { sqlStateOf, type PgClient, type PgResult } from '../connection/pg-client.js';
-import type { BeginStatement } from './begin-sql.js';
-import { FirstMessage, type StatementListener } from './first-message.js';
-
-/** Of the server: a statement wanted to write in a transaction that is read-only. */
-const READ_ONLY_SQL_TRANSACTION = '25006';
-
-/** Whether a read turned out to write, as one of a view can that calls a function. */
-export function hasTriedToWrite(error: unknown): boolean {
-  return sqlStateOf(error) === READ_ONLY_SQL_TRANSACTION;
-}
+import type { BeginStatement } from '../postgresql/begin-statements.js';
+import { FirstMessage } from '../postgresql/first-message.js';
+import type { PgClient, PgResult } from '../postgresql/pg-client.js';
+import type { StatementListener } from './first-message.js';
 
 /**
  * Sends a read in a transaction that holds nothing else: BEGIN, the read and COMMIT in one message,

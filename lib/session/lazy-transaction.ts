@@ -1,15 +1,23 @@
 import { EventType, type TransactionEventType } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
-import type { Holder } from '../connection/pool-claims.js';
+import type { Holder } from '../connection/pool-deadlock-detector.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { HookTimeoutError, InvalidTransactionStateError, type DbContextError } from '../errors.js';
-import { isCovered, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
-import { beginStatements, mayReadAhead, type BeginStatement } from './begin-sql.js';
+import {
+  beginStatements,
+  mayReadAhead,
+  type BeginStatement,
+} from '../postgresql/begin-statements.js';
+import { isPlainRead } from '../postgresql/plain-read.js';
+import {
+  isCovered,
+  mergeSettings,
+  type TransactionSettings,
+} from '../postgresql/transaction-settings.js';
 import { computesSettings, withComputed } from './computed-settings.js';
-import { TransactionLease, type LeaseBegin } from './lease.js';
 import type { LeaseWatch } from './lease-watch.js';
-import { isPlainRead } from './plain-read.js';
+import { TransactionLease, type LeaseBegin } from './lease.js';
 import { TransactionScope } from './scope.js';
 import type { ScopeContext, ScopeContextFactory } from './transaction-context.js';
 

@@ -1,4 +1,3 @@
-import { endsConnection, isServerError, type PgClient } from '../connection/pg-client.js';
 import {
   HostDrainTimeoutError,
   InvalidTransactionStateError,
@@ -7,6 +6,8 @@ import {
   UnexpectedRollbackError,
   type DbContextError,
 } from '../errors.js';
+import type { PgClient } from '../postgresql/pg-client.js';
+import { endsConnection, isServerError } from '../postgresql/server-errors.js';
 
 /** What has gone wrong in one transaction, and what has to be said of it (F4). */
 export class LeaseFaults {

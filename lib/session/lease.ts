@@ -1,17 +1,13 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-import {
-  cancelBackend,
-  endsConnection,
-  isServerError,
-  type PgClient,
-  type PgResult,
-} from '../connection/pg-client.js';
-import type { Claim, Holder } from '../connection/pool-claims.js';
+import type { Claim, Holder } from '../connection/pool-deadlock-detector.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { SessionClosedError, TransactionTimeoutError, type DbContextError } from '../errors.js';
-import type { BeginStatement } from './begin-sql.js';
-import { hasTriedToWrite, readOn } from './early-read.js';
+import type { BeginStatement } from '../postgresql/begin-statements.js';
+import { cancelBackend } from '../postgresql/cancel-request.js';
+import type { PgClient, PgResult } from '../postgresql/pg-client.js';
+import { endsConnection, hasTriedToWrite, isServerError } from '../postgresql/server-errors.js';
+import { readOn } from './early-read.js';
 import { sendTogether } from './first-message.js';
 import { LeaseFaults } from './lease-faults.js';
 import type { LeaseWatch } from './lease-watch.js';
@@ -499,11 +495,11 @@ export class TransactionLease implements Claim {
   }
 
   /** Notes how far a replica must be to show what was written; `undefined` where nobody asks. */
-  get #noteWrite(): ((position: bigint) => void) | undefined {
-    const { positions } = this.#how.holder ?? {};
-    return positions === undefined || this.#source.readYourWrites === undefined || this.isReadOnly
+  get #noteWrite(): ((lsn: bigint) => void) | undefined {
+    const { writtenLsns } = this.#how.holder ?? {};
+    return writtenLsns === undefined || this.#source.readYourWrites === undefined || this.isReadOnly
       ? undefined
-      : (position) => positions.wrote(this.connectionName, position);
+      : (lsn) => writtenLsns.wrote(this.connectionName, lsn);
   }
 
   /** Hands the client to whoever ends the transaction, exactly once. */

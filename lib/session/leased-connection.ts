@@ -1,9 +1,9 @@
 import type { Connection, TransactionEventType } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-claims.js';
-import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
-import type { LeaseWatch } from './lease-watch.js';
+import type { Holder } from '../connection/pool-deadlock-detector.js';
+import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import { LazyTransaction, type TransactionParts } from './lazy-transaction.js';
+import type { LeaseWatch } from './lease-watch.js';
 import { settingsOf, type MikroOrmSettings } from './mikro-orm-settings.js';
 import type { ScopeContext } from './transaction-context.js';
 

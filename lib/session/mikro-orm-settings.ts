@@ -1,6 +1,9 @@
 import type { IsolationLevel } from '@mikro-orm/core';
 
-import { checkTransactionSettings, type TransactionSettings } from '../transaction-settings.js';
+import {
+  checkTransactionSettings,
+  type TransactionSettings,
+} from '../postgresql/transaction-settings.js';
 
 /** What MikroORM's own options can say of a transaction. */
 export interface MikroOrmSettings {

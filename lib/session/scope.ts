@@ -1,4 +1,3 @@
-import type { PgResult } from '../connection/pg-client.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
   CommitOutcomeUnknownError,
@@ -8,6 +7,7 @@ import {
   UnexpectedRollbackError,
   type DbContextError,
 } from '../errors.js';
+import type { PgResult } from '../postgresql/pg-client.js';
 import type { TransactionLease } from './lease.js';
 import { claimNesting, innermostScope } from './nesting.js';
 

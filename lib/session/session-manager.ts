@@ -11,13 +11,13 @@ import {
   type TransactionOptions,
 } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-claims.js';
+import type { Holder } from '../connection/pool-deadlock-detector.js';
 import {
   InvalidTransactionStateError,
   ReadOnlyTransactionError,
   SessionClosedError,
 } from '../errors.js';
-import type { TransactionSettings } from '../transaction-settings.js';
+import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { TransactionParts } from './lazy-transaction.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { leasedConnection } from './leased-connection.js';

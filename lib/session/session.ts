@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import type { EntityManager, TransactionEventType } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-claims.js';
+import type { Holder } from '../connection/pool-deadlock-detector.js';
 import {
   CommitOutcomeUnknownError,
   InvalidTransactionStateError,
@@ -10,14 +10,18 @@ import {
   UnexpectedRollbackError,
   type DbContextError,
 } from '../errors.js';
-import { hasSettings, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
-import type { LeaseWatch } from './lease-watch.js';
+import {
+  hasSettings,
+  mergeSettings,
+  type TransactionSettings,
+} from '../postgresql/transaction-settings.js';
 import {
   LazyTransaction,
   type CommitResult,
   type TransactionOwner,
   type TransactionParts,
 } from './lazy-transaction.js';
+import type { LeaseWatch } from './lease-watch.js';
 import { innermostFork, innermostScope } from './nesting.js';
 import type { TransactionScope } from './scope.js';
 import { adopt, type EntityManagerClass, type SessionControl } from './session-manager.js';

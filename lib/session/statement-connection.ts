@@ -1,4 +1,4 @@
-import type { PgResult } from '../connection/pg-client.js';
+import type { PgResult } from '../postgresql/pg-client.js';
 import type { CompiledStatement, StatementConnection, StatementResult } from './kysely-shapes.js';
 import type { TransactionScope } from './scope.js';
 

@@ -1,15 +1,12 @@
-import {
-  cancelBackend,
-  destroyClient,
-  destroyClientAfter,
-  isServerError,
-  type PgClient,
-  type PgResult,
-} from '../connection/pg-client.js';
+import { destroyClient, destroyClientAfter } from '../connection/destroy-client.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { UNREACHABLE } from '../connection/write-positions.js';
 import { CommitOutcomeUnknownError, UnexpectedRollbackError } from '../errors.js';
-import { askPosition, COMMIT_WITH_QUESTION, endOf, isAborted } from './commit-position.js';
+import { cancelBackend } from '../postgresql/cancel-request.js';
+import { COMMIT_WITH_QUESTION, endOf } from '../postgresql/commit-message.js';
+import { UNREACHABLE_LSN } from '../postgresql/lsn.js';
+import type { PgClient, PgResult } from '../postgresql/pg-client.js';
+import { isAborted, isServerError } from '../postgresql/server-errors.js';
+import { askCommitLsn } from './commit-position.js';
 
 /** Above the limit that the request itself has. */
 const CANCEL_LIMIT_MS = 2_000;
@@ -40,11 +37,11 @@ export async function commitOn(
   client: PgClient,
   source: EndSource,
   mayReuse: boolean,
-  noteWrite?: (position: bigint) => void,
+  noteWrite?: (lsn: bigint) => void,
 ): Promise<void> {
   const unknown = (cause: unknown): CommitOutcomeUnknownError => {
     // It may have been saved, and then the client has to find it.
-    noteWrite?.(UNREACHABLE);
+    noteWrite?.(UNREACHABLE_LSN);
     return new CommitOutcomeUnknownError(source.name, cause);
   };
   const startedAt = Date.now();
@@ -75,10 +72,10 @@ export async function commitOn(
   const { isCommitted, hasWritten } = endOf(answer);
   let isClean = mayReuse;
   if (isCommitted && hasWritten && noteWrite !== undefined) {
-    const position = await askPosition(client, source);
-    noteWrite(position);
+    const lsn = await askCommitLsn(client, source);
+    noteWrite(lsn);
     // Where no answer came, one may yet come.
-    isClean &&= position !== UNREACHABLE;
+    isClean &&= lsn !== UNREACHABLE_LSN;
   }
   giveBack(client, isClean);
   if (!isCommitted) {

@@ -6,14 +6,14 @@ import type { DbConnection } from '../connection/db-connection.js';
 import { ContextHost } from '../context/context-host.js';
 import { DEFAULT_CONNECTION_NAME } from '../db-context.options.js';
 import { UnknownConnectionError } from '../errors.js';
-import { complaintsOf, type HealthDemands } from './complaints.js';
+import { exceededThresholds, type HealthThresholds } from './health-thresholds.js';
 
 /**
  * What {@link DbContextHealthIndicator.pingCheck} asks, and what it calls down.
  *
  * @publicApi
  */
-export interface DbContextPingCheckOptions extends CheckOptions, HealthDemands {
+export interface DbContextPingCheckOptions extends CheckOptions, HealthThresholds {
   /**
    * Name of the connection.
    * @defaultValue 'default'
@@ -58,8 +58,8 @@ export class DbContextHealthIndicator {
   }
 
   /**
-   * Checks one connection. Down when the server cannot be reached, or when a demand of the options
-   * is not met; the details are there either way.
+   * Checks one connection. Down when the server cannot be reached, or when a threshold of the
+   * options is exceeded; the result has the details either way.
    *
    * @param key of the result
    * @throws {@link UnknownConnectionError} there is no connection of that name
@@ -76,10 +76,10 @@ export class DbContextHealthIndicator {
   ): Promise<HealthIndicatorResult<Key, 'up' | 'down', DbContextHealth>> {
     const indicator = this.#indicators.check(key);
     const health = await this.#connection(options.connection).check(options);
-    const complaints = complaintsOf(health, options);
-    return complaints.length === 0
+    const exceeded = exceededThresholds(health, options);
+    return exceeded.length === 0
       ? indicator.up({ ...health })
-      : indicator.down({ ...health, message: complaints.join('; ') });
+      : indicator.down({ ...health, message: exceeded.join('; ') });
   }
 
   #connection(name: string = DEFAULT_CONNECTION_NAME): DbConnection {

@@ -1,4 +1,5 @@
-import { destroyClient, type PgPool } from '../connection/pg-client.js';
+import { destroyClient } from '../connection/destroy-client.js';
+import type { PgPool } from '../postgresql/pg-client.js';
 import { rowsOf } from './rows-of.js';
 
 const CONNECT_TIMEOUT_MS = 10_000;

@@ -1,4 +1,4 @@
-import type { PgClient, PgPool } from '../connection/pg-client.js';
+import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 
 type ConnectCallback = (error: unknown, client?: PgClient, release?: PgClient['release']) => void;
 

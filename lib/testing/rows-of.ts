@@ -1,4 +1,4 @@
-import type { PgClient, PgResult } from '../connection/pg-client.js';
+import type { PgClient, PgResult } from '../postgresql/pg-client.js';
 
 /** The rows that one statement returns. */
 export async function rowsOf(

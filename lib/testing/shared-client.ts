@@ -1,8 +1,8 @@
 import { callbackify } from 'node:util';
 
-import type { PgClient, PgResult } from '../connection/pg-client.js';
-import type { Holder } from '../connection/pool-claims.js';
-import { COMMIT_WITH_QUESTION, HAS_WRITTEN } from '../session/commit-position.js';
+import type { Holder } from '../connection/pool-deadlock-detector.js';
+import { COMMIT_WITH_QUESTION, HAS_WRITTEN } from '../postgresql/commit-message.js';
+import type { PgClient, PgResult } from '../postgresql/pg-client.js';
 import type { SharedTransaction } from './shared-transaction.js';
 
 const BEGIN = /^\s*(?:begin|start\s+transaction)\b(?<modes>[^;]*);?\s*(?<rest>[\s\S]*)$/i;

@@ -1,7 +1,7 @@
 import type { DbConnection } from '../connection/db-connection.js';
-import type { PgClient, PgResult } from '../connection/pg-client.js';
-import type { Holder } from '../connection/pool-claims.js';
+import type { Holder } from '../connection/pool-deadlock-detector.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import type { PgClient, PgResult } from '../postgresql/pg-client.js';
 import { StatementQueue } from '../session/statement-queue.js';
 import { TestIsolationError } from './errors.js';
 import { tapPool } from './pool-tap.js';

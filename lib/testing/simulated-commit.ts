@@ -1,4 +1,4 @@
-import type { PgClient } from '../connection/pg-client.js';
+import type { PgClient } from '../postgresql/pg-client.js';
 import { rowsOf } from './rows-of.js';
 
 const CONFIG_CALL = /\bset_config\(\s*(?:\$(\d+)|'([^']+)')/gi;

@@ -14,10 +14,10 @@ import { DEFAULTS, type DbContextOptions } from '../db-context.options.js';
 import { commitOnSuccess } from './commit-policy.js';
 import { httpRequestOf, httpResponseOf, type HttpResponse } from './http-exchange.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
-import { DB_CONTEXT_OPTIONS } from './options-token.js';
 import { openForRequest } from './open-for-request.js';
-import { requestPositions, tellClient } from './request-positions.js';
+import { DB_CONTEXT_OPTIONS } from './options-token.js';
 import { RequestAttempt, type RequestInHand } from './request-attempt.js';
+import { requestLsns, sendLsns } from './request-lsns.js';
 import { runAttempts } from './request-retry.js';
 import { RouteLog } from './route-log.js';
 import { RouteSettingsReader } from './route-settings.js';
@@ -73,9 +73,9 @@ export class DbContextInterceptor implements NestInterceptor {
       const claimed = this.#fromMiddleware.claim(response);
       if (claimed !== undefined) {
         claimed.origin = route.name;
-        if (claimed.positions !== undefined && response !== undefined) {
+        if (claimed.writtenLsns !== undefined && response !== undefined) {
           // Fastify's reply, in place of Node's response that its middleware gets.
-          tellClient(claimed.positions, this.#host.positioned, response);
+          sendLsns(claimed.writtenLsns, this.#host.readYourWritesConnections, response);
         }
       }
       const isInUse = claimed?.isUntouched === false;
@@ -101,12 +101,12 @@ export class DbContextInterceptor implements NestInterceptor {
     response: HttpResponse | undefined,
     origin: string,
   ): DbContainer {
-    const { positioned } = this.#host;
-    const positions =
-      positioned.length === 0
+    const { readYourWritesConnections } = this.#host;
+    const writtenLsns =
+      readYourWritesConnections.length === 0
         ? undefined
-        : requestPositions(positioned, httpRequestOf(context), response);
-    return openForRequest(this.#host, origin, positions);
+        : requestLsns(readYourWritesConnections, httpRequestOf(context), response);
+    return openForRequest(this.#host, origin, writtenLsns);
   }
 
   #runOutside(response: HttpResponse | undefined, next: CallHandler): Observable<unknown> {

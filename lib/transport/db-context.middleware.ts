@@ -5,7 +5,7 @@ import { ContextHost } from '../context/context-host.js';
 import { nameOfRequest, type HttpRequest, type HttpResponse } from './http-exchange.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
-import { requestPositions } from './request-positions.js';
+import { requestLsns } from './request-lsns.js';
 
 /** Opens the context of a request before its guards run (`mount: 'middleware'`). */
 @Injectable()
@@ -24,7 +24,7 @@ export class DbContextMiddleware implements NestMiddleware {
       container = openForRequest(
         this.#host,
         nameOfRequest(request),
-        requestPositions(this.#host.positioned, request, response),
+        requestLsns(this.#host.readYourWritesConnections, request, response),
       );
     } catch (error) {
       next(error);

@@ -1,6 +1,6 @@
 import { ServiceUnavailableException } from '@nestjs/common';
 
-import type { WritePositions } from '../connection/write-positions.js';
+import type { WrittenLsns } from '../connection/written-lsns.js';
 import type { DbContainer } from '../context/container.js';
 import type { ContextHost } from '../context/context-host.js';
 import { ShuttingDownError } from '../errors.js';
@@ -8,17 +8,17 @@ import { ShuttingDownError } from '../errors.js';
 /**
  * Opens the context of a request.
  *
- * @param origin its route, for messages
- * @param positions what its client has written
+ * @param origin the route of the request, for messages
+ * @param writtenLsns the LSNs of what its client has written
  * @throws ServiceUnavailableException the application is shutting down; another instance may answer
  */
 export function openForRequest(
   host: ContextHost,
   origin: string,
-  positions?: WritePositions,
+  writtenLsns?: WrittenLsns,
 ): DbContainer {
   try {
-    return host.open(origin, positions);
+    return host.open(origin, writtenLsns);
   } catch (error) {
     throw error instanceof ShuttingDownError
       ? new ServiceUnavailableException(error.message, { cause: error })

@@ -50,7 +50,7 @@ export function runAttempts(
     new Observable((subscriber) =>
       asNow(() => {
         // Before the pause: a shutdown waits for it, or refuses it while the client can be told.
-        const container = openForRequest(host, route.name, first.positions);
+        const container = openForRequest(host, route.name, first.writtenLsns);
         let isWaiting = true;
         const timer = setTimeout(() => {
           isWaiting = false;

@@ -27,7 +27,7 @@ class OtherInterceptor implements NestInterceptor {
 }
 
 // What lib/transport takes from Nest without being told that it may. When one of these fails after
-// an upgrade, look at lib/transport/outermost.ts and lib/transport/http-exchange.ts.
+// an upgrade, look at lib/transport/global-interceptor.ts and lib/transport/http-exchange.ts.
 describe('the parts of Nest that are not its public API', () => {
   it("http-exchange.ts: the metadata keys are Nest's", () => {
     expect(nestInternals.REDIRECT_METADATA).toBe(REDIRECT_METADATA);

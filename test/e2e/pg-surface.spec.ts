@@ -1,18 +1,13 @@
 import { Pool } from 'pg';
 
-import {
-  cancelBackend,
-  clientsOf,
-  destroyClientAfter,
-  isServerError,
-  queueOf,
-  type PgClient,
-  type PgPool,
-} from '../../lib/connection/pg-client.js';
+import { destroyClientAfter } from '../../lib/connection/destroy-client.js';
+import { cancelBackend } from '../../lib/postgresql/cancel-request.js';
+import { clientsOf, queueOf, type PgClient, type PgPool } from '../../lib/postgresql/pg-client.js';
+import { isServerError } from '../../lib/postgresql/server-errors.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { deferred } from '../support/deferred.js';
 
-// What lib/connection/pg-client.ts takes for granted of `pg`. A failure here after an upgrade means
+// What lib/postgresql/pg-client.ts takes for granted of `pg`. A failure here after an upgrade means
 // that the library must be looked at, not this file.
 describe('the part of pg that the library stands on', () => {
   let database: TestDatabase;

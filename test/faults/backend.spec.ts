@@ -21,7 +21,7 @@ const untilAnswered =
     );
   };
 const killWhere = (condition: string): Meanwhile =>
-  untilAnswered((world) => world.site.kill(condition));
+  untilAnswered((world) => world.faultDatabase.kill(condition));
 
 /** Kills the backend of a statement after it has left the client, before the server has it. */
 const killAt =
@@ -29,7 +29,7 @@ const killAt =
   (world: FaultWorld): void => {
     world.proxy.onStatement = async (sql, connection) => {
       if (pattern.test(sql)) {
-        await world.site.kill('pid = $1', [world.proxy.backendPid(connection)]);
+        await world.faultDatabase.kill('pid = $1', [world.proxy.backendPid(connection)]);
       }
     };
   };
@@ -50,9 +50,9 @@ const faults: readonly Fault[] = [
     title: 'F1: backend killed while it was idle in the pool',
     arrange: async (world) => {
       await Promise.all(Array.from({ length: 5 }, (_, index) => world.ask(`warm-${index}`)));
-      await world.site.kill('true');
-      await world.site.clear();
-      world.desk.reset();
+      await world.faultDatabase.kill('true');
+      await world.faultDatabase.clear();
+      world.scenario.reset();
     },
     handler: () => (work) => work.write('row'),
     answers: ['200'],
@@ -62,7 +62,7 @@ const faults: readonly Fault[] = [
     title: 'F1: backend killed between two statements',
     handler: (world) => async (work) => {
       await work.write('first');
-      await world.site.kill('pid = $1', [(await work.look()).pid]);
+      await world.faultDatabase.kill('pid = $1', [(await work.look()).pid]);
       await work.write('second');
     },
     // The driver hears of the end by itself, or from the next statement.
@@ -74,7 +74,7 @@ const faults: readonly Fault[] = [
     adapter: 'fastify',
     handler: (world) => async (work) => {
       await work.write('first');
-      await world.site.kill('pid = $1', [(await work.look()).pid]);
+      await world.faultDatabase.kill('pid = $1', [(await work.look()).pid]);
       await work.write('second');
     },
     // The driver hears of the end by itself, or from the next statement.
@@ -85,7 +85,7 @@ const faults: readonly Fault[] = [
     title: 'F1: backend killed before a COMMIT that it never gets',
     handler: (world) => async (work) => {
       await work.write('first');
-      await world.site.kill('pid = $1', [(await work.look()).pid]);
+      await world.faultDatabase.kill('pid = $1', [(await work.look()).pid]);
     },
     answers: ['500 UnexpectedRollbackError', '500 CommitOutcomeUnknownError'],
     saved: 'nothing',
@@ -147,10 +147,10 @@ const faults: readonly Fault[] = [
       await work.session.execute('select pg_sleep(60)');
     },
     meanwhile: untilAnswered((world) =>
-      world.site.database.query(
+      world.faultDatabase.database.query(
         `select pg_cancel_backend(pid) from pg_stat_activity
          where usename = $1 and query = 'select pg_sleep(60)' and state = 'active'`,
-        [world.site.role],
+        [world.faultDatabase.role],
       ),
     ),
     answers: ['500 DriverException'],

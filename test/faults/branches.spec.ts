@@ -2,8 +2,8 @@ import { SessionClosedError } from 'nestjs-db-context';
 
 import { Author, Book } from '../support/library.entities.js';
 import { Note } from '../support/note.entity.js';
-import type { Handler, Work } from './support/desk.js';
 import { describeFaults, type Fault } from './support/fault.js';
+import type { Handler, Work } from './support/scenario.js';
 import type { FaultWorld } from './support/world.js';
 
 class BranchFailed extends Error {}
@@ -50,10 +50,11 @@ const IN_SHORT = ['em.stream()', 'persist + flush', 'Kysely'];
 const WAYS = ALL_WAYS.map(([name, reach]) => [name, reach, !IN_SHORT.includes(name)] as const);
 
 /** Waits until its client has been answered, so that the transaction is over for sure. */
-const untilAnswered = (work: Work): Promise<void> => work.desk.point(`${work.key} gone`).promise;
+const untilAnswered = (work: Work): Promise<void> =>
+  work.scenario.point(`${work.key} gone`).promise;
 
-const expectRefused = async ({ desk }: FaultWorld): Promise<void> => {
-  for (const { outcome } of await desk.late()) {
+const expectRefused = async ({ scenario }: FaultWorld): Promise<void> => {
+  for (const { outcome } of await scenario.late()) {
     expect(outcome).toMatchObject({
       status: 'rejected',
       reason: expect.objectContaining({ constructor: SessionClosedError }),
@@ -80,7 +81,7 @@ const rejecting = WAYS.flatMap(([name, reach, isVariant]): readonly Fault[] => [
     handler: (): Handler => async (work) => {
       await work.write('first');
       const branch = untilAnswered(work).then(() => reach(work, 'late'));
-      work.desk.leave(work.key, branch);
+      work.scenario.leave(work.key, branch);
       await Promise.all([branch, Promise.reject(new BranchFailed('the other branch'))]);
     },
     answers: ['500 BranchFailed'],
@@ -92,7 +93,7 @@ const rejecting = WAYS.flatMap(([name, reach, isVariant]): readonly Fault[] => [
 const lazyCollection: Fault = {
   title: 'F3: Promise.all with a rejecting branch, the other goes on later: a lazy collection',
   arrange: async (world) => {
-    await world.site.database.query(`
+    await world.faultDatabase.database.query(`
       insert into author (name) values ('a');
       insert into book (title, author_id) values ('b', 1)`);
   },
@@ -103,8 +104,8 @@ const lazyCollection: Fault = {
     const branch = untilAnswered(work).then(() => author.books.init());
     const reference = work.session.getReference(Book, 1);
     const other = untilAnswered(work).then(() => work.session.refresh(reference));
-    work.desk.leave(work.key, branch);
-    work.desk.leave(work.key, other);
+    work.scenario.leave(work.key, branch);
+    work.scenario.leave(work.key, other);
     await Promise.all([running, branch, Promise.reject(new BranchFailed('the other branch'))]);
   },
   answers: ['500 BranchFailed'],
@@ -131,7 +132,7 @@ const late = WAYS.map(([name, reach, isVariant]): Fault => ({
     await work.write('first');
     // What is written later is not promised: its text is none of this request's.
     const straggler = Object.create(work, { text: { value: () => 'foreign/row' } }) as Work;
-    work.desk.leave(
+    work.scenario.leave(
       work.key,
       untilAnswered(work).then(() => reach(straggler, 'late')),
     );

@@ -9,7 +9,7 @@ import {
   expectServing,
   type Saved,
 } from './support/check.js';
-import { record, useSite } from './support/fault.js';
+import { record, useFaultDatabase } from './support/fault.js';
 import { IS_FULL, TIMES, type Answer, type FaultWorld } from './support/world.js';
 
 /** Where a request is as its client leaves. */
@@ -44,13 +44,13 @@ const inShort = cases.filter(
 
 /** Holds each request at a stage until its client has left, and the server has noticed. */
 function holdAt(world: FaultWorld, stage: string): void {
-  const { desk, proxy } = world;
+  const { scenario, proxy } = world;
   const hold = async (key: string): Promise<void> => {
-    desk.point(`${key} reached`).resolve();
-    await desk.point(`${key} may go on`).promise;
+    scenario.point(`${key} reached`).resolve();
+    await scenario.point(`${key} may go on`).promise;
   };
-  desk.beforeHandler = stage === 'before the handler' ? hold : undefined;
-  desk.handler = async (work) => {
+  scenario.beforeHandler = stage === 'before the handler' ? hold : undefined;
+  scenario.handler = async (work) => {
     await work.write('first');
     if (stage === 'between statements') {
       await hold(work.key);
@@ -76,11 +76,11 @@ function holdAt(world: FaultWorld, stage: string): void {
 
 async function leave(world: FaultWorld, kind: Kind, key: string): Promise<Answer> {
   const client = await RawClient.get(`${world.url}/${kind}/${key}`);
-  await world.desk.point(`${key} reached`).promise;
+  await world.scenario.point(`${key} reached`).promise;
   await client.leave();
-  await world.desk.point(`${key} gone`).promise;
-  world.desk.point(`${key} may go on`).resolve();
-  return { key, status: 0, value: undefined, told: undefined };
+  await world.scenario.point(`${key} gone`).promise;
+  world.scenario.point(`${key} may go on`).resolve();
+  return { key, status: 0, value: undefined, errorBody: undefined };
 }
 
 describe.each([
@@ -89,7 +89,7 @@ describe.each([
 ] as const satisfies readonly (readonly [AdapterName, typeof cases])[])(
   'faults: the client leaves, over %s',
   (adapter, own) => {
-    const current = useSite();
+    const current = useFaultDatabase();
 
     it.each(own)(
       'F1, S4: $stage, $kind handler ($onDisconnect)',
@@ -117,7 +117,7 @@ describe.each([
 // Nobody subscribes to what such a handler returns, so its SessionClosedError would be an unhandled
 // rejection. With `finish` it is started all the same, and has to use defer(): see docs/http.md.
 describe('faults: the client leaves before a handler that begins its work at once', () => {
-  const current = useSite();
+  const current = useFaultDatabase();
 
   it('F1, S4: before the handler, eager Observable (rollback): no unhandled rejection', async () => {
     const world = await current.start({ options: { onDisconnect: 'rollback' } });
@@ -127,6 +127,6 @@ describe('faults: the client leaves before a handler that begins its work at onc
       what: 'all contexts to end',
     });
     await expectServing(world);
-    expect(world.desk.unheard).toEqual([]);
+    expect(world.scenario.unheard).toEqual([]);
   });
 });

@@ -2,8 +2,8 @@ import { ClsModule } from 'nestjs-cls';
 
 import type { AdapterName } from '../support/test-app.js';
 import { expectClosing, expectIdle, expectSaved, expectServing } from './support/check.js';
-import type { Work } from './support/desk.js';
-import { useSite } from './support/fault.js';
+import { useFaultDatabase } from './support/fault.js';
+import type { Work } from './support/scenario.js';
 import { TIMES, type Answer, type FaultWorld } from './support/world.js';
 
 class BranchFailed extends Error {}
@@ -34,7 +34,7 @@ async function look({ session }: Work): Promise<Sight> {
 }
 
 describe.each<AdapterName>(['express', 'fastify'])('faults: foreign work over %s', (adapter) => {
-  const current = useSite();
+  const current = useFaultDatabase();
   let world: FaultWorld;
   /** Tenant of a request, with what each of its statements saw. */
   let sights: { readonly key: string; readonly sight: Sight }[];
@@ -61,7 +61,7 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: foreign work over %s
 
   /** Requests of two tenants in turn, which leave statements behind while the others run. */
   const run = async (): Promise<void> => {
-    world.desk.handler = async (work) => {
+    world.scenario.handler = async (work) => {
       await note(work);
       await work.look();
       await work.write('row');
@@ -70,10 +70,12 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: foreign work over %s
       }
       const slow = work.session.execute('select pg_sleep(0.005)');
       const straggler = slow.then(() => attempt(work, 'right after'));
-      work.desk.leave(work.key, straggler);
-      work.desk.leave(
+      work.scenario.leave(work.key, straggler);
+      work.scenario.leave(
         work.key,
-        work.desk.point(`${work.key} gone`).promise.then(() => attempt(work, 'after the answer')),
+        work.scenario
+          .point(`${work.key} gone`)
+          .promise.then(() => attempt(work, 'after the answer')),
       );
       await Promise.all([straggler.then(() => note(work)), Promise.reject(new BranchFailed())]);
     };
@@ -82,7 +84,9 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: foreign work over %s
       return world.ask(key, 'promise', { 'x-tenant': tenantOf(key) });
     });
     const answers = await Promise.all(failed);
-    expect(new Set(answers.map(({ told }) => told?.error))).toEqual(new Set(['BranchFailed']));
+    expect(new Set(answers.map(({ errorBody }) => errorBody?.error))).toEqual(
+      new Set(['BranchFailed']),
+    );
   };
 
   /** Requests that behave, over the same pool and at the same time. */
@@ -106,7 +110,7 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: foreign work over %s
     const faulty = run();
     const [, bystanders] = await Promise.all([faulty, runBystanders(faulty)]);
     expect(bystanders.map(({ status }) => status)).toEqual(bystanders.map(() => 200));
-    await world.desk.late();
+    await world.scenario.late();
     await expectIdle(world);
     expect(sights.length).toBeGreaterThanOrEqual(TIMES * ROUNDS);
     expect(sights.filter(({ key, sight }) => sight.tenant !== tenantOf(key))).toEqual([]);

@@ -5,8 +5,8 @@ import { TIMED_OUT, withinLimit } from '../../lib/connection/time-limit.js';
 import { deferred, type Deferred } from '../support/deferred.js';
 import { waitFor } from '../support/wait-for.js';
 import { expectIdle, expectSaved } from './support/check.js';
-import type { Handler } from './support/desk.js';
-import { describeFaults, useSite, type Fault } from './support/fault.js';
+import { describeFaults, useFaultDatabase, type Fault } from './support/fault.js';
+import type { Handler } from './support/scenario.js';
 import { IS_FULL, ordinary, TIMES, type Answer, type FaultWorld } from './support/world.js';
 
 /** What nobody ever settles; except at the end of a test, so that nothing is left of it. */
@@ -50,15 +50,15 @@ const some = (all: readonly Obstacle[]): readonly Obstacle[] => (IS_FULL ? all :
 const servesOthers = async (world: FaultWorld): Promise<void> => {
   await waitFor(() => reached >= TIMES, { what: 'all requests to hang', timeoutMs: 30_000 });
   await expectIdle(world);
-  const { handler } = world.desk;
-  world.desk.handler = ordinary;
+  const { handler } = world.scenario;
+  world.scenario.handler = ordinary;
   isHanging = false;
   const others = await Promise.all(
     Array.from({ length: 5 }, (_, index) => world.ask(`other-${index}`)),
   );
   expect(others.map(({ status }) => status)).toEqual(others.map(() => 200));
-  world.desk.handler = handler;
-  await world.site.clear();
+  world.scenario.handler = handler;
+  await world.faultDatabase.clear();
 };
 const thenRelease = async (world: FaultWorld): Promise<void> => {
   await servesOthers(world);
@@ -153,7 +153,7 @@ describeFaults('contexts that hang', withContextLimit);
 describe('faults: hooks that hang, without contextTimeoutMs', () => {
   // Before the application is closed, which is what some of these would hold up.
   afterEach(() => release());
-  const current = useSite();
+  const current = useFaultDatabase();
 
   it.each(some([...inHandler, ...inSettlement]))(
     'F1, F6: %s that never returns holds no slot',
@@ -163,7 +163,7 @@ describe('faults: hooks that hang, without contextTimeoutMs', () => {
         options: { ...fault.options, shutdownTimeoutMs: 300 },
       });
       await fault.arrange?.(world);
-      world.desk.handler = fault.handler(world);
+      world.scenario.handler = fault.handler(world);
       const asked = Array.from({ length: TIMES }, (_each, index) => world.ask(`key-${index}`));
       await servesOthers(world);
       release();
@@ -213,7 +213,7 @@ describe('faults: hooks that hang, without contextTimeoutMs', () => {
       options: { shutdownTimeoutMs: 300, ...fault.options, ...options },
     });
     await fault.arrange?.(world);
-    world.desk.handler = fault.handler(world);
+    world.scenario.handler = fault.handler(world);
     const answer = world.ask('key-0');
     await waitFor(() => reached > 0, { what: 'the request to hang' });
     return { world, answer };

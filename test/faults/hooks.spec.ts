@@ -2,8 +2,8 @@ import { EventType, type TransactionEventType } from '@mikro-orm/core';
 
 import { deferred, type Deferred } from '../support/deferred.js';
 import { describeFaults, type Fault } from './support/fault.js';
+import type { Handler } from './support/scenario.js';
 import { TIMES, type FaultWorld } from './support/world.js';
-import type { Handler } from './support/desk.js';
 
 class HookFailed extends Error {}
 
@@ -57,7 +57,9 @@ const subscribers = (
   answers: ['500 DriverException', '500 HookFailed'],
   saved: 'nothing',
   afterwards: (_, answers) => {
-    expect(answers.map(({ told }) => told?.message)).toEqual(answers.map(() => 'the hook failed'));
+    expect(answers.map(({ errorBody }) => errorBody?.message)).toEqual(
+      answers.map(() => 'the hook failed'),
+    );
   },
 }));
 

@@ -1,6 +1,6 @@
-import type { Handler } from './support/desk.js';
 import { describeFaults, type Fault } from './support/fault.js';
 import { bump, lockRow } from './support/outsider.js';
+import type { Handler } from './support/scenario.js';
 import type { FaultWorld } from './support/world.js';
 
 const sleeps = (): Handler => async (work) => {
@@ -14,16 +14,20 @@ const outlivesItsBackend =
   async (work) => {
     await work.write('first');
     const { pid } = await work.look();
-    await world.site.until(`pid = ${pid}`, 'the server to give up', (count) => count === 0);
+    await world.faultDatabase.until(
+      `pid = ${pid}`,
+      'the server to give up',
+      (count) => count === 0,
+    );
     await work.write('second');
   };
 
 const onServer = (setting: string, value: string) => (world: FaultWorld) =>
-  world.site.setServer(setting, value);
+  world.faultDatabase.setServer(setting, value);
 /** Ends the connections that were opened with a setting which is no more. */
 const forget = async (world: FaultWorld): Promise<void> => {
-  await world.site.resetServer();
-  await world.site.kill('true');
+  await world.faultDatabase.resetServer();
+  await world.faultDatabase.kill('true');
 };
 
 /** Lets go of the row that somebody else has locked. */
@@ -57,7 +61,7 @@ const timeouts: readonly Fault[] = [
     title: 'F1: lock_timeout of the server',
     isVariant: true,
     arrange: async (world) => {
-      await world.site.setServer('lock_timeout', '100ms');
+      await world.faultDatabase.setServer('lock_timeout', '100ms');
       await lockFirstRow(world);
     },
     handler: waitsForLock,
@@ -129,7 +133,7 @@ const timeouts: readonly Fault[] = [
     limits: { driverOptions: { query_timeout: 400 } },
     handler: () => (work) => work.write('sleeps-at-commit'),
     // The server is still at it, and nobody asked it to stop.
-    heal: (world) => world.site.kill('true'),
+    heal: (world) => world.faultDatabase.kill('true'),
     answers: ['500 CommitOutcomeUnknownError'],
     saved: 'nothing',
   },
@@ -137,7 +141,7 @@ const timeouts: readonly Fault[] = [
     title: 'F1, F4, F6: endTimeoutMs during COMMIT',
     limits: { endTimeoutMs: 400 },
     handler: () => (work) => work.write('sleeps-at-commit'),
-    heal: (world) => world.site.kill('true'),
+    heal: (world) => world.faultDatabase.kill('true'),
     answers: ['500 CommitOutcomeUnknownError'],
     saved: 'nothing',
   },

@@ -1,8 +1,8 @@
 import { Note } from '../support/note.entity.js';
 import type { StatementFate } from '../support/wire-connection.js';
 import { describeFaults, type Fault } from './support/fault.js';
+import type { Handler, Work } from './support/scenario.js';
 import { TIMES, type FaultWorld } from './support/world.js';
-import type { Handler, Work } from './support/desk.js';
 
 /** Has the same happen to as many statements as there are requests. */
 const at =

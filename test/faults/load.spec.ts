@@ -6,9 +6,9 @@ import { json } from 'node:stream/consumers';
 import { Note } from '../support/note.entity.js';
 import { waitFor } from '../support/wait-for.js';
 import { expectClosing, expectIdle, expectServing } from './support/check.js';
-import { describeFaults, record, useSite, type Fault } from './support/fault.js';
+import { describeFaults, record, useFaultDatabase, type Fault } from './support/fault.js';
+import type { ErrorBody } from './support/work.controller.js';
 import { IS_FULL, POOL_SIZE, TIMES, type Answer, type FaultWorld } from './support/world.js';
-import type { Told } from './support/work.controller.js';
 
 const CROWD = IS_FULL ? 5_000 : 300;
 
@@ -18,13 +18,13 @@ const faults: readonly Fault[] = [
     limits: { poolMax: 1, acquireTimeoutMs: 1_500 },
     handler: (world) => async (work) => {
       await work.write('row');
-      await work.desk.point('all have waited').promise;
+      await work.scenario.point('all have waited').promise;
       expect(world.pool().checkedOut).toBe(1);
     },
     meanwhile: async (world) => {
       await waitFor(() => world.pool().waiting === TIMES - 1, { what: 'the others to wait' });
       await waitFor(() => world.pool().waiting === 0, { what: 'the others to give up' });
-      world.desk.point('all have waited').resolve();
+      world.scenario.point('all have waited').resolve();
     },
     answers: ['200', '500 AcquireTimeoutError'],
     saved: 'as answered',
@@ -51,13 +51,13 @@ const faults: readonly Fault[] = [
 describeFaults('load, small pools', faults);
 
 describe('faults: load, a crowd', () => {
-  const current = useSite();
+  const current = useFaultDatabase();
 
   it(`F1, S1: ${CROWD} requests at once over a pool of ${POOL_SIZE}: none is lost`, async () => {
     const world = await current.start({
       limits: { acquireTimeoutMs: 120_000 },
     });
-    world.desk.handler = async (work) => {
+    world.scenario.handler = async (work) => {
       await work.look();
       await work.write('row');
     };
@@ -75,7 +75,7 @@ describe('faults: load, a crowd', () => {
 
   it(`F1, S1: ${CROWD} requests at once that cannot all be served: each is told so`, async () => {
     const world = await current.start({ limits: { acquireTimeoutMs: 150 } });
-    world.desk.handler = async (work) => {
+    world.scenario.handler = async (work) => {
       await work.look();
       await work.write('row');
       await work.session.execute('select pg_sleep(0.02)');
@@ -83,7 +83,7 @@ describe('faults: load, a crowd', () => {
     const answers = await askAtOnce(world);
     await expectIdle(world);
     await record(world, `${CROWD} requests at once, short wait`, answers);
-    const errors = new Set(answers.map(({ told }) => told?.error));
+    const errors = new Set(answers.map(({ errorBody }) => errorBody?.error));
     errors.delete(undefined);
     expect([...errors]).toEqual(['AcquireTimeoutError']);
     await expectCrowdSaved(world, answers);
@@ -101,7 +101,12 @@ describe('faults: load, a crowd', () => {
             key,
             status: 0,
             value: undefined,
-            told: { error: 'NoAnswer', code: undefined, message: error.message, cause: undefined },
+            errorBody: {
+              error: 'NoAnswer',
+              code: undefined,
+              message: error.message,
+              cause: undefined,
+            },
           });
         const createConnection = (): Socket => socket;
         get(`${url}/promise/${key}`, { agent: false, createConnection }, (response) => {
@@ -112,7 +117,7 @@ describe('faults: load, a crowd', () => {
                 key,
                 status,
                 value: undefined,
-                told: status < 300 ? undefined : (body as Told),
+                errorBody: status < 300 ? undefined : (body as ErrorBody),
               }),
             fail,
           );
@@ -136,10 +141,12 @@ describe('faults: load, a crowd', () => {
 
   /** As `expectSaved()`, which looks at each of them by itself, at once. */
   async function expectCrowdSaved(world: FaultWorld, answers: readonly Answer[]): Promise<number> {
-    const rows = await world.site.rows();
+    const rows = await world.faultDatabase.rows();
     const served = answers.filter(({ status }) => status === 200).map(({ key }) => key);
     expect(rows.map(({ key }) => key).toSorted()).toEqual(served.toSorted());
-    const own = rows.filter(({ key, xid }) => world.desk.transactions.get(key)?.has(xid) === true);
+    const own = rows.filter(
+      ({ key, xid }) => world.scenario.transactions.get(key)?.has(xid) === true,
+    );
     expect(own).toHaveLength(rows.length);
     expect(new Set(rows.map(({ xid }) => xid)).size).toBe(rows.length);
     return rows.length;

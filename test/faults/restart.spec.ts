@@ -1,9 +1,9 @@
 import { Cluster } from '../../sample/starter/cluster.js';
 import { waitFor } from '../support/wait-for.js';
 import { expectClosing, expectIdle, expectSaved, expectServing } from './support/check.js';
-import type { Handler } from './support/desk.js';
+import { FaultDatabase } from './support/fault-database.js';
 import { record } from './support/fault.js';
-import { Site } from './support/site.js';
+import type { Handler } from './support/scenario.js';
 import { IS_FULL, startFaultWorld, TIMES, type FaultWorld } from './support/world.js';
 
 /** Where the requests are as the server goes down; those that wait for a connection too. */
@@ -48,18 +48,18 @@ const ERRORS = [
 describe('faults: the server restarts at once', () => {
   const sharedUrl = process.env['DB_CONTEXT_TEST_URL'];
   let server: Cluster;
-  let site: Site;
+  let faultDatabase: FaultDatabase;
   let world: FaultWorld;
 
   beforeAll(async () => {
     server = await Cluster.start({ standbys: 0, settings: ['max_connections=300'] });
     process.env['DB_CONTEXT_TEST_URL'] = server.primaryUrl;
-    site = await Site.open();
+    faultDatabase = await FaultDatabase.open();
   });
-  beforeEach(() => site.clear());
+  beforeEach(() => faultDatabase.clear());
   afterEach(() => world.close());
   afterAll(async () => {
-    await site.close();
+    await faultDatabase.close();
     await server.stop();
     process.env['DB_CONTEXT_TEST_URL'] = sharedUrl;
   });
@@ -67,16 +67,19 @@ describe('faults: the server restarts at once', () => {
   it.each(IS_FULL ? STAGES : STAGES.slice(0, 1))(
     'F1, L1: %s: all are told, the next are served with no restart of ours',
     async (stage, handlerOf) => {
-      world = await startFaultWorld(site, { acquireTimeoutMs: 2_000, endTimeoutMs: 2_000 });
+      world = await startFaultWorld(faultDatabase, {
+        acquireTimeoutMs: 2_000,
+        endTimeoutMs: 2_000,
+      });
       let reached = 0;
-      const gate = world.desk.point('down');
-      world.desk.handler = handlerOf(() => reached++, gate.promise);
+      const gate = world.scenario.point('down');
+      world.scenario.handler = handlerOf(() => reached++, gate.promise);
       const asked = Promise.all(
         Array.from({ length: TIMES }, (_, index) => world.ask(`key-${index}`)),
       );
       await waitFor(() => reached >= Math.min(TIMES, 5), { what: 'the stage' });
       if (stage === 'during COMMIT') {
-        await site.until(
+        await faultDatabase.until(
           `query = 'commit' and state = 'active'`,
           'the COMMITs',
           (count) => count >= Math.min(TIMES, 5),
@@ -88,10 +91,10 @@ describe('faults: the server restarts at once', () => {
       await server.restart('primary');
       await expectIdle(world);
       await record(world, `server restart ${stage}`, answers);
-      const told = answers.map(({ status, told: error }) => `${status} ${error?.error}`);
-      expect(told.filter((each) => !ERRORS.map((error) => `500 ${error}`).includes(each))).toEqual(
-        [],
-      );
+      const outcomes = answers.map(({ status, errorBody }) => `${status} ${errorBody?.error}`);
+      expect(
+        outcomes.filter((each) => !ERRORS.map((error) => `500 ${error}`).includes(each)),
+      ).toEqual([]);
       await expectSaved(world, answers, 'nothing');
       await expectServing(world);
       await expectClosing(world);

@@ -1,4 +1,3 @@
-import type { Handler, Work } from './support/desk.js';
 import { describeFaults, type Fault } from './support/fault.js';
 import {
   makeImpatient,
@@ -6,14 +5,15 @@ import {
   meetInUpdate,
   meetInWriteSkew,
 } from './support/outsider.js';
+import type { Handler, Work } from './support/scenario.js';
 import { TIMES, type FaultWorld } from './support/world.js';
 
 const writes = (): Handler => (work) => work.write('row');
 
 /** Ends the connections that were opened with a setting which is no more. */
 const forget = async (world: FaultWorld): Promise<void> => {
-  await world.site.resetServer();
-  await world.site.kill('true');
+  await world.faultDatabase.resetServer();
+  await world.faultDatabase.kill('true');
 };
 const expectCommits = (count: number) => (world: FaultWorld) =>
   expect(world.proxy.log.filter((sql) => sql === 'commit')).toHaveLength(count);
@@ -113,7 +113,7 @@ const conflicts: readonly Fault[] = [
 const troubles: readonly Fault[] = [
   {
     title: 'F1: a server that is read-only',
-    arrange: (world) => world.site.setServer('default_transaction_read_only', 'on'),
+    arrange: (world) => world.faultDatabase.setServer('default_transaction_read_only', 'on'),
     handler: writes,
     heal: forget,
     answers: ['500 DriverException'],
@@ -131,13 +131,15 @@ const troubles: readonly Fault[] = [
   {
     title: 'F1: a server out of connections (53300)',
     arrange: (world) =>
-      world.site.database.query(`alter role ${world.site.role} connection limit 0`),
+      world.faultDatabase.database.query(
+        `alter role ${world.faultDatabase.role} connection limit 0`,
+      ),
     handler: writes,
     heal: forget,
     answers: ['500 ConnectionFailedError'],
     saved: 'nothing',
     afterwards: (_, answers) => {
-      expect(new Set(answers.map(({ told }) => told?.message))).toEqual(
+      expect(new Set(answers.map(({ errorBody }) => errorBody?.message))).toEqual(
         new Set([expect.stringContaining('too many connections for role')]),
       );
     },
@@ -145,7 +147,9 @@ const troubles: readonly Fault[] = [
   {
     title: 'F1, S1: a server with fewer connections than the pool wants',
     arrange: (world) =>
-      world.site.database.query(`alter role ${world.site.role} connection limit 2`),
+      world.faultDatabase.database.query(
+        `alter role ${world.faultDatabase.role} connection limit 2`,
+      ),
     handler: writes,
     heal: forget,
     answers: ['200', '500 ConnectionFailedError'],

@@ -1,8 +1,8 @@
 import { ContextHost } from '../../lib/context/context-host.js';
-import { waitFor } from '../support/wait-for.js';
 import type { AdapterName } from '../support/test-app.js';
-import { expectSaved, expectServing, expectClosing, type Saved } from './support/check.js';
-import { record, useSite } from './support/fault.js';
+import { waitFor } from '../support/wait-for.js';
+import { expectClosing, expectSaved, expectServing, type Saved } from './support/check.js';
+import { record, useFaultDatabase } from './support/fault.js';
 import { IS_FULL, POOL_SIZE, TIMES, type Answer, type FaultWorld } from './support/world.js';
 
 /** Where the requests are as the application is closed. */
@@ -39,13 +39,13 @@ const tooLate = STAGES.slice(1).map((stage): Shutdown => ({
 
 /** Holds what it is given, until it is let go. */
 function holdAt(world: FaultWorld, stage: Stage, reached: () => void, gate: Promise<void>): void {
-  const { desk, proxy } = world;
+  const { scenario, proxy } = world;
   const hold = async (): Promise<void> => {
     reached();
     await gate;
   };
-  desk.beforeHandler = stage === 'before the handler' ? hold : undefined;
-  desk.handler = async (work) => {
+  scenario.beforeHandler = stage === 'before the handler' ? hold : undefined;
+  scenario.handler = async (work) => {
     await work.write('first');
     if (stage === 'between statements' || stage === 'waiting for a connection') {
       await hold();
@@ -65,7 +65,7 @@ function holdAt(world: FaultWorld, stage: Stage, reached: () => void, gate: Prom
 }
 
 describe.each<AdapterName>(['express', 'fastify'])('faults: shutdown over %s', (adapter) => {
-  const current = useSite();
+  const current = useFaultDatabase();
   const all = [...inTime, ...tooLate];
   const own =
     adapter === 'express' && IS_FULL
@@ -75,18 +75,18 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: shutdown over %s', (
   it.each(own)(
     'F1, H3: $stage, ended in time: $isInTime',
     async ({ stage, isInTime, answers: allowed, saved }) => {
-      const { site } = current;
+      const { faultDatabase } = current;
       // More requests than the pool serves at a time would never all reach a later stage.
       const times = stage === 'waiting for a connection' ? TIMES + POOL_SIZE : POOL_SIZE;
       for (let round = 0; round < Math.max(1, Math.floor(TIMES / times)); round++) {
-        await site.clear();
+        await faultDatabase.clear();
         const world = await current.start({
           adapter,
           limits: { endTimeoutMs: isInTime ? 5_000 : 1_000 },
           options: { shutdownTimeoutMs: isInTime ? 5_000 : 300 },
         });
         let reached = 0;
-        const gate = world.desk.point('gate');
+        const gate = world.scenario.point('gate');
         holdAt(world, stage, () => reached++, gate.promise);
         const asked = Promise.all(
           Array.from({ length: times }, (_, index) => world.ask(`key-${index}`)),
@@ -104,7 +104,11 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: shutdown over %s', (
         await closing;
         gate.resolve();
         const answers: Answer[] = await asked;
-        await site.until('true', 'no connection of the application', (count) => count === 0);
+        await faultDatabase.until(
+          'true',
+          'no connection of the application',
+          (count) => count === 0,
+        );
         await record(world, `shutdown ${stage}, in time: ${isInTime}, ${adapter}`, answers);
         expect(answers.filter(({ status }) => !allowed.includes(String(status)))).toEqual([]);
         await expectSaved(world, answers, saved);

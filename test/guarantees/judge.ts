@@ -1,5 +1,5 @@
-import type { SavedRow } from './site.js';
-import { IN_VAIN, type Desk } from './work.js';
+import type { SavedRow } from './fault-database.js';
+import { IN_VAIN, type Scenario } from './work.js';
 import type { Answer } from './world.js';
 
 /** What is wrong with what was saved, and with what was said of it. */
@@ -18,13 +18,17 @@ export interface Verdict {
 
 const SAYS_UNKNOWN = ['CommitOutcomeUnknownError', 'PartialCommitError'];
 
-export function judge(rows: readonly SavedRow[], answers: readonly Answer[], desk: Desk): Verdict {
+export function judge(
+  rows: readonly SavedRow[],
+  answers: readonly Answer[],
+  scenario: Scenario,
+): Verdict {
   const saved = new Set(rows.map(({ text }) => text));
   let missing = 0;
   let ofFailed = 0;
   let lied = 0;
   for (const { key, status, error } of answers) {
-    const texts = [...(desk.written.get(key) ?? [])];
+    const texts = [...(scenario.written.get(key) ?? [])];
     const there = texts.filter((text) => saved.has(text)).length;
     if (status !== undefined && status < 400) {
       missing += texts.length - there;

@@ -7,6 +7,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 import { startLocalPostgres } from '../../sample/starter/local-postgres.js';
+import { FaultDatabase } from './fault-database.js';
 import type { Fault } from './fault.js';
 import { BRANCH_FAULTS } from './faults/branches.js';
 import { CALLER_FAULTS } from './faults/callers.js';
@@ -15,7 +16,6 @@ import { LINK_FAULTS } from './faults/link.js';
 import { SERVER_FAULTS } from './faults/server.js';
 import { measure, UnheardErrors, type Figures } from './measure.js';
 import type { SideName } from './sides.js';
-import { Site } from './site.js';
 import { harmOf, json, markdown, type Row } from './table.js';
 
 const ALL: readonly Fault[] = [
@@ -30,7 +30,7 @@ const { values } = parseArgs({ options: { json: { type: 'string' }, only: { type
 // Ctrl-C needs no care: the server ends when the pipe to this process breaks.
 const postgres = startLocalPostgres(['postgres_of_guarantees']);
 process.env['DB_CONTEXT_TEST_URL'] = (await postgres.urls).postgres_of_guarantees;
-const site = await Site.open();
+const faultDatabase = await FaultDatabase.open();
 const errors = new UnheardErrors();
 const rows: Row[] = [];
 for (const fault of ALL.filter(({ title }) => title.includes(values.only ?? ''))) {
@@ -47,7 +47,7 @@ await postgres.stop();
 process.exit(rows.some(({ library }) => harmOf(library).length > 0) ? 1 : 0);
 
 async function measureAloud(fault: Fault, side: SideName): Promise<Figures> {
-  const figures = await measure(fault, side, site, errors);
+  const figures = await measure(fault, side, faultDatabase, errors);
   const harm = harmOf(figures).join('; ') || 'no harm';
   process.stderr.write(
     `${side.padEnd(7)} ${fault.title}: ${harm}; ${JSON.stringify(figures.told)}\n`,

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { waitFor } from '../support/wait-for.js';
+import type { FaultDatabase } from './fault-database.js';
 import { POOL_SIZE, TIMES, type Fault } from './fault.js';
 import { judge, type Verdict } from './judge.js';
 import type { SideName } from './sides.js';
-import type { Site } from './site.js';
 import { startWorld, type Answer, type World } from './world.js';
 
 /** What one application did in one fault. */
@@ -32,14 +32,14 @@ const CLOSE_LIMIT_MS = 4_000;
 export async function measure(
   fault: Fault,
   side: SideName,
-  site: Site,
+  faultDatabase: FaultDatabase,
   errors: UnheardErrors,
 ): Promise<Figures> {
-  await site.clear();
+  await faultDatabase.clear();
   const unheardBefore = errors.count;
-  const world = await startWorld(site, fault, side);
+  const world = await startWorld(faultDatabase, fault, side);
   await fault.arrange?.(world);
-  world.desk.handler = fault.handler(world);
+  world.scenario.handler = fault.handler(world);
 
   let isOver = false;
   const asked = askAll(world, fault).finally(() => {
@@ -48,11 +48,11 @@ export async function measure(
   const others = fault.meanwhile?.(world, () => isOver) ?? [];
   const answers = await asked;
   const bystanders = await others;
-  await within(world.desk.late(), SETTLE_MS);
+  await within(world.scenario.late(), SETTLE_MS);
   await fault.stop?.(world);
   await within(untilIdle(world), SETTLE_MS);
   const slotsLost = world.checkedOut();
-  const verdict = judge(await site.rows(), [...answers, ...bystanders], world.desk);
+  const verdict = judge(await faultDatabase.rows(), [...answers, ...bystanders], world.scenario);
   const counted = fault.count?.(world, answers);
   const nextServed = await serveNext(world);
   const closes = await within(world.close(), CLOSE_LIMIT_MS);
@@ -80,7 +80,7 @@ async function untilIdle(world: World): Promise<void> {
 }
 
 async function serveNext(world: World): Promise<number> {
-  world.desk.handler = (work) => work.write('row');
+  world.scenario.handler = (work) => work.write('row');
   const keys = Array.from({ length: POOL_SIZE }, (_, index) => `next-${index}`);
   const answers = await Promise.all(keys.map((key) => world.ask(key, NEXT_LIMIT_MS)));
   return answers.filter(({ status }) => status === 200).length;

@@ -34,8 +34,8 @@ export function json(rows: readonly Row[]): string {
 
 function cell(figures: Figures): string {
   const harm = harmOf(figures);
-  const told = Object.entries(figures.told).map(([what, count]) => `${count} × ${what}`);
-  const answers = told.length === 0 ? 'no answer at all' : told.join(', ');
+  const counted = Object.entries(figures.told).map(([what, count]) => `${count} × ${what}`);
+  const answers = counted.length === 0 ? 'no answer at all' : counted.join(', ');
   return harm.length === 0 ? `no harm; ${answers}` : `**${harm.join('; ')}**; ${answers}`;
 }
 

@@ -9,8 +9,8 @@ export const IN_VAIN = ' in vain';
 /** What a fault has the handler of each request do: the same code on both sides. */
 export type Handler = (work: Work) => Promise<unknown>;
 
-/** Where the script and the handlers of its application meet. */
-export class Desk {
+/** What the script has the handlers of its application do, and a record of what they wrote. */
+export class Scenario {
   handler: Handler = (work) => work.write('row');
   /** Texts that each request has written, whether they were saved or not. */
   readonly written = new Map<string, Set<string>>();
@@ -41,13 +41,16 @@ export class Work {
   constructor(
     readonly key: string,
     readonly em: EntityManager,
-    readonly desk: Desk,
+    readonly scenario: Scenario,
   ) {}
 
   /** Saves a row that has to be there when, and only when, the request succeeds. */
   async write(label: string): Promise<void> {
     const text = `${this.key}/${label}`;
-    this.desk.written.set(this.key, (this.desk.written.get(this.key) ?? new Set()).add(text));
+    this.scenario.written.set(
+      this.key,
+      (this.scenario.written.get(this.key) ?? new Set()).add(text),
+    );
     await this.em.insert(Note, { text });
   }
 
@@ -63,7 +66,7 @@ export class Work {
 
   /** Resolves when the response has left, or its client. */
   get over(): Promise<void> {
-    return this.desk.point(`${this.key} over`).promise;
+    return this.scenario.point(`${this.key} over`).promise;
   }
 }
 

@@ -14,6 +14,8 @@ import { HttpAdapterHost, NestFactory } from '@nestjs/core';
 import { defer, type Observable } from 'rxjs';
 
 import { WireProxy } from '../support/wire-proxy.js';
+import { ErrorBodyFilter } from './error-body.filter.js';
+import type { FaultDatabase } from './fault-database.js';
 import type { Fault } from './fault.js';
 import {
   LIBRARY_TOKENS,
@@ -23,9 +25,7 @@ import {
   Side,
   type SideName,
 } from './sides.js';
-import type { Site } from './site.js';
-import { TellingFilter } from './telling.filter.js';
-import { Desk, Work } from './work.js';
+import { Scenario, Work } from './work.js';
 
 /** What a client got. */
 export interface Answer {
@@ -40,8 +40,8 @@ export interface Answer {
 /** One of the two applications, with the faulty wire to its database. */
 export interface World {
   readonly side: SideName;
-  readonly site: Site;
-  readonly desk: Desk;
+  readonly faultDatabase: FaultDatabase;
+  readonly scenario: Scenario;
   readonly proxy: WireProxy;
   readonly url: string;
   readonly orm: MikroORM;
@@ -58,20 +58,20 @@ export interface World {
 class WorkController {
   constructor(
     private readonly side: Side,
-    private readonly desk: Desk,
+    private readonly scenario: Scenario,
   ) {}
 
   @Get('promise/:key')
   async promise(@Param('key') key: string): Promise<unknown> {
     const run = (em: Work['em']): Promise<unknown> =>
-      this.desk.handler(new Work(key, em, this.desk));
+      this.scenario.handler(new Work(key, em, this.scenario));
     return { value: await this.side.run(key, run) };
   }
 
   @Get('observable/:key')
   observable(@Param('key') key: string): Observable<unknown> {
     return this.side.intercept((em) =>
-      defer(async () => ({ value: await this.desk.handler(new Work(key, em, this.desk)) })),
+      defer(async () => ({ value: await this.scenario.handler(new Work(key, em, this.scenario)) })),
     );
   }
 }
@@ -82,12 +82,18 @@ class WorldModule {}
 const WATCHDOG_MS = 6_000;
 
 /** Starts the application of one side on a free port. */
-export async function startWorld(site: Site, fault: Fault, side: SideName): Promise<World> {
-  const proxy = await WireProxy.start(site.url);
-  const desk = new Desk();
+export async function startWorld(
+  faultDatabase: FaultDatabase,
+  fault: Fault,
+  side: SideName,
+): Promise<World> {
+  const proxy = await WireProxy.start(faultDatabase.url);
+  const scenario = new Scenario();
   const plain = side === 'plain' ? await PlainSide.open(proxy.url, fault) : undefined;
-  const app = await NestFactory.create(moduleOf(desk, plain, proxy.url, fault), { logger: false });
-  configure(app, desk, plain);
+  const app = await NestFactory.create(moduleOf(scenario, plain, proxy.url, fault), {
+    logger: false,
+  });
+  configure(app, scenario, plain);
   await app.listen(0, '127.0.0.1');
   const { port } = app.getHttpServer().address() as AddressInfo;
   const url = `http://127.0.0.1:${port}`;
@@ -97,8 +103,8 @@ export async function startWorld(site: Site, fault: Fault, side: SideName): Prom
   ).getNativeClient();
   return {
     side,
-    site,
-    desk,
+    faultDatabase,
+    scenario,
     proxy,
     url,
     orm,
@@ -115,7 +121,7 @@ export async function startWorld(site: Site, fault: Fault, side: SideName): Prom
 }
 
 function moduleOf(
-  desk: Desk,
+  scenario: Scenario,
   plain: PlainSide | undefined,
   url: string,
   fault: Fault,
@@ -128,12 +134,12 @@ function moduleOf(
     module: WorldModule,
     imports: plain === undefined ? libraryModules(url, fault) : [],
     controllers: [WorkController],
-    providers: [{ provide: Desk, useValue: desk }, provider],
+    providers: [{ provide: Scenario, useValue: scenario }, provider],
   };
 }
 
-function configure(app: INestApplication, desk: Desk, plain: PlainSide | undefined): void {
-  app.useGlobalFilters(new TellingFilter(app.get(HttpAdapterHost)));
+function configure(app: INestApplication, scenario: Scenario, plain: PlainSide | undefined): void {
+  app.useGlobalFilters(new ErrorBodyFilter(app.get(HttpAdapterHost)));
   app.use(
     (
       request: { url: string },
@@ -141,7 +147,7 @@ function configure(app: INestApplication, desk: Desk, plain: PlainSide | undefin
       next: () => void,
     ) => {
       const key = request.url.split('/').at(-1)!;
-      response.once('close', () => desk.point(`${key} over`).resolve());
+      response.once('close', () => scenario.point(`${key} over`).resolve());
       if (plain === undefined) {
         next();
       } else {

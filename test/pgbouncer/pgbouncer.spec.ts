@@ -1,6 +1,7 @@
 import { Client, Pool, type ClientConfig } from 'pg';
 
-import { cancelBackend, type PgClient } from '../../lib/connection/pg-client.js';
+import { cancelBackend } from '../../lib/postgresql/cancel-request.js';
+import type { PgClient } from '../../lib/postgresql/pg-client.js';
 import { abandon } from '../../lib/session/transaction-end.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { waitFor } from '../support/wait-for.js';

@@ -11,7 +11,7 @@ import {
   type PoolState,
 } from 'nestjs-db-context';
 
-import { TellingFilter } from '../guarantees/telling.filter.js';
+import { ErrorBodyFilter } from '../guarantees/error-body.filter.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { WireProxy } from '../support/wire-proxy.js';
 import { Entry, SOAK_SCHEMA, Tally } from './entry.entities.js';
@@ -81,7 +81,7 @@ export async function startSoakApp(): Promise<SoakApp> {
     { module: SoakModule, imports: [root], controllers: [SoakController] },
     { logger: false, forceCloseConnections: true },
   );
-  app.useGlobalFilters(new TellingFilter(app.get(HttpAdapterHost)));
+  app.useGlobalFilters(new ErrorBodyFilter(app.get(HttpAdapterHost)));
   await app.listen(0, '127.0.0.1');
   const { port } = app.getHttpServer().address() as AddressInfo;
   const host = app.get<{ readonly runningCount: number }>(await contextHost());

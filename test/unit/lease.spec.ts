@@ -1,6 +1,6 @@
 import { CommitOutcomeUnknownError } from 'nestjs-db-context';
 
-import type { PgClient, PgResult } from '../../lib/connection/pg-client.js';
+import type { PgClient, PgResult } from '../../lib/postgresql/pg-client.js';
 import { TransactionLease } from '../../lib/session/lease.js';
 
 /** A client whose answers are scripted, for what a real server cannot be made to say. */

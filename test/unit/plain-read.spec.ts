@@ -1,4 +1,4 @@
-import { isPlainRead } from '../../lib/session/plain-read.js';
+import { isPlainRead } from '../../lib/postgresql/plain-read.js';
 
 describe('a plain read', () => {
   it.each([

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 
-import type { PgClient, PgPool } from '../../lib/connection/pg-client.js';
 import { RetiredPool } from '../../lib/connection/retired-pool.js';
+import type { PgClient, PgPool } from '../../lib/postgresql/pg-client.js';
 
 type Callback = (error: Error | undefined, client?: PgClient, release?: () => void) => void;
 

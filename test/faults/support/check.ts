@@ -1,5 +1,5 @@
 import { waitFor } from '../../support/wait-for.js';
-import type { SavedRow } from './site.js';
+import type { SavedRow } from './fault-database.js';
 import { ordinary, POOL_SIZE, type Answer, type FaultWorld } from './world.js';
 
 const CLOSE_LIMIT_MS = 6_000;
@@ -9,7 +9,7 @@ export type Saved =
   /** Those of requests that were told of a success, and no other. */
   | 'as answered'
   | 'nothing'
-  /** All, whatever the clients were told. */
+  /** All rows, whatever the clients were answered. */
   | 'all'
   /** Of each request either all or nothing: nobody can know. */
   | 'all or nothing';
@@ -20,10 +20,10 @@ export async function expectSaved(
   answers: readonly Answer[],
   saved: Saved,
 ): Promise<number> {
-  const rows = await world.site.rows();
+  const rows = await world.faultDatabase.rows();
   for (const { key, status } of answers) {
     const texts = rows.filter((row) => row.key === key).map(({ text }) => text);
-    const promised = world.desk.written.get(key) ?? [];
+    const promised = world.scenario.written.get(key) ?? [];
     const isSuccess = status >= 200 && status < 300;
     // Never a success for lost work, whatever else the fault may do.
     if (isSuccess || saved === 'all' || (saved === 'all or nothing' && texts.length > 0)) {
@@ -51,7 +51,7 @@ function expectOwnTransactions(
   for (const { key, xid } of rows) {
     expect({ xid, owner: owners.get(xid) ?? key }).toEqual({ xid, owner: key });
     owners.set(xid, key);
-    const seen = world.desk.transactions.get(key);
+    const seen = world.scenario.transactions.get(key);
     if (seen !== undefined) {
       expect({ key, xid: seen.has(xid) ? 'its own' : xid }).toEqual({ key, xid: 'its own' });
     }
@@ -67,20 +67,24 @@ export async function expectIdle(world: FaultWorld): Promise<void> {
   await waitFor(() => world.pool().checkedOut + world.pool().waiting === 0, {
     what: `all connections to be back, now ${JSON.stringify(world.pool())}`,
   });
-  await world.site.until('xact_start is not null', 'no open transaction', (count) => count === 0);
+  await world.faultDatabase.until(
+    'xact_start is not null',
+    'no open transaction',
+    (count) => count === 0,
+  );
 }
 
 /** The next 5 requests are answered at once, and their rows are there. */
 export async function expectServing(world: FaultWorld): Promise<void> {
-  await world.site.clear();
-  world.desk.reset();
-  world.desk.handler = ordinary;
-  world.desk.beforeHandler = undefined;
+  await world.faultDatabase.clear();
+  world.scenario.reset();
+  world.scenario.handler = ordinary;
+  world.scenario.beforeHandler = undefined;
   const answers = await Promise.all(
     Array.from({ length: POOL_SIZE }, (_, index) => world.ask(`after-${index}`)),
   );
-  expect(answers.map(({ status, told }) => ({ status, told }))).toEqual(
-    answers.map(() => ({ status: 200, told: undefined })),
+  expect(answers.map(({ status, errorBody }) => ({ status, errorBody }))).toEqual(
+    answers.map(() => ({ status: 200, errorBody: undefined })),
   );
   expect(await expectSaved(world, answers, 'as answered')).toBe(POOL_SIZE);
   await expectIdle(world);
@@ -91,5 +95,9 @@ export async function expectClosing(world: FaultWorld): Promise<void> {
   const startedAt = Date.now();
   await world.app.close();
   expect(Date.now() - startedAt).toBeLessThan(CLOSE_LIMIT_MS);
-  await world.site.until('true', 'no connection of the application', (count) => count === 0);
+  await world.faultDatabase.until(
+    'true',
+    'no connection of the application',
+    (count) => count === 0,
+  );
 }

@@ -4,8 +4,8 @@ import type { DbContextOptions } from 'nestjs-db-context';
 
 import type { AdapterName, TestAppOptions } from '../../support/test-app.js';
 import { expectClosing, expectIdle, expectSaved, expectServing, type Saved } from './check.js';
-import type { Handler } from './desk.js';
-import { Site } from './site.js';
+import { FaultDatabase } from './fault-database.js';
+import type { Handler } from './scenario.js';
 import {
   IS_FULL,
   startFaultWorld,
@@ -48,7 +48,7 @@ export interface Fault {
 /** Declares the tests of a family of faults, on a database of its own. */
 export function describeFaults(family: string, faults: readonly Fault[]): void {
   describe(`faults: ${family}`, () => {
-    const current = useSite();
+    const current = useFaultDatabase();
 
     const own = faults.filter(
       ({ adapter, isVariant = false }) => IS_FULL || (adapter !== 'fastify' && !isVariant),
@@ -64,20 +64,20 @@ export function describeFaults(family: string, faults: readonly Fault[]): void {
   });
 }
 
-/** A site for the tests of the `describe` that it is called in, and one world for each of them. */
-export function useSite(): {
-  readonly site: Site;
+/** A database for the tests of the `describe` that it is called in, and one world for each of them. */
+export function useFaultDatabase(): {
+  readonly faultDatabase: FaultDatabase;
   start(
     fault: Pick<Fault, 'adapter' | 'limits'> & { options?: Partial<TestAppOptions> },
   ): Promise<FaultWorld>;
 } {
-  let site: Site;
+  let faultDatabase: FaultDatabase;
   let worlds: FaultWorld[] = [];
 
   beforeAll(async () => {
-    site = await Site.open();
+    faultDatabase = await FaultDatabase.open();
   });
-  beforeEach(() => site.clear());
+  beforeEach(() => faultDatabase.clear());
   afterEach(async () => {
     const open = worlds;
     worlds = [];
@@ -85,14 +85,14 @@ export function useSite(): {
       await world.close();
     }
   });
-  afterAll(() => site.close());
+  afterAll(() => faultDatabase.close());
 
   return {
-    get site() {
-      return site;
+    get faultDatabase() {
+      return faultDatabase;
     },
     start: async ({ adapter, limits, options }) => {
-      const world = await startFaultWorld(site, limits, {
+      const world = await startFaultWorld(faultDatabase, limits, {
         ...options,
         ...(adapter !== undefined && { adapter }),
       });
@@ -104,9 +104,9 @@ export function useSite(): {
 
 /** Has a fault happen, and looks at everything that it may have left behind. */
 async function runFault(world: FaultWorld, fault: Fault): Promise<void> {
-  const { desk } = world;
+  const { scenario } = world;
   await fault.arrange?.(world);
-  desk.handler = fault.handler(world);
+  scenario.handler = fault.handler(world);
   const requests = askAll(world, fault);
   await fault.meanwhile?.(world, requests);
   const answers = await requests;
@@ -133,8 +133,8 @@ async function askAll(world: FaultWorld, { kind, oneByOne = false }: Fault): Pro
   return answers;
 }
 
-function describeAnswer({ status, told }: Answer): string {
-  return told === undefined ? String(status) : `${status} ${told.error}`;
+function describeAnswer({ status, errorBody }: Answer): string {
+  return errorBody === undefined ? String(status) : `${status} ${errorBody.error}`;
 }
 
 /** One line for the table of what was seen, where somebody asks for it. */
@@ -151,9 +151,9 @@ export async function record(
   for (const each of answers.map(describeAnswer)) {
     counts[each] = (counts[each] ?? 0) + 1;
   }
-  const messages = [...new Set(answers.map(({ told }) => told?.message))];
-  const causes = [...new Set(answers.map(({ told }) => told?.cause))];
-  const saved = (await world.site.rows()).length;
+  const messages = [...new Set(answers.map(({ errorBody }) => errorBody?.message))];
+  const causes = [...new Set(answers.map(({ errorBody }) => errorBody?.cause))];
+  const saved = (await world.faultDatabase.rows()).length;
   const line = { title, times: answers.length, counts, saved, messages, causes };
   appendFileSync(file, `${JSON.stringify(line)}\n`);
 }

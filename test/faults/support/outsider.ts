@@ -1,7 +1,7 @@
 import { Client } from 'pg';
 
 import { waitFor } from '../../support/wait-for.js';
-import type { Work } from './desk.js';
+import type { Work } from './scenario.js';
 import type { FaultWorld } from './world.js';
 
 /** Changes a row that all requests could want. */
@@ -17,7 +17,7 @@ function ownPair({ key }: Work): readonly [number, number] {
 
 /** The deadlock is to hit the request: whoever looks first is the one that goes. */
 export async function makeImpatient(world: FaultWorld): Promise<void> {
-  await world.site.setServer('deadlock_timeout', '20ms');
+  await world.faultDatabase.setServer('deadlock_timeout', '20ms');
 }
 
 /** Has the request meet somebody else in a deadlock. */
@@ -30,7 +30,7 @@ export async function meetInDeadlock(world: FaultWorld, work: Work): Promise<voi
   await outsider.query('update counter set value = -1 where id = $1', [other]);
   const blocked = outsider.query('update counter set value = -1 where id = $1', [own]);
   // It gets its lock as the request is rolled back, which is after the handler has failed.
-  world.desk.leave(
+  world.scenario.leave(
     work.key,
     Promise.allSettled([blocked]).then(() => outsider.end()),
   );
@@ -44,7 +44,7 @@ export async function meetInDeadlock(world: FaultWorld, work: Work): Promise<voi
 export async function meetInUpdate(world: FaultWorld, work: Work): Promise<void> {
   const [own] = ownPair(work);
   await work.session.execute('select value from counter where id = ?', [own]);
-  await world.site.database.query('update counter set value = -1 where id = $1', [own]);
+  await world.faultDatabase.database.query('update counter set value = -1 where id = $1', [own]);
   await bump(work, own);
 }
 
@@ -73,13 +73,13 @@ export async function lockRow(world: FaultWorld, id: number): Promise<() => Prom
 }
 
 async function connect(world: FaultWorld): Promise<Client> {
-  const outsider = new Client({ connectionString: world.site.database.url });
+  const outsider = new Client({ connectionString: world.faultDatabase.database.url });
   await outsider.connect();
   return outsider;
 }
 
 async function blockedBy(world: FaultWorld, pid: number): Promise<number> {
-  const waiting = await world.site.database.query(
+  const waiting = await world.faultDatabase.database.query(
     'select from pg_stat_activity where $1 = any (pg_blocking_pids(pid))',
     [pid],
   );

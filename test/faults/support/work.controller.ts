@@ -13,16 +13,16 @@ import { HttpAdapterHost } from '@nestjs/core';
 import { DbContext, InjectSession, RetryOnSerializationFailure } from 'nestjs-db-context';
 import { defer, from, type Observable } from 'rxjs';
 
-import { Desk, DeskGuard, Work } from './desk.js';
+import { Scenario, ScenarioGuard, Work } from './scenario.js';
 
-/** Runs what the desk says, as each kind of handler. */
+/** Runs the handler of the scenario, as each kind of handler that Nest knows. */
 @Controller()
-@UseGuards(DeskGuard)
+@UseGuards(ScenarioGuard)
 export class WorkController {
   constructor(
     @InjectSession() private readonly session: EntityManager,
     private readonly dbContext: DbContext,
-    private readonly desk: Desk,
+    private readonly scenario: Scenario,
   ) {}
 
   @Get('promise/:key')
@@ -42,7 +42,7 @@ export class WorkController {
     let isHeard = false;
     running.catch(() => {
       if (!isHeard) {
-        this.desk.unheard.push(key);
+        this.scenario.unheard.push(key);
       }
     });
     return defer(() => {
@@ -55,38 +55,38 @@ export class WorkController {
   @Get('retried/:key')
   retried(@Param('key') key: string): Promise<unknown> {
     // What an attempt that was undone had written is not promised by the next.
-    this.desk.written.delete(key);
+    this.scenario.written.delete(key);
     return this.run(key);
   }
 
   private async run(key: string): Promise<unknown> {
-    const work = new Work(key, this.session, this.dbContext, this.desk);
-    return { value: await this.desk.handler(work) };
+    const work = new Work(key, this.session, this.dbContext, this.scenario);
+    return { value: await this.scenario.handler(work) };
   }
 }
 
-/** What a client is told of an error. */
-export interface Told {
+/** The body of the response to a request that failed. */
+export interface ErrorBody {
   readonly error: string;
   readonly code: string | undefined;
   readonly message: string;
   readonly cause: string | undefined;
 }
 
-/** Tells the client the class of an error, as an application's own filter would look at it. */
+/** Answers with the class of an error, as an exception filter of the application sees it. */
 @Catch()
-export class TellingFilter implements ExceptionFilter {
+export class ErrorBodyFilter implements ExceptionFilter {
   constructor(private readonly adapterHost: HttpAdapterHost) {}
 
   catch(error: unknown, host: ArgumentsHost): void {
     const { name, code, message, cause } = (error ?? {}) as Error & { code?: string };
-    const told: Told = {
+    const body: ErrorBody = {
       error: error instanceof Error ? error.constructor.name : name,
       code,
       message,
       cause: cause instanceof Error ? `${cause.constructor.name}: ${cause.message}` : undefined,
     };
     const status = error instanceof HttpException ? error.getStatus() : 500;
-    this.adapterHost.httpAdapter.reply(host.switchToHttp().getResponse(), told, status);
+    this.adapterHost.httpAdapter.reply(host.switchToHttp().getResponse(), body, status);
   }
 }

@@ -7,9 +7,9 @@ import { LogRecorder } from '../../support/log-recorder.js';
 import { Note } from '../../support/note.entity.js';
 import { startApp, type TestApp, type TestAppOptions } from '../../support/test-app.js';
 import { WireProxy } from '../../support/wire-proxy.js';
-import { Desk, DeskGuard, type Handler } from './desk.js';
-import type { Site } from './site.js';
-import { TellingFilter, WorkController, type Told } from './work.controller.js';
+import type { FaultDatabase } from './fault-database.js';
+import { Scenario, ScenarioGuard, type Handler } from './scenario.js';
+import { ErrorBodyFilter, WorkController, type ErrorBody } from './work.controller.js';
 
 /** How often each fault is to happen. */
 export const TIMES = Number(process.env['DB_CONTEXT_FAULT_TIMES'] ?? 3);
@@ -31,16 +31,16 @@ export interface Answer {
   readonly key: string;
   /** 0 when there was no answer at all. */
   readonly status: number;
-  /** What it got instead of a success. */
-  readonly told: Told | undefined;
+  /** The body of an error response; `undefined` when the request succeeded. */
+  readonly errorBody: ErrorBody | undefined;
   readonly value: unknown;
 }
 
 /** An application with the faulty wire to its database. */
 export interface FaultWorld extends TestApp {
-  readonly site: Site;
+  readonly faultDatabase: FaultDatabase;
   readonly proxy: WireProxy;
-  readonly desk: Desk;
+  readonly scenario: Scenario;
   readonly logger: LogRecorder;
   /** One request. */
   ask(key: string, kind?: string, headers?: Record<string, string>): Promise<Answer>;
@@ -56,11 +56,11 @@ const LIMITS: Limits = {
 
 /** Starts an application over a pool of 5. */
 export async function startFaultWorld(
-  site: Site,
+  faultDatabase: FaultDatabase,
   limits: Limits = {},
   options: Partial<TestAppOptions> = {},
 ): Promise<FaultWorld> {
-  const proxy = await WireProxy.start(site.url);
+  const proxy = await WireProxy.start(faultDatabase.url);
   const logger = new LogRecorder();
   const { poolMax = POOL_SIZE, driverOptions = {}, ...others } = { ...LIMITS, ...limits };
   const app = await startApp({
@@ -79,18 +79,18 @@ export async function startFaultWorld(
       },
     ],
     controllers: [WorkController, ...(options.controllers ?? [])],
-    providers: [Desk, DeskGuard, ...(options.providers ?? [])],
+    providers: [Scenario, ScenarioGuard, ...(options.providers ?? [])],
     configure: (nest) => {
       nest.useLogger(logger);
-      nest.useGlobalFilters(new TellingFilter(nest.get(HttpAdapterHost)));
+      nest.useGlobalFilters(new ErrorBodyFilter(nest.get(HttpAdapterHost)));
     },
   });
   return {
     ...app,
-    site,
+    faultDatabase,
     proxy,
     logger,
-    desk: app.app.get(Desk),
+    scenario: app.app.get(Scenario),
     ask: (key, kind = 'promise', headers = {}) => ask(app, key, kind, headers),
     close: async () => {
       await app.close();
@@ -120,11 +120,11 @@ async function ask(
       key,
       status: 0,
       value: undefined,
-      told: { error: 'NoAnswer', code: undefined, message, cause: String(cause) },
+      errorBody: { error: 'NoAnswer', code: undefined, message, cause: String(cause) },
     };
   }
-  const body = (await response.json()) as Told & { value?: unknown };
+  const body = (await response.json()) as ErrorBody & { value?: unknown };
   return response.ok
-    ? { key, status: response.status, value: body.value, told: undefined }
-    : { key, status: response.status, value: undefined, told: body };
+    ? { key, status: response.status, value: body.value, errorBody: undefined }
+    : { key, status: response.status, value: undefined, errorBody: body };
 }

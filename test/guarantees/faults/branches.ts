@@ -12,7 +12,7 @@ const withLateBranch =
       return behave(work);
     }
     const branch = work.em.execute('select pg_sleep(0.005)').then(() => late(work));
-    work.desk.leave(branch);
+    work.scenario.leave(branch);
     await Promise.all([branch, Promise.reject(new BranchFailed('the other branch'))]);
   };
 
@@ -39,11 +39,11 @@ async function behave(work: Work): Promise<void> {
 const several = (late: (label: string) => Promise<unknown>): Promise<unknown> =>
   Promise.allSettled(['a', 'b', 'c'].map(late));
 
-async function look({ key, em, desk }: Work): Promise<void> {
+async function look({ key, em, scenario }: Work): Promise<void> {
   const [row] = await em.execute<{ tenant: string | null }[]>(
     `select current_setting('app.tenant', true) as tenant`,
   );
-  desk.sights.push({ own: tenantOf(key), seen: row!.tenant ?? '' });
+  scenario.sights.push({ own: tenantOf(key), seen: row!.tenant ?? '' });
 }
 
 /** Parallel work in one transaction. */
@@ -65,8 +65,8 @@ export const BRANCH_FAULTS: readonly Fault[] = [
     hasTenants: true,
     handler: () => withLateBranch((work) => several(() => look(work))),
     meanwhile: runOthers,
-    count: ({ desk }) => [
-      desk.sights.filter(({ own, seen }) => seen !== '' && seen !== own).length,
+    count: ({ scenario }) => [
+      scenario.sights.filter(({ own, seen }) => seen !== '' && seen !== own).length,
       `of ${3 * TIMES} late reads see the variables of the other tenant`,
     ],
   },

@@ -6,18 +6,21 @@ import type { Answer, World } from '../world.js';
 const RELEASE = 'holders may go on';
 
 /** Waits for an answer that never comes, as its handler does. */
-const hang = (world: World): Promise<void> => world.desk.point('never').promise;
+const hang = (world: World): Promise<void> => world.scenario.point('never').promise;
 
 /** Has its client leave while the handler runs. */
 async function leave(world: World, key: string): Promise<Answer> {
   const client = await RawClient.get(`${world.url}/observable/${key}`);
-  await waitFor(() => world.desk.written.has(key), { what: 'the handler', timeoutMs: 3_000 }).catch(
+  await waitFor(() => world.scenario.written.has(key), {
+    what: 'the handler',
+    timeoutMs: 3_000,
+  }).catch(
     // Where all slots are lost it never begins.
     () => undefined,
   );
   await client.leave();
-  await world.desk.point(`${key} over`).promise;
-  world.desk.point(`${key} may go on`).resolve();
+  await world.scenario.point(`${key} over`).promise;
+  world.scenario.point(`${key} may go on`).resolve();
   return { key, status: 499, error: '(the client left)', value: undefined };
 }
 
@@ -29,18 +32,18 @@ export const CALLER_FAULTS: readonly Fault[] = [
     limits: { acquireTimeoutMs: 500, transactionTimeoutMs: 60_000 },
     arrange: async (world) => {
       let holding = 0;
-      world.desk.handler = async (work) => {
+      world.scenario.handler = async (work) => {
         await work.write('row');
         holding++;
-        await world.desk.point(RELEASE).promise;
+        await world.scenario.point(RELEASE).promise;
       };
       for (let each = 0; each < POOL_SIZE; each++) {
-        world.desk.leave(world.ask(`holder-${each}`, 30_000));
+        world.scenario.leave(world.ask(`holder-${each}`, 30_000));
       }
       await waitFor(() => holding === POOL_SIZE, { what: 'the pool to be exhausted' });
     },
     handler: () => (work) => work.write('row'),
-    stop: (world) => world.desk.point(RELEASE).resolve(),
+    stop: (world) => world.scenario.point(RELEASE).resolve(),
   },
   {
     title: 'a handler that never returns',
@@ -60,7 +63,7 @@ export const CALLER_FAULTS: readonly Fault[] = [
     handler: (world) => async (work) => {
       await work.write('row');
       if (work.key.startsWith('key')) {
-        await world.desk.point(`${work.key} may go on`).promise;
+        await world.scenario.point(`${work.key} may go on`).promise;
       }
     },
   },

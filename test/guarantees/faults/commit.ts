@@ -1,5 +1,5 @@
-import type { Fault } from '../fault.js';
 import { Note } from '../../support/note.entity.js';
+import type { Fault } from '../fault.js';
 import { IN_VAIN, type Work } from '../work.js';
 
 /** A transaction whose COMMIT the server refuses. */
@@ -41,7 +41,7 @@ export const COMMIT_FAULTS: readonly Fault[] = [
     handler: () => async (work) => {
       await work.em.begin();
       await work.write('row');
-      work.desk.leave(work.over.then(() => work.writeInVain()));
+      work.scenario.leave(work.over.then(() => work.writeInVain()));
       await work.em.commit();
     },
   },

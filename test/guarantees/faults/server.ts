@@ -22,7 +22,7 @@ export const SERVER_FAULTS: readonly Fault[] = [
     proofs: KILLS,
     handler: (world) => async (work) => {
       await work.write('first');
-      await world.site.kill(await work.backend());
+      await world.faultDatabase.kill(await work.backend());
       await work.write('second');
     },
   },
@@ -31,7 +31,7 @@ export const SERVER_FAULTS: readonly Fault[] = [
     proofs: KILLS,
     handler: (world) => async (work) => {
       await work.write('first');
-      await world.site.kill(await work.backend());
+      await world.faultDatabase.kill(await work.backend());
     },
   },
   {
@@ -41,7 +41,7 @@ export const SERVER_FAULTS: readonly Fault[] = [
       await work.write('first');
       const backend = await work.backend();
       await work.em.execute(`set local idle_in_transaction_session_timeout = '100ms'`);
-      await world.site.untilGone(backend);
+      await world.faultDatabase.untilGone(backend);
       await work.write('second');
     },
   },
@@ -68,23 +68,23 @@ export const SERVER_FAULTS: readonly Fault[] = [
     proofs: HOOKS,
     arrange: (world) => failIn(world, EventType.afterTransactionStart),
     handler: () => (work) => work.write('row'),
-    stop: (world) => world.desk.point(BEHAVE).resolve(),
+    stop: (world) => world.scenario.point(BEHAVE).resolve(),
   },
   {
     title: 'a subscriber that throws in `afterTransactionCommit`',
     proofs: HOOKS,
     arrange: (world) => failIn(world, EventType.afterTransactionCommit),
     handler: () => (work) => work.write('row'),
-    stop: (world) => world.desk.point(BEHAVE).resolve(),
+    stop: (world) => world.scenario.point(BEHAVE).resolve(),
   },
 ];
 
 const BEHAVE = 'the subscriber behaves';
 
 /** MikroORM has no way to take a subscriber out again, so this one stops to fail instead. */
-function failIn({ orm, desk }: World, event: TransactionEventType): void {
+function failIn({ orm, scenario }: World, event: TransactionEventType): void {
   let isFailing = true;
-  void desk.point(BEHAVE).promise.then(() => {
+  void scenario.point(BEHAVE).promise.then(() => {
     isFailing = false;
   });
   orm.em.getEventManager().registerSubscriber({

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type { StandaloneClient } from '../postgresql/pg-client.js';
 import type { ReplicaHealth } from './connection-health.js';
-import { rowOf } from './lone-client.js';
-import type { LoneClient } from './pg-client.js';
+import { rowOf } from './standalone-client.js';
 
 /** Between two looks at a standby that is behind, in milliseconds. */
 const LOOK_AGAIN_MS = 5;
@@ -20,12 +20,12 @@ const REPLAYED = `select case when pg_is_in_recovery() then json_build_object(
 )::text end as found`;
 
 /** How far a primary has written, and when that was seen. */
-export interface WritePosition {
+export interface WrittenLsn {
   readonly bytes: number;
   readonly seenAt: number;
 }
 
-interface ReplayPosition {
+interface ReplayState {
   readonly replayed: number | null;
   readonly received: number | null;
   readonly ageMs: number | null;
@@ -36,7 +36,7 @@ interface ReplayPosition {
 export type Lag = Pick<ReplicaHealth, 'lagMs' | 'lagBytes' | 'isReplayPaused'>;
 
 /** Asks a primary how far it has written. */
-export async function writePositionOf(client: LoneClient): Promise<WritePosition> {
+export async function writtenLsnOf(client: StandaloneClient): Promise<WrittenLsn> {
   const { bytes } = (await ask(client, WRITTEN)) as { readonly bytes: number };
   return { bytes, seenAt: performance.now() };
 }
@@ -50,19 +50,19 @@ export async function writePositionOf(client: LoneClient): Promise<WritePosition
  * @returns nothing where the server is no standby
  */
 export async function lagOf(
-  client: LoneClient,
-  written: Promise<WritePosition | undefined>,
+  client: StandaloneClient,
+  written: Promise<WrittenLsn | undefined>,
   patienceMs: number,
 ): Promise<Lag> {
   const until = performance.now() + patienceMs;
   const target = await Promise.race([written, sleep(patienceMs, undefined, { ref: false })]);
   for (;;) {
-    const position = (await ask(client, REPLAYED)) as ReplayPosition | undefined;
-    if (position === undefined) {
+    const state = (await ask(client, REPLAYED)) as ReplayState | undefined;
+    if (state === undefined) {
       return {};
     }
-    const lag = lagAt(position, target);
-    if (lag.lagBytes === 0 || position.isPaused || performance.now() >= until) {
+    const lag = lagAt(state, target);
+    if (lag.lagBytes === 0 || state.isPaused || performance.now() >= until) {
       return lag;
     }
     await sleep(LOOK_AGAIN_MS);
@@ -70,8 +70,8 @@ export async function lagOf(
 }
 
 function lagAt(
-  { replayed, received, ageMs, isPaused }: ReplayPosition,
-  target: WritePosition | undefined,
+  { replayed, received, ageMs, isPaused }: ReplayState,
+  target: WrittenLsn | undefined,
 ): Lag {
   const goal = target?.bytes ?? received;
   if (replayed === null || goal === null) {
@@ -87,7 +87,7 @@ function lagAt(
   };
 }
 
-async function ask(client: LoneClient, sql: string): Promise<unknown> {
+async function ask(client: StandaloneClient, sql: string): Promise<unknown> {
   const { found } = rowOf(await client.query(sql));
   return typeof found === 'string' ? (JSON.parse(found) as unknown) : undefined;
 }

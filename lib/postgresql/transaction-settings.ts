@@ -1,6 +1,6 @@
 import type { IsolationLevel } from '@mikro-orm/core';
 
-import { InvalidOptionsError } from './errors.js';
+import { InvalidOptionsError } from '../errors.js';
 
 /** A value of a variable; PostgreSQL keeps all of them as text, a `Date` in ISO 8601. */
 export type SessionVariableValue = string | number | boolean | Date;
@@ -8,12 +8,12 @@ export type SessionVariableValue = string | number | boolean | Date;
 /** Variables of a transaction by name, for `current_setting(name)` in policies and triggers. */
 export type SessionVariables = Readonly<Record<string, SessionVariableValue>>;
 
-/** Those of PostgreSQL; MikroORM has one more, for another server. */
+/** The isolation levels of PostgreSQL; MikroORM has one more, for another server. */
 export type PostgresIsolationLevel = Exclude<IsolationLevel, IsolationLevel.SNAPSHOT>;
 
 /**
- * How a transaction begins. All of it is gone when the transaction ends, also the variables and the
- * role (`SET LOCAL`), so nothing reaches the next user of the pooled connection.
+ * How a transaction begins. All of these settings are gone when the transaction ends, also the
+ * variables and the role (`SET LOCAL`), so none reaches the next user of the pooled connection.
  *
  * @publicApi
  */
@@ -47,9 +47,9 @@ export interface TransactionSettings {
    * connection (`idle_in_transaction_session_timeout`, error 25P03).
    */
   readonly idleTimeoutMs?: number;
-  /** Sent as parameters, so values may hold anything. */
+  /** Variables for row-level security; they are sent as parameters, so values may hold anything. */
   readonly sessionVariables?: SessionVariables;
-  /** What `current_user` is; the user of the connection must be a member of it. */
+  /** The role that `current_user` is; the user of the connection must be a member of it. */
   readonly role?: string;
 }
 
@@ -75,7 +75,7 @@ const NAMES = [
 const LONGEST_MS = 2 ** 31 - 1;
 
 /**
- * Looks at settings; types do not reach what comes from the environment, or from JavaScript.
+ * Checks settings: types do not reach options that come from the environment, or from JavaScript.
  *
  * @param where begins the sentence of the error
  * @throws {@link InvalidOptionsError}
@@ -150,17 +150,17 @@ export function mergeSettings(
   return variables === undefined ? merged : { ...merged, sessionVariables: variables };
 }
 
-/** Whether anything is asked for. */
+/** Whether any setting is given. */
 export function hasSettings(settings: TransactionSettings): boolean {
   return Object.values(settings).some((value) => value !== undefined);
 }
 
 /**
- * Whether a transaction that has begun with `current` gives all that is asked for. Not being
- * read-only is given by any.
+ * Whether a transaction that has begun with `current` fulfils the settings that are asked for. Any
+ * transaction fulfils `readOnly: false`.
  */
 export function isCovered(asked: TransactionSettings, current: TransactionSettings): boolean {
-  // It has begun, so what was to begin it is of no matter.
+  // The transaction has begun already, so what begins it makes no difference any more.
   const { sessionVariables = {}, begin: _, ...rest } = asked;
   const isSame = ([key, value]: [string, unknown]): boolean =>
     value === undefined || value === (current[key as keyof typeof rest] ?? false);
@@ -175,7 +175,7 @@ export function isCovered(asked: TransactionSettings, current: TransactionSettin
   );
 }
 
-/** What is sent for a value. */
+/** The text that is sent for the value of a variable. */
 export function variableText(value: SessionVariableValue): string {
   return value instanceof Date ? value.toISOString() : String(value);
 }

@@ -1,9 +1,9 @@
 import { Catch, HttpException, type ArgumentsHost, type ExceptionFilter } from '@nestjs/common';
 import type { HttpAdapterHost } from '@nestjs/core';
 
-/** Tells the client the class of an error, as `{ error }`. */
+/** Answers with the class of an error, as `{ error }`. */
 @Catch()
-export class TellingFilter implements ExceptionFilter {
+export class ErrorBodyFilter implements ExceptionFilter {
   readonly #adapterHost: HttpAdapterHost;
 
   constructor(adapterHost: HttpAdapterHost) {
@@ -13,8 +13,8 @@ export class TellingFilter implements ExceptionFilter {
   catch(error: unknown, host: ArgumentsHost): void {
     const { cause } = (error ?? {}) as Error;
     // A 503 of Nest says no more than that; its cause does.
-    const told = error instanceof HttpException && cause instanceof Error ? cause : error;
-    const name = told instanceof Error ? told.constructor.name : String(told);
+    const reported = error instanceof HttpException && cause instanceof Error ? cause : error;
+    const name = reported instanceof Error ? reported.constructor.name : String(reported);
     const status = error instanceof HttpException ? error.getStatus() : 500;
     const response: unknown = host.switchToHttp().getResponse();
     if (!this.#adapterHost.httpAdapter.isHeadersSent(response)) {

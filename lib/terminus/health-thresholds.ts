@@ -1,24 +1,24 @@
 import type { ConnectionHealth, ReplicaHealth } from '../connection/connection-health.js';
 
-/** What has to hold of a connection beside that its server can be reached. */
-export interface HealthDemands {
+/** What a healthy connection has to fulfil besides that its server can be reached. */
+export interface HealthThresholds {
   /**
    * How many callers may wait for a connection of the pool.
    * @defaultValue any number
    */
   readonly maxWaiting?: number;
   /**
-   * By how much each read replica may be behind, in milliseconds. One that cannot be reached, or
-   * cannot say, is down as well.
+   * By how much each read replica may be behind, in milliseconds. A replica that cannot be reached, or
+   * does not say how far it is, counts as down as well.
    * @defaultValue any time; a replica that is down is shown, and the indicator is up
    */
   readonly maxLagMs?: number;
 }
 
-/** What is wrong, one sentence each; nothing if all is well. */
-export function complaintsOf(
+/** Which thresholds are exceeded, a sentence for each; an empty list if the connection is healthy. */
+export function exceededThresholds(
   { isReachable, host, error, pool, replicas = [] }: ConnectionHealth,
-  { maxWaiting = Infinity, maxLagMs }: HealthDemands,
+  { maxWaiting = Infinity, maxLagMs }: HealthThresholds,
 ): string[] {
   const waiting = pool?.waiting ?? 0;
   return [
@@ -28,11 +28,11 @@ export function complaintsOf(
       : []),
     ...(maxLagMs === undefined
       ? []
-      : replicas.flatMap((replica) => lagComplaint(replica, maxLagMs) ?? [])),
+      : replicas.flatMap((replica) => exceededLag(replica, maxLagMs) ?? [])),
   ];
 }
 
-function lagComplaint(
+function exceededLag(
   { host, isReachable, lagMs, error }: ReplicaHealth,
   maxLagMs: number,
 ): string | undefined {

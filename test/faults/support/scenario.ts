@@ -5,7 +5,7 @@ import type { DbContext } from 'nestjs-db-context';
 import { deferred, type Deferred } from '../../support/deferred.js';
 import { Note } from '../../support/note.entity.js';
 
-/** What a fault has its handler do. */
+/** The code that a fault has its handler run. */
 export type Handler = (work: Work) => unknown;
 
 /** What work that outlived its request came to. */
@@ -15,13 +15,13 @@ export interface LateOutcome {
 }
 
 /**
- * Where a test and the handlers of its application meet: it says what they do, holds them at exact
- * points, and keeps what each request promised.
+ * What a test has the handlers of its application do: the code that they run, the exact points at which
+ * they wait, and a record of what each request wrote.
  */
 @Injectable()
-export class Desk {
+export class Scenario {
   handler: Handler = (work) => work.write('row');
-  /** Asked before a handler runs, by its guard. */
+  /** Called by the guard before a handler runs. */
   beforeHandler: ((key: string) => Promise<void>) | undefined;
   /** Texts that each request has written, whether they were saved or not. */
   readonly written = new Map<string, string[]>();
@@ -71,13 +71,13 @@ export class Work {
     readonly key: string,
     readonly session: EntityManager,
     readonly dbContext: DbContext,
-    readonly desk: Desk,
+    readonly scenario: Scenario,
   ) {}
 
   /** The text of a row; it says whose it is. */
   text(label: string): string {
     const text = `${this.key}/${label}`;
-    this.desk.wrote(this.key, text);
+    this.scenario.wrote(this.key, text);
     return text;
   }
 
@@ -91,7 +91,7 @@ export class Work {
     const [row] = await this.session.execute<{ pid: number; xid: string }[]>(
       'select pg_backend_pid() as pid, pg_current_xact_id()::text as xid',
     );
-    this.desk.saw(this.key, row!.xid);
+    this.scenario.saw(this.key, row!.xid);
     return row!;
   }
 }
@@ -102,17 +102,20 @@ interface Closable {
   once(event: 'close', listener: () => void): unknown;
 }
 
-/** Tells the desk when a request is over, and holds it before its handler, where a test asks for it. */
+/**
+ * Lets the scenario know when a request is over, and holds the request before its handler where a test
+ * asks for that.
+ */
 @Injectable()
-export class DeskGuard implements CanActivate {
-  constructor(private readonly desk: Desk) {}
+export class ScenarioGuard implements CanActivate {
+  constructor(private readonly scenario: Scenario) {}
 
   async canActivate(context: ExecutionContext): Promise<boolean> {
     const http = context.switchToHttp();
     const { key } = http.getRequest<{ params: { key: string } }>().params;
     const response = http.getResponse<Closable>();
-    (response.raw ?? response).once('close', () => this.desk.point(`${key} gone`).resolve());
-    await this.desk.beforeHandler?.(key);
+    (response.raw ?? response).once('close', () => this.scenario.point(`${key} gone`).resolve());
+    await this.scenario.beforeHandler?.(key);
     return true;
   }
 }

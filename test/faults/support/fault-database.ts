@@ -42,7 +42,7 @@ const FAULTY_SCHEMA = `
  * superuser: its connections can be told from all others, and the server can be made to treat it
  * badly without doing so to anybody else.
  */
-export class Site {
+export class FaultDatabase {
   readonly role: string;
   readonly database: TestDatabase;
 
@@ -51,17 +51,17 @@ export class Site {
     this.role = role;
   }
 
-  static async open(): Promise<Site> {
+  static async open(): Promise<FaultDatabase> {
     const role = `faults_${randomUUID().replaceAll('-', '')}`;
-    const site = new Site(await createTestDatabase(), role);
-    await site.database.query(`create role ${role} login password 'faults'`);
+    const faultDatabase = new FaultDatabase(await createTestDatabase(), role);
+    await faultDatabase.database.query(`create role ${role} login password 'faults'`);
     for (const sql of [NOTE_SCHEMA, LIBRARY_SCHEMA, FAULTY_SCHEMA]) {
-      await site.database.query(sql);
+      await faultDatabase.database.query(sql);
     }
-    await site.database.query(`
+    await faultDatabase.database.query(`
       grant all on all tables in schema public to ${role};
       grant all on all sequences in schema public to ${role}`);
-    return site;
+    return faultDatabase;
   }
 
   /** URL that the application is to use, past any proxy. */

@@ -12,13 +12,13 @@ export interface SavedRow {
 }
 
 /** The database, past the applications. */
-export class Site {
+export class FaultDatabase {
   private constructor(private readonly database: TestDatabase) {}
 
-  static async open(): Promise<Site> {
-    const site = new Site(await createTestDatabase());
-    await site.database.query(NOTE_SCHEMA);
-    return site;
+  static async open(): Promise<FaultDatabase> {
+    const faultDatabase = new FaultDatabase(await createTestDatabase());
+    await faultDatabase.database.query(NOTE_SCHEMA);
+    return faultDatabase;
   }
 
   get url(): string {

@@ -1,25 +1,25 @@
 import type { DbConnection } from '../connection/db-connection.js';
-import { WritePositions } from '../connection/write-positions.js';
+import { WrittenLsns } from '../connection/written-lsns.js';
 import type { HttpRequest, HttpResponse } from './http-exchange.js';
-import { parsePosition, positionText } from './position-text.js';
+import { lsnText, parseLsnText } from './lsn-text.js';
 import { cookieOf, setCookie, setHeader } from './response-headers.js';
 
 /**
- * What the client of a request had written before, to be seen by the reads of the request; what the
- * request writes is told to the client, with each commit.
+ * The LSNs of what the client of a request had written before, which the reads of the request must see.
+ * With each commit of the request the client is sent the new LSN.
  *
  * @param connections those with `readYourWrites`
- * @returns `undefined` where there are none, or no client that could be told
+ * @returns `undefined` where there are no such connections, or no client to send an LSN to
  */
-export function requestPositions(
+export function requestLsns(
   connections: readonly DbConnection[],
   request: HttpRequest | undefined,
   response: HttpResponse | undefined,
-): WritePositions | undefined {
+): WrittenLsns | undefined {
   if (connections.length === 0 || request === undefined || response === undefined) {
     return undefined;
   }
-  const positions = new WritePositions();
+  const writtenLsns = new WrittenLsns();
   for (const { name, readYourWrites } of connections) {
     if (readYourWrites !== undefined) {
       const { headers = {} } = request;
@@ -27,31 +27,31 @@ export function requestPositions(
         readYourWrites.via === 'cookie'
           ? cookieOf(headers['cookie'], readYourWrites.name)
           : headers[readYourWrites.name.toLowerCase()];
-      const position = parsePosition(text, readYourWrites.maxAgeSeconds, Date.now());
-      if (position !== undefined) {
-        positions.expect(name, position);
+      const lsn = parseLsnText(text, readYourWrites.maxAgeSeconds, Date.now());
+      if (lsn !== undefined) {
+        writtenLsns.expect(name, lsn);
       }
     }
   }
-  tellClient(positions, connections, response);
-  return positions;
+  sendLsns(writtenLsns, connections, response);
+  return writtenLsns;
 }
 
 /**
- * Tells the client of what is committed from now on, as it is committed: a handler may send its
- * response right after that, and a request that fails later has written all the same.
+ * Puts the LSN of each commit into the response at once: a handler may send its response right after
+ * the commit, and a request that fails later has written all the same.
  */
-export function tellClient(
-  positions: WritePositions,
+export function sendLsns(
+  writtenLsns: WrittenLsns,
   connections: readonly DbConnection[],
   response: HttpResponse,
 ): void {
-  positions.listen((connectionName, position) => {
+  writtenLsns.listen((connectionName, lsn) => {
     const options = connections.find(({ name }) => name === connectionName)?.readYourWrites;
     if (options === undefined) {
       return;
     }
-    const text = positionText(position, Date.now());
+    const text = lsnText(lsn, Date.now());
     if (options.via === 'header') {
       setHeader(response, options.name, text);
     } else {

@@ -9,7 +9,7 @@ interface InterceptorRegistry {
 }
 
 /**
- * Makes an interceptor a global one before all others, so that it also settles what they do. To be
+ * Makes an interceptor the first of the global ones, so that it also settles what the others do. To be
  * called while providers are made: Nest adds those of `APP_INTERCEPTOR` afterwards, in the order of
  * the modules, in which the AppModule, which imports all others, comes first. Later is too late for
  * a microservice, whose handlers are bound before any hook of a module runs.
@@ -18,7 +18,7 @@ interface InterceptorRegistry {
  *
  * @returns whether the list was found; if not, only `APP_INTERCEPTOR` is left
  */
-export function addOutermost(
+export function prependGlobalInterceptor(
   creator: ExternalContextCreator,
   interceptor: NestInterceptor,
 ): boolean {
@@ -26,7 +26,10 @@ export function addOutermost(
 }
 
 /** Takes a global interceptor out of the list again, if it is there. */
-export function removeGlobal(creator: ExternalContextCreator, interceptor: NestInterceptor): void {
+export function removeGlobalInterceptor(
+  creator: ExternalContextCreator,
+  interceptor: NestInterceptor,
+): void {
   const interceptors = globalInterceptors(creator) ?? [];
   const index = interceptors.indexOf(interceptor);
   if (index >= 0) {

@@ -1,7 +1,11 @@
 import { EventEmitter } from 'node:events';
 
-import type { PgClient, PgPool } from '../../lib/connection/pg-client.js';
-import { PoolClaims, type Claim, type Holder } from '../../lib/connection/pool-claims.js';
+import {
+  PoolDeadlockDetector,
+  type Claim,
+  type Holder,
+} from '../../lib/connection/pool-deadlock-detector.js';
+import type { PgClient, PgPool } from '../../lib/postgresql/pg-client.js';
 
 const { jest } = import.meta;
 const aPool = (max: number): PgPool & EventEmitter =>
@@ -14,7 +18,7 @@ const claimOf = (holder?: Holder, isBusy = false): Claim => ({ holder, isBusy })
 describe('the claims on a pool', () => {
   it('C3: are deadlocked as long as every holder waits, and no longer', () => {
     const pool = aPool(2);
-    const claims = PoolClaims.of(pool);
+    const claims = PoolDeadlockDetector.of(pool);
     const [a, b] = [inside(), inside()];
     const ofB = aClient();
     claims.got(claimOf(a), aClient());
@@ -35,7 +39,7 @@ describe('the claims on a pool', () => {
   });
 
   it('C3: are not, while a holder is at work or is not known', () => {
-    const claims = PoolClaims.of(aPool(1));
+    const claims = PoolDeadlockDetector.of(aPool(1));
     const holder = inside();
     const client = aClient();
     claims.waitsFor(claimOf(inside(inside(holder))), ignore);
@@ -50,7 +54,7 @@ describe('the claims on a pool', () => {
   it('H1: of a retired pool: those who wait move on, and are deadlocked there no more', () => {
     const [old, next, last] = [aPool(1), aPool(1), aPool(1)];
     const holder = inside();
-    const claims = PoolClaims.of(old);
+    const claims = PoolDeadlockDetector.of(old);
     const held = claimOf(holder);
     const client = aClient();
     claims.got(held, client);
@@ -65,15 +69,19 @@ describe('the claims on a pool', () => {
     expect(moves).toEqual([next]);
     expect(claims.isDeadlocked).toBe(false);
     expect([...claims.held]).toEqual([[client, held]]);
-    PoolClaims.of(next).retire(last);
-    expect([old, next, last].map((each) => PoolClaims.latestOf(each))).toEqual([last, last, last]);
+    PoolDeadlockDetector.of(next).retire(last);
+    expect([old, next, last].map((each) => PoolDeadlockDetector.latestOf(each))).toEqual([
+      last,
+      last,
+      last,
+    ]);
   });
 
   it('C3: refuse the last one that came, after two looks in between which nothing moved', () => {
     jest.useFakeTimers();
     try {
       const pool = aPool(1);
-      const claims = PoolClaims.of(pool);
+      const claims = PoolDeadlockDetector.of(pool);
       const holder = inside();
       const client = aClient();
       const refused: string[] = [];
@@ -100,7 +108,7 @@ describe('the claims on a pool', () => {
 
   it('are one list for all that share a pool', () => {
     const pool = aPool(1);
-    expect(PoolClaims.of(pool)).toBe(PoolClaims.of(pool));
-    expect(PoolClaims.of(pool)).not.toBe(PoolClaims.of(aPool(1)));
+    expect(PoolDeadlockDetector.of(pool)).toBe(PoolDeadlockDetector.of(pool));
+    expect(PoolDeadlockDetector.of(pool)).not.toBe(PoolDeadlockDetector.of(aPool(1)));
   });
 });

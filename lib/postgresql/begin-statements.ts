@@ -1,6 +1,6 @@
-import { hasSettings, variableText, type TransactionSettings } from '../transaction-settings.js';
+import { hasSettings, variableText, type TransactionSettings } from './transaction-settings.js';
 
-/** One statement, with the values of its parameters. */
+/** One of the statements that begin a transaction, with the values of its parameters. */
 export interface BeginStatement {
   readonly sql: string;
   readonly values: readonly unknown[];
@@ -8,6 +8,7 @@ export interface BeginStatement {
 
 const PLAIN_BEGIN: readonly BeginStatement[] = [{ sql: 'begin', values: [] }];
 
+/** The parameters of the server that stand behind the timeouts of {@link TransactionSettings}. */
 const PARAMETERS = {
   statementTimeoutMs: 'statement_timeout',
   lockTimeoutMs: 'lock_timeout',
@@ -34,10 +35,13 @@ export function beginStatements(settings: TransactionSettings): readonly BeginSt
   return [begin, { sql: `select ${calls.join(', ')}`, values: parameters.flat() }];
 }
 
-/** Those in which each statement has a snapshot of its own, so that it matters not what it shares. */
+/**
+ * The isolation levels in which each statement has a snapshot of its own, so that it makes no
+ * difference to a read which transaction it is in.
+ */
 const LEVELS_OF_READS = ['read committed', 'read uncommitted'] as const;
 
-/** Whether a read may be in another transaction than what comes after it, without a difference. */
+/** Whether a read may be in another transaction than the statements after it, without a difference. */
 export function mayReadAhead({ isolationLevel, deferrable }: TransactionSettings): boolean {
   const level = isolationLevel ?? LEVELS_OF_READS[0];
   return LEVELS_OF_READS.some((each) => each === level) && deferrable !== true;
@@ -56,7 +60,10 @@ function beginSql(settings: TransactionSettings): string {
   ].join('');
 }
 
-/** Names and values. The role comes last: it may not be allowed to set what stands before it. */
+/**
+ * Names and values of the parameters to be set for the transaction. The role comes last: it may not be
+ * allowed to set those before it.
+ */
 function localParameters(settings: TransactionSettings): (readonly [string, string])[] {
   const timeouts = Object.entries(PARAMETERS).flatMap(([key, parameter]) => {
     const value = settings[key as keyof typeof PARAMETERS];

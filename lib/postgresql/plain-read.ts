@@ -25,23 +25,23 @@ const HARMLESS = new Set(
 
 const QUOTED = /\be'(?:[^'\\]|\\[\s\S]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"/gi;
 const QUERY = /^[\s(]*(?:select|with|values|table)\b/i;
-/** `for` is of row locks, and `into` makes a table. */
+/** Besides what writes: `for` belongs to row locks, and `into` makes a table. */
 const WRITES = /\b(?:insert|update|delete|merge|into|for)\b/i;
 const UNCLEAR = /[;$'"]|--|\/\*/;
 const BEFORE_PARENTHESIS = /([\p{L}_][\p{L}\p{N}_.]*|@)\s*\(/gu;
 
 /**
- * Whether a statement can only read, and takes no locks that it would have to keep. In doubt, it is
- * not: a name that is not known before a parenthesis, a comment, a second statement, a placeholder.
+ * Whether a statement can only read, and takes no locks that it would have to keep. In doubt the
+ * answer is no: at an unknown name before a parenthesis, a comment, a second statement, a placeholder.
  *
- * What it cannot see (a view that calls a function, an operator of the application's) the server
- * does: such a read is sent in a transaction that is read-only.
+ * The server notices what cannot be seen here (a view that calls a function, an operator of the
+ * application): such a read is sent in a transaction that is read-only.
  */
 export function isPlainRead(sql: string): boolean {
   if (!QUERY.test(sql)) {
     return false;
   }
-  // What is quoted says nothing, but that a name stands there.
+  // Quoted text says nothing of a statement, but that a name stands where it is in double quotes.
   const bare = sql.replace(QUOTED, (quoted) => (quoted.startsWith('"') ? '@' : ' '));
   if (UNCLEAR.test(bare) || WRITES.test(bare)) {
     return false;

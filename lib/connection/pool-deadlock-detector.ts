@@ -1,12 +1,12 @@
-import type { PgClient, PgPool } from './pg-client.js';
-import type { WritePositions } from './write-positions.js';
+import type { PgClient, PgPool } from '../postgresql/pg-client.js';
+import type { WrittenLsns } from './written-lsns.js';
 
 /** Who holds connections or waits for one: a unit of work, perhaps inside of another one. */
 export interface Holder {
   /** The unit of work that goes on only when this one has ended. */
   readonly outer: Holder | undefined;
   /** What its reads must see, where that is kept. */
-  readonly positions?: WritePositions | undefined;
+  readonly writtenLsns?: WrittenLsns | undefined;
 }
 
 /** The claim of one transaction on a connection. */
@@ -32,7 +32,7 @@ interface Waiter {
  * Who holds the connections of a pool, and who waits for one. Nobody can ever be served when each
  * holder has, by itself or by a unit of work inside of it, yet another claim that waits.
  */
-export class PoolClaims {
+export class PoolDeadlockDetector {
   readonly #pool: PgPool;
   readonly #held = new Map<PgClient, Claim>();
   readonly #waiting = new Map<Claim, Waiter>();
@@ -50,10 +50,10 @@ export class PoolClaims {
   }
 
   /** The claims on a pool; one list for all connection names that share it. */
-  static of(pool: PgPool): PoolClaims {
+  static of(pool: PgPool): PoolDeadlockDetector {
     let claims = known.get(pool);
     if (claims === undefined) {
-      claims = new PoolClaims(pool);
+      claims = new PoolDeadlockDetector(pool);
       known.set(pool, claims);
     }
     return claims;
@@ -142,4 +142,4 @@ export class PoolClaims {
   }
 }
 
-const known = new WeakMap<PgPool, PoolClaims>();
+const known = new WeakMap<PgPool, PoolDeadlockDetector>();

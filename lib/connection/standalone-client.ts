@@ -1,4 +1,4 @@
-import type { LoneClient, PgResult } from './pg-client.js';
+import type { PgResult, StandaloneClient } from '../postgresql/pg-client.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
 /** How long a goodbye may take, in milliseconds; a server that has just answered takes one. */
@@ -13,9 +13,9 @@ const GOODBYE_MS = 100;
  * @throws what connecting or asking fails with
  */
 export async function askAlone<T>(
-  client: LoneClient,
+  client: StandaloneClient,
   limitMs: number,
-  ask: (client: LoneClient) => Promise<T>,
+  ask: (client: StandaloneClient) => Promise<T>,
 ): Promise<T | typeof TIMED_OUT> {
   // Whatever it is told there, connecting or asking fails of it, too.
   client.on('error', () => undefined);
@@ -36,8 +36,8 @@ export function rowOf(result: PgResult | PgResult[]): Readonly<Record<string, st
 }
 
 async function connectAndAsk<T>(
-  client: LoneClient,
-  ask: (client: LoneClient) => Promise<T>,
+  client: StandaloneClient,
+  ask: (client: StandaloneClient) => Promise<T>,
 ): Promise<T> {
   await client.connect();
   return ask(client);

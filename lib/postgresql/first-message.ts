@@ -1,0 +1,56 @@
+import type { BeginStatement } from './begin-statements.js';
+import type { PgClient, PgResult } from './pg-client.js';
+
+/**
+ * What begins a transaction and its first statement as one message, which saves their round trip;
+ * for a statement that is all of its transaction, its COMMIT as well. The server runs the statements
+ * of a message one after another, as if they had come singly, with one difference: a text that it
+ * cannot parse keeps all of them from running.
+ *
+ * See https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT
+ */
+export class FirstMessage {
+  readonly text: string;
+  readonly #prefix: string;
+  readonly #beginCount: number;
+  readonly #isAll: boolean;
+
+  /** @param isAll whether the transaction ends with this statement */
+  constructor(client: PgClient, begin: readonly BeginStatement[], sql: string, isAll = false) {
+    this.#prefix = begin.map((each) => `${inlined(client, each)};`).join('');
+    this.#beginCount = begin.length;
+    this.#isAll = isAll;
+    this.text = `${this.#prefix}${sql}${isAll ? ';commit' : ''}`;
+  }
+
+  /** Picks out of the answers to the whole message the answer to the first statement itself. */
+  answerIn(result: PgResult | PgResult[]): PgResult | PgResult[] {
+    const all = Array.isArray(result) ? result : [result];
+    const answers = all.slice(this.#beginCount, this.#isAll ? -1 : undefined);
+    // A text of several statements has several answers, and an empty text has none.
+    return answers.length === 1 ? answers[0]! : answers;
+  }
+
+  /**
+   * Makes the `position` of an error count from the beginning of the first statement; the server
+   * counts it from the beginning of the whole message.
+   */
+  placed(error: Error): Error {
+    const { position } = error as { position?: unknown };
+    return position === undefined
+      ? error
+      : Object.assign(error, {
+          position: String(Number(position) - Array.from(this.#prefix).length),
+        });
+  }
+}
+
+/** A message of several statements takes no parameters, so their values become literals. */
+function inlined(client: PgClient, { sql, values }: BeginStatement): string {
+  if (values.length === 0) {
+    return sql;
+  }
+  return sql.replaceAll(/\$(\d+)/g, (_, index: string) =>
+    client.escapeLiteral(String(values[Number(index) - 1])),
+  );
+}

@@ -1,0 +1,97 @@
+/**
+ * The part of `pg` that the library stands on, as types of its own: the driver is an optional peer
+ * and must not appear in public types. `test/e2e/pg-surface.spec.ts` fails when an upgrade of
+ * `pg` changes any of it.
+ */
+export interface PgClient {
+  readonly host: string;
+  readonly port: number;
+  /** Process id of the backend; like `secretKey`, the server sends it at log-in. */
+  readonly processID: number | null;
+  readonly secretKey: number | null;
+  /** The socket; destroyed where a graceful goodbye could wait for ever. */
+  readonly connection: { readonly stream: { destroy(): void } };
+  query(text: string, values?: readonly unknown[]): Promise<PgResult | PgResult[]>;
+  /** Transaction status of the last `ReadyForQuery`: idle, in a transaction, in a failed one. */
+  getTransactionStatus(): 'I' | 'T' | 'E' | null;
+  /** The value as a literal of SQL, quotes included. */
+  escapeLiteral(value: string): string;
+  release(destroy?: boolean | Error): void;
+  /**
+   * How the pool ends a client: by a goodbye, or by a cut while a statement runs. Missing where the
+   * client is of no pool.
+   */
+  end?: (callback?: () => void) => unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  off(event: 'error', listener: (error: Error) => void): unknown;
+}
+
+export interface PgResult {
+  readonly command: string | null;
+  readonly rowCount: number | null;
+  readonly rows: unknown[];
+}
+
+/** How a pool hands over a client where it was not asked for a promise. */
+type ConnectCallback = (
+  error: Error | undefined,
+  client: PgClient | undefined,
+  release?: (destroy?: boolean | Error) => void,
+) => void;
+
+/** A place in the queue of a pool. */
+export interface PendingItem {
+  readonly callback: ConnectCallback;
+  /** Set when `connectionTimeoutMillis` is over, and nobody would take the client any more. */
+  readonly timedOut?: boolean;
+}
+
+/** A client that is in no pool. */
+export interface StandaloneClient {
+  readonly connection: PgClient['connection'];
+  /** The password in use once the client has logged in, also where the options gave a function. */
+  readonly password: unknown;
+  connect(): Promise<unknown>;
+  query(text: string): Promise<PgResult | PgResult[]>;
+  /** Says goodbye, and resolves when the server has closed the connection. */
+  end(): Promise<void>;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+}
+
+export interface PgPool {
+  /** The class that the pool makes its clients of, with its own `options`. */
+  readonly Client: new (options: object) => StandaloneClient;
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+  readonly options: { readonly max: number };
+  /** Whether `end()` was called; a second call is an error. */
+  readonly ending: boolean;
+  connect: {
+    (): Promise<PgClient>;
+    (callback: ConnectCallback): void;
+  };
+  /** Calls `listener`, synchronously, for each client that is given back or destroyed. */
+  on(event: 'release', listener: (error: unknown, client: PgClient) => void): unknown;
+  /** Resolves when every client has been returned and closed. */
+  end(): Promise<void>;
+}
+
+/** The private fields of a pool that are read here. */
+interface PgPoolInternals {
+  readonly ['_pendingQueue']: PendingItem[];
+  readonly ['_clients']: readonly PgClient[];
+}
+
+/**
+ * The queue of the callers that wait for a client of a pool; a caller that asks while no client is free
+ * is put at its end. It may be changed.
+ */
+export function queueOf(pool: PgPool): PendingItem[] {
+  return (pool as unknown as PgPoolInternals)['_pendingQueue'];
+}
+
+/** All clients of a pool, those that are still connecting included. */
+export function clientsOf(pool: PgPool): readonly PgClient[] {
+  return (pool as unknown as PgPoolInternals)['_clients'];
+}
