@@ -11,27 +11,20 @@ import {
 
 import { Note } from '../support/note.entity.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
+import { useWorld } from '../support/use-world.js';
 
+const shared = useWorld(() => startWorld({ acquireTimeoutMs: 15_000 }));
 let world: TestWorld;
 let session: EntityManager;
 const calls: string[] = [];
 
-beforeAll(async () => {
-  world = await startWorld({ acquireTimeoutMs: 15_000 });
-  session = world.session();
+beforeAll(() => {
+  ({ world, session } = shared);
 });
-
-afterAll(() => world.close());
 
 beforeEach(async () => {
   calls.length = 0;
-  await world.database.query('truncate note restart identity');
   await world.database.query(`insert into note (id, text) values (100, '0')`);
-});
-
-afterEach(async () => {
-  await world.serverIsIdle();
-  expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
 });
 
 const counter = async (): Promise<number> => {
