@@ -15,7 +15,7 @@ function ownPair({ key }: Work): readonly [number, number] {
   return [2 * number + 1, 2 * number + 2];
 }
 
-/** The deadlock is to hit the request: whoever looks first is the one that goes. */
+/** The deadlock is to hit the request: the server ends the one that looks for deadlocks first. */
 export async function makeImpatient(world: LibraryWorld): Promise<void> {
   await world.faultDatabase.setServer('deadlock_timeout', '20ms');
 }

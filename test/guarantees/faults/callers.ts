@@ -30,7 +30,7 @@ async function leave(world: World, key: string): Promise<Answer> {
   };
 }
 
-/** What those do who use a transaction: clients, handlers, and whoever waits for one. */
+/** What the users of a transaction do: clients, handlers, and requests that wait for one. */
 export const CALLER_FAULTS: readonly ComparedFault[] = [
   {
     title: 'an exhausted pool',
