@@ -28,7 +28,7 @@ import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import { noteConnection, startApp } from '../support/test-app.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
-import { waitFor } from '../support/wait-for.js';
+import { fail, useWorld } from '../support/use-world.js';
 
 class OrderCreated {
   constructor(readonly text: string) {}
@@ -146,6 +146,26 @@ class ShipOrderHandler implements ICommandHandler<ShipOrder> {
   }
 }
 
+const shared = useWorld(
+  () =>
+    startWorld(
+      {},
+      {
+        imports: [CqrsModule.forRoot(), DbContextCqrsModule],
+        controllers: [OrderController],
+        providers: [
+          OrderCreatedHandler,
+          CountedHandler,
+          BrokenHandler,
+          CarelessHandler,
+          Sagas,
+          ShipOrderHandler,
+        ],
+      },
+    ),
+  { hasLateWork: true },
+);
+const { run, insert } = shared;
 let world: TestWorld;
 let session: EntityManager;
 let dbContext: DbContext;
@@ -157,24 +177,8 @@ let done: Deferred<void>;
 /** Awaited by the handler of OrderCreated. */
 let held: Promise<void> | undefined;
 
-beforeAll(async () => {
-  world = await startWorld(
-    {},
-    {
-      imports: [CqrsModule.forRoot(), DbContextCqrsModule],
-      controllers: [OrderController],
-      providers: [
-        OrderCreatedHandler,
-        CountedHandler,
-        BrokenHandler,
-        CarelessHandler,
-        Sagas,
-        ShipOrderHandler,
-      ],
-    },
-  );
-  session = world.session();
-  ({ dbContext } = world);
+beforeAll(() => {
+  ({ world, session, dbContext } = shared);
   bus = world.app.get(EventBus);
   world.app.get(UnhandledExceptionBus).subscribe(({ exception }) => {
     failures.push(exception);
@@ -183,28 +187,14 @@ beforeAll(async () => {
   world.app.useLogger(log);
 });
 
-afterAll(() => world.close());
-
-beforeEach(async () => {
+beforeEach(() => {
   log.lines.length = 0;
   calls = [];
   failures = [];
   done = deferred();
   held = undefined;
-  await world.database.query('truncate note restart identity');
 });
 
-afterEach(async () => {
-  await world.serverIsIdle();
-  // What nobody awaits gives its connection back a moment after the server is done.
-  await waitFor(() => world.pool().checkedOut === 0, { what: 'all connections to be given back' });
-});
-
-const run = <T>(callback: () => Promise<T>): Promise<T> => dbContext.run(callback);
-const insert = (text: string): Promise<unknown> => session.insert(Note, { text });
-const fail = (): never => {
-  throw new Error('undo');
-};
 /** Lets all that needs no input or output come to its end. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 

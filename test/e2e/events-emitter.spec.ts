@@ -12,6 +12,7 @@ import { OnCommitted } from 'nestjs-db-context/event-emitter';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
+import { fail, useWorld } from '../support/use-world.js';
 
 const CLOSED = Symbol('closed');
 
@@ -120,6 +121,17 @@ class Listeners {
   }
 }
 
+const shared = useWorld(() =>
+  startWorld(
+    {},
+    {
+      imports: [EventEmitterModule.forRoot({ wildcard: true })],
+      controllers: [OrderController],
+      providers: [Listeners],
+    },
+  ),
+);
+const { run, insert } = shared;
 let world: TestWorld;
 let session: EntityManager;
 let dbContext: DbContext;
@@ -127,39 +139,17 @@ let emitter: EventEmitter2;
 const log = new LogRecorder();
 let calls: string[] = [];
 
-beforeAll(async () => {
-  world = await startWorld(
-    {},
-    {
-      imports: [EventEmitterModule.forRoot({ wildcard: true })],
-      controllers: [OrderController],
-      providers: [Listeners],
-    },
-  );
-  session = world.session();
-  ({ dbContext } = world);
+beforeAll(() => {
+  ({ world, session, dbContext } = shared);
   emitter = world.app.get(EventEmitter2);
   world.app.useLogger(log);
 });
 
-afterAll(() => world.close());
-
-beforeEach(async () => {
+beforeEach(() => {
   log.lines.length = 0;
   calls = [];
-  await world.database.query('truncate note restart identity');
 });
 
-afterEach(async () => {
-  await world.serverIsIdle();
-  expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
-});
-
-const run = <T>(callback: () => Promise<T>): Promise<T> => dbContext.run(callback);
-const insert = (text: string): Promise<unknown> => session.insert(Note, { text });
-const fail = (): never => {
-  throw new Error('undo');
-};
 const logged = (context: string): string =>
   log.lines
     .filter((line) => line.level === 'error' && line.context === context)

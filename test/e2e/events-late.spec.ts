@@ -1,14 +1,14 @@
 import { Inject, Injectable, Scope } from '@nestjs/common';
 import { EventEmitter2, EventEmitterModule } from '@nestjs/event-emitter';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { DbContext, InjectSession } from 'nestjs-db-context';
+import { CommitOutcomeUnknownError, InjectSession } from 'nestjs-db-context';
 import { OnCommitted } from 'nestjs-db-context/event-emitter';
 
 import { deferred, type Deferred } from '../support/deferred.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
-import { waitFor } from '../support/wait-for.js';
+import { fail, useWorld } from '../support/use-world.js';
 
 // A bare symbol, which the emitter knows only without wildcards.
 const CREATED = Symbol('created');
@@ -46,9 +46,24 @@ class RequestScopedListener {
   }
 }
 
+const shared = useWorld(
+  () =>
+    startWorld(
+      {},
+      {
+        imports: [EventEmitterModule.forRoot()],
+        providers: [
+          Listener,
+          RequestScopedListener,
+          { provide: 'GATE', scope: Scope.REQUEST, useFactory: () => gate },
+        ],
+      },
+    ),
+  { hasLateWork: true },
+);
+const { run, insert } = shared;
 let world: TestWorld;
 let session: EntityManager;
-let dbContext: DbContext;
 let emitter: EventEmitter2;
 const log = new LogRecorder();
 let calls: string[] = [];
@@ -57,46 +72,20 @@ let done: Deferred<void>;
 /** Awaited before a request-scoped listener is made. */
 let gate: Promise<void> | undefined;
 
-beforeAll(async () => {
-  world = await startWorld(
-    {},
-    {
-      imports: [EventEmitterModule.forRoot()],
-      providers: [
-        Listener,
-        RequestScopedListener,
-        { provide: 'GATE', scope: Scope.REQUEST, useFactory: () => gate },
-      ],
-    },
-  );
-  session = world.session();
-  ({ dbContext } = world);
+beforeAll(() => {
+  ({ world, session } = shared);
   emitter = world.app.get(EventEmitter2);
   world.app.useLogger(log);
 });
 
-afterAll(() => world.close());
-
-beforeEach(async () => {
+beforeEach(() => {
   log.lines.length = 0;
   calls = [];
   done = deferred();
   gate = undefined;
   world.proxy.onStatement = undefined;
-  await world.database.query('truncate note restart identity');
 });
 
-afterEach(async () => {
-  await world.serverIsIdle();
-  // What nobody awaits gives its connection back a moment after the server is done.
-  await waitFor(() => world.pool().checkedOut === 0, { what: 'all connections to be given back' });
-});
-
-const run = <T>(callback: () => Promise<T>): Promise<T> => dbContext.run(callback);
-const insert = (text: string): Promise<unknown> => session.insert(Note, { text });
-const fail = (): never => {
-  throw new Error('undo');
-};
 /** Lets all that needs no input or output come to its end. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -163,7 +152,11 @@ describe('an event from work that nobody awaited', () => {
     await late;
     world.proxy.cut();
     commit.release();
-    await expect(request).rejects.toThrow();
+    await expect(request).rejects.toMatchObject({
+      constructor: CommitOutcomeUnknownError,
+      code: 'COMMIT_OUTCOME_UNKNOWN',
+      cause: { message: expect.stringContaining('ECONNRESET') },
+    });
     await settled();
     expect(calls).toEqual([]);
   });

@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
 
 import {
+  DriverException,
   EventType,
   UniqueConstraintViolationException,
   type TransactionEventType,
@@ -11,6 +12,7 @@ import {
   CommitOutcomeUnknownError,
   SavepointTimeoutError,
   SessionClosedError,
+  TransactionAbortedError,
   TransactionTimeoutError,
   UnexpectedRollbackError,
 } from 'nestjs-db-context';
@@ -52,6 +54,11 @@ async function repeat(fault: (index: number) => Promise<unknown>): Promise<unkno
   return results.map((result) => (result.status === 'rejected' ? result.reason : undefined));
 }
 
+/** The error of the statement that met a fault, or the one for which a later statement was refused. */
+function firstFailure(error: unknown): unknown {
+  return error instanceof TransactionAbortedError ? error.cause : error;
+}
+
 /** No slot of the pool is lost, nothing is open on the server, and the next 5 get an answer. */
 async function expectHealthy(): Promise<void> {
   await waitFor(async () => world.pool().checkedOut + world.pool().waiting === 0, {
@@ -82,7 +89,15 @@ describe('F1: no fault costs a pool slot', () => {
         await insert(`${index}, again`);
       }),
     );
-    expect(errors.every((error) => error instanceof Error)).toBe(true);
+    expect(errors).toEqual(
+      errors.map(() =>
+        expect.objectContaining({
+          constructor: TransactionAbortedError,
+          code: 'TRANSACTION_ABORTED',
+          cause: expect.objectContaining({ code: '57P01' }),
+        }),
+      ),
+    );
     expect(await world.savedTexts()).toEqual([]);
   });
 
@@ -121,7 +136,15 @@ describe('F1: no fault costs a pool slot', () => {
         await sleeping;
       }),
     );
-    expect(errors.every((error) => error instanceof Error)).toBe(true);
+    expect(errors).toEqual(
+      errors.map(() =>
+        expect.objectContaining({
+          constructor: DriverException,
+          code: '57P01',
+          message: expect.stringContaining('terminating connection due to administrator command'),
+        }),
+      ),
+    );
   });
 
   it('F1: BEGIN fails', async () => {
@@ -130,7 +153,15 @@ describe('F1: no fault costs a pool slot', () => {
       world.proxy.cutBefore(/^begin/);
       errors.push(await run(() => insert('never')).catch((error: unknown) => error));
     }
-    expect(errors.every((error) => error instanceof Error)).toBe(true);
+    expect(errors).toEqual(
+      errors.map(() =>
+        expect.objectContaining({
+          constructor: DriverException,
+          code: 'ECONNRESET',
+          message: expect.stringContaining('read ECONNRESET'),
+        }),
+      ),
+    );
     expect(await world.savedTexts()).toEqual([]);
   });
 
@@ -185,10 +216,10 @@ describe('F1: no fault costs a pool slot', () => {
   });
 
   it.each([
-    ['idle_in_transaction_session_timeout', 'select 1'],
-    ['transaction_timeout', 'select 1'],
-    ['statement_timeout', 'select pg_sleep(30)'],
-  ])('F1: %s on the server', async (setting, statement) => {
+    ['idle_in_transaction_session_timeout', 'select 1', '25P03'],
+    ['transaction_timeout', 'select 1', '25P04'],
+    ['statement_timeout', 'select pg_sleep(30)', '57014'],
+  ])('F1: %s on the server', async (setting, statement, code) => {
     const errors = await repeat(() =>
       run(async () => {
         const backend = await pid();
@@ -205,7 +236,7 @@ describe('F1: no fault costs a pool slot', () => {
         await session.execute(statement);
       }),
     );
-    expect(errors.every((error) => error instanceof Error)).toBe(true);
+    expect(errors.map(firstFailure)).toEqual(errors.map(() => expect.objectContaining({ code })));
   });
 
   it.each([
@@ -238,7 +269,11 @@ describe('F1: no fault costs a pool slot', () => {
           world.proxy.cut();
           await insert(`${each}, again`);
         }),
-      ).rejects.toThrow();
+      ).rejects.toMatchObject({
+        constructor: DriverException,
+        code: 'ECONNRESET',
+        message: expect.stringContaining('ECONNRESET'),
+      });
     }
     expect(await world.savedTexts()).toEqual([]);
   });
@@ -410,7 +445,14 @@ describe('F1: a client-side query timeout', () => {
     };
     driverOptions['query_timeout'] = 100;
     const errors = await repeat(() => run(() => session.execute('select pg_sleep(30)')));
-    expect(errors.every((error) => /timeout/.test((error as Error).message))).toBe(true);
+    expect(errors).toEqual(
+      errors.map(() =>
+        expect.objectContaining({
+          constructor: DriverException,
+          message: expect.stringContaining('Query read timeout'),
+        }),
+      ),
+    );
     await expectHealthy();
   });
 });
@@ -441,10 +483,15 @@ describe('F3: the end of a transaction is a gate', () => {
     }
     isAlive.value = false;
     await Promise.all(others);
-    const outcomes = await Promise.allSettled(late);
-    for (const outcome of outcomes) {
-      expect((outcome as PromiseRejectedResult).reason).toBeInstanceOf(SessionClosedError);
-    }
+    expect(await Promise.allSettled(late)).toEqual(
+      Array.from({ length: 80 }, () => ({
+        status: 'rejected',
+        reason: expect.objectContaining({
+          constructor: SessionClosedError,
+          code: 'SESSION_CLOSED',
+        }),
+      })),
+    );
     expect(await world.savedTexts()).toEqual([]);
     await expectHealthy();
   });
@@ -503,7 +550,11 @@ describe('F3: the end of a transaction is a gate', () => {
         throw new Error('the handler failed');
       }),
     ).rejects.toThrow('the handler failed');
-    await expect(running).rejects.toThrow();
+    await expect(running).rejects.toMatchObject({
+      constructor: SessionClosedError,
+      code: 'SESSION_CLOSED',
+      message: expect.stringContaining('Await everything that uses the session'),
+    });
     await expectHealthy();
     expect(await world.savedTexts()).toEqual([]);
   });

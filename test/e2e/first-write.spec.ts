@@ -1,5 +1,5 @@
 import { Controller, Get, Post } from '@nestjs/common';
-import { LockMode, type EntityManager } from '@mikro-orm/postgresql';
+import { DriverException, LockMode, type EntityManager } from '@mikro-orm/postgresql';
 import {
   DbTransaction,
   InjectSession,
@@ -196,18 +196,29 @@ describe('begin: first-write', () => {
     });
   });
 
-  it('F3: a read that nobody awaited is refused or drained at the end, and told', async () => {
+  it('F3: a read that nobody awaited and that outlives the drain fails, and the end says so', async () => {
     let late: Promise<unknown> | undefined;
     await expect(
       at.run(async () => {
         late = at.session.execute('select max(text) from note, pg_sleep_view');
         late.catch(() => undefined);
-        await waitFor(() => Promise.resolve(at.world.pool()?.checkedOut === 1), {
-          what: 'the read to be sent',
-        });
+        await waitFor(
+          async () =>
+            (
+              await at.world.database.query(
+                `select 1 from pg_stat_activity
+                 where query like '%from note, pg_sleep_view%' and state = 'active'
+                   and pid <> pg_backend_pid()`,
+              )
+            ).length === 1,
+          { what: 'the read to run' },
+        );
       }),
     ).rejects.toBeInstanceOf(UnexpectedRollbackError);
-    await expect(late).rejects.toThrow();
+    await expect(late).rejects.toMatchObject({
+      constructor: DriverException,
+      message: expect.stringContaining('Connection terminated'),
+    });
     await expect(
       at.run(async () => at.session.getContext(false)).then((em) => em.count(Note)),
     ).rejects.toBeInstanceOf(SessionClosedError);

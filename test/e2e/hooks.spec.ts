@@ -6,6 +6,7 @@ import { deferred } from '../support/deferred.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
+import { fail, useWorld } from '../support/use-world.js';
 
 @Controller()
 class HookController {
@@ -36,16 +37,8 @@ class HookController {
   }
 }
 
-let world: TestWorld;
-let session: EntityManager;
-let dbContext: DbContext;
-const log = new LogRecorder();
-let calls: string[] = [];
-let told: string[] = [];
-let veto: Error | undefined;
-
-beforeAll(async () => {
-  world = await startWorld(
+const shared = useWorld(() =>
+  startWorld(
     {},
     {
       controllers: [HookController],
@@ -58,35 +51,32 @@ beforeAll(async () => {
         }
       },
     },
-  );
-  session = world.session();
-  ({ dbContext } = world);
+  ),
+);
+const { run, insert } = shared;
+let world: TestWorld;
+let session: EntityManager;
+let dbContext: DbContext;
+const log = new LogRecorder();
+let calls: string[] = [];
+let told: string[] = [];
+let veto: Error | undefined;
+
+beforeAll(() => {
+  ({ world, session, dbContext } = shared);
   world.app.useLogger(log);
 });
 
-afterAll(() => world.close());
-
-beforeEach(async () => {
+beforeEach(() => {
   log.lines.length = 0;
   calls = [];
   told = [];
   veto = undefined;
-  await world.database.query('truncate note restart identity');
 });
 
-afterEach(async () => {
-  await world.serverIsIdle();
-  expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
-});
-
-const run = <T>(callback: () => Promise<T>): Promise<T> => dbContext.run(callback);
-const insert = (text: string): Promise<unknown> => session.insert(Note, { text });
 const call = (name: string) => () => void calls.push(name);
 const saved = async (): Promise<string[]> =>
   (await world.savedTexts()).filter((text) => !text.startsWith('told'));
-const fail = (): never => {
-  throw new Error('undo');
-};
 
 describe('before a commit', () => {
   it('C5: the option is told once of each session that commits, inside its transaction', async () => {

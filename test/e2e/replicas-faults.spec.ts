@@ -1,4 +1,4 @@
-import { defineConfig, MikroORM, type EntityManager } from '@mikro-orm/postgresql';
+import { defineConfig, DriverException, MikroORM, type EntityManager } from '@mikro-orm/postgresql';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -85,7 +85,11 @@ describe('faults of a replica', () => {
     await start({ readFrom: { fallback: 'error', retryAfterMs: 1 } });
     for (let time = 1; time <= TIMES; time++) {
       proxy.cutBefore(/pg_sleep/);
-      await expect(read('select pg_sleep(0)')).rejects.toThrow();
+      await expect(read('select pg_sleep(0)')).rejects.toMatchObject({
+        constructor: DriverException,
+        code: 'ECONNRESET',
+        message: expect.stringContaining('read ECONNRESET'),
+      });
       expect(app.pool().checkedOut).toBe(0);
     }
     expect(await read()).toEqual([{ one: 1 }]);

@@ -1,4 +1,4 @@
-import { DeadlockException } from '@mikro-orm/core';
+import { DeadlockException, DriverException } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import {
   CommitOutcomeUnknownError,
@@ -11,27 +11,20 @@ import {
 
 import { Note } from '../support/note.entity.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
+import { useWorld } from '../support/use-world.js';
 
+const shared = useWorld(() => startWorld({ acquireTimeoutMs: 15_000 }));
 let world: TestWorld;
 let session: EntityManager;
 const calls: string[] = [];
 
-beforeAll(async () => {
-  world = await startWorld({ acquireTimeoutMs: 15_000 });
-  session = world.session();
+beforeAll(() => {
+  ({ world, session } = shared);
 });
-
-afterAll(() => world.close());
 
 beforeEach(async () => {
   calls.length = 0;
-  await world.database.query('truncate note restart identity');
   await world.database.query(`insert into note (id, text) values (100, '0')`);
-});
-
-afterEach(async () => {
-  await world.serverIsIdle();
-  expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
 });
 
 const counter = async (): Promise<number> => {
@@ -123,10 +116,18 @@ describe('retry', () => {
       calls.push(code);
       await failWith(code);
     };
-    await expect(world.dbContext.run(() => attempt('40001'))).rejects.toThrow();
+    await expect(world.dbContext.run(() => attempt('40001'))).rejects.toMatchObject({
+      constructor: DeadlockException,
+      code: '40001',
+      message: 'met another one',
+    });
     await expect(
       world.dbContext.run(() => attempt('22012'), { retry: { attempts: 5 } }),
-    ).rejects.toThrow();
+    ).rejects.toMatchObject({
+      constructor: DriverException,
+      code: '22012',
+      message: 'met another one',
+    });
     expect(calls).toEqual(['40001', '22012']);
   });
 

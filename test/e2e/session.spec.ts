@@ -55,10 +55,15 @@ describe('outside and after a context', () => {
       );
     });
     settled.resolve();
-    for (const outcome of await Promise.allSettled(late)) {
-      expect(outcome).toMatchObject({ status: 'rejected' });
-      expect((outcome as PromiseRejectedResult).reason).toBeInstanceOf(SessionClosedError);
-    }
+    expect(await Promise.allSettled(late)).toEqual(
+      Array.from({ length: 5 }, () => ({
+        status: 'rejected',
+        reason: expect.objectContaining({
+          constructor: SessionClosedError,
+          code: 'SESSION_CLOSED',
+        }),
+      })),
+    );
     expect(await world.savedTexts()).toEqual(['awaited']);
     expect(world.proxy.log.filter((sql) => sql.startsWith('insert'))).toHaveLength(1);
   });

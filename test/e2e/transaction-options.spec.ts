@@ -10,6 +10,7 @@ import {
   InvalidOptionsError,
   InvalidTransactionStateError,
   ReadOnlyTransactionError,
+  UnexpectedRollbackError,
   type TransactionSettings,
 } from 'nestjs-db-context';
 import { ClsServiceManager } from 'nestjs-cls';
@@ -404,7 +405,11 @@ describe('settings of a block', () => {
           { idleTimeoutMs: 30 },
         ),
       ),
-    ).rejects.toThrow();
+    ).rejects.toMatchObject({
+      constructor: UnexpectedRollbackError,
+      code: 'UNEXPECTED_ROLLBACK',
+      cause: { code: '25P03', message: expect.stringContaining('idle-in-transaction timeout') },
+    });
     expect(await world.savedTexts()).toEqual([]);
   });
 

@@ -1,12 +1,12 @@
 import { waitFor } from '../support/wait-for.js';
-import { describeFaults, type Fault } from './support/fault.js';
-import type { FaultWorld } from './support/world.js';
+import { describeFaults, type Fault } from './support/describe-faults.js';
+import type { LibraryWorld } from './support/world.js';
 
 type Meanwhile = NonNullable<Fault['meanwhile']>;
 
 /** Has something happen to backends, again and again, until all requests are answered. */
 const untilAnswered =
-  (happen: (world: FaultWorld) => Promise<unknown>): Meanwhile =>
+  (happen: (world: LibraryWorld) => Promise<unknown>): Meanwhile =>
   async (world, answers) => {
     let isOver = false;
     void answers.then(() => {
@@ -26,14 +26,14 @@ const killWhere = (condition: string): Meanwhile =>
 /** Kills the backend of a statement after it has left the client, before the server has it. */
 const killAt =
   (pattern: RegExp) =>
-  (world: FaultWorld): void => {
+  (world: LibraryWorld): void => {
     world.proxy.onStatement = async (sql, connection) => {
       if (pattern.test(sql)) {
         await world.faultDatabase.kill('pid = $1', [world.proxy.backendPid(connection)]);
       }
     };
   };
-const letLive = (world: FaultWorld): void => {
+const letLive = (world: LibraryWorld): void => {
   world.proxy.onStatement = undefined;
 };
 

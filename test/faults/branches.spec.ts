@@ -2,9 +2,10 @@ import { SessionClosedError } from 'nestjs-db-context';
 
 import { Author, Book } from '../support/library.entities.js';
 import { Note } from '../support/note.entity.js';
-import { describeFaults, type Fault } from './support/fault.js';
+import { describeFaults, type Fault } from './support/describe-faults.js';
 import type { Handler, Work } from './support/scenario.js';
-import type { FaultWorld } from './support/world.js';
+import { TIMES } from './support/times.js';
+import type { LibraryWorld } from './support/world.js';
 
 class BranchFailed extends Error {}
 
@@ -37,9 +38,11 @@ const ALL_WAYS: readonly (readonly [string, (work: Work, label: string) => Promi
   [
     'em.stream()',
     async (work) => {
+      let count = 0;
       for await (const note of work.session.stream(Note, {})) {
-        expect(note.text).toBeDefined();
+        count += note.text.length > 0 ? 1 : 0;
       }
+      return count;
     },
   ],
   ['em.transactional()', (work, label) => work.session.transactional(() => work.write(label))],
@@ -49,18 +52,22 @@ const ALL_WAYS: readonly (readonly [string, (work: Work, label: string) => Promi
 const IN_SHORT = ['em.stream()', 'persist + flush', 'Kysely'];
 const WAYS = ALL_WAYS.map(([name, reach]) => [name, reach, !IN_SHORT.includes(name)] as const);
 
-/** Waits until its client has been answered, so that the transaction is over for sure. */
-const untilAnswered = (work: Work): Promise<void> =>
-  work.scenario.point(`${work.key} gone`).promise;
-
-const expectRefused = async ({ scenario }: FaultWorld): Promise<void> => {
-  for (const { outcome } of await scenario.late()) {
-    expect(outcome).toMatchObject({
-      status: 'rejected',
-      reason: expect.objectContaining({ constructor: SessionClosedError }),
-    });
-  }
-};
+/** Each request left as many pieces of work behind, and each piece was refused. */
+const expectRefused =
+  (piecesPerRequest = 1) =>
+  async ({ scenario }: LibraryWorld): Promise<void> => {
+    const late = await scenario.late();
+    expect(late).toHaveLength(TIMES * piecesPerRequest);
+    expect(late.map(({ outcome }) => outcome)).toEqual(
+      late.map(() => ({
+        status: 'rejected',
+        reason: expect.objectContaining({
+          constructor: SessionClosedError,
+          code: 'SESSION_CLOSED',
+        }),
+      })),
+    );
+  };
 
 const rejecting = WAYS.flatMap(([name, reach, isVariant]): readonly Fault[] => [
   {
@@ -80,13 +87,13 @@ const rejecting = WAYS.flatMap(([name, reach, isVariant]): readonly Fault[] => [
     isVariant,
     handler: (): Handler => async (work) => {
       await work.write('first');
-      const branch = untilAnswered(work).then(() => reach(work, 'late'));
+      const branch = work.gone.then(() => reach(work, 'late'));
       work.scenario.leave(work.key, branch);
       await Promise.all([branch, Promise.reject(new BranchFailed('the other branch'))]);
     },
     answers: ['500 BranchFailed'],
     saved: 'nothing',
-    afterwards: expectRefused,
+    afterwards: expectRefused(),
   },
 ]);
 
@@ -101,16 +108,16 @@ const lazyCollection: Fault = {
     await work.write('first');
     const author = await work.session.findOneOrFail(Author, { name: 'a' });
     const running = author.books.init().catch(() => undefined);
-    const branch = untilAnswered(work).then(() => author.books.init());
+    const branch = work.gone.then(() => author.books.init());
     const reference = work.session.getReference(Book, 1);
-    const other = untilAnswered(work).then(() => work.session.refresh(reference));
+    const other = work.gone.then(() => work.session.refresh(reference));
     work.scenario.leave(work.key, branch);
     work.scenario.leave(work.key, other);
     await Promise.all([running, branch, Promise.reject(new BranchFailed('the other branch'))]);
   },
   answers: ['500 BranchFailed'],
   saved: 'nothing',
-  afterwards: expectRefused,
+  afterwards: expectRefused(2),
 };
 
 const unawaited = WAYS.map(([name, reach, isVariant]): Fault => ({
@@ -134,12 +141,12 @@ const late = WAYS.map(([name, reach, isVariant]): Fault => ({
     const straggler = Object.create(work, { text: { value: () => 'foreign/row' } }) as Work;
     work.scenario.leave(
       work.key,
-      untilAnswered(work).then(() => reach(straggler, 'late')),
+      work.gone.then(() => reach(straggler, 'late')),
     );
   },
   answers: ['200'],
   saved: 'all',
-  afterwards: expectRefused,
+  afterwards: expectRefused(),
 }));
 
 describeFaults('branches that reject', [...rejecting, lazyCollection]);

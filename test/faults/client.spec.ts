@@ -2,15 +2,11 @@ import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { RawClient } from '../support/raw-client.js';
 import type { AdapterName } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
-import {
-  expectClosing,
-  expectIdle,
-  expectSaved,
-  expectServing,
-  type Saved,
-} from './support/check.js';
-import { record, useFaultDatabase } from './support/fault.js';
-import { IS_FULL, TIMES, type Answer, type FaultWorld } from './support/world.js';
+import { record, useFaultDatabase } from './support/describe-faults.js';
+import { expectClosing, expectIdle, expectSaved, expectServing } from './support/expectations.js';
+import type { Saved } from './support/judge.js';
+import { IS_FULL, TIMES } from './support/times.js';
+import type { Answer, LibraryWorld } from './support/world.js';
 
 /** Where a request is as its client leaves. */
 const STAGES = ['before the handler', 'between statements', 'during a statement', 'during COMMIT'];
@@ -43,7 +39,7 @@ const inShort = cases.filter(
 );
 
 /** Holds each request at a stage until its client has left, and the server has noticed. */
-function holdAt(world: FaultWorld, stage: string): void {
+function holdAt(world: LibraryWorld, stage: string): void {
   const { scenario, proxy } = world;
   const hold = async (key: string): Promise<void> => {
     scenario.point(`${key} reached`).resolve();
@@ -74,7 +70,7 @@ function holdAt(world: FaultWorld, stage: string): void {
   };
 }
 
-async function leave(world: FaultWorld, kind: Kind, key: string): Promise<Answer> {
+async function leave(world: LibraryWorld, kind: Kind, key: string): Promise<Answer> {
   const client = await RawClient.get(`${world.url}/${kind}/${key}`);
   await world.scenario.point(`${key} reached`).promise;
   await client.leave();

@@ -1,10 +1,11 @@
 import { ClsModule } from 'nestjs-cls';
 
 import type { AdapterName } from '../support/test-app.js';
-import { expectClosing, expectIdle, expectSaved, expectServing } from './support/check.js';
-import { useFaultDatabase } from './support/fault.js';
+import { useFaultDatabase } from './support/describe-faults.js';
+import { expectClosing, expectIdle, expectSaved, expectServing } from './support/expectations.js';
 import type { Work } from './support/scenario.js';
-import { TIMES, type Answer, type FaultWorld } from './support/world.js';
+import { TIMES } from './support/times.js';
+import type { Answer, LibraryWorld } from './support/world.js';
 
 class BranchFailed extends Error {}
 
@@ -35,7 +36,7 @@ async function look({ session }: Work): Promise<Sight> {
 
 describe.each<AdapterName>(['express', 'fastify'])('faults: foreign work over %s', (adapter) => {
   const current = useFaultDatabase();
-  let world: FaultWorld;
+  let world: LibraryWorld;
   /** Tenant of a request, with what each of its statements saw. */
   let sights: { readonly key: string; readonly sight: Sight }[];
 
@@ -73,15 +74,13 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: foreign work over %s
       work.scenario.leave(work.key, straggler);
       work.scenario.leave(
         work.key,
-        work.scenario
-          .point(`${work.key} gone`)
-          .promise.then(() => attempt(work, 'after the answer')),
+        work.gone.then(() => attempt(work, 'after the answer')),
       );
       await Promise.all([straggler.then(() => note(work)), Promise.reject(new BranchFailed())]);
     };
     const failed = Array.from({ length: TIMES * ROUNDS }, (_, index) => {
       const key = `${index}-${index % 2 === 0 ? 'a' : 'b'}`;
-      return world.ask(key, 'promise', { 'x-tenant': tenantOf(key) });
+      return world.ask(key, { headers: { 'x-tenant': tenantOf(key) } });
     });
     const answers = await Promise.all(failed);
     expect(new Set(answers.map(({ errorBody }) => errorBody?.error))).toEqual(
@@ -99,7 +98,9 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: foreign work over %s
     for (let index = 0; !faulty.isOver; index++) {
       const keys = [`quiet-${index}a`, `quiet-${index}b`];
       const answers = await Promise.all(
-        keys.map((key) => world.ask(key, 'observable', { 'x-tenant': tenantOf(key) })),
+        keys.map((key) =>
+          world.ask(key, { kind: 'observable', headers: { 'x-tenant': tenantOf(key) } }),
+        ),
       );
       all.push(...answers);
     }

@@ -4,10 +4,11 @@ import type { DbContextOptions } from 'nestjs-db-context';
 import { TIMED_OUT, withinLimit } from '../../lib/connection/time-limit.js';
 import { deferred, type Deferred } from '../support/deferred.js';
 import { waitFor } from '../support/wait-for.js';
-import { expectIdle, expectSaved } from './support/check.js';
-import { describeFaults, useFaultDatabase, type Fault } from './support/fault.js';
-import type { Handler } from './support/scenario.js';
-import { IS_FULL, ordinary, TIMES, type Answer, type FaultWorld } from './support/world.js';
+import { describeFaults, useFaultDatabase, type Fault } from './support/describe-faults.js';
+import { expectIdle, expectSaved } from './support/expectations.js';
+import { ordinary, type Handler } from './support/scenario.js';
+import { IS_FULL, TIMES } from './support/times.js';
+import type { Answer, LibraryWorld } from './support/world.js';
 
 /** What nobody ever settles; except at the end of a test, so that nothing is left of it. */
 let never: Deferred<void>;
@@ -34,7 +35,7 @@ const hangs = (): Handler => async (work) => {
   await hangOnce();
   await work.write('second');
 };
-const subscribe = (world: FaultWorld, event: TransactionEventType): void => {
+const subscribe = (world: LibraryWorld, event: TransactionEventType): void => {
   world
     .connection()
     .orm.em.getEventManager()
@@ -47,7 +48,7 @@ const ANSWER_LIMIT_MS = 1_500;
 const some = (all: readonly Obstacle[]): readonly Obstacle[] => (IS_FULL ? all : all.slice(0, 1));
 
 /** While all of them still hang: their slots are free, and others are served. */
-const servesOthers = async (world: FaultWorld): Promise<void> => {
+const servesOthers = async (world: LibraryWorld): Promise<void> => {
   await waitFor(() => reached >= TIMES, { what: 'all requests to hang', timeoutMs: 30_000 });
   await expectIdle(world);
   const { handler } = world.scenario;
@@ -60,7 +61,7 @@ const servesOthers = async (world: FaultWorld): Promise<void> => {
   world.scenario.handler = handler;
   await world.faultDatabase.clear();
 };
-const thenRelease = async (world: FaultWorld): Promise<void> => {
+const thenRelease = async (world: LibraryWorld): Promise<void> => {
   await servesOthers(world);
   release();
 };
@@ -130,9 +131,9 @@ const inSettlement: readonly Obstacle[] = [
     'a beforeCommit hook',
     {
       arrange: hang,
-      handler: () => async (work) => {
+      handler: (world) => async (work) => {
         await work.write('row');
-        work.dbContext.beforeCommit(hangOnce);
+        world.dbContext.beforeCommit(hangOnce);
       },
     },
   ],
@@ -207,7 +208,7 @@ describe('faults: hooks that hang, without contextTimeoutMs', () => {
   async function hangOne(
     fault: Obstacle[1],
     options: DbContextOptions,
-  ): Promise<{ readonly world: FaultWorld; readonly answer: Promise<Answer> }> {
+  ): Promise<{ readonly world: LibraryWorld; readonly answer: Promise<Answer> }> {
     const world = await current.start({
       limits: { transactionTimeoutMs: 300, acquireTimeoutMs: 300 },
       options: { shutdownTimeoutMs: 300, ...fault.options, ...options },

@@ -1,9 +1,10 @@
 import { EventType, type TransactionEventType } from '@mikro-orm/core';
 
 import { deferred, type Deferred } from '../support/deferred.js';
-import { describeFaults, type Fault } from './support/fault.js';
+import { describeFaults, type Fault } from './support/describe-faults.js';
 import type { Handler } from './support/scenario.js';
-import { TIMES, type FaultWorld } from './support/world.js';
+import { TIMES } from './support/times.js';
+import type { LibraryWorld } from './support/world.js';
 
 class HookFailed extends Error {}
 
@@ -28,13 +29,13 @@ const behave = (): void => {
   misbehave = () => undefined;
 };
 
-const subscribe = (world: FaultWorld, event: TransactionEventType): void => {
+const subscribe = (world: LibraryWorld, event: TransactionEventType): void => {
   world
     .connection()
     .orm.em.getEventManager()
     .registerSubscriber({ [event]: async () => void (await misbehave()) });
 };
-const expectReports = (pattern: RegExp) => (world: FaultWorld) => {
+const expectReports = (pattern: RegExp) => (world: LibraryWorld) => {
   const reports = world.logger.ofLibrary('error').filter((line) => pattern.test(line));
   expect(reports).toHaveLength(TIMES);
 };
@@ -125,9 +126,9 @@ const hooks: readonly Fault[] = [
   {
     title: 'F1: a beforeCommit hook throws',
     arrange: failing,
-    handler: () => async (work) => {
+    handler: (world) => async (work) => {
       await work.write('row');
-      work.dbContext.beforeCommit(() => misbehave());
+      world.dbContext.beforeCommit(() => misbehave());
     },
     heal: behave,
     answers: ['500 HookFailed'],
@@ -143,9 +144,9 @@ const hooks: readonly Fault[] = [
       title: `F1, F6: an onCommit hook that ${verb}`,
       options: { shutdownTimeoutMs: 300 },
       arrange,
-      handler: () => async (work) => {
+      handler: (world) => async (work) => {
         await work.write('row');
-        work.dbContext.onCommit(() => misbehave());
+        world.dbContext.onCommit(() => misbehave());
       },
       heal: behave,
       answers: ['200'],
@@ -156,9 +157,9 @@ const hooks: readonly Fault[] = [
       title: `F1, F6: an onRollback hook that ${verb}`,
       options: { shutdownTimeoutMs: 300 },
       arrange,
-      handler: () => async (work) => {
+      handler: (world) => async (work) => {
         await work.write('row');
-        work.dbContext.onRollback(() => misbehave());
+        world.dbContext.onRollback(() => misbehave());
         throw throws;
       },
       heal: behave,
@@ -170,9 +171,9 @@ const hooks: readonly Fault[] = [
   {
     title: 'F1: an onCommit hook whose own work fails',
     isVariant: true,
-    handler: () => async (work) => {
+    handler: (world) => async (work) => {
       await work.write('row');
-      work.dbContext.onCommit(() => work.session.execute('select 1 / 0'));
+      world.dbContext.onCommit(() => work.session.execute('select 1 / 0'));
     },
     answers: ['200'],
     saved: 'all',

@@ -1,7 +1,7 @@
-import { describeFaults, type Fault } from './support/fault.js';
 import { bump, lockRow } from './support/outsider.js';
+import { describeFaults, type Fault } from './support/describe-faults.js';
 import type { Handler } from './support/scenario.js';
-import type { FaultWorld } from './support/world.js';
+import type { LibraryWorld } from './support/world.js';
 
 const sleeps = (): Handler => async (work) => {
   await work.write('first');
@@ -10,7 +10,7 @@ const sleeps = (): Handler => async (work) => {
 
 /** Goes on only after the server has ended the connection by itself. */
 const outlivesItsBackend =
-  (world: FaultWorld): Handler =>
+  (world: LibraryWorld): Handler =>
   async (work) => {
     await work.write('first');
     const { pid } = await work.look();
@@ -22,17 +22,17 @@ const outlivesItsBackend =
     await work.write('second');
   };
 
-const onServer = (setting: string, value: string) => (world: FaultWorld) =>
+const onServer = (setting: string, value: string) => (world: LibraryWorld) =>
   world.faultDatabase.setServer(setting, value);
 /** Ends the connections that were opened with a setting which is no more. */
-const forget = async (world: FaultWorld): Promise<void> => {
+const forget = async (world: LibraryWorld): Promise<void> => {
   await world.faultDatabase.resetServer();
   await world.faultDatabase.kill('true');
 };
 
 /** Lets go of the row that somebody else has locked. */
 let letGo: () => Promise<void>;
-const lockFirstRow = async (world: FaultWorld): Promise<void> => {
+const lockFirstRow = async (world: LibraryWorld): Promise<void> => {
   letGo = await lockRow(world, 1);
 };
 const waitsForLock = (): Handler => async (work) => {

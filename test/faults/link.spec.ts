@@ -1,18 +1,19 @@
 import { Note } from '../support/note.entity.js';
 import type { StatementFate } from '../support/wire-connection.js';
-import { describeFaults, type Fault } from './support/fault.js';
+import { describeFaults, type Fault } from './support/describe-faults.js';
 import type { Handler, Work } from './support/scenario.js';
-import { TIMES, type FaultWorld } from './support/world.js';
+import { TIMES } from './support/times.js';
+import type { LibraryWorld } from './support/world.js';
 
 /** Has the same happen to as many statements as there are requests. */
 const at =
   (pattern: RegExp, fate: StatementFate) =>
-  (world: FaultWorld): void => {
+  (world: LibraryWorld): void => {
     for (let each = 0; each < TIMES; each++) {
       world.proxy.arm(fate, pattern);
     }
   };
-const heal = (world: FaultWorld): void => {
+const heal = (world: LibraryWorld): void => {
   world.proxy.disarm();
   world.proxy.heal();
 };

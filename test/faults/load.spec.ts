@@ -5,10 +5,11 @@ import { json } from 'node:stream/consumers';
 
 import { Note } from '../support/note.entity.js';
 import { waitFor } from '../support/wait-for.js';
-import { expectClosing, expectIdle, expectServing } from './support/check.js';
-import { describeFaults, record, useFaultDatabase, type Fault } from './support/fault.js';
-import type { ErrorBody } from './support/work.controller.js';
-import { IS_FULL, POOL_SIZE, TIMES, type Answer, type FaultWorld } from './support/world.js';
+import { describeFaults, record, useFaultDatabase, type Fault } from './support/describe-faults.js';
+import type { ErrorBody } from './support/error-body.filter.js';
+import { expectClosing, expectIdle, expectServing } from './support/expectations.js';
+import { IS_FULL, TIMES } from './support/times.js';
+import { noAnswer, POOL_SIZE, type Answer, type LibraryWorld } from './support/world.js';
 
 const CROWD = IS_FULL ? 5_000 : 300;
 
@@ -35,10 +36,10 @@ const faults: readonly Fault[] = [
   {
     title: 'F1, F6: a pool that deadlocks against itself',
     limits: { poolMax: 2, acquireTimeoutMs: 20_000, deadlockTimeoutMs: 100 },
-    handler: () => async (work) => {
+    handler: (world) => async (work) => {
       await work.look();
       await work.write('outer');
-      await work.dbContext.newAtomicSession(async (em) => {
+      await world.dbContext.newAtomicSession(async (em) => {
         // Of its own transaction, which is not the one of the request.
         await em.find(Note, { text: 'none' });
       });
@@ -92,22 +93,11 @@ describe('faults: load, a crowd', () => {
   }, 180_000);
 
   /** All requests are with the server before the first is answered, or nearly so. */
-  async function askAtOnce({ url }: FaultWorld): Promise<Answer[]> {
+  async function askAtOnce({ url }: LibraryWorld): Promise<Answer[]> {
     const sockets = await connectAll(Number(new URL(url).port));
     const ask = (socket: Socket, key: string): Promise<Answer> =>
       new Promise((resolve) => {
-        const fail = (error: Error): void =>
-          resolve({
-            key,
-            status: 0,
-            value: undefined,
-            errorBody: {
-              error: 'NoAnswer',
-              code: undefined,
-              message: error.message,
-              cause: undefined,
-            },
-          });
+        const fail = (error: Error): void => resolve(noAnswer(key, error));
         const createConnection = (): Socket => socket;
         get(`${url}/promise/${key}`, { agent: false, createConnection }, (response) => {
           const status = response.statusCode ?? 0;
@@ -140,7 +130,10 @@ describe('faults: load, a crowd', () => {
   }
 
   /** As `expectSaved()`, which looks at each of them by itself, at once. */
-  async function expectCrowdSaved(world: FaultWorld, answers: readonly Answer[]): Promise<number> {
+  async function expectCrowdSaved(
+    world: LibraryWorld,
+    answers: readonly Answer[],
+  ): Promise<number> {
     const rows = await world.faultDatabase.rows();
     const served = answers.filter(({ status }) => status === 200).map(({ key }) => key);
     expect(rows.map(({ key }) => key).toSorted()).toEqual(served.toSorted());

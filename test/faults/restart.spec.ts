@@ -1,10 +1,11 @@
 import { Cluster } from '../../sample/starter/cluster.js';
 import { waitFor } from '../support/wait-for.js';
-import { expectClosing, expectIdle, expectSaved, expectServing } from './support/check.js';
+import { record } from './support/describe-faults.js';
+import { expectClosing, expectIdle, expectSaved, expectServing } from './support/expectations.js';
 import { FaultDatabase } from './support/fault-database.js';
-import { record } from './support/fault.js';
 import type { Handler } from './support/scenario.js';
-import { IS_FULL, startFaultWorld, TIMES, type FaultWorld } from './support/world.js';
+import { IS_FULL, TIMES } from './support/times.js';
+import { startLibraryWorld, type LibraryWorld } from './support/world.js';
 
 /** Where the requests are as the server goes down; those that wait for a connection too. */
 const STAGES: readonly (readonly [
@@ -49,7 +50,7 @@ describe('faults: the server restarts at once', () => {
   const sharedUrl = process.env['DB_CONTEXT_TEST_URL'];
   let server: Cluster;
   let faultDatabase: FaultDatabase;
-  let world: FaultWorld;
+  let world: LibraryWorld;
 
   beforeAll(async () => {
     server = await Cluster.start({ standbys: 0, settings: ['max_connections=300'] });
@@ -67,7 +68,7 @@ describe('faults: the server restarts at once', () => {
   it.each(IS_FULL ? STAGES : STAGES.slice(0, 1))(
     'F1, L1: %s: all are told, the next are served with no restart of ours',
     async (stage, handlerOf) => {
-      world = await startFaultWorld(faultDatabase, {
+      world = await startLibraryWorld(faultDatabase, {
         acquireTimeoutMs: 2_000,
         endTimeoutMs: 2_000,
       });

@@ -1,27 +1,28 @@
-import { describeFaults, type Fault } from './support/fault.js';
 import {
   makeImpatient,
   meetInDeadlock,
   meetInUpdate,
   meetInWriteSkew,
 } from './support/outsider.js';
+import { describeFaults, type Fault } from './support/describe-faults.js';
 import type { Handler, Work } from './support/scenario.js';
-import { TIMES, type FaultWorld } from './support/world.js';
+import { TIMES } from './support/times.js';
+import type { LibraryWorld } from './support/world.js';
 
 const writes = (): Handler => (work) => work.write('row');
 
 /** Ends the connections that were opened with a setting which is no more. */
-const forget = async (world: FaultWorld): Promise<void> => {
+const forget = async (world: LibraryWorld): Promise<void> => {
   await world.faultDatabase.resetServer();
   await world.faultDatabase.kill('true');
 };
-const expectCommits = (count: number) => (world: FaultWorld) =>
+const expectCommits = (count: number) => (world: LibraryWorld) =>
   expect(world.proxy.log.filter((sql) => sql === 'commit')).toHaveLength(count);
 
 /** Meets somebody else, in its first attempt only. */
 const meetsOnce =
-  (meet: (world: FaultWorld, work: Work) => Promise<void>) =>
-  (world: FaultWorld): Handler => {
+  (meet: (world: LibraryWorld, work: Work) => Promise<void>) =>
+  (world: LibraryWorld): Handler => {
     const met = new Set<string>();
     return async (work) => {
       await work.look();

@@ -1,9 +1,11 @@
 import { ContextRegistry } from '../../lib/context/context-registry.js';
 import type { AdapterName } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
-import { expectClosing, expectSaved, expectServing, type Saved } from './support/check.js';
-import { record, useFaultDatabase } from './support/fault.js';
-import { IS_FULL, POOL_SIZE, TIMES, type Answer, type FaultWorld } from './support/world.js';
+import { record, useFaultDatabase } from './support/describe-faults.js';
+import { expectClosing, expectSaved, expectServing } from './support/expectations.js';
+import type { Saved } from './support/judge.js';
+import { IS_FULL, TIMES } from './support/times.js';
+import { POOL_SIZE, type Answer, type LibraryWorld } from './support/world.js';
 
 /** Where the requests are as the application is closed. */
 const STAGES = [
@@ -38,7 +40,7 @@ const tooLate = STAGES.slice(1).map((stage): Shutdown => ({
 }));
 
 /** Holds what it is given, until it is let go. */
-function holdAt(world: FaultWorld, stage: Stage, reached: () => void, gate: Promise<void>): void {
+function holdAt(world: LibraryWorld, stage: Stage, reached: () => void, gate: Promise<void>): void {
   const { scenario, proxy } = world;
   const hold = async (): Promise<void> => {
     reached();
@@ -121,7 +123,7 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: shutdown over %s', (
   );
 });
 
-function isDraining(world: FaultWorld): boolean {
+function isDraining(world: LibraryWorld): boolean {
   const host = world.app.get(ContextRegistry);
   try {
     void host.abandon(host.open('a look'));
@@ -131,7 +133,7 @@ function isDraining(world: FaultWorld): boolean {
   }
 }
 
-async function closeWithin(world: FaultWorld, limitMs: number): Promise<void> {
+async function closeWithin(world: LibraryWorld, limitMs: number): Promise<void> {
   const startedAt = Date.now();
   await world.app.close();
   expect(Date.now() - startedAt).toBeLessThan(limitMs);

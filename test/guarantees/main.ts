@@ -7,18 +7,18 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
 import { startLocalPostgres } from '../../sample/starter/local-postgres.js';
-import { FaultDatabase } from './fault-database.js';
-import type { Fault } from './fault.js';
+import { FaultDatabase } from '../faults/support/fault-database.js';
+import type { ComparedFault } from './compared-fault.js';
+import type { SideName } from './compared-world.js';
 import { BRANCH_FAULTS } from './faults/branches.js';
 import { CALLER_FAULTS } from './faults/callers.js';
 import { COMMIT_FAULTS } from './faults/commit.js';
 import { LINK_FAULTS } from './faults/link.js';
 import { SERVER_FAULTS } from './faults/server.js';
 import { measure, UnheardErrors, type Figures } from './measure.js';
-import type { SideName } from './sides.js';
 import { harmOf, json, markdown, type Row } from './table.js';
 
-const ALL: readonly Fault[] = [
+const ALL: readonly ComparedFault[] = [
   ...SERVER_FAULTS,
   ...LINK_FAULTS,
   ...COMMIT_FAULTS,
@@ -46,11 +46,11 @@ await postgres.stop();
 // What hangs in the plain applications would keep the process alive. Harm to ours is a failure.
 process.exit(rows.some(({ library }) => harmOf(library).length > 0) ? 1 : 0);
 
-async function measureAloud(fault: Fault, side: SideName): Promise<Figures> {
+async function measureAloud(fault: ComparedFault, side: SideName): Promise<Figures> {
   const figures = await measure(fault, side, faultDatabase, errors);
   const harm = harmOf(figures).join('; ') || 'no harm';
   process.stderr.write(
-    `${side.padEnd(7)} ${fault.title}: ${harm}; ${JSON.stringify(figures.told)}\n`,
+    `${side.padEnd(7)} ${fault.title}: ${harm}; ${JSON.stringify(figures.answered)}\n`,
   );
   return figures;
 }

@@ -1,11 +1,26 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type { FaultDatabase } from '../faults/support/fault-database.js';
+import { injectFault, serveNext } from '../faults/support/inject-fault.js';
+import { judge, type Violation } from '../faults/support/judge.js';
+import type { Answer, World } from '../faults/support/world.js';
 import { waitFor } from '../support/wait-for.js';
-import type { FaultDatabase } from './fault-database.js';
-import { POOL_SIZE, TIMES, type Fault } from './fault.js';
-import { judge, type Verdict } from './judge.js';
-import type { SideName } from './sides.js';
-import { startWorld, type Answer, type World } from './world.js';
+import { ANSWER_LIMIT_MS, TIMES, type ComparedFault } from './compared-fault.js';
+import { startComparedWorld, type SideName } from './compared-world.js';
+
+/** What is wrong with what was saved, and with what the clients were answered. */
+interface Verdict {
+  /** Rows that a request wrote which succeeded, and that are not there. */
+  readonly missing: number;
+  /** Rows of requests that failed without saying that the outcome is unknown. */
+  readonly ofFailed: number;
+  /** Rows of work that was undone, or that came after the end of its transaction. */
+  readonly inVain: number;
+  /** How many of those lie in the transaction of another request. */
+  readonly foreign: number;
+  /** Requests whose answer is not true: a success for lost work, a failure for saved work. */
+  readonly lied: number;
+}
 
 /** What one application did in one fault. */
 export interface Figures extends Verdict {
@@ -13,8 +28,8 @@ export interface Figures extends Verdict {
   readonly slotsLost: number;
   /** Callers without an answer within the limit. */
   readonly hanging: number;
-  /** What the others were told, with how often. */
-  readonly told: Readonly<Record<string, number>>;
+  /** What the others were answered, with how often. */
+  readonly answered: Readonly<Record<string, number>>;
   /** Of the next 5 requests, how many were served. */
   readonly nextServed: number;
   readonly closes: boolean;
@@ -30,60 +45,61 @@ const CLOSE_LIMIT_MS = 4_000;
 
 /** Has a fault happen to 20 requests at once over a pool of 5, and looks at what is left. */
 export async function measure(
-  fault: Fault,
+  fault: ComparedFault,
   side: SideName,
   faultDatabase: FaultDatabase,
   errors: UnheardErrors,
 ): Promise<Figures> {
+  // An earlier application may still hold the table in a transaction that hangs.
+  await faultDatabase.kill('xact_start is not null');
   await faultDatabase.clear();
   const unheardBefore = errors.count;
-  const world = await startWorld(faultDatabase, fault, side);
-  await fault.arrange?.(world);
-  world.scenario.handler = fault.handler(world);
-
-  let isOver = false;
-  const asked = askAll(world, fault).finally(() => {
-    isOver = true;
-  });
-  const others = fault.meanwhile?.(world, () => isOver) ?? [];
-  const answers = await asked;
-  const bystanders = await others;
+  const world = await startComparedWorld(faultDatabase, fault, side);
+  const kind = fault.unit === 'interceptor' ? 'observable' : 'promise';
+  const { answers, others } = await injectFault(
+    world,
+    { ...fault, kind },
+    { times: TIMES, limitMs: ANSWER_LIMIT_MS },
+  );
   await within(world.scenario.late(), SETTLE_MS);
-  await fault.stop?.(world);
+  await fault.heal?.(world);
   await within(untilIdle(world), SETTLE_MS);
-  const slotsLost = world.checkedOut();
-  const verdict = judge(await faultDatabase.rows(), [...answers, ...bystanders], world.scenario);
+  const slotsLost = world.pool().checkedOut;
+  const rows = await faultDatabase.rows();
+  const verdict = count(judge(rows, [...answers, ...others], world.scenario, 'as known'));
   const counted = fault.count?.(world, answers);
-  const nextServed = await serveNext(world);
-  const closes = await within(world.close(), CLOSE_LIMIT_MS);
+  const next = await serveNext(world, { kind, limitMs: NEXT_LIMIT_MS });
+  const closes = await within(world.closeApp(), CLOSE_LIMIT_MS);
   const unheard = errors.count - unheardBefore;
   await world.proxy.stop();
   return {
     ...verdict,
     slotsLost,
-    hanging: answers.filter(({ status }) => status === undefined).length,
-    told: tally(answers),
-    nextServed,
+    hanging: answers.filter(({ status }) => status === 0).length,
+    answered: tally(answers),
+    nextServed: next.filter(({ status }) => status === 200).length,
     closes,
     unheard,
     counted,
   };
 }
 
-function askAll(world: World, { ask }: Fault): Promise<Answer[]> {
-  const keys = Array.from({ length: TIMES }, (_, index) => `key-${index}`);
-  return Promise.all(keys.map((key) => ask?.(world, key) ?? world.ask(key)));
+function count(violations: readonly Violation[]): Verdict {
+  const of = (what: Violation['what']): Violation[] =>
+    violations.filter((violation) => violation.what === what);
+  const inVain = new Set(of('in vain').map(({ text }) => text));
+  const lied = [...of('missing'), ...of('of a failure')].map(({ key }) => key);
+  return {
+    missing: of('missing').length,
+    ofFailed: of('of a failure').length,
+    inVain: inVain.size,
+    foreign: of('in a foreign transaction').filter(({ text }) => inVain.has(text)).length,
+    lied: new Set(lied).size,
+  };
 }
 
 async function untilIdle(world: World): Promise<void> {
-  await waitFor(() => world.checkedOut() === 0, { what: 'the slots', timeoutMs: SETTLE_MS });
-}
-
-async function serveNext(world: World): Promise<number> {
-  world.scenario.handler = (work) => work.write('row');
-  const keys = Array.from({ length: POOL_SIZE }, (_, index) => `next-${index}`);
-  const answers = await Promise.all(keys.map((key) => world.ask(key, NEXT_LIMIT_MS)));
-  return answers.filter(({ status }) => status === 200).length;
+  await waitFor(() => world.pool().checkedOut === 0, { what: 'the slots', timeoutMs: SETTLE_MS });
 }
 
 /** @returns whether it was fulfilled within the limit */
@@ -97,11 +113,9 @@ async function within(work: Promise<unknown>, limitMs: number): Promise<boolean>
 
 function tally(answers: readonly Answer[]): Record<string, number> {
   const counts: Record<string, number> = {};
-  for (const { status, error } of answers) {
-    if (status !== undefined) {
-      const told = error === undefined ? String(status) : `${status} ${error}`;
-      counts[told] = (counts[told] ?? 0) + 1;
-    }
+  for (const { status, errorBody } of answers.filter((answer) => answer.status !== 0)) {
+    const what = errorBody === undefined ? String(status) : `${status} ${errorBody.origin}`;
+    counts[what] = (counts[what] ?? 0) + 1;
   }
   return counts;
 }

@@ -1,8 +1,9 @@
-import { POOL_SIZE, TIMES, type Fault } from './fault.js';
+import { POOL_SIZE } from '../faults/support/world.js';
+import { TIMES, type ComparedFault } from './compared-fault.js';
 import type { Figures } from './measure.js';
 
 export interface Row {
-  readonly fault: Fault;
+  readonly fault: ComparedFault;
   readonly plain: Figures;
   readonly library: Figures;
 }
@@ -34,7 +35,7 @@ export function json(rows: readonly Row[]): string {
 
 function cell(figures: Figures): string {
   const harm = harmOf(figures);
-  const counted = Object.entries(figures.told).map(([what, count]) => `${count} × ${what}`);
+  const counted = Object.entries(figures.answered).map(([what, count]) => `${count} × ${what}`);
   const answers = counted.length === 0 ? 'no answer at all' : counted.join(', ');
   return harm.length === 0 ? `no harm; ${answers}` : `**${harm.join('; ')}**; ${answers}`;
 }

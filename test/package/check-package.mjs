@@ -1,14 +1,24 @@
 /**
  * Packs the built library and checks the tarball as its users will meet it: outside of this
- * repository, with nothing beside it but the peers that package.json requires. Needs `dist`, so it
- * runs after `npm run build`; needs no network. Prints one line per check and ends with exit code 1
- * at the first that fails.
+ * repository, with nothing beside it but the peers that package.json requires. Compares its public
+ * API with the reports in test/types/api. Needs `dist`, so it runs after `npm run build`; needs no
+ * network. Prints one line per check and ends with exit code 1 at the first that fails.
  */
 import { readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { generateApiReports } from './api-report.mjs';
 import { PackageTypes } from './package-types.mjs';
 import { CommandFailed, run } from './run.mjs';
 
@@ -193,6 +203,25 @@ async function checkSubpath(consumer, { subpath, peer, name, types }) {
   }
 }
 
+/** Compares the API of the build with the reports that are checked in. */
+async function checkApiReports() {
+  const directory = join(ROOT, 'test', 'types', 'api');
+  const reports = await generateApiReports(ROOT);
+  const checkedIn = new Map();
+  for (const name of await readdir(directory)) {
+    checkedIn.set(name, await readFile(join(directory, name), 'utf8'));
+  }
+  const names = new Set([...reports.keys(), ...checkedIn.keys()]);
+  const different = [...names].filter((name) => reports.get(name) !== checkedIn.get(name));
+  if (different.length > 0) {
+    fail(
+      `test/types/api/ is not what the build exports: ${different.join(', ')}. If the change of ` +
+        'the API is meant, run `npm run api:report` and look at the difference that Git shows.',
+    );
+  }
+  return `${reports.size} entry points`;
+}
+
 class CheckFailed extends Error {}
 
 function fail(reason) {
@@ -255,6 +284,7 @@ async function checkAll(directory) {
       ? undefined
       : `${types.foreignErrors} errors in the types of other packages are not ours`;
   });
+  await check('the public API is the one that test/types/api reports', checkApiReports);
   for (const each of SUBPATHS) {
     await check(
       `${manifest.name}/${each.subpath} needs ${each.peer} and no other optional peer`,

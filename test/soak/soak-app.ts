@@ -11,7 +11,7 @@ import {
   type PoolState,
 } from 'nestjs-db-context';
 
-import { ErrorBodyFilter } from '../guarantees/error-body.filter.js';
+import { ErrorBodyFilter } from '../faults/support/error-body.filter.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { WireProxy } from '../support/wire-proxy.js';
 import { Entry, SOAK_SCHEMA, Tally } from './entry.entities.js';

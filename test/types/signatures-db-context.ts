@@ -3,25 +3,12 @@ import type { EntityManager as CoreEntityManager } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { INestApplicationContext } from '@nestjs/common';
 import { expectTypeOf } from 'expect-type';
-import {
-  DbContext,
-  type AtomicOptions,
-  type AtomicSettings,
-  type ConnectionChoice,
-  type CurrentTransaction,
-  type HookCallback,
-  type RunAllResults,
-  type RetryOptions,
-  type RunAllOptions,
-  type RunOptions,
-  type TransactionSettings,
-} from 'nestjs-db-context';
+import { DbContext, type RunAllResults } from 'nestjs-db-context';
 
 import { Note } from '../support/note.entity.js';
 
 export function found(app: INestApplicationContext): void {
   expectTypeOf(app.get(DbContext)).toEqualTypeOf<DbContext>();
-  expectTypeOf<DbContext['isActive']>().toEqualTypeOf<() => boolean>();
 }
 
 export function runs(dbContext: DbContext): void {
@@ -44,10 +31,6 @@ export function runs(dbContext: DbContext): void {
     // @ts-expect-error -- a callback, not its result
     void dbContext[run](Promise.resolve(1));
   }
-  expectTypeOf<RunOptions<number>>().toEqualTypeOf<{
-    readonly commitOn?: (result: number) => boolean;
-    readonly retry?: RetryOptions;
-  }>();
 }
 
 export function runsMany(dbContext: DbContext, work: readonly (() => Promise<number>)[]): void {
@@ -59,10 +42,6 @@ export function runsMany(dbContext: DbContext, work: readonly (() => Promise<num
   expectTypeOf<RunAllResults<readonly [() => Promise<number>, () => string]>>().toEqualTypeOf<
     [number, string]
   >();
-  expectTypeOf<RunAllOptions>().toEqualTypeOf<{
-    readonly concurrency?: number;
-    readonly retry?: RetryOptions;
-  }>();
   // @ts-expect-error -- functions, so that they start when there is room, not promises that run
   void dbContext.runAllInNewContexts([Promise.resolve(1)]);
 }
@@ -74,9 +53,6 @@ export function sessions(dbContext: DbContext): void {
   expectTypeOf(dbContext.getSession<EntityManager>()).toEqualTypeOf<EntityManager | undefined>();
   expectTypeOf(dbContext.popSession()).toEqualTypeOf<CoreEntityManager | undefined>();
   expectTypeOf(dbContext.popSession<EntityManager>()).toEqualTypeOf<EntityManager | undefined>();
-  expectTypeOf<DbContext['putSession']>().toEqualTypeOf<
-    (session: CoreEntityManager, name?: string) => void
-  >();
   // @ts-expect-error -- an EntityManager
   dbContext.session<Note>();
   // @ts-expect-error -- nothing to put where nothing was popped; look first
@@ -105,15 +81,6 @@ export function atomic(dbContext: DbContext): void {
   // @ts-expect-error -- the parameter is an EntityManager
   void dbContext.atomic((note: Note) => note);
 
-  expectTypeOf<CurrentTransaction>().toEqualTypeOf<
-    'commit' | 'rollback' | 'append' | 'raise' | 'savepoint'
-  >();
-  expectTypeOf<AtomicSettings>().toExtend<TransactionSettings>();
-  expectTypeOf<AtomicOptions>().toExtend<AtomicSettings & ConnectionChoice>();
-  expectTypeOf<RetryOptions>().toEqualTypeOf<{
-    readonly attempts: number;
-    readonly backoffMs?: number;
-  }>();
   // @ts-expect-error -- how often is no matter for a default
   void dbContext.atomic(() => 1, { retry: { backoffMs: 20 } });
 }
@@ -129,15 +96,10 @@ export function outsideTheContext(dbContext: DbContext): void {
     // @ts-expect-error -- there is no transaction that it could join
     void dbContext[open](() => 1, { current: 'append' });
   }
-  expectTypeOf<ConnectionChoice>().toEqualTypeOf<{ readonly connection?: string }>();
 }
 
 export function earlyEnds(dbContext: DbContext): void {
-  for (const end of ['commit', 'rollback', 'close'] as const) {
-    expectTypeOf(dbContext[end]).toEqualTypeOf<(name?: string) => Promise<void>>();
-  }
   for (const endAll of ['commitAll', 'rollbackAll', 'closeAll'] as const) {
-    expectTypeOf(dbContext[endAll]).toEqualTypeOf<() => Promise<void>>();
     // @ts-expect-error -- all of them
     void dbContext[endAll]('audit');
   }
@@ -145,14 +107,10 @@ export function earlyEnds(dbContext: DbContext): void {
 
 export function hooks(dbContext: DbContext): void {
   for (const hook of ['beforeCommit', 'onCommit', 'onRollback'] as const) {
-    expectTypeOf(dbContext[hook]).toEqualTypeOf<
-      (callback: HookCallback, options?: ConnectionChoice) => void
-    >();
     dbContext[hook](async () => undefined, { connection: 'audit' });
     // @ts-expect-error -- a hook is given nothing: what it needs it has when it is registered
     dbContext[hook]((session: EntityManager) => session.flush());
     // @ts-expect-error -- as the options of the other methods, not the bare name
     dbContext[hook](() => undefined, 'audit');
   }
-  expectTypeOf<HookCallback>().toEqualTypeOf<() => unknown>();
 }

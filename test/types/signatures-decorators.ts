@@ -15,13 +15,6 @@ import {
   RetryOnSerializationFailure,
   SkipDbContext,
   WithDbContext,
-  type AsyncMethodDecorator,
-  type AtomicOptions,
-  type CommitPolicy,
-  type DbTransactionOptions,
-  type InjectDecorator,
-  type RetryOptions,
-  type TransactionSettings,
 } from 'nestjs-db-context';
 
 import { Note } from '../support/note.entity.js';
@@ -106,12 +99,6 @@ export class Refused {
 @Atomic()
 export class RefusedClass {}
 
-export function contextDecorators(): void {
-  expectTypeOf(WithDbContext).toEqualTypeOf<() => AsyncMethodDecorator>();
-  expectTypeOf(NewDbContext).toEqualTypeOf<() => AsyncMethodDecorator>();
-  expectTypeOf(Atomic).toEqualTypeOf<(options?: AtomicOptions) => AsyncMethodDecorator>();
-}
-
 @Injectable()
 export class Injected {
   @InjectSession('audit')
@@ -138,12 +125,6 @@ export class Injected {
   // @ts-expect-error -- of which entity?
   @InjectRepository()
   readonly ofNothing!: EntityRepository<Note>;
-}
-
-export function injectDecorators(): void {
-  expectTypeOf<InjectDecorator>().toEqualTypeOf<PropertyDecorator & ParameterDecorator>();
-  expectTypeOf(InjectSession).toEqualTypeOf<(name?: string) => InjectDecorator>();
-  expectTypeOf(InjectConnection).toEqualTypeOf<(name?: string) => InjectDecorator>();
 }
 
 @SkipDbContext()
@@ -196,12 +177,4 @@ export class Routes {
   // @ts-expect-error -- a route is a method
   @DbTransaction({ readOnly: true })
   readonly property = 1;
-}
-
-export function routeDecorators(): void {
-  expectTypeOf(CommitOn).parameters.toEqualTypeOf<[policy: CommitPolicy]>();
-  expectTypeOf(RetryOnSerializationFailure).parameters.toEqualTypeOf<[options: RetryOptions]>();
-  expectTypeOf(DbTransaction).parameters.toEqualTypeOf<[options: DbTransactionOptions]>();
-  expectTypeOf<DbTransactionOptions>().toExtend<TransactionSettings>();
-  expectTypeOf<DbTransactionOptions['connection']>().toEqualTypeOf<string | undefined>();
 }

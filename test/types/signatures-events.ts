@@ -1,13 +1,8 @@
 // What `nestjs-db-context/event-emitter` and `nestjs-db-context/cqrs` accept; nothing here runs.
-import { Injectable, Module, type Type } from '@nestjs/common';
-import type { OnEventOptions } from '@nestjs/event-emitter';
+import { Injectable, Module } from '@nestjs/common';
 import { expectTypeOf } from 'expect-type';
 import { DbContextCqrsModule } from 'nestjs-db-context/cqrs';
-import {
-  OnCommitted,
-  type ListenerDecorator,
-  type OnCommittedOptions,
-} from 'nestjs-db-context/event-emitter';
+import { OnCommitted } from 'nestjs-db-context/event-emitter';
 
 declare const CREATED: unique symbol;
 
@@ -57,15 +52,5 @@ export class Listeners {
   bareName(): void {}
 }
 
-export function listenerDecorators(): void {
-  expectTypeOf(OnCommitted).returns.toEqualTypeOf<ListenerDecorator>();
-  expectTypeOf<OnCommittedOptions>().toExtend<OnEventOptions>();
-  expectTypeOf<OnCommittedOptions['connection']>().toEqualTypeOf<string | undefined>();
-}
-
 @Module({ imports: [DbContextCqrsModule] })
 export class WithCqrs {}
-
-export function cqrsModule(): void {
-  expectTypeOf(DbContextCqrsModule).toExtend<Type>();
-}

@@ -2,7 +2,6 @@
 import { Module } from '@nestjs/common';
 import { TerminusModule, type HealthCheckService } from '@nestjs/terminus';
 import { expectTypeOf } from 'expect-type';
-import type { CheckOptions, ConnectionHealth } from 'nestjs-db-context';
 import {
   DbContextHealthIndicator,
   type DbContextHealth,
@@ -20,8 +19,7 @@ export async function indicator(
   expectTypeOf(database.status).toEqualTypeOf<'up' | 'down'>();
   expectTypeOf(database.message).toEqualTypeOf<string | undefined>();
   expectTypeOf(database).toExtend<DbContextHealth>();
-  expectTypeOf<DbContextHealth>().toExtend<ConnectionHealth>();
-  expectTypeOf<DbContextPingCheckOptions>().toExtend<CheckOptions>();
+  // Two of them come from a type that is not exported, so that the report of the API lacks them.
   expectTypeOf<DbContextPingCheckOptions>().branded.toEqualTypeOf<{
     readonly connection?: string;
     readonly timeoutMs?: number;

@@ -39,7 +39,7 @@ const FAULTY_SCHEMA = `
 
 /**
  * The database of one family of faults. The application logs in as a role of its own that is no
- * superuser: its connections can be told from all others, and the server can be made to treat it
+ * superuser: its connections differ from all others by their user, and the server can be made to treat it
  * badly without doing so to anybody else.
  */
 export class FaultDatabase {

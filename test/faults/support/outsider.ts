@@ -2,7 +2,7 @@ import { Client } from 'pg';
 
 import { waitFor } from '../../support/wait-for.js';
 import type { Work } from './scenario.js';
-import type { FaultWorld } from './world.js';
+import type { LibraryWorld } from './world.js';
 
 /** Changes a row that all requests could want. */
 export async function bump(work: Work, id: number): Promise<void> {
@@ -15,13 +15,13 @@ function ownPair({ key }: Work): readonly [number, number] {
   return [2 * number + 1, 2 * number + 2];
 }
 
-/** The deadlock is to hit the request: whoever looks first is the one that goes. */
-export async function makeImpatient(world: FaultWorld): Promise<void> {
+/** The deadlock is to hit the request: the server ends the one that looks for deadlocks first. */
+export async function makeImpatient(world: LibraryWorld): Promise<void> {
   await world.faultDatabase.setServer('deadlock_timeout', '20ms');
 }
 
 /** Has the request meet somebody else in a deadlock. */
-export async function meetInDeadlock(world: FaultWorld, work: Work): Promise<void> {
+export async function meetInDeadlock(world: LibraryWorld, work: Work): Promise<void> {
   const [own, other] = ownPair(work);
   const { pid } = await work.look();
   await bump(work, own);
@@ -41,7 +41,7 @@ export async function meetInDeadlock(world: FaultWorld, work: Work): Promise<voi
 }
 
 /** Has somebody else change what the request has read, and then change it itself. */
-export async function meetInUpdate(world: FaultWorld, work: Work): Promise<void> {
+export async function meetInUpdate(world: LibraryWorld, work: Work): Promise<void> {
   const [own] = ownPair(work);
   await work.session.execute('select value from counter where id = ?', [own]);
   await world.faultDatabase.database.query('update counter set value = -1 where id = $1', [own]);
@@ -49,7 +49,7 @@ export async function meetInUpdate(world: FaultWorld, work: Work): Promise<void>
 }
 
 /** Write skew: each changes what the other has read; the server finds out at the COMMIT. */
-export async function meetInWriteSkew(world: FaultWorld, work: Work): Promise<void> {
+export async function meetInWriteSkew(world: LibraryWorld, work: Work): Promise<void> {
   const [own, other] = ownPair(work);
   await work.session.execute('select value from counter where id = ?', [own]);
   await bump(work, other);
@@ -65,20 +65,20 @@ export async function meetInWriteSkew(world: FaultWorld, work: Work): Promise<vo
 }
 
 /** Locks a row until the returned function is called. */
-export async function lockRow(world: FaultWorld, id: number): Promise<() => Promise<void>> {
+export async function lockRow(world: LibraryWorld, id: number): Promise<() => Promise<void>> {
   const outsider = await connect(world);
   await outsider.query('begin');
   await outsider.query('select from counter where id = $1 for update', [id]);
   return () => outsider.end();
 }
 
-async function connect(world: FaultWorld): Promise<Client> {
+async function connect(world: LibraryWorld): Promise<Client> {
   const outsider = new Client({ connectionString: world.faultDatabase.database.url });
   await outsider.connect();
   return outsider;
 }
 
-async function blockedBy(world: FaultWorld, pid: number): Promise<number> {
+async function blockedBy(world: LibraryWorld, pid: number): Promise<number> {
   const waiting = await world.faultDatabase.database.query(
     'select from pg_stat_activity where $1 = any (pg_blocking_pids(pid))',
     [pid],

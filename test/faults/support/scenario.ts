@@ -1,12 +1,20 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Injectable, type CanActivate, type ExecutionContext } from '@nestjs/common';
-import type { DbContext } from 'nestjs-db-context';
 
 import { deferred, type Deferred } from '../../support/deferred.js';
 import { Note } from '../../support/note.entity.js';
 
 /** The code that a fault has its handler run. */
 export type Handler = (work: Work) => unknown;
+
+/** How the text of a row ends that must never be there. */
+export const IN_VAIN = ' in vain';
+
+/** A late statement that saw the variable of a tenant: whose it was, and whose it saw. */
+export interface TenantSight {
+  readonly own: string;
+  readonly seen: string;
+}
 
 /** What work that outlived its request came to. */
 export interface LateOutcome {
@@ -29,6 +37,8 @@ export class Scenario {
   readonly transactions = new Map<string, Set<string>>();
   /** Requests whose handler failed, and nobody listens: an unhandled rejection in an application. */
   readonly unheard: string[] = [];
+  /** What late statements saw of the tenants. */
+  readonly tenantSights: TenantSight[] = [];
   readonly #points = new Map<string, Deferred<void>>();
   readonly #late: Promise<LateOutcome>[] = [];
 
@@ -70,7 +80,6 @@ export class Work {
   constructor(
     readonly key: string,
     readonly session: EntityManager,
-    readonly dbContext: DbContext,
     readonly scenario: Scenario,
   ) {}
 
@@ -84,6 +93,21 @@ export class Work {
   /** Saves a row, in the way that most applications do. */
   async write(label: string): Promise<void> {
     await this.session.persist(new Note(this.text(label))).flush();
+  }
+
+  /** Saves a row with one statement, past the unit of work. */
+  async insert(label: string): Promise<void> {
+    await this.session.insert(Note, { text: this.text(label) });
+  }
+
+  /** Saves a row that must never be there: it belongs to what is undone, or comes after the end. */
+  async insertInVain(label = 'row'): Promise<void> {
+    await this.session.insert(Note, { text: `${this.key}/${label}${IN_VAIN}` });
+  }
+
+  /** Resolves when the response has left, or its client has: the transaction is over for sure. */
+  get gone(): Promise<void> {
+    return this.scenario.point(`${this.key} gone`).promise;
   }
 
   /** The backend and the transaction that it is in. */
@@ -119,3 +143,9 @@ export class ScenarioGuard implements CanActivate {
     return true;
   }
 }
+
+/** What each request of a healthy application does. */
+export const ordinary: Handler = async (work) => {
+  await work.look();
+  await work.write('row');
+};

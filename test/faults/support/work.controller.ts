@@ -1,27 +1,16 @@
-import type { EntityManager } from '@mikro-orm/postgresql';
-import {
-  Catch,
-  Controller,
-  Get,
-  HttpException,
-  Param,
-  UseGuards,
-  type ArgumentsHost,
-  type ExceptionFilter,
-} from '@nestjs/common';
-import { HttpAdapterHost } from '@nestjs/core';
-import { DbContext, InjectSession, RetryOnSerializationFailure } from 'nestjs-db-context';
+import { Controller, Get, Param, UseGuards } from '@nestjs/common';
+import { RetryOnSerializationFailure } from 'nestjs-db-context';
 import { defer, from, type Observable } from 'rxjs';
 
 import { Scenario, ScenarioGuard, Work } from './scenario.js';
+import { UnitOfWork } from './units-of-work.js';
 
 /** Runs the handler of the scenario, as each kind of handler that Nest knows. */
 @Controller()
 @UseGuards(ScenarioGuard)
 export class WorkController {
   constructor(
-    @InjectSession() private readonly session: EntityManager,
-    private readonly dbContext: DbContext,
+    private readonly unit: UnitOfWork,
     private readonly scenario: Scenario,
   ) {}
 
@@ -32,7 +21,7 @@ export class WorkController {
 
   @Get('observable/:key')
   observable(@Param('key') key: string): Observable<unknown> {
-    return defer(() => this.run(key));
+    return this.unit.intercept((session) => defer(() => this.handle(key, session)));
   }
 
   /** An Observable over work that has begun already. */
@@ -59,34 +48,11 @@ export class WorkController {
     return this.run(key);
   }
 
-  private async run(key: string): Promise<unknown> {
-    const work = new Work(key, this.session, this.dbContext, this.scenario);
-    return { value: await this.scenario.handler(work) };
+  private run(key: string): Promise<unknown> {
+    return this.unit.run(key, (session) => this.handle(key, session));
   }
-}
 
-/** The body of the response to a request that failed. */
-export interface ErrorBody {
-  readonly error: string;
-  readonly code: string | undefined;
-  readonly message: string;
-  readonly cause: string | undefined;
-}
-
-/** Answers with the class of an error, as an exception filter of the application sees it. */
-@Catch()
-export class ErrorBodyFilter implements ExceptionFilter {
-  constructor(private readonly adapterHost: HttpAdapterHost) {}
-
-  catch(error: unknown, host: ArgumentsHost): void {
-    const { name, code, message, cause } = (error ?? {}) as Error & { code?: string };
-    const body: ErrorBody = {
-      error: error instanceof Error ? error.constructor.name : name,
-      code,
-      message,
-      cause: cause instanceof Error ? `${cause.constructor.name}: ${cause.message}` : undefined,
-    };
-    const status = error instanceof HttpException ? error.getStatus() : 500;
-    this.adapterHost.httpAdapter.reply(host.switchToHttp().getResponse(), body, status);
+  private async handle(key: string, session: Work['session']): Promise<unknown> {
+    return { value: await this.scenario.handler(new Work(key, session, this.scenario)) };
   }
 }

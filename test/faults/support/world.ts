@@ -1,28 +1,43 @@
-import { defineConfig } from '@mikro-orm/postgresql';
-import { HttpAdapterHost } from '@nestjs/core';
-import type { ConnectionLimits, ConnectionTransactionOptions } from 'nestjs-db-context';
+import type { AddressInfo } from 'node:net';
+
+import type { MikroORM } from '@mikro-orm/core';
+import {
+  defineConfig,
+  type EntityManager,
+  type Options,
+  type PostgreSqlConnection,
+} from '@mikro-orm/postgresql';
+import { Module, type INestApplication } from '@nestjs/common';
+import { HttpAdapterHost, NestFactory } from '@nestjs/core';
+import {
+  getSessionToken,
+  type ConnectionLimits,
+  type ConnectionTransactionOptions,
+  type PoolState,
+} from 'nestjs-db-context';
 
 import { Author, Book } from '../../support/library.entities.js';
 import { LogRecorder } from '../../support/log-recorder.js';
 import { Note } from '../../support/note.entity.js';
 import { startApp, type TestApp, type TestAppOptions } from '../../support/test-app.js';
 import { WireProxy } from '../../support/wire-proxy.js';
+import { ErrorBodyFilter, type ErrorBody } from './error-body.filter.js';
 import type { FaultDatabase } from './fault-database.js';
-import { Scenario, ScenarioGuard, type Handler } from './scenario.js';
-import { ErrorBodyFilter, WorkController, type ErrorBody } from './work.controller.js';
-
-/** How often each fault is to happen. */
-export const TIMES = Number(process.env['DB_CONTEXT_FAULT_TIMES'] ?? 3);
-
-/** Whether variants of one fault are run as well; `npm test` has no time for them. */
-export const IS_FULL = TIMES >= 20;
+import { Scenario, ScenarioGuard } from './scenario.js';
+import {
+  LibraryUnitOfWork,
+  PlainUnitOfWork,
+  UnitOfWork,
+  type PlainSettings,
+} from './units-of-work.js';
+import { WorkController } from './work.controller.js';
 
 export const POOL_SIZE = 5;
 
 export type Limits = ConnectionLimits &
   ConnectionTransactionOptions & {
     readonly poolMax?: number;
-    /** Of pg itself. */
+    /** Options of pg itself. */
     readonly driverOptions?: Record<string, unknown>;
   };
 
@@ -36,14 +51,38 @@ export interface Answer {
   readonly value: unknown;
 }
 
-/** An application with the faulty wire to its database. */
-export interface FaultWorld extends TestApp {
+export interface AskOptions {
+  /**
+   * Which of the handlers of `WorkController`.
+   * @defaultValue 'promise'
+   */
+  readonly kind?: 'promise' | 'observable' | 'eager' | 'retried';
+  readonly headers?: Record<string, string>;
+  /** How long the client waits for its answer; without a limit by default. */
+  readonly limitMs?: number;
+}
+
+/** An application over a pool of 5, its database, and the faulty wire between the two. */
+export interface World {
   readonly faultDatabase: FaultDatabase;
   readonly proxy: WireProxy;
   readonly scenario: Scenario;
+  readonly url: string;
+  readonly orm: MikroORM;
+  readonly pool: () => PoolState;
+  /** Sends one request. Never rejects. */
+  readonly ask: (key: string, options?: AskOptions) => Promise<Answer>;
+  /** Ends the application as it ends by itself: its own hooks, and the pool. May never return. */
+  readonly closeApp: () => Promise<void>;
+  /** Ends the application and the wire. */
+  readonly close: () => Promise<void>;
+}
+
+/** A world with the library. */
+export interface LibraryWorld extends World, TestApp {
+  readonly pool: TestApp['pool'];
+  readonly close: () => Promise<void>;
   readonly logger: LogRecorder;
-  /** One request. */
-  ask(key: string, kind?: string, headers?: Record<string, string>): Promise<Answer>;
 }
 
 // Only what a fault is about gets a small limit, so that nothing else hits one on two slow cores.
@@ -54,32 +93,44 @@ const LIMITS: Limits = {
   transactionTimeoutMs: 10_000,
 };
 
-/** Starts an application over a pool of 5. */
-export async function startFaultWorld(
+function ormOptions(
+  clientUrl: string,
+  { poolMax = POOL_SIZE, driverOptions = {} }: Limits,
+): Options {
+  return defineConfig({
+    clientUrl,
+    entities: [Note, Author, Book],
+    ensureDatabase: false,
+    pool: { min: 0, max: poolMax },
+    driverOptions,
+  });
+}
+
+/** Starts an application with the library. */
+export async function startLibraryWorld(
   faultDatabase: FaultDatabase,
   limits: Limits = {},
   options: Partial<TestAppOptions> = {},
-): Promise<FaultWorld> {
+): Promise<LibraryWorld> {
   const proxy = await WireProxy.start(faultDatabase.url);
   const logger = new LogRecorder();
-  const { poolMax = POOL_SIZE, driverOptions = {}, ...others } = { ...LIMITS, ...limits };
+  const { poolMax: _max, driverOptions: _driver, ...others } = { ...LIMITS, ...limits };
   const app = await startApp({
     shutdownTimeoutMs: 2_000,
     hookTimeoutMs: 300,
     ...options,
-    connections: options.connections ?? [
-      {
-        ...defineConfig({
-          clientUrl: proxy.url,
-          entities: [Note, Author, Book],
-          pool: { min: 0, max: poolMax },
-          driverOptions,
-        }),
-        ...others,
-      },
-    ],
+    connections: options.connections ?? [{ ...ormOptions(proxy.url, limits), ...others }],
     controllers: [WorkController, ...(options.controllers ?? [])],
-    providers: [Scenario, ScenarioGuard, ...(options.providers ?? [])],
+    providers: [
+      Scenario,
+      ScenarioGuard,
+      {
+        provide: UnitOfWork,
+        inject: [getSessionToken()],
+        useFactory: (session: EntityManager) => new LibraryUnitOfWork(session),
+      },
+      ...(options.providers ?? []),
+    ],
     configure: (nest) => {
       nest.useLogger(logger);
       nest.useGlobalFilters(new ErrorBodyFilter(nest.get(HttpAdapterHost)));
@@ -91,7 +142,9 @@ export async function startFaultWorld(
     proxy,
     logger,
     scenario: app.app.get(Scenario),
-    ask: (key, kind = 'promise', headers = {}) => ask(app, key, kind, headers),
+    orm: app.connection().orm,
+    ask: (key, asked) => ask(app.url, key, asked),
+    closeApp: () => app.close(),
     close: async () => {
       await app.close();
       await proxy.stop();
@@ -99,32 +152,82 @@ export async function startFaultWorld(
   };
 }
 
-/** What each request of a healthy application does. */
-export const ordinary: Handler = async (work) => {
-  await work.look();
-  await work.write('row');
-};
+@Module({})
+class PlainModule {}
+
+/** Starts an application without the library, as MikroORM's documentation has it. */
+export async function startPlainWorld(
+  faultDatabase: FaultDatabase,
+  settings: PlainSettings,
+  limits: Limits = {},
+): Promise<World> {
+  const proxy = await WireProxy.start(faultDatabase.url);
+  const unit = await PlainUnitOfWork.open(ormOptions(proxy.url, limits), settings);
+  const app: INestApplication = await NestFactory.create(
+    {
+      module: PlainModule,
+      controllers: [WorkController],
+      providers: [Scenario, ScenarioGuard, { provide: UnitOfWork, useValue: unit }],
+    },
+    { logger: false, forceCloseConnections: true },
+  );
+  app.useGlobalFilters(new ErrorBodyFilter(app.get(HttpAdapterHost)));
+  app.use((_request: unknown, _response: unknown, next: () => void) => unit.fork(next));
+  await app.listen(0, '127.0.0.1');
+  const { port } = app.getHttpServer().address() as AddressInfo;
+  const url = `http://127.0.0.1:${port}`;
+  const pool = await (
+    unit.orm.driver.getConnection() as unknown as PostgreSqlConnection
+  ).getNativeClient();
+  const closeApp = async (): Promise<void> => {
+    await app.close();
+    await unit.orm.close(true);
+  };
+  return {
+    faultDatabase,
+    proxy,
+    scenario: app.get(Scenario),
+    url,
+    orm: unit.orm,
+    pool: () => ({
+      size: pool.totalCount,
+      checkedOut: pool.totalCount - pool.idleCount,
+      idle: pool.idleCount,
+      waiting: pool.waitingCount,
+    }),
+    ask: (key, asked) => ask(url, key, asked),
+    closeApp,
+    close: async () => {
+      await closeApp();
+      await proxy.stop();
+    },
+  };
+}
 
 async function ask(
-  app: TestApp,
+  url: string,
   key: string,
-  kind: string,
-  headers: Record<string, string>,
+  { kind = 'promise', headers = {}, limitMs }: AskOptions = {},
 ): Promise<Answer> {
-  let response: Response;
+  const signal = limitMs === undefined ? null : AbortSignal.timeout(limitMs);
   try {
-    response = await app.fetch(`/${kind}/${key}`, { headers });
+    const response = await fetch(`${url}/${kind}/${key}`, { headers, signal });
+    const body = (await response.json()) as ErrorBody & { value?: unknown };
+    return response.ok
+      ? { key, status: response.status, value: body.value, errorBody: undefined }
+      : { key, status: response.status, value: undefined, errorBody: body };
   } catch (error) {
-    const { cause, message } = error as Error;
-    return {
-      key,
-      status: 0,
-      value: undefined,
-      errorBody: { error: 'NoAnswer', code: undefined, message, cause: String(cause) },
-    };
+    return noAnswer(key, error as Error);
   }
-  const body = (await response.json()) as ErrorBody & { value?: unknown };
-  return response.ok
-    ? { key, status: response.status, value: body.value, errorBody: undefined }
-    : { key, status: response.status, value: undefined, errorBody: body };
+}
+
+/** What a client got whose request ended without a response. */
+export function noAnswer(key: string, { message, cause }: Error): Answer {
+  const error = 'NoAnswer';
+  return {
+    key,
+    status: 0,
+    value: undefined,
+    errorBody: { error, origin: error, code: undefined, message, cause: String(cause) },
+  };
 }

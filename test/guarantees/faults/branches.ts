@@ -1,6 +1,6 @@
-import { POOL_SIZE, TIMES, type Fault } from '../fault.js';
-import { tenantOf, type Handler, type Work } from '../work.js';
-import type { Answer, World } from '../world.js';
+import type { Handler, Work } from '../../faults/support/scenario.js';
+import { POOL_SIZE, type Answer, type World } from '../../faults/support/world.js';
+import { ANSWER_LIMIT_MS, tenantOf, TIMES, type ComparedFault } from '../compared-fault.js';
 
 class BranchFailed extends Error {}
 
@@ -11,17 +11,21 @@ const withLateBranch =
     if (work.key.startsWith('other')) {
       return behave(work);
     }
-    const branch = work.em.execute('select pg_sleep(0.005)').then(() => late(work));
-    work.scenario.leave(branch);
+    const branch = work.session.execute('select pg_sleep(0.005)').then(() => late(work));
+    work.scenario.leave(work.key, branch);
     await Promise.all([branch, Promise.reject(new BranchFailed('the other branch'))]);
   };
 
 /** Requests that behave, over the same pool, at the same time, and more than it has slots. */
-async function runOthers(world: World, isOver: () => boolean): Promise<Answer[]> {
+async function runOthers(world: World, requests: Promise<unknown>): Promise<Answer[]> {
   const answers: Answer[] = [];
+  const faulty = { isOver: false };
+  void requests.finally(() => {
+    faulty.isOver = true;
+  });
   const goOn = async (name: string): Promise<void> => {
-    for (let round = 0; !isOver(); round++) {
-      answers.push(await world.ask(`other-${name}-${round}`));
+    for (let round = 0; !faulty.isOver; round++) {
+      answers.push(await world.ask(`other-${name}-${round}`, { limitMs: ANSWER_LIMIT_MS }));
     }
   };
   await Promise.all(Array.from({ length: POOL_SIZE * 2 }, (_, index) => goOn(String(index))));
@@ -30,33 +34,33 @@ async function runOthers(world: World, isOver: () => boolean): Promise<Answer[]>
 
 /** What the others do: a transaction that is open for some milliseconds. */
 async function behave(work: Work): Promise<void> {
-  await work.write('first');
-  await work.em.execute('select pg_sleep(0.005)');
-  await work.write('second');
+  await work.insert('first');
+  await work.session.execute('select pg_sleep(0.005)');
+  await work.insert('second');
 }
 
 /** The late part of a branch, over several elements, as `Promise.all(items.map(save))` is. */
 const several = (late: (label: string) => Promise<unknown>): Promise<unknown> =>
   Promise.allSettled(['a', 'b', 'c'].map(late));
 
-async function look({ key, em, scenario }: Work): Promise<void> {
-  const [row] = await em.execute<{ tenant: string | null }[]>(
+async function look({ key, session, scenario }: Work): Promise<void> {
+  const [row] = await session.execute<{ tenant: string | null }[]>(
     `select current_setting('app.tenant', true) as tenant`,
   );
-  scenario.sights.push({ own: tenantOf(key), seen: row!.tenant ?? '' });
+  scenario.tenantSights.push({ own: tenantOf(key), seen: row!.tenant ?? '' });
 }
 
 /** Parallel work in one transaction. */
-export const BRANCH_FAULTS: readonly Fault[] = [
+export const BRANCH_FAULTS: readonly ComparedFault[] = [
   {
     title: '`Promise.all` with a branch that rejects; the other one inserts late',
     proofs: ['test/faults/branches.spec.ts'],
-    handler: () => withLateBranch((work) => work.writeInVain()),
+    handler: () => withLateBranch((work) => work.insertInVain()),
   },
   {
     title: 'the same with three late inserts, while others use the pool',
     proofs: ['test/faults/contamination.spec.ts'],
-    handler: () => withLateBranch((work) => several((label) => work.writeInVain(label))),
+    handler: () => withLateBranch((work) => several((label) => work.insertInVain(label))),
     meanwhile: runOthers,
   },
   {
@@ -66,7 +70,7 @@ export const BRANCH_FAULTS: readonly Fault[] = [
     handler: () => withLateBranch((work) => several(() => look(work))),
     meanwhile: runOthers,
     count: ({ scenario }) => [
-      scenario.sights.filter(({ own, seen }) => seen !== '' && seen !== own).length,
+      scenario.tenantSights.filter(({ own, seen }) => seen !== '' && seen !== own).length,
       `of ${3 * TIMES} late reads see the variables of the other tenant`,
     ],
   },
@@ -74,14 +78,14 @@ export const BRANCH_FAULTS: readonly Fault[] = [
     title: 'siblings in parallel `em.transactional()`, one rolls back',
     proofs: ['test/e2e/session.spec.ts', 'test/e2e/interleaved.spec.ts'],
     handler: () => async (work) => {
-      const { em } = work;
+      const { session } = work;
       await Promise.allSettled([
-        em.transactional(() => work.write('first')),
-        em.transactional(async () => {
-          await work.writeInVain();
+        session.transactional(() => work.insert('first')),
+        session.transactional(async () => {
+          await work.insertInVain();
           throw new BranchFailed('this one is undone');
         }),
-        em.transactional(() => work.write('third')),
+        session.transactional(() => work.insert('third')),
       ]);
     },
   },

@@ -1,7 +1,7 @@
 import { RawClient } from '../../support/raw-client.js';
 import { waitFor } from '../../support/wait-for.js';
-import { POOL_SIZE, type Fault } from '../fault.js';
-import type { Answer, World } from '../world.js';
+import { POOL_SIZE, type Answer, type World } from '../../faults/support/world.js';
+import type { ComparedFault } from '../compared-fault.js';
 
 const RELEASE = 'holders may go on';
 
@@ -19,13 +19,19 @@ async function leave(world: World, key: string): Promise<Answer> {
     () => undefined,
   );
   await client.leave();
-  await world.scenario.point(`${key} over`).promise;
+  await world.scenario.point(`${key} gone`).promise;
   world.scenario.point(`${key} may go on`).resolve();
-  return { key, status: 499, error: '(the client left)', value: undefined };
+  const error = '(the client left)';
+  return {
+    key,
+    status: 499,
+    errorBody: { error, origin: error, code: undefined, message: error, cause: undefined },
+    value: undefined,
+  };
 }
 
-/** What those do who use a transaction: clients, handlers, and whoever waits for one. */
-export const CALLER_FAULTS: readonly Fault[] = [
+/** What the users of a transaction do: clients, handlers, and requests that wait for one. */
+export const CALLER_FAULTS: readonly ComparedFault[] = [
   {
     title: 'an exhausted pool',
     proofs: ['test/e2e/faults.spec.ts', 'test/faults/load.spec.ts'],
@@ -33,17 +39,18 @@ export const CALLER_FAULTS: readonly Fault[] = [
     arrange: async (world) => {
       let holding = 0;
       world.scenario.handler = async (work) => {
-        await work.write('row');
+        await work.insert('row');
         holding++;
         await world.scenario.point(RELEASE).promise;
       };
       for (let each = 0; each < POOL_SIZE; each++) {
-        world.scenario.leave(world.ask(`holder-${each}`, 30_000));
+        const key = `holder-${each}`;
+        world.scenario.leave(key, world.ask(key, { limitMs: 30_000 }));
       }
       await waitFor(() => holding === POOL_SIZE, { what: 'the pool to be exhausted' });
     },
-    handler: () => (work) => work.write('row'),
-    stop: (world) => world.scenario.point(RELEASE).resolve(),
+    handler: () => (work) => work.insert('row'),
+    heal: (world) => world.scenario.point(RELEASE).resolve(),
   },
   {
     title: 'a handler that never returns',
@@ -51,7 +58,7 @@ export const CALLER_FAULTS: readonly Fault[] = [
     limits: { transactionTimeoutMs: 500 },
     options: { contextTimeoutMs: 3_000 },
     handler: (world) => async (work) => {
-      await work.write('row');
+      await work.insert('row');
       await hang(world);
     },
   },
@@ -61,7 +68,7 @@ export const CALLER_FAULTS: readonly Fault[] = [
     unit: 'interceptor',
     ask: leave,
     handler: (world) => async (work) => {
-      await work.write('row');
+      await work.insert('row');
       if (work.key.startsWith('key')) {
         await world.scenario.point(`${work.key} may go on`).promise;
       }
@@ -72,9 +79,9 @@ export const CALLER_FAULTS: readonly Fault[] = [
     proofs: ['test/e2e/session.spec.ts'],
     unit: 'own',
     handler: () => async (work) => {
-      await Promise.allSettled([work.em.begin(), work.em.begin()]);
-      await work.write('row');
-      await work.em.commit();
+      await Promise.allSettled([work.session.begin(), work.session.begin()]);
+      await work.insert('row');
+      await work.session.commit();
     },
   },
 ];

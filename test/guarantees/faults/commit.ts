@@ -1,22 +1,22 @@
 import { Note } from '../../support/note.entity.js';
-import type { Fault } from '../fault.js';
-import { IN_VAIN, type Work } from '../work.js';
+import { IN_VAIN, type Work } from '../../faults/support/scenario.js';
+import type { ComparedFault } from '../compared-fault.js';
 
 /** A transaction whose COMMIT the server refuses. */
 async function writeTwice(work: Work): Promise<void> {
-  await work.em.execute('set constraints note_text_unique deferred');
-  await work.write('row');
-  await work.write('row');
+  await work.session.execute('set constraints note_text_unique deferred');
+  await work.insert('row');
+  await work.insert('row');
 }
 
 /** What becomes of a transaction at its end. */
-export const COMMIT_FAULTS: readonly Fault[] = [
+export const COMMIT_FAULTS: readonly ComparedFault[] = [
   {
     title: 'a failed statement, its error swallowed, then commit',
     proofs: ['test/faults/server-errors.spec.ts'],
     handler: () => async (work) => {
-      await work.write('row');
-      await work.em.execute('select 1 / 0').catch(() => undefined);
+      await work.insert('row');
+      await work.session.execute('select 1 / 0').catch(() => undefined);
     },
   },
   {
@@ -29,9 +29,9 @@ export const COMMIT_FAULTS: readonly Fault[] = [
     proofs: ['test/e2e/committing-again.spec.ts'],
     unit: 'own',
     handler: () => async (work) => {
-      await work.em.begin();
+      await work.session.begin();
       await writeTwice(work);
-      await work.em.commit().catch(() => work.em.commit());
+      await work.session.commit().catch(() => work.session.commit());
     },
   },
   {
@@ -39,10 +39,13 @@ export const COMMIT_FAULTS: readonly Fault[] = [
     proofs: ['test/faults/branches.spec.ts'],
     unit: 'own',
     handler: () => async (work) => {
-      await work.em.begin();
-      await work.write('row');
-      work.scenario.leave(work.over.then(() => work.writeInVain()));
-      await work.em.commit();
+      await work.session.begin();
+      await work.insert('row');
+      work.scenario.leave(
+        work.key,
+        work.gone.then(() => work.insertInVain()),
+      );
+      await work.session.commit();
     },
   },
   {
@@ -50,11 +53,11 @@ export const COMMIT_FAULTS: readonly Fault[] = [
     proofs: ['test/e2e/session.spec.ts'],
     unit: 'own',
     handler: () => async (work) => {
-      await work.em.begin();
+      await work.session.begin();
       const note = new Note(`${work.key}/row${IN_VAIN}`);
-      await work.em.persist(note).flush();
-      await work.em.rollback();
-      return { isFound: (await work.em.findOne(Note, note.id)) !== null };
+      await work.session.persist(note).flush();
+      await work.session.rollback();
+      return { isFound: (await work.session.findOne(Note, note.id)) !== null };
     },
     count: (_, answers) => [
       answers.filter(({ value }) => (value as { isFound?: boolean } | undefined)?.isFound).length,

@@ -1,6 +1,6 @@
 import type { StatementFate } from '../../support/wire-connection.js';
-import { TIMES, type Fault } from '../fault.js';
-import type { World } from '../world.js';
+import type { World } from '../../faults/support/world.js';
+import { TIMES, type ComparedFault } from '../compared-fault.js';
 
 const PROOFS = ['test/faults/link.spec.ts'];
 const HALF_OPEN = /\/second'/;
@@ -13,49 +13,49 @@ const at =
       proxy.arm(fate, pattern);
     }
   };
-const stop = ({ proxy }: World): void => proxy.disarm();
+const disarm = ({ proxy }: World): void => proxy.disarm();
 
 /** What the network does. */
-export const LINK_FAULTS: readonly Fault[] = [
+export const LINK_FAULTS: readonly ComparedFault[] = [
   {
     title: 'the link cut as BEGIN leaves',
     proofs: PROOFS,
     arrange: at(/^begin/, 'cut'),
-    handler: () => (work) => work.write('row'),
-    stop,
+    handler: () => (work) => work.insert('row'),
+    heal: disarm,
   },
   {
     title: 'the link cut as COMMIT leaves',
     proofs: PROOFS,
     arrange: at(/^commit/, 'cut'),
-    handler: () => (work) => work.write('row'),
-    stop,
+    handler: () => (work) => work.insert('row'),
+    heal: disarm,
   },
   {
     title: 'the answer to COMMIT lost, the rows saved',
     proofs: PROOFS,
     arrange: at(/^commit/, 'drop-answer'),
-    handler: () => (work) => work.write('row'),
-    stop,
+    handler: () => (work) => work.insert('row'),
+    heal: disarm,
   },
   {
     title: 'the link cut as ROLLBACK leaves',
     proofs: PROOFS,
     arrange: at(/^rollback/, 'cut'),
     handler: () => async (work) => {
-      await work.write('row');
+      await work.insert('row');
       throw new RangeError('the handler failed');
     },
-    stop,
+    heal: disarm,
   },
   {
     title: 'the link half open, in the middle of a transaction',
     proofs: PROOFS,
     arrange: at(HALF_OPEN, 'lose-answer'),
     handler: () => async (work) => {
-      await work.write('first');
-      await work.write('second');
+      await work.insert('first');
+      await work.insert('second');
     },
-    stop,
+    heal: disarm,
   },
 ];

@@ -1,57 +1,60 @@
 import { EventType, type TransactionEventType } from '@mikro-orm/core';
-
-import type { Fault } from '../fault.js';
-import type { World } from '../world.js';
+import type { World } from '../../faults/support/world.js';
+import type { ComparedFault } from '../compared-fault.js';
 
 const KILLS = ['test/faults/backend.spec.ts'];
 const LIMITS = ['test/faults/limits.spec.ts'];
 const HOOKS = ['test/faults/hooks.spec.ts'];
 
 /** What the server, or a subscriber, does to a transaction. */
-export const SERVER_FAULTS: readonly Fault[] = [
+export const SERVER_FAULTS: readonly ComparedFault[] = [
   {
     title: 'none, to compare with',
     proofs: ['test/e2e/http-settlement.spec.ts'],
     handler: () => async (work) => {
-      await work.write('first');
-      await work.write('second');
+      await work.insert('first');
+      await work.insert('second');
     },
   },
   {
     title: 'backend killed between two statements',
     proofs: KILLS,
     handler: (world) => async (work) => {
-      await work.write('first');
-      await world.faultDatabase.kill(await work.backend());
-      await work.write('second');
+      await work.insert('first');
+      await world.faultDatabase.kill('pid = $1', [(await work.look()).pid]);
+      await work.insert('second');
     },
   },
   {
     title: 'backend killed before the COMMIT',
     proofs: KILLS,
     handler: (world) => async (work) => {
-      await work.write('first');
-      await world.faultDatabase.kill(await work.backend());
+      await work.insert('first');
+      await world.faultDatabase.kill('pid = $1', [(await work.look()).pid]);
     },
   },
   {
     title: '`idle_in_transaction_session_timeout`',
     proofs: LIMITS,
     handler: (world) => async (work) => {
-      await work.write('first');
-      const backend = await work.backend();
-      await work.em.execute(`set local idle_in_transaction_session_timeout = '100ms'`);
-      await world.faultDatabase.untilGone(backend);
-      await work.write('second');
+      await work.insert('first');
+      const { pid } = await work.look();
+      await work.session.execute(`set local idle_in_transaction_session_timeout = '100ms'`);
+      await world.faultDatabase.until(
+        `pid = ${pid}`,
+        'the server to end a backend',
+        (count) => count === 0,
+      );
+      await work.insert('second');
     },
   },
   {
     title: '`transaction_timeout`',
     proofs: LIMITS,
     handler: () => async (work) => {
-      await work.write('first');
-      await work.em.execute(`set local transaction_timeout = '200ms'`);
-      await work.em.execute('select pg_sleep(30)');
+      await work.insert('first');
+      await work.session.execute(`set local transaction_timeout = '200ms'`);
+      await work.session.execute('select pg_sleep(30)');
     },
   },
   {
@@ -59,23 +62,23 @@ export const SERVER_FAULTS: readonly Fault[] = [
     proofs: LIMITS,
     driverOptions: { query_timeout: 300 },
     handler: () => async (work) => {
-      await work.write('first');
-      await work.em.execute('select pg_sleep(30)');
+      await work.insert('first');
+      await work.session.execute('select pg_sleep(30)');
     },
   },
   {
     title: 'a subscriber that throws in `afterTransactionStart`',
     proofs: HOOKS,
     arrange: (world) => failIn(world, EventType.afterTransactionStart),
-    handler: () => (work) => work.write('row'),
-    stop: (world) => world.scenario.point(BEHAVE).resolve(),
+    handler: () => (work) => work.insert('row'),
+    heal: (world) => world.scenario.point(BEHAVE).resolve(),
   },
   {
     title: 'a subscriber that throws in `afterTransactionCommit`',
     proofs: HOOKS,
     arrange: (world) => failIn(world, EventType.afterTransactionCommit),
-    handler: () => (work) => work.write('row'),
-    stop: (world) => world.scenario.point(BEHAVE).resolve(),
+    handler: () => (work) => work.insert('row'),
+    heal: (world) => world.scenario.point(BEHAVE).resolve(),
   },
 ];
 

@@ -3,46 +3,27 @@ import { appendFileSync } from 'node:fs';
 import type { DbContextOptions } from 'nestjs-db-context';
 
 import type { AdapterName, TestAppOptions } from '../../support/test-app.js';
-import { expectClosing, expectIdle, expectSaved, expectServing, type Saved } from './check.js';
+import { expectClosing, expectIdle, expectSaved, expectServing } from './expectations.js';
 import { FaultDatabase } from './fault-database.js';
-import type { Handler } from './scenario.js';
-import {
-  IS_FULL,
-  startFaultWorld,
-  TIMES,
-  type Answer,
-  type FaultWorld,
-  type Limits,
-} from './world.js';
+import { injectFault, type InjectedFault } from './inject-fault.js';
+import type { Saved } from './judge.js';
+import { IS_FULL, TIMES } from './times.js';
+import { startLibraryWorld, type Answer, type LibraryWorld, type Limits } from './world.js';
 
 const TEST_LIMIT_MS = 40_000;
 
-/** One row of a table of faults. */
-export interface Fault {
-  /** Begins with the promises that it proves. */
-  readonly title: string;
+/** One row of a table of faults; its title begins with the promises that it proves. */
+export interface Fault extends InjectedFault<LibraryWorld> {
   /** Much like another one: left out of the short form. So is what runs over Fastify. */
   readonly isVariant?: boolean;
   readonly adapter?: AdapterName;
   readonly limits?: Limits;
   readonly options?: DbContextOptions;
-  /** Which of the handlers of `WorkController`. */
-  readonly kind?: 'promise' | 'observable' | 'retried';
-  /** Rather than all at once. */
-  readonly oneByOne?: boolean;
-  /** What each request does. */
-  readonly handler: (world: FaultWorld) => Handler;
-  /** Before the requests. */
-  readonly arrange?: (world: FaultWorld) => unknown;
-  /** While the requests are under way. */
-  readonly meanwhile?: (world: FaultWorld, answers: Promise<Answer[]>) => Promise<unknown>;
-  /** Ends the fault, before the application has to work again. */
-  readonly heal?: (world: FaultWorld) => unknown;
   /** What each client may get: the status, and the class of the error. */
   readonly answers: readonly string[];
   readonly saved: Saved;
   /** More to look at, once all have been answered. */
-  readonly afterwards?: (world: FaultWorld, answers: readonly Answer[]) => unknown;
+  readonly afterwards?: (world: LibraryWorld, answers: readonly Answer[]) => unknown;
 }
 
 /** Declares the tests of a family of faults, on a database of its own. */
@@ -69,10 +50,10 @@ export function useFaultDatabase(): {
   readonly faultDatabase: FaultDatabase;
   start(
     fault: Pick<Fault, 'adapter' | 'limits'> & { options?: Partial<TestAppOptions> },
-  ): Promise<FaultWorld>;
+  ): Promise<LibraryWorld>;
 } {
   let faultDatabase: FaultDatabase;
-  let worlds: FaultWorld[] = [];
+  let worlds: LibraryWorld[] = [];
 
   beforeAll(async () => {
     faultDatabase = await FaultDatabase.open();
@@ -92,7 +73,7 @@ export function useFaultDatabase(): {
       return faultDatabase;
     },
     start: async ({ adapter, limits, options }) => {
-      const world = await startFaultWorld(faultDatabase, limits, {
+      const world = await startLibraryWorld(faultDatabase, limits, {
         ...options,
         ...(adapter !== undefined && { adapter }),
       });
@@ -103,34 +84,17 @@ export function useFaultDatabase(): {
 }
 
 /** Has a fault happen, and looks at everything that it may have left behind. */
-async function runFault(world: FaultWorld, fault: Fault): Promise<void> {
-  const { scenario } = world;
-  await fault.arrange?.(world);
-  scenario.handler = fault.handler(world);
-  const requests = askAll(world, fault);
-  await fault.meanwhile?.(world, requests);
-  const answers = await requests;
-  const seen = answers.map(describeAnswer);
+async function runFault(world: LibraryWorld, fault: Fault): Promise<void> {
+  const { answers } = await injectFault(world, fault, { times: TIMES });
   await fault.heal?.(world);
   await expectIdle(world);
   await record(world, fault.title, answers);
-  expect(seen.filter((each) => !fault.answers.includes(each))).toEqual([]);
+  expect(answers).toHaveLength(TIMES);
+  expect(answers.map(describeAnswer).filter((each) => !fault.answers.includes(each))).toEqual([]);
   await expectSaved(world, answers, fault.saved);
   await fault.afterwards?.(world, answers);
   await expectServing(world);
   await expectClosing(world);
-}
-
-async function askAll(world: FaultWorld, { kind, oneByOne = false }: Fault): Promise<Answer[]> {
-  const keys = Array.from({ length: TIMES }, (_, index) => `key-${index}`);
-  if (!oneByOne) {
-    return Promise.all(keys.map((key) => world.ask(key, kind)));
-  }
-  const answers: Answer[] = [];
-  for (const key of keys) {
-    answers.push(await world.ask(key, kind));
-  }
-  return answers;
 }
 
 function describeAnswer({ status, errorBody }: Answer): string {
@@ -139,7 +103,7 @@ function describeAnswer({ status, errorBody }: Answer): string {
 
 /** One line for the table of what was seen, where somebody asks for it. */
 export async function record(
-  world: FaultWorld,
+  world: LibraryWorld,
   title: string,
   answers: readonly Answer[],
 ): Promise<void> {
