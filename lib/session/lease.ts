@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-import type { Claim, Holder } from '../connection/pool-deadlock-detector.js';
+import type { Claim, Holder } from '../connection/claim.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { SessionClosedError, TransactionTimeoutError, type DbContextError } from '../errors.js';
 import type { BeginStatement } from '../postgresql/begin-statements.js';

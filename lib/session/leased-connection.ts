@@ -1,6 +1,6 @@
 import type { Connection, TransactionEventType } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-deadlock-detector.js';
+import type { Holder } from '../connection/claim.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import { LazyTransaction, type TransactionParts } from './lazy-transaction.js';
 import type { LeaseWatch } from './lease-watch.js';

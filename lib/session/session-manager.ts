@@ -11,7 +11,7 @@ import {
   type TransactionOptions,
 } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-deadlock-detector.js';
+import type { Holder } from '../connection/claim.js';
 import {
   InvalidTransactionStateError,
   ReadOnlyTransactionError,

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import type { EntityManager, TransactionEventType } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-deadlock-detector.js';
+import type { Holder } from '../connection/claim.js';
 import {
   CommitOutcomeUnknownError,
   InvalidTransactionStateError,
