@@ -2,8 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { waitFor } from '../support/wait-for.js';
 import type { FaultDatabase } from './fault-database.js';
-import { POOL_SIZE, TIMES, type Fault } from './fault.js';
+import { TIMES, type Fault } from './fault.js';
 import { judge, type Verdict } from './judge.js';
+import { POOL_SIZE } from './setup.js';
 import type { SideName } from './sides.js';
 import { startWorld, type Answer, type World } from './world.js';
 

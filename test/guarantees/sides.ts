@@ -11,7 +11,7 @@ import { ClsModule } from 'nestjs-cls';
 import { catchError, defer, from, mergeMap, type Observable } from 'rxjs';
 
 import { Note } from '../support/note.entity.js';
-import { POOL_SIZE, type Fault } from './fault.js';
+import { POOL_SIZE, type Setup } from './setup.js';
 import { tenantOf } from './work.js';
 
 export type SideName = 'plain' | 'library';
@@ -33,7 +33,7 @@ const LIMITS = {
   endTimeoutMs: 500,
 };
 
-function ormOptions(clientUrl: string, { driverOptions = {} }: Fault) {
+function ormOptions(clientUrl: string, { driverOptions = {} }: Setup) {
   return defineConfig({
     clientUrl,
     entities: [Note],
@@ -47,13 +47,13 @@ function ormOptions(clientUrl: string, { driverOptions = {} }: Fault) {
 export class PlainSide extends Side {
   private constructor(
     override readonly orm: MikroORM,
-    private readonly fault: Fault,
+    private readonly setup: Setup,
   ) {
     super();
   }
 
-  static async open(url: string, fault: Fault): Promise<PlainSide> {
-    return new PlainSide(await MikroORM.init(ormOptions(url, fault)), fault);
+  static async open(url: string, setup: Setup): Promise<PlainSide> {
+    return new PlainSide(await MikroORM.init(ormOptions(url, setup)), setup);
   }
 
   /** The middleware that gives each request a fork. */
@@ -63,10 +63,10 @@ export class PlainSide extends Side {
 
   override run(key: string, work: (em: EntityManager) => Promise<unknown>): Promise<unknown> {
     const em = this.#em;
-    if (this.fault.hasTenants === true) {
+    if (this.setup.hasTenants === true) {
       em.setSessionContext({ variables: { 'app.tenant': tenantOf(key) } });
     }
-    return this.fault.unit === 'own' ? work(em) : em.transactional((own) => work(own));
+    return this.setup.unit === 'own' ? work(em) : em.transactional((own) => work(own));
   }
 
   override intercept(work: (em: EntityManager) => Observable<unknown>): Observable<unknown> {
@@ -115,7 +115,7 @@ export function librarySide({ orm }: DbConnection, session: EntityManager): Side
 }
 
 /** The module of the library, with the tenant of a request taken from its URL. */
-export function libraryModules(url: string, fault: Fault): DynamicModule[] {
+export function libraryModules(url: string, setup: Setup): DynamicModule[] {
   return [
     ClsModule.forRoot({
       global: true,
@@ -129,13 +129,13 @@ export function libraryModules(url: string, fault: Fault): DynamicModule[] {
     DbContextModule.forRoot({
       watch: false,
       shutdownTimeoutMs: 500,
-      ...fault.options,
+      ...setup.options,
       connections: [
         {
-          ...ormOptions(url, fault),
+          ...ormOptions(url, setup),
           ...LIMITS,
-          ...fault.limits,
-          ...(fault.hasTenants === true && {
+          ...setup.limits,
+          ...(setup.hasTenants === true && {
             sessionVariables: (cls) => ({ 'app.tenant': cls.get<string>('tenant') }),
           }),
         },

@@ -1,5 +1,6 @@
-import { POOL_SIZE, TIMES, type Fault } from './fault.js';
+import { TIMES, type Fault } from './fault.js';
 import type { Figures } from './measure.js';
+import { POOL_SIZE } from './setup.js';
 
 export interface Row {
   readonly fault: Fault;

@@ -16,7 +16,7 @@ import { defer, type Observable } from 'rxjs';
 import { WireProxy } from '../support/wire-proxy.js';
 import { ErrorBodyFilter } from './error-body.filter.js';
 import type { FaultDatabase } from './fault-database.js';
-import type { Fault } from './fault.js';
+import type { Setup } from './setup.js';
 import {
   LIBRARY_TOKENS,
   libraryModules,
@@ -84,13 +84,13 @@ const WATCHDOG_MS = 6_000;
 /** Starts the application of one side on a free port. */
 export async function startWorld(
   faultDatabase: FaultDatabase,
-  fault: Fault,
+  setup: Setup,
   side: SideName,
 ): Promise<World> {
   const proxy = await WireProxy.start(faultDatabase.url);
   const scenario = new Scenario();
-  const plain = side === 'plain' ? await PlainSide.open(proxy.url, fault) : undefined;
-  const app = await NestFactory.create(moduleOf(scenario, plain, proxy.url, fault), {
+  const plain = side === 'plain' ? await PlainSide.open(proxy.url, setup) : undefined;
+  const app = await NestFactory.create(moduleOf(scenario, plain, proxy.url, setup), {
     logger: false,
   });
   configure(app, scenario, plain);
@@ -111,7 +111,7 @@ export async function startWorld(
     checkedOut: () => pool.totalCount - pool.idleCount,
     waiting: () => pool.waitingCount,
     ask: (key, limitMs = WATCHDOG_MS) =>
-      ask(`${url}/${fault.unit === 'interceptor' ? 'observable' : 'promise'}/${key}`, key, limitMs),
+      ask(`${url}/${setup.unit === 'interceptor' ? 'observable' : 'promise'}/${key}`, key, limitMs),
     close: async () => {
       app.getHttpServer().closeAllConnections();
       await app.close();
@@ -124,7 +124,7 @@ function moduleOf(
   scenario: Scenario,
   plain: PlainSide | undefined,
   url: string,
-  fault: Fault,
+  setup: Setup,
 ): DynamicModule {
   const provider =
     plain === undefined
@@ -132,7 +132,7 @@ function moduleOf(
       : { provide: Side, useValue: plain };
   return {
     module: WorldModule,
-    imports: plain === undefined ? libraryModules(url, fault) : [],
+    imports: plain === undefined ? libraryModules(url, setup) : [],
     controllers: [WorkController],
     providers: [{ provide: Scenario, useValue: scenario }, provider],
   };

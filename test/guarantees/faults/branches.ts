@@ -1,4 +1,5 @@
-import { POOL_SIZE, TIMES, type Fault } from '../fault.js';
+import { TIMES, type Fault } from '../fault.js';
+import { POOL_SIZE } from '../setup.js';
 import { tenantOf, type Handler, type Work } from '../work.js';
 import type { Answer, World } from '../world.js';
 

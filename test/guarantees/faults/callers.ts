@@ -1,6 +1,7 @@
 import { RawClient } from '../../support/raw-client.js';
 import { waitFor } from '../../support/wait-for.js';
-import { POOL_SIZE, type Fault } from '../fault.js';
+import type { Fault } from '../fault.js';
+import { POOL_SIZE } from '../setup.js';
 import type { Answer, World } from '../world.js';
 
 const RELEASE = 'holders may go on';
