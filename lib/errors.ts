@@ -423,7 +423,8 @@ export class AcquireTimeoutError extends DbContextError {
 
 /**
  * All connections of a pool are held by contexts that wait, themselves or in a context inside of
- * them, for one more: none of them could ever go on. One is refused, so that the others can.
+ * them, for one more of this pool, or of a pool whose connections are held by contexts that wait for
+ * this one: none of them could ever go on. One is refused, so that the others can.
  *
  * @publicApi
  */
@@ -435,8 +436,9 @@ export class PoolDeadlockError extends DbContextError {
     super(
       'POOL_DEADLOCK',
       `Every connection of "${connectionName}" (pool of ${pool.size}, ${pool.waiting} waiting) is held by a ` +
-        'context that waits for one more, so this one was refused. Free the outer connection before ' +
-        'work in a new context or session begins (dbContext.commit() or close()), or enlarge pool.max.',
+        'context that waits for one more, of this pool or of another one, so this one was refused. Free ' +
+        'the connection that is held (dbContext.commit() or close()) before work in a new context or ' +
+        'session begins, use several connections in the same order everywhere, or enlarge pool.max.',
     );
   }
 }

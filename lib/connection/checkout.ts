@@ -1,6 +1,7 @@
 import { AcquireTimeoutError, ConnectionFailedError, PoolDeadlockError } from '../errors.js';
 import { queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
-import { PoolDeadlockDetector, type Claim } from './pool-deadlock-detector.js';
+import type { Claim } from './claim.js';
+import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 
 /** How long a caller waits for a connection. */
 export interface CheckoutLimits {
@@ -23,7 +24,7 @@ export function checkOut(
   claim: Claim,
 ): Promise<PgClient> {
   return new Promise((resolve, reject) => {
-    /** Where it waits now; another pool when the host is changed meanwhile, none at the end. */
+    /** The pool that the claim waits in; another pool when the host is changed, none at the end. */
     let current: PgPool | undefined;
     const stopWaiting = (): void => {
       if (current !== undefined) {
@@ -37,10 +38,10 @@ export function checkOut(
       reject(error);
     };
     const waitIn = (pool: PgPool): void => {
-      const claims = PoolDeadlockDetector.of(pool);
+      const detector = PoolDeadlockDetector.of(pool);
       current = pool;
       const asked = ask(pool);
-      claims.waitsFor(
+      detector.waitsFor(
         claim,
         () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))),
         (successor) => {
@@ -53,7 +54,7 @@ export function checkOut(
         (client) => {
           if (current === pool) {
             clearTimeout(timer);
-            claims.got(claim, client);
+            detector.got(claim, client);
             resolve(client);
           } else {
             client.release();
@@ -66,7 +67,7 @@ export function checkOut(
         },
       );
       if (pool.waitingCount > pool.idleCount) {
-        claims.watch(deadlockTimeoutMs);
+        detector.watch(deadlockTimeoutMs);
       }
     };
     const timer = setTimeout(() => {

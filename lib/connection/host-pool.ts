@@ -3,6 +3,7 @@ import type { Connection } from '@mikro-orm/core';
 import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
 import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
+import type { Claim } from './claim.js';
 import {
   assertMovable,
   isPointed,
@@ -11,7 +12,6 @@ import {
   type OwnServer,
   type SqlConnection,
 } from './mikro-orm-connection.js';
-import type { Claim } from './pool-deadlock-detector.js';
 import { RetiredPool } from './retired-pool.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
 import { withinLimit } from './time-limit.js';

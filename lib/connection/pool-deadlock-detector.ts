@@ -1,82 +1,91 @@
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
-import type { WrittenLsns } from './written-lsns.js';
+import type { Claim, Holder } from './claim.js';
 
-/** Who holds connections or waits for one: a unit of work, perhaps inside of another one. */
-export interface Holder {
-  /** The unit of work that goes on only when this one has ended. */
-  readonly outer: Holder | undefined;
-  /** What its reads must see, where that is kept. */
-  readonly writtenLsns?: WrittenLsns | undefined;
-}
-
-/** The claim of one transaction on a connection. */
-export interface Claim {
-  readonly holder: Holder | undefined;
-  /** Whether the connection is at work, so that it may come back by itself. */
-  readonly isBusy: boolean;
-  /** Whether a replica may serve it. */
-  readonly mayReadReplica?: boolean;
-  /** Ends the transaction at once. */
-  kill?(reason: Error): void;
-}
-
-/** What can be done for a claim that waits. */
-interface Waiter {
-  /** Tells it that it waits in vain. */
+/** A claim that waits in the queue of a pool. */
+interface Wait {
+  readonly detector: PoolDeadlockDetector;
+  /** By the clock of `performance.now()`. */
+  readonly since: number;
+  /** The units of work that cannot go on meanwhile, the innermost first. */
+  readonly blocked: readonly Holder[];
+  /** Ends the wait with an error. */
   readonly refuse: () => void;
-  /** Makes it wait for a connection of another pool. */
+  /** Makes the claim wait in another pool. */
   readonly move: ((successor: PgPool) => void) | undefined;
 }
 
+/** Pools that serve nobody any more, and the waits for which that is so. */
+interface Deadlock {
+  /** Each pool with the number of clients that had been released to it. */
+  readonly releases: ReadonlyMap<PoolDeadlockDetector, number>;
+  /** The waits of the units of work that hold the clients of these pools. */
+  readonly waits: ReadonlySet<Wait>;
+}
+
 /**
- * Who holds the connections of a pool, and who waits for one. Nobody can ever be served when each
- * holder has, by itself or by a unit of work inside of it, yet another claim that waits.
+ * Finds claims on a pool that can never be served (C3).
+ *
+ * The pools of the process and the units of work that use them form one wait-for graph: a pool waits
+ * for the units of work that hold its clients, and a unit of work waits for the pools in which it has a
+ * claim, itself or by a unit of work inside of it. A pool is deadlocked when each of its clients is
+ * held by a unit of work that waits for a deadlocked pool. The graph has no list of all pools: a
+ * detector reaches the pools that matter to it from the clients of its own.
  */
 export class PoolDeadlockDetector {
   readonly #pool: PgPool;
   readonly #held = new Map<PgClient, Claim>();
-  readonly #waiting = new Map<Claim, Waiter>();
+  readonly #waiting = new Map<Claim, Wait>();
   #successor: PgPool | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** Whether the last look found it so, and nothing has moved since. */
-  #isSuspected = false;
+  #releases = 0;
+  /** The deadlock that the last look found. */
+  #suspected: Deadlock | undefined;
 
   private constructor(pool: PgPool) {
     this.#pool = pool;
     pool.on('release', (_error, client) => {
       this.#held.delete(client);
-      this.#isSuspected = false;
+      this.#releases++;
     });
   }
 
-  /** The claims on a pool; one list for all connection names that share it. */
+  /** The detector of a pool; one for all connection names that share the pool. */
   static of(pool: PgPool): PoolDeadlockDetector {
-    let claims = known.get(pool);
-    if (claims === undefined) {
-      claims = new PoolDeadlockDetector(pool);
-      known.set(pool, claims);
+    let detector = detectors.get(pool);
+    if (detector === undefined) {
+      detector = new PoolDeadlockDetector(pool);
+      detectors.set(pool, detector);
     }
-    return claims;
+    return detector;
   }
 
   /** The pool that has taken the place of `pool`, in the end. */
   static latestOf(pool: PgPool): PgPool {
     let latest = pool;
-    for (let claims = known.get(pool); claims !== undefined; claims = known.get(latest)) {
-      if (claims.#successor === undefined) {
+    for (
+      let detector = detectors.get(pool);
+      detector !== undefined;
+      detector = detectors.get(latest)
+    ) {
+      if (detector.#successor === undefined) {
         break;
       }
-      latest = claims.#successor;
+      latest = detector.#successor;
     }
     return latest;
   }
 
-  /** The clients that are held, with the claims that they are held by. */
+  /** The clients that are held, each with the claim that it is held by. */
   get held(): ReadonlyMap<PgClient, Claim> {
     return this.#held;
   }
 
-  /** Sends those who wait to another pool, and those who come later. */
+  /** Whether none of the claims that wait in the pool can ever be served. */
+  get isDeadlocked(): boolean {
+    return this.#findDeadlock() !== undefined;
+  }
+
+  /** Sends the claims that wait to another pool, and the claims that come later. */
   retire(successor: PgPool): void {
     this.#successor = successor;
     for (const { move } of this.#waiting.values()) {
@@ -85,61 +94,134 @@ export class PoolDeadlockDetector {
   }
 
   /**
-   * @param refuse called when it is the one that has to give up
-   * @param move called when it has to go on waiting elsewhere
+   * Notes that a claim waits in the queue of the pool.
+   *
+   * @param refuse called when this claim has to give up, so that others can be served
+   * @param move called when it has to go on waiting in another pool
    */
   waitsFor(claim: Claim, refuse: () => void, move?: (successor: PgPool) => void): void {
-    this.#waiting.set(claim, { refuse, move });
+    const blocked = chainOf(claim.holder);
+    const wait: Wait = { detector: this, since: performance.now(), blocked, refuse, move };
+    this.#waiting.set(claim, wait);
+    for (const holder of blocked) {
+      const waits = waitsOf.get(holder) ?? new Set();
+      waitsOf.set(holder, waits.add(wait));
+    }
   }
 
-  /**
-   * Looks now and then whether those who wait can be served at all, as long as anybody waits. One
-   * timer for all of them: thousands may wait.
-   */
+  /** Looks for a deadlock now and then, as long as a claim waits. One timer: thousands may wait. */
   watch(intervalMs: number): void {
     this.#timer ??= setInterval(() => this.#look(), intervalMs).unref();
   }
 
+  /** Notes that a claim got a client. */
   got(claim: Claim, client: PgClient): void {
     this.gaveUp(claim);
     this.#held.set(client, claim);
   }
 
+  /** Notes that a claim does not wait any more. */
   gaveUp(claim: Claim): void {
+    const wait = this.#waiting.get(claim);
     this.#waiting.delete(claim);
-    this.#isSuspected = false;
+    for (const holder of wait?.blocked ?? []) {
+      waitsOf.get(holder)?.delete(wait!);
+    }
     if (this.#waiting.size === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
+      this.#suspected = undefined;
     }
   }
 
-  /** Whether all connections are held by those who wait. Somebody has to give up then. */
-  get isDeadlocked(): boolean {
-    const held = [...this.#held.values()];
-    // What others took from the pool, nobody here knows the state of.
-    if (held.length < this.#pool.options.max || held.some(({ isBusy }) => isBusy)) {
-      return false;
+  /**
+   * Refuses a claim where the same deadlock is found twice in a row: after one look code may just be on
+   * its way to its next statement.
+   */
+  #look(): void {
+    const deadlock = this.#findDeadlock();
+    if (deadlock !== undefined && isSame(this.#suspected, deadlock)) {
+      this.#suspected = undefined;
+      lastOf(deadlock.waits)?.refuse();
+    } else {
+      this.#suspected = deadlock;
     }
-    const blocked = new Set<Holder>();
-    for (const { holder } of this.#waiting.keys()) {
-      for (let each = holder; each !== undefined && !blocked.has(each); each = each.outer) {
-        blocked.add(each);
+  }
+
+  /** Starts from all pools that may be deadlocked, and takes out the pools that will be served. */
+  #findDeadlock(): Deadlock | undefined {
+    const stuck = new Map<PoolDeadlockDetector, readonly (readonly Wait[])[]>();
+    collectFull(this, stuck);
+    for (let size = -1; size !== stuck.size;) {
+      size = stuck.size;
+      for (const [detector, holders] of stuck) {
+        if (!holders.every((waits) => waits.some((wait) => stuck.has(wait.detector)))) {
+          stuck.delete(detector);
+        }
       }
     }
-    return held.every(({ holder }) => holder !== undefined && blocked.has(holder));
+    return stuck.has(this)
+      ? {
+          releases: new Map([...stuck.keys()].map((each) => [each, each.#releases])),
+          waits: new Set([...stuck.values()].flat(2).filter(({ detector }) => stuck.has(detector))),
+        }
+      : undefined;
   }
 
-  /** Twice in a row, with nothing in between: code may just be on its way to its next statement. */
-  #look(): void {
-    const { isDeadlocked } = this;
-    if (isDeadlocked && this.#isSuspected) {
-      this.#isSuspected = false;
-      [...this.#waiting.values()].at(-1)?.refuse();
-    } else {
-      this.#isSuspected = isDeadlocked;
+  /**
+   * The waits of each unit of work that holds a client of the pool; `undefined` where the pool will be
+   * served: a client is free, at work, or in the hands of code of which nothing is known here.
+   */
+  get waitsOfHolders(): readonly (readonly Wait[])[] | undefined {
+    const claims = [...this.#held.values()];
+    if (claims.length < this.#pool.options.max || claims.some(({ isBusy }) => isBusy)) {
+      return undefined;
     }
+    return claims.map(({ holder }) => [...((holder && waitsOf.get(holder)) ?? [])]);
   }
 }
 
-const known = new WeakMap<PgPool, PoolDeadlockDetector>();
+/** The detectors of the pools, for as long as these live. */
+const detectors = new WeakMap<PgPool, PoolDeadlockDetector>();
+
+/** The waits that keep a unit of work from going on, its own and those of units of work inside of it. */
+const waitsOf = new WeakMap<Holder, Set<Wait>>();
+
+/** Puts a detector into `found`, and the detectors that its pool waits for, as far as they are full. */
+function collectFull(
+  detector: PoolDeadlockDetector,
+  found: Map<PoolDeadlockDetector, readonly (readonly Wait[])[]>,
+): void {
+  const holders = found.has(detector) ? undefined : detector.waitsOfHolders;
+  if (holders !== undefined) {
+    found.set(detector, holders);
+    holders.flat().forEach((wait) => collectFull(wait.detector, found));
+  }
+}
+
+/** Whether nothing has moved between two looks: no client came back, and no wait came to its end. */
+function isSame(before: Deadlock | undefined, now: Deadlock): boolean {
+  return (
+    before !== undefined &&
+    before.releases.size === now.releases.size &&
+    [...now.releases].every(([each, count]) => before.releases.get(each) === count) &&
+    [...before.waits].every((wait) => now.waits.has(wait))
+  );
+}
+
+/** The wait that began last. */
+function lastOf(waits: ReadonlySet<Wait>): Wait | undefined {
+  return [...waits].reduce<Wait | undefined>(
+    (last, wait) => (last !== undefined && last.since > wait.since ? last : wait),
+    undefined,
+  );
+}
+
+/** A unit of work, and the units of work around it. */
+function chainOf(holder: Holder | undefined): readonly Holder[] {
+  const chain: Holder[] = [];
+  for (let each = holder; each !== undefined && !chain.includes(each); each = each.outer) {
+    chain.push(each);
+  }
+  return chain;
+}

@@ -5,8 +5,8 @@ import type { Connection } from '@mikro-orm/core';
 import { ConnectionFailedError, InvalidOptionsError, ReplicasUnavailableError } from '../errors.js';
 import { UNREACHABLE_LSN } from '../postgresql/lsn.js';
 import type { PgClient } from '../postgresql/pg-client.js';
+import type { Claim, Holder } from './claim.js';
 import type { HostPool } from './host-pool.js';
-import type { Claim, Holder } from './pool-deadlock-detector.js';
 import { Replica, type ReplicaDependencies, type ReplicaState } from './replica.js';
 
 /** Pauses between two checks of how far the replicas are, in milliseconds. */

@@ -5,9 +5,9 @@ import { isReached } from '../postgresql/lsn.js';
 import { clientsOf, type PgClient } from '../postgresql/pg-client.js';
 import { askReplayedLsn } from './ask-lsn.js';
 import type { PoolState } from './checkout.js';
+import type { Claim } from './claim.js';
 import { destroyClient } from './destroy-client.js';
 import { HostPool, type HostPoolLimits } from './host-pool.js';
-import type { Claim } from './pool-deadlock-detector.js';
 import type { ReserveHooks } from './reserve-hooks.js';
 
 /** Longest wait for a replica to say how far it is, in milliseconds. */

@@ -1,6 +1,6 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-deadlock-detector.js';
+import type { Holder } from '../connection/claim.js';
 import type { WrittenLsns } from '../connection/written-lsns.js';
 import {
   InvalidTransactionStateError,

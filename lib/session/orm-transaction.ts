@@ -1,7 +1,7 @@
 import { EventType, type TransactionEventType } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
-import type { Holder } from '../connection/pool-deadlock-detector.js';
+import type { Holder } from '../connection/claim.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { HookTimeoutError, InvalidTransactionStateError } from '../errors.js';
 import type { Outcome } from '../outcome.js';

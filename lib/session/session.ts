@@ -1,6 +1,6 @@
 import type { EntityManager, TransactionEventType } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/pool-deadlock-detector.js';
+import type { Holder } from '../connection/claim.js';
 import {
   InvalidTransactionStateError,
   SessionClosedError,

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { callbackify } from 'node:util';
 
-import type { Holder } from '../connection/pool-deadlock-detector.js';
+import type { Holder } from '../connection/claim.js';
 import { COMMIT_WITH_QUESTION, HAS_WRITTEN } from '../postgresql/commit-message.js';
 import type { PgClient, PgResult } from '../postgresql/pg-client.js';
 import type { SharedTransaction } from './shared-transaction.js';

@@ -1,5 +1,5 @@
+import type { Holder } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
-import type { Holder } from '../connection/pool-deadlock-detector.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import type { PgClient, PgResult } from '../postgresql/pg-client.js';
 import { SerialQueue } from '../transaction/serial-queue.js';

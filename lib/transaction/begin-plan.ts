@@ -1,4 +1,4 @@
-import type { Claim, Holder } from '../connection/pool-deadlock-detector.js';
+import type { Claim, Holder } from '../connection/claim.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { Server, Statement } from './server.js';

@@ -1,5 +1,5 @@
 import { Lease, type Answer } from '../connection/lease.js';
-import type { Claim } from '../connection/pool-deadlock-detector.js';
+import type { Claim } from '../connection/claim.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { AsyncScope } from './async-scope.js';
 import type { BeginPlan, TransactionOwner, TransactionSource } from './begin-plan.js';

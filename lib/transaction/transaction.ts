@@ -1,5 +1,5 @@
 import type { Answer } from '../connection/lease.js';
-import type { Claim, Holder } from '../connection/pool-deadlock-detector.js';
+import type { Claim, Holder } from '../connection/claim.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
   CommitOutcomeUnknownError,

@@ -1,7 +1,10 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { AcquireTimeoutError, PoolDeadlockError } from 'nestjs-db-context';
 
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { deferred } from '../support/deferred.js';
+import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
+import { noteConnection, startApp, type TestApp } from '../support/test-app.js';
 import { startWorld } from '../support/test-world.js';
 import { useWorld } from '../support/use-world.js';
 import { waitFor } from '../support/wait-for.js';
@@ -147,6 +150,121 @@ describe('connections that somebody else holds', () => {
       client.release();
     }
     expect(await at.world.savedTexts()).toEqual(['outer']);
+  });
+});
+
+describe('contexts that wait for each other across two pools', () => {
+  const DEADLOCK_MS = 500;
+  let database: TestDatabase;
+  let app: TestApp;
+  let other: TestApp;
+
+  const start = (): Promise<TestApp> =>
+    startApp({
+      connections: ['default', 'audit'].map((name) =>
+        noteConnection(database.url, {
+          name,
+          poolMax: 1,
+          acquireTimeoutMs: 15_000,
+          deadlockTimeoutMs: DEADLOCK_MS,
+        }),
+      ),
+    });
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    await database.query(NOTE_SCHEMA);
+    app = await start();
+    other = await start();
+  });
+  beforeEach(() => database.query('truncate note restart identity'));
+  afterAll(async () => {
+    await app.close();
+    await other.close();
+    await database.drop();
+  });
+
+  const insert = (name: string, text: string): Promise<unknown> =>
+    app.session(name).insert(Note, { text });
+
+  /** Runs two contexts that hold the connection of one pool each before they ask for the other. */
+  const cross = async (
+    second: (name: string, text: string) => Promise<unknown>,
+  ): Promise<PromiseSettledResult<unknown>[]> => {
+    const all = deferred();
+    let holders = 0;
+    const request = (from: string, to: string): Promise<unknown> =>
+      app.dbContext.run(async () => {
+        await insert(from, `${from} first`);
+        if (++holders === 2) {
+          all.resolve();
+        }
+        await all.promise;
+        await second(to, `${to} second`);
+      });
+    return Promise.allSettled([request('default', 'audit'), request('audit', 'default')]);
+  };
+
+  const ways: readonly (readonly [string, typeof insert])[] = [
+    ['in one context', insert],
+    [
+      'from a new context inside of the first',
+      (name, text) => app.dbContext.runInNewContext(() => insert(name, text)),
+    ],
+  ];
+
+  it.each(ways)(
+    'C3: %s, one is refused after two looks, and the other commits',
+    async (_, second) => {
+      const startedAt = performance.now();
+      const outcomes = await cross(second);
+      const tookMs = performance.now() - startedAt;
+      const refused = outcomes.filter((each) => each.status === 'rejected');
+      expect(refused.map(({ reason }) => reason as unknown)).toEqual([
+        expect.objectContaining({
+          code: 'POOL_DEADLOCK',
+          message: expect.stringMatching(/^Every connection of "(default|audit)" \(pool of 1, /),
+        }),
+      ]);
+      expect(refused[0]?.reason).toBeInstanceOf(PoolDeadlockError);
+      // Two looks, and much time for a slow machine; acquireTimeoutMs is 15 s.
+      expect(tookMs).toBeLessThan(2 * DEADLOCK_MS + 2_000);
+      const saved = await database.query<{ text: string }>('select text from note');
+      expect(saved.map(({ text }) => text).toSorted()).toEqual(
+        outcomes[0]?.status === 'fulfilled'
+          ? ['audit second', 'default first']
+          : ['audit first', 'default second'],
+      );
+      for (const name of ['default', 'audit']) {
+        expect(app.pool(name)).toMatchObject({ checkedOut: 0, waiting: 0 });
+      }
+    },
+  );
+
+  it('C3: another application of the process, whose contexts wait in turn, is left alone', async () => {
+    const mayEnd = deferred();
+    const holds = deferred();
+    const slow = other.dbContext.run(async () => {
+      await other.session('audit').insert(Note, { text: 'other slow' });
+      holds.resolve();
+      await mayEnd.promise;
+    });
+    await holds.promise;
+    const waiting = other.dbContext.run(async () => {
+      await other.session().insert(Note, { text: 'other default' });
+      await other.session('audit').insert(Note, { text: 'other audit' });
+    });
+    await waitFor(() => other.pool('audit').waiting === 1, { what: 'a context to wait' });
+    const outcomes = await cross(insert);
+    expect(outcomes.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
+    // The detectors of both applications have looked by now.
+    expect(other.pool('audit').waiting).toBe(1);
+    mayEnd.resolve();
+    await Promise.all([slow, waiting]);
+    const saved = await database.query<{ text: string }>(
+      "select text from note where text like 'other%' order by id",
+    );
+    expect(saved.map(({ text }) => text)).toEqual(['other slow', 'other default', 'other audit']);
   });
 });
 

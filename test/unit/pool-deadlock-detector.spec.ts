@@ -1,10 +1,7 @@
 import { EventEmitter } from 'node:events';
 
-import {
-  PoolDeadlockDetector,
-  type Claim,
-  type Holder,
-} from '../../lib/connection/pool-deadlock-detector.js';
+import type { Claim, Holder } from '../../lib/connection/claim.js';
+import { PoolDeadlockDetector } from '../../lib/connection/pool-deadlock-detector.js';
 import type { PgClient, PgPool } from '../../lib/postgresql/pg-client.js';
 
 const { jest } = import.meta;
@@ -15,8 +12,8 @@ const inside = (outer?: Holder): Holder => ({ outer });
 const ignore = (): void => undefined;
 const claimOf = (holder?: Holder, isBusy = false): Claim => ({ holder, isBusy });
 
-describe('the claims on a pool', () => {
-  it('C3: are deadlocked as long as every holder waits, and no longer', () => {
+describe('the deadlock detector of a pool', () => {
+  it('C3: finds a deadlock as long as every holder waits, and no longer', () => {
     const pool = aPool(2);
     const claims = PoolDeadlockDetector.of(pool);
     const [a, b] = [inside(), inside()];
@@ -28,17 +25,17 @@ describe('the claims on a pool', () => {
     expect(claims.isDeadlocked).toBe(false);
     claims.waitsFor(claimOf(b), ignore);
     expect(claims.isDeadlocked).toBe(true);
-    // One that is refused frees the others.
+    // A claim that is refused frees the others.
     claims.gaveUp(inner);
     expect(claims.isDeadlocked).toBe(false);
     claims.waitsFor(inner, ignore);
     expect(claims.isDeadlocked).toBe(true);
-    // A client that is given back, or destroyed, is nobody's.
+    // A client that is given back, or destroyed, is held by no claim any more.
     pool.emit('release', undefined, ofB);
     expect(claims.isDeadlocked).toBe(false);
   });
 
-  it('C3: are not, while a holder is at work or is not known', () => {
+  it('C3: finds none while a holder is at work or is not known', () => {
     const claims = PoolDeadlockDetector.of(aPool(1));
     const holder = inside();
     const client = aClient();
@@ -51,7 +48,7 @@ describe('the claims on a pool', () => {
     expect(claims.isDeadlocked).toBe(true);
   });
 
-  it('H1: of a retired pool: those who wait move on, and are deadlocked there no more', () => {
+  it('H1: in a retired pool the waiting claims move on, and are deadlocked there no more', () => {
     const [old, next, last] = [aPool(1), aPool(1), aPool(1)];
     const holder = inside();
     const claims = PoolDeadlockDetector.of(old);
@@ -77,7 +74,7 @@ describe('the claims on a pool', () => {
     ]);
   });
 
-  it('C3: refuse the last one that came, after two looks in between which nothing moved', () => {
+  it('C3: refuses the last claim that came, after two looks between which nothing moved', () => {
     jest.useFakeTimers();
     try {
       const pool = aPool(1);
@@ -92,7 +89,7 @@ describe('the claims on a pool', () => {
       claims.watch(100);
       jest.advanceTimersByTime(199);
       expect(refused).toEqual([]);
-      // Somebody comes and goes: that is a move.
+      // A client that is released is a move, so the two looks begin anew.
       pool.emit('release', undefined, aClient());
       jest.advanceTimersByTime(1);
       expect(refused).toEqual([]);
@@ -106,9 +103,94 @@ describe('the claims on a pool', () => {
     }
   });
 
-  it('are one list for all that share a pool', () => {
+  it('is one for all that share a pool', () => {
     const pool = aPool(1);
     expect(PoolDeadlockDetector.of(pool)).toBe(PoolDeadlockDetector.of(pool));
     expect(PoolDeadlockDetector.of(pool)).not.toBe(PoolDeadlockDetector.of(aPool(1)));
+  });
+});
+
+describe('the deadlock detectors of several pools', () => {
+  /** Two units of work, each of which holds the only client of one pool and waits for the other. */
+  const crossed = (
+    one: PgPool,
+    two: PgPool,
+  ): { readonly refused: string[]; readonly claims: Claim[] } => {
+    const [a, b] = [inside(), inside()];
+    const refused: string[] = [];
+    const [first, second] = [PoolDeadlockDetector.of(one), PoolDeadlockDetector.of(two)];
+    first.got(claimOf(a), aClient());
+    second.got(claimOf(b), aClient());
+    const [ofA, ofB] = [claimOf(inside(a)), claimOf(b)];
+    second.waitsFor(ofA, () => {
+      refused.push('a');
+      second.gaveUp(ofA);
+    });
+    first.waitsFor(ofB, () => {
+      refused.push('b');
+      first.gaveUp(ofB);
+    });
+    return { refused, claims: [ofA, ofB] };
+  };
+
+  it('C3: find a deadlock across two pools, and none as soon as one claim gives up', () => {
+    const [one, two] = [aPool(1), aPool(1)];
+    const { claims } = crossed(one, two);
+    const detectors = [one, two].map((each) => PoolDeadlockDetector.of(each));
+    expect(detectors.map(({ isDeadlocked }) => isDeadlocked)).toEqual([true, true]);
+    detectors[1]!.gaveUp(claims[0]!);
+    expect(detectors.map(({ isDeadlocked }) => isDeadlocked)).toEqual([false, false]);
+  });
+
+  it('C3: find a deadlock in a ring of three pools, and none where one pool has a free client', () => {
+    const pools = [aPool(1), aPool(1), aPool(2)];
+    const holders = pools.map(() => inside());
+    const third = PoolDeadlockDetector.of(pools[2]!);
+    pools.forEach((pool, index) => {
+      PoolDeadlockDetector.of(pool).got(claimOf(holders[index]), aClient());
+      const next = PoolDeadlockDetector.of(pools[(index + 1) % 3]!);
+      next.waitsFor(claimOf(holders[index]), ignore);
+    });
+    const found = (): boolean[] => pools.map((each) => PoolDeadlockDetector.of(each).isDeadlocked);
+    expect(found()).toEqual([false, false, false]);
+    third.got(claimOf(holders[0]), aClient());
+    expect(found()).toEqual([true, true, true]);
+  });
+
+  it('C3: refuse one claim of all pools, the last that holds up others, within two looks', () => {
+    jest.useFakeTimers();
+    try {
+      const [one, two] = [aPool(1), aPool(1)];
+      const { refused, claims } = crossed(one, two);
+      // A newcomer holds nothing, so refusing it would free nobody.
+      const newcomer = claimOf(inside());
+      PoolDeadlockDetector.of(one).waitsFor(newcomer, () => refused.push('newcomer'));
+      [one, two].forEach((each) => PoolDeadlockDetector.of(each).watch(100));
+      jest.advanceTimersByTime(199);
+      expect(refused).toEqual([]);
+      jest.advanceTimersByTime(1);
+      expect(refused).toEqual(['b']);
+      jest.advanceTimersByTime(1_000);
+      expect(refused).toEqual(['b']);
+      PoolDeadlockDetector.of(two).gaveUp(claims[0]!);
+      PoolDeadlockDetector.of(one).gaveUp(newcomer);
+      expect(jest.getTimerCount()).toBe(0);
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  it('C3: keep a pool out of it whose holders wait for a pool that still serves', () => {
+    const [stuck, serving] = [aPool(1), aPool(1)];
+    const [a, b] = [inside(), inside()];
+    PoolDeadlockDetector.of(stuck).got(claimOf(a), aClient());
+    PoolDeadlockDetector.of(serving).got(claimOf(b), aClient());
+    PoolDeadlockDetector.of(serving).waitsFor(claimOf(a), ignore);
+    PoolDeadlockDetector.of(stuck).waitsFor(claimOf(inside()), ignore);
+    // b waits for nothing, so it gives its client back one day: a is then served.
+    expect([stuck, serving].map((each) => PoolDeadlockDetector.of(each).isDeadlocked)).toEqual([
+      false,
+      false,
+    ]);
   });
 });

@@ -1,0 +1,20 @@
+import type { WrittenLsns } from './written-lsns.js';
+
+/** A unit of work that holds connections or waits for one, perhaps inside of another unit of work. */
+export interface Holder {
+  /** The unit of work that goes on only when this one has ended. */
+  readonly outer: Holder | undefined;
+  /** The LSNs that its reads must see, where those are kept. */
+  readonly writtenLsns?: WrittenLsns | undefined;
+}
+
+/** The claim of one transaction on a connection. */
+export interface Claim {
+  readonly holder: Holder | undefined;
+  /** Whether the connection is at work, so that it may come back by itself. */
+  readonly isBusy: boolean;
+  /** Whether a replica may serve the transaction. */
+  readonly mayReadReplica?: boolean;
+  /** Ends the transaction at once. */
+  kill?(reason: Error): void;
+}
