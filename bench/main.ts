@@ -80,8 +80,8 @@ async function measureAll(databaseUrl: string): Promise<void> {
   const [load] = results.loadAverage;
   console.log(`Node ${results.node}, ${results.cpus} cores, load before: ${load!.toFixed(2)}`);
   if (parts.includes('machinery')) {
-    const { candidates, workloads, blockPlan, isApart } = options;
-    await measureMachinery(candidates, workloads, blockPlan, isApart, (each) =>
+    const { candidates, workloads, blockPlan } = options;
+    await measureMachinery(candidates, workloads, blockPlan, (each) =>
       results.machinery.push(each),
     );
     print('JavaScript alone, for each request', machineryTable(results.machinery));

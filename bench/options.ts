@@ -36,8 +36,6 @@ export interface BenchOptions {
   readonly rounds: Rounds;
   /** How long the candidates run without a network. */
   readonly blockPlan: BlockPlan;
-  /** Whether each candidate without a network has a process of its own. */
-  readonly isApart: boolean;
   /** Rounds of the single calls. */
   readonly callRounds: number;
   readonly contexts: number;
@@ -60,6 +58,7 @@ export function readOptions(): BenchOptions {
       workloads: { type: 'string' },
       rounds: { type: 'string', default: '9' },
       apart: { type: 'boolean', default: false },
+      inject: { type: 'boolean', default: false },
       seconds: { type: 'string', default: '1' },
       json: { type: 'string' },
       profile: { type: 'string' },
@@ -89,8 +88,9 @@ export function readOptions(): BenchOptions {
       blocks: values.check ? 1 : Number(values.rounds) * BLOCKS_PER_ROUND,
       requests: values.check ? CHECK_CLIENTS : BLOCK_REQUESTS,
       warmUpRequests: values.check ? 0 : WARM_UP_REQUESTS,
+      way: values.inject ? 'inject' : 'direct',
+      isApart: values.apart,
     },
-    isApart: values.apart,
     callRounds: values.check ? 1 : Number(values.rounds),
     contexts: values.check ? 100 : 10_000,
     linksMs: values.check ? [1] : [0, 1, 10],

@@ -2,6 +2,9 @@ import type { Profiler } from 'node:inspector';
 
 import type { Workload } from '../workloads.js';
 
+/** How a request gets to Fastify: as from Node's server, or by Fastify's `inject()`. */
+export type Way = 'direct' | 'inject';
+
 /** So many requests of one candidate, one block after another. */
 export interface Block {
   /** Its place in the list of candidates that the process was started with. */

@@ -1,6 +1,8 @@
 import { EventEmitter } from 'node:events';
-import { IncomingMessage, ServerResponse, type RequestListener } from 'node:http';
+import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 
 import type { Workload } from '../workloads.js';
 
@@ -26,46 +28,20 @@ class Drain extends EventEmitter {
   destroy(): void {}
 }
 
+type Fastify = ReturnType<ReturnType<NestFastifyApplication['getHttpAdapter']>['getInstance']>;
+
+/** Asks once, and calls back with the status of the answer. */
+export type Exchange = (workload: Workload, answered: (status: number) => void) => void;
+
 /**
- * A client that asks for one thing after another over a connection which it keeps. What a server runs
- * for a request runs: Node's `IncomingMessage` and `ServerResponse`, the router, Nest. Only Node's
- * HTTP parser, its sockets and the kernel do not.
+ * A connection to a server that keeps it. What a server runs for a request runs: Node's
+ * `IncomingMessage` and `ServerResponse`, the router, Nest. Only Node's HTTP parser, its sockets and
+ * the kernel do not.
  */
-export class CannedClient {
-  readonly #socket = new Drain() as unknown as Socket;
-
-  constructor(
-    private readonly listener: RequestListener,
-    private readonly workload: Workload,
-  ) {}
-
-  /**
-   * Asks so often, each time in a turn of the event loop of its own, as a request arrives.
-   *
-   * @throws Error when an answer is not a success
-   */
-  ask(times: number): Promise<void> {
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    let left = times;
-    const next = (): void => {
-      this.#askOnce((status) => {
-        left -= 1;
-        if (status >= 300) {
-          reject(new Error(`${this.workload.name}: status ${status}`));
-        } else if (left === 0) {
-          resolve();
-        } else {
-          setImmediate(next);
-        }
-      });
-    };
-    setImmediate(next);
-    return promise;
-  }
-
-  #askOnce(answered: (status: number) => void): void {
-    const { method, name, path } = this.workload;
-    const request = new IncomingMessage(this.#socket);
+export function openDirectly(fastify: Fastify): Exchange {
+  const socket = new Drain() as unknown as Socket;
+  return ({ method, name, path }, answered) => {
+    const request = new IncomingMessage(socket);
     request.method = method;
     request.url = `/${path ?? name}`;
     request.httpVersion = '1.1';
@@ -75,14 +51,51 @@ export class CannedClient {
     request.complete = true;
     request.push(null);
     const response = new ServerResponse(request);
-    response.assignSocket(this.#socket);
+    response.assignSocket(socket);
     response.once('finish', () => {
-      response.detachSocket(this.#socket);
+      response.detachSocket(socket);
       // As Node's server does: the response is over, and with it what waits for its end.
       response.destroyed = true;
       response.emit('close');
       answered(response.statusCode);
     });
-    this.listener(request, response);
-  }
+    fastify.routing(request, response);
+  };
+}
+
+/** The same with Fastify's `inject()`, whose imitation of a request takes more than the real one. */
+export function openByInject(fastify: Fastify): Exchange {
+  return ({ method, name, path }, answered) => {
+    fastify.inject({ method, url: `/${path ?? name}` }, (error, response) => {
+      if (error !== undefined && error !== null) {
+        throw error;
+      }
+      answered(response!.statusCode);
+    });
+  };
+}
+
+/**
+ * Asks so often, one after another, each time in a turn of the event loop of its own, as a request
+ * arrives.
+ *
+ * @throws Error when an answer is not a success
+ */
+export function askInTurn(exchange: Exchange, workload: Workload, times: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  let left = times;
+  const next = (): void => {
+    exchange(workload, (status) => {
+      left -= 1;
+      if (status >= 300) {
+        reject(new Error(`${workload.name}: status ${status}`));
+      } else if (left === 0) {
+        resolve();
+      } else {
+        setImmediate(next);
+      }
+    });
+  };
+  setImmediate(next);
+  return promise;
 }

@@ -1,8 +1,8 @@
 import type { Candidate } from '../candidates.js';
 import { startChild, type Child } from '../http/child.js';
-import { quartilesOf, type Quartiles } from '../report/statistics.js';
+import { quantile, quartilesOf, type Quartiles } from '../report/statistics.js';
 import { isFor, type Workload } from '../workloads.js';
-import type { Block, BlockFigures } from './blocks.js';
+import type { Block, BlockFigures, Way } from './blocks.js';
 
 /** How long it is measured. */
 export interface BlockPlan {
@@ -11,6 +11,12 @@ export interface BlockPlan {
   readonly requests: number;
   /** Before the first block, for each candidate. */
   readonly warmUpRequests: number;
+  readonly way: Way;
+  /**
+   * A process for each candidate, where V8 compiles for it alone and the garbage is its own; else all
+   * run in one.
+   */
+  readonly isApart: boolean;
 }
 
 /** What each request of one candidate took. */
@@ -22,6 +28,10 @@ interface MachineryRow {
   readonly wallUs: Quartiles;
   /** CPU time as a multiple of the baseline's in the same round. */
   readonly ratio: Quartiles;
+  /** CPU time of the least disturbed tenth of the blocks. */
+  readonly leastUs: number;
+  /** That as a multiple of the baseline's. */
+  readonly leastRatio: number;
 }
 
 /** JavaScript alone: all candidates at one workload. */
@@ -53,21 +63,18 @@ export function isMachinery({ name }: Workload): boolean {
 /**
  * What the JavaScript of a request takes, on canned answers in place of the wire, and without
  * sockets. The candidates take turns in small blocks, in another order in each round.
- *
- * @param isApart a process for each of them, where V8 compiles for one candidate alone; by default
- *   all run in one
  */
 export async function measureMachinery(
   candidates: readonly Candidate[],
   workloads: readonly Workload[],
   plan: BlockPlan,
-  isApart: boolean,
   onEach: (figures: MachineryFigures) => void,
 ): Promise<void> {
   const wanted = [...new Set([...candidates, ...BASELINES])];
   const names = [...wanted, ...BASELINES];
+  const { isApart, way } = plan;
   const groups = isApart ? names.map((name) => [name]) : [names];
-  const children = await Promise.all(groups.map((group) => startMachinery(group)));
+  const children = await Promise.all(groups.map((group) => startMachinery(way, group)));
   try {
     const entrants = names.map((candidate, index): Entrant => ({
       candidate,
@@ -89,9 +96,9 @@ export async function measureMachinery(
 }
 
 /** A process with these candidates, without a network. */
-export function startMachinery(candidates: readonly Candidate[]): Promise<Child> {
+export function startMachinery(way: Way, candidates: readonly Candidate[]): Promise<Child> {
   const file = new URL('machinery.server.js', import.meta.url);
-  return startChild(file, candidates, ['--expose-gc']);
+  return startChild(file, [way, ...candidates]);
 }
 
 async function runBlocks(
@@ -119,11 +126,18 @@ async function runBlocks(
   const base = series.get(
     entrants.find(({ candidate, isAgain }) => candidate === baseline && !isAgain)!,
   )!;
+  const leastOf = (figures: readonly BlockFigures[]): number =>
+    quantile(
+      figures.map(({ cpuUs }) => cpuUs),
+      0.1,
+    );
   const rows = [...series].map(([{ candidate, isAgain }, figures]): MachineryRow => ({
     candidate,
     isAgain,
     cpuUs: quartilesOf(figures.map(({ cpuUs }) => cpuUs)),
     wallUs: quartilesOf(figures.map(({ wallUs }) => wallUs)),
+    leastUs: leastOf(figures),
+    leastRatio: leastOf(figures) / leastOf(base),
     ratio: quartilesOf(figures.map(({ cpuUs }, round) => cpuUs / base[round]!.cpuUs)),
   }));
   return { workload: workload.title, baseline, rows };

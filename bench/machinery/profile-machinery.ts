@@ -9,11 +9,11 @@ const RECORDED_REQUESTS = 30_000;
 
 /** Prints what the JavaScript of one candidate goes into at one workload, without a network. */
 export async function profileMachinery(
-  { candidates, profileFile }: BenchOptions,
+  { blockPlan, candidates, profileFile }: BenchOptions,
   workload: Workload,
 ): Promise<void> {
   const candidate = candidates[0]!;
-  const child = await startMachinery([candidate]);
+  const child = await startMachinery(blockPlan.way, [candidate]);
   const run = async (requests: number, isRecorded: boolean): Promise<BlockFigures> => {
     const block: Block = { entrant: 0, workload, requests, isRecorded };
     return (await child.ask(block)) as BlockFigures;
