@@ -20,6 +20,8 @@ import {
   measurePromises,
   measureThroughput,
 } from './measure.js';
+import { measureMachinery } from './machinery/machinery.js';
+import { profileMachinery } from './machinery/profile-machinery.js';
 import { readOptions } from './options.js';
 import { profileWorkload } from './profile.js';
 import type { Results } from './report/results.js';
@@ -28,24 +30,36 @@ import {
   latencyTable,
   memoryTable,
   countsTable,
+  machineryTable,
   throughputTable,
 } from './report/tables.js';
 
 const options = readOptions();
-const postgres = startLocalPostgres(['bench']);
-try {
-  const databaseUrl = (await postgres.urls).bench;
-  const client = new Client({ connectionString: databaseUrl });
-  await client.connect();
-  await client.query(ACCOUNT_SCHEMA);
-  await client.end();
+const isWithoutServer = options.parts.every((part) => part === 'machinery');
+if (isWithoutServer) {
+  await run('');
+} else {
+  const postgres = startLocalPostgres(['bench']);
+  try {
+    const databaseUrl = (await postgres.urls).bench;
+    const client = new Client({ connectionString: databaseUrl });
+    await client.connect();
+    await client.query(ACCOUNT_SCHEMA);
+    await client.end();
+    await run(databaseUrl);
+  } finally {
+    await postgres.stop();
+  }
+}
+
+async function run(databaseUrl: string): Promise<void> {
   if (options.profile === undefined) {
     await measureAll(databaseUrl);
+  } else if (isWithoutServer) {
+    await profileMachinery(options, options.profile);
   } else {
     await profileWorkload(options, options.profile, databaseUrl);
   }
-} finally {
-  await postgres.stop();
 }
 
 async function measureAll(databaseUrl: string): Promise<void> {
@@ -59,11 +73,19 @@ async function measureAll(databaseUrl: string): Promise<void> {
     latency: [],
     roundTrips: [],
     promises: [],
+    machinery: [],
     calls: [],
     memory: [],
   };
   const [load] = results.loadAverage;
   console.log(`Node ${results.node}, ${results.cpus} cores, load before: ${load!.toFixed(2)}`);
+  if (parts.includes('machinery')) {
+    const { candidates, workloads, blockPlan } = options;
+    await measureMachinery(candidates, workloads, blockPlan, (each) =>
+      results.machinery.push(each),
+    );
+    print('JavaScript alone, for each request', machineryTable(results.machinery));
+  }
   if (parts.includes('memory')) {
     results.memory = await measureMemory(options, databaseUrl);
     print(`Memory, ${options.contexts} at the same time`, memoryTable(results.memory));

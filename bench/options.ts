@@ -2,13 +2,26 @@ import { parseArgs } from 'node:util';
 
 import { ADAPTERS, CANDIDATES, type Adapter, type Candidate } from './candidates.js';
 import type { Rounds } from './http/rounds.js';
+import type { BlockPlan } from './machinery/machinery.js';
 import { WORKLOADS, type Workload } from './workloads.js';
 
-const PARTS = ['trips', 'promises', 'calls', 'memory', 'throughput', 'latency'] as const;
+const PARTS = [
+  'trips',
+  'promises',
+  'machinery',
+  'calls',
+  'memory',
+  'throughput',
+  'latency',
+] as const;
 
 /** Until the compiler of V8 has seen enough. */
 const WARM_UP_SECONDS = 3;
 const CHECK_CLIENTS = 20;
+/** Of one candidate without a network, before another has its turn; about 50 ms. */
+const BLOCK_REQUESTS = 200;
+const BLOCKS_PER_ROUND = 10;
+const WARM_UP_REQUESTS = 4_000;
 
 type Part = (typeof PARTS)[number];
 
@@ -21,6 +34,8 @@ export interface BenchOptions {
   readonly isCheck: boolean;
   readonly workloads: readonly Workload[];
   readonly rounds: Rounds;
+  /** How long the candidates run without a network. */
+  readonly blockPlan: BlockPlan;
   /** Rounds of the single calls. */
   readonly callRounds: number;
   readonly contexts: number;
@@ -42,6 +57,8 @@ export function readOptions(): BenchOptions {
       candidates: { type: 'string' },
       workloads: { type: 'string' },
       rounds: { type: 'string', default: '9' },
+      apart: { type: 'boolean', default: false },
+      inject: { type: 'boolean', default: false },
       seconds: { type: 'string', default: '1' },
       json: { type: 'string' },
       profile: { type: 'string' },
@@ -67,6 +84,13 @@ export function readOptions(): BenchOptions {
           length: { seconds: Number(values.seconds) },
           warmUp: { seconds: WARM_UP_SECONDS },
         },
+    blockPlan: {
+      blocks: values.check ? 1 : Number(values.rounds) * BLOCKS_PER_ROUND,
+      requests: values.check ? CHECK_CLIENTS : BLOCK_REQUESTS,
+      warmUpRequests: values.check ? 0 : WARM_UP_REQUESTS,
+      way: values.inject ? 'inject' : 'direct',
+      isApart: values.apart,
+    },
     callRounds: values.check ? 1 : Number(values.rounds),
     contexts: values.check ? 100 : 10_000,
     linksMs: values.check ? [1] : [0, 1, 10],

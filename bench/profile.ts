@@ -4,13 +4,11 @@ import type { Candidate } from './candidates.js';
 import { startFleet, type Fleet } from './http/fleet.js';
 import { load } from './http/load.js';
 import type { BenchOptions } from './options.js';
-import { hotFunctions, hotPackages, saveProfile } from './report/profile.js';
-import { profileTable } from './report/tables.js';
+import { printProfile } from './report/print-profile.js';
 import type { Workload } from './workloads.js';
 
 const WARM_UP = { seconds: 3 };
 const RECORDED = { seconds: 8 };
-const SHOWN = 40;
 
 /** Prints what the time of a server goes into while clients ask it for one thing. */
 export async function profileWorkload(
@@ -26,13 +24,7 @@ export async function profileWorkload(
   } finally {
     await fleet.stop();
   }
-  const functions = hotFunctions(recorded);
-  console.log(`\n${workload.title}, ${candidate}, ${adapter}: by package, by function\n`);
-  console.log(profileTable(hotPackages(functions)));
-  console.log(`\n${profileTable(functions.slice(0, SHOWN))}`);
-  if (profileFile !== undefined) {
-    await saveProfile(profileFile, recorded);
-  }
+  await printProfile(`${workload.title}, ${candidate}, ${adapter}`, recorded, profileFile);
 }
 
 async function record(

@@ -6,10 +6,17 @@ import { Account } from './account.entity.js';
 /** Connections that one application may hold, in every candidate. */
 const POOL_SIZE = 10;
 
+/** How the server is reached. */
+export interface Database {
+  readonly clientUrl: string;
+  /** What the pool gets beside that. */
+  readonly driverOptions?: { readonly stream: () => unknown };
+}
+
 /** MikroORM's options, the same for all candidates. */
-export function ormOptions(clientUrl: string): Options {
+export function ormOptions(database: Database): Options {
   return defineConfig({
-    clientUrl,
+    ...database,
     entities: [Account],
     ensureDatabase: false,
     pool: { min: 0, max: POOL_SIZE },
@@ -17,6 +24,6 @@ export function ormOptions(clientUrl: string): Options {
 }
 
 /** Lives as long as its process. */
-export function openOrm(clientUrl: string): Promise<MikroORM> {
-  return MikroORM.init(ormOptions(clientUrl));
+export function openOrm(database: Database): Promise<MikroORM> {
+  return MikroORM.init(ormOptions(database));
 }

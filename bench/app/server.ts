@@ -6,39 +6,16 @@
 import { createHook } from 'node:async_hooks';
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { Session } from 'node:inspector/promises';
 import type { AddressInfo } from 'node:net';
 
-import { Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import { ExpressAdapter } from '@nestjs/platform-express';
-import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-
 import type { Adapter, Candidate } from '../candidates.js';
-import { AccountsController } from './accounts.controller.js';
-import { CANDIDATE_MODULES } from './candidates/candidates.js';
-import { tenServices } from './ten-services.js';
+import { startBenchApp } from './bench-app.js';
+import { Recorder } from './recorder.js';
 
 const [candidate, adapter, databaseUrl] = process.argv.slice(2) as [Candidate, Adapter, string];
 const BACKLOG = 4_096;
-const SAMPLING_INTERVAL_US = 200;
 
-@Module({
-  imports: [CANDIDATE_MODULES[candidate](databaseUrl)],
-  controllers: [AccountsController],
-  providers: tenServices(),
-})
-class BenchModule {}
-
-const app = await NestFactory.create(
-  BenchModule,
-  adapter === 'fastify' ? new FastifyAdapter() : new ExpressAdapter(),
-  { logger: ['error', 'fatal'], abortOnError: false },
-);
-await app.init();
-if (adapter === 'fastify') {
-  await (app as unknown as NestFastifyApplication).getHttpAdapter().getInstance().ready();
-}
+const app = await startBenchApp(candidate, adapter, { clientUrl: databaseUrl });
 const listener = app.getHttpServer() as Server;
 // By itself rather than by Nest, for the backlog: a thousand clients connect at once.
 listener.listen({ port: 0, host: '127.0.0.1', backlog: BACKLOG });
@@ -51,7 +28,7 @@ const counting = createHook({
     promises += type === 'PROMISE' ? 1 : 0;
   },
 });
-const inspector = new Session();
+const recorder = new Recorder();
 process.on('message', (message) => {
   if (message === 'cpu-time') {
     const { user, system } = process.cpuUsage();
@@ -71,15 +48,10 @@ process.on('message', (message) => {
 process.on('disconnect', () => process.exit(0));
 
 async function startProfile(): Promise<void> {
-  inspector.connect();
-  await inspector.post('Profiler.enable');
-  await inspector.post('Profiler.setSamplingInterval', { interval: SAMPLING_INTERVAL_US });
-  await inspector.post('Profiler.start');
+  await recorder.start();
   process.send!({ started: true });
 }
 
 async function sendProfile(): Promise<void> {
-  const { profile } = await inspector.post('Profiler.stop');
-  inspector.disconnect();
-  process.send!({ profile });
+  process.send!({ profile: await recorder.stop() });
 }

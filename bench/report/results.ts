@@ -1,6 +1,7 @@
 import type { CallFigures, MemoryFigures } from '../calls/figures.js';
 import type { Adapter, Candidate } from '../candidates.js';
 import type { Series } from '../http/rounds.js';
+import type { MachineryFigures } from '../machinery/machinery.js';
 import type { Workload } from '../workloads.js';
 import { ratioOf, spreadOf, type Spread } from './statistics.js';
 
@@ -43,6 +44,7 @@ export interface Results {
   readonly latency: Comparison[];
   readonly roundTrips: Counts[];
   readonly promises: Counts[];
+  readonly machinery: MachineryFigures[];
   calls: readonly CallFigures[];
   memory: readonly MemoryFigures[];
 }

@@ -30,3 +30,18 @@ export function ratioOf(values: readonly number[], base: readonly number[]): Spr
   const perRound = values.map((value, round) => value / base[round]!);
   return { ...spreadOf(perRound), median: quantile(values, 0.5) / quantile(base, 0.5) };
 }
+
+/** A figure, and between what the half of its values lie that is nearest to it. */
+export interface Quartiles {
+  readonly median: number;
+  readonly lower: number;
+  readonly upper: number;
+}
+
+export function quartilesOf(values: readonly number[]): Quartiles {
+  return {
+    median: quantile(values, 0.5),
+    lower: quantile(values, 0.25),
+    upper: quantile(values, 0.75),
+  };
+}

@@ -1,7 +1,8 @@
 import type { CallFigures, MemoryFigures } from '../calls/figures.js';
+import type { MachineryFigures } from '../machinery/machinery.js';
 import type { HotFunction } from './profile.js';
 import type { Comparison, Counts } from './results.js';
-import type { Spread } from './statistics.js';
+import type { Quartiles, Spread } from './statistics.js';
 
 /** A table in Markdown. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -68,6 +69,35 @@ export function countsTable(counts: readonly Counts[]): string {
   );
 }
 
+const quartiles = ({ median, lower, upper }: Quartiles, digits: number): string =>
+  `${median.toFixed(digits)} (${lower.toFixed(digits)}-${upper.toFixed(digits)})`;
+
+/** What JavaScript takes for a request, and that as a multiple of the baseline's. */
+export function machineryTable(figures: readonly MachineryFigures[]): string {
+  return table(
+    [
+      'workload',
+      'candidate',
+      'CPU, us',
+      'CPU / baseline',
+      'least CPU, us',
+      'least / baseline',
+      'baseline',
+    ],
+    figures.flatMap(({ workload, baseline, rows }) =>
+      rows.map(({ candidate, isAgain, cpuUs, ratio: toBaseline, leastUs, leastRatio }) => [
+        workload,
+        isAgain ? `${candidate}, again` : candidate,
+        quartiles(cpuUs, 1),
+        quartiles(toBaseline, 3),
+        leastUs.toFixed(1),
+        leastRatio.toFixed(3),
+        baseline,
+      ]),
+    ),
+  );
+}
+
 export function callsTable(calls: readonly CallFigures[]): string {
   return table(
     ['call', 'injected session, ns', 'fork in a variable, ns', 'more, ns'],
@@ -87,9 +117,15 @@ export function memoryTable(memory: readonly MemoryFigures[]): string {
   );
 }
 
-export function profileTable(functions: readonly HotFunction[]): string {
+/** @param eachUs what all of it takes, in microseconds, where that is known */
+export function profileTable(functions: readonly HotFunction[], eachUs?: number): string {
   return table(
-    ['function', 'where', 'own time'],
-    functions.map(({ name, where, share }) => [name, where, `${(share * 100).toFixed(1)} %`]),
+    ['function', 'where', 'own time', ...(eachUs === undefined ? [] : ['us for each request'])],
+    functions.map(({ name, where, share }) => [
+      name,
+      where,
+      `${(share * 100).toFixed(1)} %`,
+      ...(eachUs === undefined ? [] : [(share * eachUs).toFixed(2)]),
+    ]),
   );
 }

@@ -1,5 +1,6 @@
 import type { DynamicModule } from '@nestjs/common';
 
+import type { Database } from '../orm.js';
 import { BareInterceptorModule } from './bare-interceptor.js';
 import { ClsTransactionModule } from './cls-transaction.js';
 import { HandWrittenModule } from './hand-written.js';
@@ -8,15 +9,16 @@ import { NoDatabaseModule } from './no-database.js';
 import { RequestContextModule } from './request-context.js';
 import { RequestScopeModule } from './request-scope.js';
 
-/** The module of each candidate, given the URL of the database. */
+/** The module of each candidate, given the database that it works with. */
 export const CANDIDATE_MODULES = {
-  library: (url) => LibraryModule.register(url),
-  'first-write': (url) => LibraryModule.register(url, { begin: 'first-write' }),
-  'hand-written': (url) => HandWrittenModule.register(url),
-  'hand-intercepted': (url) => BareInterceptorModule.register(HandWrittenModule.register(url)),
-  'request-context': (url) => RequestContextModule.register(url),
-  'request-scope': (url) => RequestScopeModule.register(url),
-  'cls-transaction': (url) => ClsTransactionModule.register(url),
+  library: (database) => LibraryModule.register(database),
+  'first-write': (database) => LibraryModule.register(database, { begin: 'first-write' }),
+  'hand-written': (database) => HandWrittenModule.register(database),
+  'hand-intercepted': (database) =>
+    BareInterceptorModule.register(HandWrittenModule.register(database)),
+  'request-context': (database) => RequestContextModule.register(database),
+  'request-scope': (database) => RequestScopeModule.register(database),
+  'cls-transaction': (database) => ClsTransactionModule.register(database),
   'no-database': () => NoDatabaseModule.register(),
   'bare-interceptor': () => BareInterceptorModule.register(NoDatabaseModule.register()),
-} as const satisfies Record<string, (url: string) => DynamicModule>;
+} as const satisfies Record<string, (database: Database) => DynamicModule>;

@@ -2,7 +2,7 @@ import type { EntityManager, MikroORM } from '@mikro-orm/core';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { ClsModule, ClsService } from 'nestjs-cls';
 
-import { openOrm } from '../orm.js';
+import { openOrm, type Database } from '../orm.js';
 import { Unit, type Work } from '../unit.js';
 
 const MANAGER = Symbol('bench:transaction');
@@ -35,14 +35,14 @@ class ClsUnit extends Unit {
 
 @Module({})
 export class ClsTransactionModule {
-  static register(url: string): DynamicModule {
+  static register(database: Database): DynamicModule {
     return {
       module: ClsTransactionModule,
       imports: [ClsModule.forRoot({ middleware: { mount: true } })],
       providers: [
         {
           provide: Unit,
-          useFactory: async (cls: ClsService) => new ClsUnit(await openOrm(url), cls),
+          useFactory: async (cls: ClsService) => new ClsUnit(await openOrm(database), cls),
           inject: [ClsService],
         },
       ],

@@ -1,7 +1,7 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/core';
 import { Module, type DynamicModule } from '@nestjs/common';
 
-import { openOrm } from '../orm.js';
+import { openOrm, type Database } from '../orm.js';
 import { Unit, type Work } from '../unit.js';
 
 /** `em.transactional()` in the handler, and its manager handed to all services. */
@@ -21,11 +21,11 @@ class HandWrittenUnit extends Unit {
 
 @Module({})
 export class HandWrittenModule {
-  static register(url: string): DynamicModule {
+  static register(database: Database): DynamicModule {
     return {
       module: HandWrittenModule,
       providers: [
-        { provide: Unit, useFactory: async () => new HandWrittenUnit(await openOrm(url)) },
+        { provide: Unit, useFactory: async () => new HandWrittenUnit(await openOrm(database)) },
       ],
       exports: [Unit],
     };

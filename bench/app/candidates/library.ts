@@ -7,7 +7,7 @@ import {
   type TransactionSettings,
 } from 'nestjs-db-context';
 
-import { ormOptions } from '../orm.js';
+import { ormOptions, type Database } from '../orm.js';
 import { Unit, type Work } from '../unit.js';
 
 /** This library: the handler works with the injected session, and ends nothing. */
@@ -34,10 +34,12 @@ class LibraryUnit extends Unit {
 
 @Module({})
 export class LibraryModule {
-  static register(url: string, transaction: TransactionSettings = {}): DynamicModule {
+  static register(database: Database, transaction: TransactionSettings = {}): DynamicModule {
     return {
       module: LibraryModule,
-      imports: [DbContextModule.forRoot({ connections: [{ ...ormOptions(url), transaction }] })],
+      imports: [
+        DbContextModule.forRoot({ connections: [{ ...ormOptions(database), transaction }] }),
+      ],
       providers: [
         {
           provide: Unit,

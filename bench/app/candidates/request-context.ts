@@ -8,7 +8,7 @@ import {
   type NestModule,
 } from '@nestjs/common';
 
-import { openOrm } from '../orm.js';
+import { openOrm, type Database } from '../orm.js';
 import { Unit, type Work } from '../unit.js';
 
 /** The lower bound: a fork for each request, and no transaction but that of a flush. */
@@ -44,11 +44,11 @@ class ForkMiddleware implements NestMiddleware {
 
 @Module({})
 export class RequestContextModule implements NestModule {
-  static register(url: string): DynamicModule {
+  static register(database: Database): DynamicModule {
     return {
       module: RequestContextModule,
       providers: [
-        { provide: MikroORM, useFactory: () => openOrm(url) },
+        { provide: MikroORM, useFactory: () => openOrm(database) },
         {
           provide: Unit,
           useFactory: (orm: MikroORM) => new RequestContextUnit(orm),

@@ -1,7 +1,7 @@
 import { MikroORM, type EntityManager } from '@mikro-orm/core';
 import { Module, Scope, type DynamicModule } from '@nestjs/common';
 
-import { openOrm } from '../orm.js';
+import { openOrm, type Database } from '../orm.js';
 import { Unit, type Work } from '../unit.js';
 
 /**
@@ -32,11 +32,11 @@ class RequestScopeUnit extends Unit {
 
 @Module({})
 export class RequestScopeModule {
-  static register(url: string): DynamicModule {
+  static register(database: Database): DynamicModule {
     return {
       module: RequestScopeModule,
       providers: [
-        { provide: MikroORM, useFactory: () => openOrm(url) },
+        { provide: MikroORM, useFactory: () => openOrm(database) },
         {
           provide: Unit,
           scope: Scope.REQUEST,
