@@ -18,7 +18,7 @@ export interface ConnectionLimits {
   readonly deadlockTimeoutMs?: number;
   /**
    * Longest time that one transaction may stay open; after it the transaction is rolled back and
-   * its connection freed, whatever the code that holds it is doing.
+   * its connection freed, even while the code that holds it is still running.
    * @defaultValue 60_000
    */
   readonly transactionTimeoutMs?: number;

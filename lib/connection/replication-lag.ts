@@ -4,7 +4,7 @@ import type { StandaloneClient } from '../postgresql/pg-client.js';
 import type { ReplicaHealth } from './connection-health.js';
 import { rowOf } from './standalone-client.js';
 
-/** Between two looks at a standby that is behind, in milliseconds. */
+/** Pause between two questions to a standby that is behind, in milliseconds. */
 const LOOK_AGAIN_MS = 5;
 
 // As JSON in one column: an application may read the types of the server in ways of its own.
@@ -32,7 +32,7 @@ interface ReplayState {
   readonly isPaused: boolean;
 }
 
-/** What is known of how far a standby is behind. */
+/** How far a standby is behind the primary, as far as that is known. */
 export type Lag = Pick<ReplicaHealth, 'lagMs' | 'lagBytes' | 'isReplayPaused'>;
 
 /** Asks a primary how far it has written. */
@@ -42,12 +42,13 @@ export async function writtenLsnOf(client: StandaloneClient): Promise<WrittenLsn
 }
 
 /**
- * Asks a standby how far behind it is. One that is behind at the first look is given a moment: the
- * last transaction before a quiet hour is an hour old, and says nothing of what came just now.
+ * Asks a standby how far behind it is. A standby that is behind at first is given a moment to catch up:
+ * the age of its last transaction says nothing of what came just now, where that transaction was the
+ * last one before a quiet hour.
  *
- * @param written what the primary has, `undefined` if that cannot be said
- * @param patienceMs how long to wait for that, and for the standby to have it, too
- * @returns nothing where the server is no standby
+ * @param written the LSN of the primary, `undefined` if it is not known
+ * @param patienceMs how long to wait for that LSN, and for the standby to reach it, in milliseconds
+ * @returns an empty object where the server is no standby
  */
 export async function lagOf(
   client: StandaloneClient,

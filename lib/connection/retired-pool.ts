@@ -5,22 +5,22 @@ import { destroyClient } from './destroy-client.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 import { withinLimit } from './time-limit.js';
 
-/** After it was forced, how long a pool may take to be gone, in milliseconds. */
+/** How long a pool may take to close after its clients were ended by force, in milliseconds. */
 const GONE_MS = 1_000;
 
-/** How a pool goes. */
+/** How a pool is retired. */
 interface Retirement {
   readonly connectionName: string;
   /** The host that it leads to, for messages. */
   readonly host: string;
-  /** How long its transactions may go on, in milliseconds. */
+  /** How long the transactions on its connections may go on, in milliseconds. */
   readonly limitMs: number;
 }
 
 /**
- * A pool that another one has taken the place of. Whoever waits in it, or asks it from now on (a
- * Kysely that somebody kept), is served by its successor; connections that are in use finish, within
- * a limit; then it is closed.
+ * A pool that another pool has taken the place of. Callers that wait in it, or ask it from now on (by a
+ * Kysely that was kept), are served by its successor; connections that are in use finish, within a
+ * limit; then the pool is closed.
  */
 export class RetiredPool {
   /** Resolves when the last of its connections is back and closed. */
@@ -36,7 +36,8 @@ export class RetiredPool {
     this.#how = how;
     this.#detector = PoolDeadlockDetector.of(pool);
     this.#detector.retire(successor);
-    // After them only those wait in its queue of whom nothing is known here.
+    // The claims of sessions have moved. What is left in the queue are callers that the detector does
+    // not know.
     for (const item of queueOf(pool).splice(0)) {
       successor.connect((error, client, release) => {
         if (item.timedOut === true) {
@@ -53,7 +54,7 @@ export class RetiredPool {
   }
 
   /**
-   * Waits until it is closed, and no longer than `limitMs`: then what is left is ended.
+   * Waits until the pool is closed, for at most `limitMs`: the connections that are left then are ended.
    *
    * @param limitMs in milliseconds
    */
@@ -66,7 +67,7 @@ export class RetiredPool {
     }
   }
 
-  /** Ends what is still open on it. Whatever is being committed has a limit of its own. */
+  /** Ends the transactions that are still open. A commit that is under way has a limit of its own. */
   #force(afterMs: number): void {
     const { connectionName, host } = this.#how;
     const known = new Map(this.#detector.held);
@@ -84,7 +85,7 @@ export class RetiredPool {
   }
 }
 
-/** For a client that others hold: they are told by its error, and give it back themselves. */
+/** Ends a client that other code holds: it learns that by an error, and gives the client back itself. */
 function breakOff(client: PgClient): void {
   void cancelBackend(client);
   client.connection.stream.destroy();

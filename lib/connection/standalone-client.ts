@@ -1,14 +1,14 @@
 import type { PgResult, StandaloneClient } from '../postgresql/pg-client.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
-/** How long a goodbye may take, in milliseconds; a server that has just answered takes one. */
+/** Longest wait for a goodbye, in milliseconds; a server that has just answered needs about one. */
 const GOODBYE_MS = 100;
 
 /**
- * Asks a server on a connection of its own, which is in no pool: it takes no slot, so the pool may be
- * exhausted, retired or unused.
+ * Asks a server on a connection of its own, which belongs to no pool and takes no slot, so it can be
+ * used while the pool is exhausted, retired or unused.
  *
- * @param client not connected yet; closed in the end, whatever comes of it
+ * @param client not connected yet; closed in the end, also after an error
  * @param limitMs longest time for connecting and asking together, in milliseconds
  * @throws what connecting or asking fails with
  */
@@ -17,7 +17,7 @@ export async function askAlone<T>(
   limitMs: number,
   ask: (client: StandaloneClient) => Promise<T>,
 ): Promise<T | typeof TIMED_OUT> {
-  // Whatever it is told there, connecting or asking fails of it, too.
+  // Connecting or asking fails of the same error, so the event needs no handling of its own.
   client.on('error', () => undefined);
   try {
     const answer = await withinLimit(connectAndAsk(client, ask), Math.max(limitMs, 1));

@@ -4,7 +4,7 @@ import type { WatchOptions } from './watch-options.js';
 
 /** The outcome of a request, by which `commitOn` decides. */
 export interface RequestOutcome {
-  /** What the handler, a pipe or an inner interceptor threw; `undefined` when nothing was thrown. */
+  /** The value that the handler, a pipe or an inner interceptor threw; `undefined` when nothing was thrown. */
   readonly error?: unknown;
   /** Whether something was thrown. */
   readonly failed: boolean;
@@ -46,7 +46,7 @@ export interface DbContextOptions {
    */
   readonly commitOn?: CommitPolicy;
   /**
-   * What becomes of the context when the client goes away while a Promise handler runs. `finish`:
+   * What happens to the context when the client goes away while a Promise handler runs. `finish`:
    * the handler runs on and settles as usual. `rollback`: the context is rolled back at once, and
    * later statements of the handler are refused. An Observable handler is always rolled back.
    * @defaultValue 'finish'
@@ -71,13 +71,13 @@ export interface DbContextOptions {
   readonly hookTimeoutMs?: number;
   /**
    * Longest time that a context may be open, in milliseconds; it is then rolled back, and its request
-   * is answered with 503 (`ContextTimeoutError`), whatever its handler is doing. Without it a handler
+   * is answered with 503 (`ContextTimeoutError`), even while its handler still runs. Without it a handler
    * that never returns still loses its connection, see `transactionTimeoutMs`.
    * @defaultValue no limit
    */
   readonly contextTimeoutMs?: number;
   /**
-   * Warns of what works in development and hurts in production: a context that stays open, a
+   * Warns of code that works in development and hurts in production: a context that stays open, a
    * connection that is held while nothing is asked of it, use after the end, flushes at the same
    * time. Each warning names the route and the place in the code.
    * @defaultValue on, unless `NODE_ENV` is `production`

@@ -43,7 +43,7 @@ interface UseFactory {
     // Nest cannot know the types of what it injects.
     ...dependencies: never[]
   ) => DbContextModuleOptions | Promise<DbContextModuleOptions>;
-  /** What `useFactory` is called with. */
+  /** The tokens of the arguments that `useFactory` is called with. */
   readonly inject?: (InjectionToken | OptionalFactoryDependency)[];
   readonly useClass?: never;
   readonly useExisting?: never;

@@ -39,7 +39,7 @@ export interface ReadFromOptions {
  * @publicApi
  */
 export interface ReadYourWritesOptions {
-  /** What carries the position (LSN) of the last write to the client and back. */
+  /** How the position (LSN) of the last write is carried to the client and back. */
   readonly via: 'cookie' | 'header';
   /**
    * Name of the cookie or header.

@@ -47,7 +47,7 @@ type ConnectCallback = (
 /** A place in the queue of a pool. */
 export interface PendingItem {
   readonly callback: ConnectCallback;
-  /** Set when `connectionTimeoutMillis` is over, and nobody would take the client any more. */
+  /** Set when `connectionTimeoutMillis` is over, after which the caller takes no client any more. */
   readonly timedOut?: boolean;
 }
 

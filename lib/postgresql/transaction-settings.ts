@@ -81,8 +81,8 @@ const LONGEST_MS = 2 ** 31 - 1;
  * @throws {@link InvalidOptionsError}
  */
 export function checkTransactionSettings(settings: TransactionSettings, where: string): void {
-  const refuse = (key: string, value: unknown, mend: string): never => {
-    throw new InvalidOptionsError(`${where} has ${key}: ${describe(value)}. Give ${mend}.`);
+  const refuse = (key: string, value: unknown, advice: string): never => {
+    throw new InvalidOptionsError(`${where} has ${key}: ${describe(value)}. Give ${advice}.`);
   };
   if (typeof settings !== 'object' || settings === null) {
     throw new InvalidOptionsError(
