@@ -25,7 +25,6 @@ import {
   RetryOnSerializationFailure,
   UnexpectedRollbackError,
 } from 'nestjs-db-context';
-import { ClsServiceManager } from 'nestjs-cls';
 import { Observable } from 'rxjs';
 
 import { ContextRegistry } from '../../lib/context/context-registry.js';
@@ -37,7 +36,6 @@ import type { AdapterName } from '../support/test-app.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
 import { waitFor } from '../support/wait-for.js';
 
-const cls = ClsServiceManager.getClsService();
 // The pause between two attempts is drawn; some specs need the longest one.
 const { random } = Math;
 
@@ -46,7 +44,6 @@ interface Attempt {
   readonly session: unknown;
   readonly xid: string;
   readonly isolation: string;
-  readonly cls: unknown;
 }
 
 let attempts: Attempt[];
@@ -275,9 +272,7 @@ class RetryController {
       `select pg_current_xact_id()::text as xid,
               current_setting('transaction_isolation') as isolation`,
     );
-    const seenCls: unknown = cls.get('attempt');
-    cls.set('attempt', attempts.length + 1);
-    attempts.push({ session: this.dbContext.getSession(), ...row!, cls: seenCls });
+    attempts.push({ session: this.dbContext.getSession(), ...row! });
     await this.session.insert(Note, { text: `${text}, attempt ${attempts.length}` });
   }
 
@@ -436,8 +431,6 @@ describe.each<AdapterName>(['express', 'fastify'])(
         expect(new Set(attempts.map(({ session }) => session)).size).toBe(3);
         expect(new Set(attempts.map(({ xid }) => xid)).size).toBe(3);
         expect(attempts.map(({ isolation }) => isolation)).toEqual(Array(3).fill('serializable'));
-        // nor what an earlier one put into the store
-        expect(attempts.map((attempt) => attempt.cls)).toEqual([undefined, undefined, undefined]);
         expect(events).toEqual(['rolled back', 'rolled back', 'committed']);
         expect(ends()).toEqual(['rollback', 'rollback', 'commit']);
         await contextsAreGone();
