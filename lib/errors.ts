@@ -314,7 +314,8 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
   'connection-lost': 'its connection was lost before COMMIT was sent',
   'server-rollback': 'the server answered COMMIT with ROLLBACK',
   'failed-before':
-    'the commit before it had failed, and nothing was done since; do the work again, or roll back',
+    'a commit before it had failed and its error was swallowed; let the error through, or call ' +
+    'rollback() to go on without what that commit was to save',
   'ended-meanwhile':
     'its session was closed, rolled back or taken out of the context by a branch that nobody awaits, ' +
     'while it was to be committed; await all branches',

@@ -81,26 +81,35 @@ export async function runAtomic<T>(
       const run = async (): Promise<T> => {
         // After a commit that failed it is another one than before.
         const own = container.session(connectionName);
+        // Neither making way nor undoing the block is the rollback() that a failed commit asks for.
+        const restore = container.rememberFailedCommit(connectionName);
         await makeWay(own, current);
+        restore();
         commitsBefore = container.earlyCommits;
         own.demand(settings);
-        return commitAfter(target, () => callback(own.manager));
+        return commitAfter(target, () => callback(own.manager), restore);
       };
       return { run, isUndone: () => container.earlyCommits === commitsBefore };
     }),
   );
 }
 
-/** Ends whatever session the context has by then: `work` may have closed the one it began with. */
+/**
+ * Ends whatever session the context has by then: `work` may have closed the one it began with.
+ *
+ * @param onUndone called when the work has been rolled back, before its error is thrown
+ */
 async function commitAfter<T>(
   { container, connectionName }: AtomicTarget,
   work: () => T | Promise<T>,
+  onUndone: () => void,
 ): Promise<T> {
   let result: T;
   try {
     result = await work();
   } catch (error) {
     await container.existing(connectionName)?.rollback();
+    onUndone();
     throw error;
   }
   await container.existing(connectionName)?.commit(true);

@@ -5,6 +5,7 @@ import type { WritePositions } from '../connection/write-positions.js';
 import {
   CommitOutcomeUnknownError,
   InvalidTransactionStateError,
+  PartialCommitError,
   SessionClosedError,
   UnexpectedRollbackError,
   type ContextTimeoutError,
@@ -13,6 +14,7 @@ import {
 import type { SessionFactory } from '../session/session-factory.js';
 import type { Session, SessionOptions } from '../session/session.js';
 import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
+import { FailedCommits } from './failed-commits.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
 import {
   closeSessions,
@@ -64,6 +66,8 @@ export class DbContainer implements SessionGroup, Holder {
   #isClosed = false;
   #isCommitted = false;
   readonly #hooks: ContextHooks;
+  /** None before the first session. */
+  #failedCommits: FailedCommits | undefined;
   /** Whether it only stands for a session in no context: no code ever runs in it. */
   readonly isDetached: boolean;
   /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
@@ -129,7 +133,8 @@ export class DbContainer implements SessionGroup, Holder {
 
   /** Whether nobody has used it yet, or nothing of the use is left. */
   get isUntouched(): boolean {
-    return this.sessions.length === 0 && this.#hooks.isEmpty;
+    const hasFailed = this.#failedCommits?.objection !== undefined;
+    return this.sessions.length === 0 && this.#hooks.isEmpty && !hasFailed;
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
@@ -156,8 +161,13 @@ export class DbContainer implements SessionGroup, Holder {
 
   /** The session to be ended: also a new one, where the commit of the last one has failed. */
   toEnd(name: string): Session | undefined {
-    const hasFailed = this.#sessions.get(name)?.failure !== undefined;
-    return hasFailed ? this.session(name) : this.existing(name);
+    return this.#failedCommits?.has(name) === true ? this.session(name) : this.existing(name);
+  }
+
+  /** See {@link FailedCommits.remember}. */
+  rememberFailedCommit(name: string): () => void {
+    this.#failedCommits ??= new FailedCommits();
+    return this.#failedCommits.remember(name);
   }
 
   /** @throws {@link SessionClosedError} the context has been settled */
@@ -276,14 +286,18 @@ export class DbContainer implements SessionGroup, Holder {
   /** Commits all sessions, and goes on. See {@link commitSessions}. */
   async commitEarly(): Promise<void> {
     const listOpen = (): readonly Session[] => this.sessions;
+    const names = listOpen().map(({ connectionName }) => connectionName);
     try {
       const group = {
         get sessions() {
           return listOpen();
         },
       };
-      await commitSessions(group, new CommitPlan(listOpen()));
+      await commitSessions(group, this.#plan());
     } catch (error) {
+      for (const name of names.filter((each) => !isCommitted(each, error))) {
+        this.#failedCommits?.note(name, error);
+      }
       await this.#hooks.afterEarlyRollback();
       throw error;
     }
@@ -305,7 +319,8 @@ export class DbContainer implements SessionGroup, Holder {
 
   /** One that takes the place of another counts as used anew, at the end of the order. */
   #keep(name: string, session: Session): void {
-    session.observe(this.#hooks);
+    this.#failedCommits ??= new FailedCommits();
+    session.observe(this.#hooks, this.#failedCommits);
     const others = [...this.#sessions].filter(([each]) => each !== name);
     this.#sessions = new Map([...others, [name, session]]);
   }
@@ -315,12 +330,15 @@ export class DbContainer implements SessionGroup, Holder {
       settings: this.#settings.get(name),
       holder: this,
       watch: this.#surroundings.watch?.session(this, name),
-      lost: this.#sessions.get(name)?.failure,
     };
   }
 
+  #plan(): CommitPlan {
+    return new CommitPlan(this.sessions, () => this.#failedCommits?.objection);
+  }
+
   async #commit(): Promise<void> {
-    const plan = new CommitPlan(this.sessions);
+    const plan = this.#plan();
     try {
       if (!this.#hooks.isEmpty) {
         await this.#beforeCommit();
@@ -358,4 +376,12 @@ export class DbContainer implements SessionGroup, Holder {
     await closeSessions(this.sessions);
     await this.#hooks.afterEnd('onRollback');
   }
+}
+
+/** Whether a connection was committed by a commit of several that failed. */
+function isCommitted(name: string, error: unknown): boolean {
+  return (
+    error instanceof PartialCommitError &&
+    error.outcomes.some((each) => each.connectionName === name && each.outcome === 'committed')
+  );
 }

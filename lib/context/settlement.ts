@@ -24,7 +24,11 @@ export class CommitPlan {
   /** The transactions that have to be committed. */
   readonly #scopes = new Map<Session, TransactionScope>();
 
-  constructor(sessions: readonly Session[]) {
+  readonly #objection: () => DbContextError | undefined;
+
+  /** @param objection finds what forbids the commit, besides the sessions */
+  constructor(sessions: readonly Session[], objection: () => DbContextError | undefined) {
+    this.#objection = objection;
     sessions.forEach((session) => this.add(session));
   }
 
@@ -36,14 +40,17 @@ export class CommitPlan {
     }
   }
 
-  /** Why `sessions`, which are open now, are not what was to be committed, if they are not. */
+  /** Why `sessions`, which are open now, cannot be committed as what was planned, if they cannot. */
   objectionTo(sessions: readonly Session[]): DbContextError | undefined {
     const missing = [...this.#scopes].find(
       ([session, scope]) =>
         !sessions.includes(session) ||
         (session.context.scope !== scope && scope.state !== 'committed'),
     );
-    return missing && new UnexpectedRollbackError(missing[0].connectionName, 'ended-meanwhile');
+    return (
+      this.#objection() ??
+      (missing && new UnexpectedRollbackError(missing[0].connectionName, 'ended-meanwhile'))
+    );
   }
 }
 
@@ -72,7 +79,7 @@ export async function commitSessions(
     ({ sessions } = group);
     group.onShut?.();
     const objections = sessions.map((session) => session.prepare());
-    const objection = objections.find((each) => each !== undefined) ?? plan.objectionTo(sessions);
+    const objection = plan.objectionTo(sessions) ?? objections.find((each) => each !== undefined);
     if (objection !== undefined) {
       throw objection;
     }

@@ -31,6 +31,13 @@ export interface SessionObserver {
   afterEarlyRollback(session: Session): Promise<void>;
 }
 
+/** The early commits that failed in the context that a session is part of. */
+export interface FailedCommitsOfContext {
+  note(connectionName: string, error: unknown): void;
+  forget(connectionName: string): void;
+  objectionTo(connectionName: string): DbContextError | undefined;
+}
+
 /** What the sessions of a connection share. */
 export interface SessionParts extends TransactionParts {
   readonly SessionManager: EntityManagerClass;
@@ -43,8 +50,6 @@ export interface SessionOptions {
   /** The unit of work that it is part of. */
   readonly holder?: Holder | undefined;
   readonly watch?: LeaseWatch | undefined;
-  /** Why the commit of the session that it takes the place of failed. */
-  readonly lost?: unknown;
   /** A fork to become the session; by default a new one. */
   readonly manager?: EntityManager;
 }
@@ -74,22 +79,16 @@ export class Session implements SessionControl, TransactionOwner {
   #isClosed = false;
   /** Whether its gate is shut and its COMMIT is to come: nobody else may end it in between. */
   #isPrepared = false;
-  #failure: unknown;
-  /** Why the commit of the session before this one failed. */
-  #lost: unknown;
+  #failedCommits: FailedCommitsOfContext | undefined;
   /** Ends of transactions, one after another: what a later one finds is a new transaction. */
   #ends: Promise<unknown> = Promise.resolve();
   #endsUnfinished = 0;
 
   /** @throws {@link InvalidTransactionStateError} `manager` is in a transaction of its own */
-  constructor(
-    parts: SessionParts,
-    { settings = {}, holder, watch, manager, lost }: SessionOptions,
-  ) {
+  constructor(parts: SessionParts, { settings = {}, holder, watch, manager }: SessionOptions) {
     this.#parts = parts;
     this.#settings = settings;
     this.holder = holder;
-    this.#lost = lost;
     this.watch = watch;
     if (manager !== undefined && (manager.global || manager.isInTransaction())) {
       throw new InvalidTransactionStateError(
@@ -123,9 +122,14 @@ export class Session implements SessionControl, TransactionOwner {
     return this.hasBegun || this.hasPendingChanges;
   }
 
-  /** Tells `observer`, and nobody else, of the ends from now on. */
-  observe(observer: SessionObserver | undefined): void {
+  /**
+   * Tells `observer`, and nobody else, of the ends from now on.
+   *
+   * @param failedCommits told of early commits that fail, and of rollbacks
+   */
+  observe(observer: SessionObserver | undefined, failedCommits?: FailedCommitsOfContext): void {
     this.#observer = observer;
+    this.#failedCommits = failedCommits;
   }
 
   /** Whether a transaction has begun and not ended yet. */
@@ -218,37 +222,26 @@ export class Session implements SessionControl, TransactionOwner {
   /**
    * Flushes and commits. The next statement begins a new transaction.
    *
-   * @param isOfBlock whether a failure is the end of it, for a block that is told; after any other
-   *   one a second commit, with nothing new, is refused
+   * @param isOfBlock whether it is that of a block, whose caller gets the error; after any other one
+   *   that fails, the context cannot be committed until somebody calls `rollback()`
+   * @throws {@link UnexpectedRollbackError} one has failed before
    */
   async commit(isOfBlock = false): Promise<void> {
     await this.#exclusively('commit', async () => {
       this.#assertUsable();
-      if (!isOfBlock) {
-        this.#assertNotLost();
+      const failedCommits = isOfBlock ? undefined : this.#failedCommits;
+      const objection = failedCommits?.objectionTo(this.connectionName);
+      if (objection !== undefined) {
+        throw objection;
       }
       try {
         await this.#flushAndCommit();
       } catch (error) {
-        this.#failure = isOfBlock ? undefined : error;
+        failedCommits?.note(this.connectionName, error);
         throw error;
       }
-      this.#lost = undefined;
       await this.#observer?.afterEarlyCommit(this);
     });
-  }
-
-  /** Why its commit failed, which closed it. */
-  get failure(): unknown {
-    return this.#failure;
-  }
-
-  /** What was to be committed is gone; a second attempt would say that all is well. */
-  #assertNotLost(): void {
-    if (this.#lost !== undefined && !this.hasWork) {
-      const cause = this.#lost as Error;
-      throw new UnexpectedRollbackError(this.connectionName, 'failed-before', cause);
-    }
   }
 
   /**
@@ -259,7 +252,7 @@ export class Session implements SessionControl, TransactionOwner {
   async rollback(isTold = true): Promise<void> {
     await this.#exclusively('rollback', async () => {
       this.#assertUsable();
-      this.#lost = undefined;
+      this.#failedCommits?.forget(this.connectionName);
       await this.#rollBack();
       if (isTold) {
         await this.#observer?.afterEarlyRollback(this);
