@@ -1,4 +1,5 @@
 import { UniqueConstraintViolationException } from '@mikro-orm/core';
+import { UnexpectedRollbackError } from 'nestjs-db-context';
 
 import { useWorld } from '../support/use-world.js';
 
@@ -16,18 +17,26 @@ describe('F4: there is one attempt to commit', () => {
     );
   };
 
-  it('F4: committing again after a commit() that failed does not resolve', async () => {
-    await current.run(async () => {
-      await failToCommit();
-      await expect(current.session.commit()).rejects.toThrow();
+  const expectRefused = async (work: Promise<unknown>): Promise<void> => {
+    const error: unknown = await work.catch((each: unknown) => each);
+    expect(error).toBeInstanceOf(UnexpectedRollbackError);
+    expect(error).toMatchObject({
+      code: 'UNEXPECTED_ROLLBACK',
+      reason: 'failed-before',
+      cause: expect.any(UniqueConstraintViolationException) as unknown,
     });
-  });
+  };
 
-  it('F4: nor does dbContext.commit()', async () => {
-    await current.run(async () => {
+  it.each<readonly [string, () => Promise<void>]>([
+    ['session.commit()', () => current.session.commit()],
+    ['dbContext.commit()', () => current.dbContext.commit()],
+    ['dbContext.commitAll()', () => current.dbContext.commitAll()],
+  ])('F4: %s after a commit() that failed is refused, and so is the context', async (_, commit) => {
+    const run = current.run(async () => {
       await failToCommit();
-      await expect(current.dbContext.commit()).rejects.toThrow();
+      await expectRefused(commit());
     });
+    await expectRefused(run);
   });
 
   it.each<readonly [string, () => Promise<void>]>([
@@ -56,9 +65,20 @@ describe('F4: there is one attempt to commit', () => {
     });
   });
 
-  it('F4, C1: work that is new after it is committed', async () => {
+  it('F4, C1: so is the commit of work that is new after it', async () => {
+    const run = current.run(async () => {
+      await failToCommit();
+      await current.insert('new');
+      await expectRefused(current.session.commit());
+    });
+    await expectRefused(run);
+    expect(await current.world.savedTexts()).toEqual([]);
+  });
+
+  it('F4, C1: work that is new after a rollback() is committed', async () => {
     await current.run(async () => {
       await failToCommit();
+      await current.session.rollback();
       await current.insert('new');
       await current.session.commit();
     });

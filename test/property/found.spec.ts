@@ -55,6 +55,8 @@ it('C5: an early commit that fails runs onRollback', async () => {
     shared.dbContext.onRollback(() => calls.push('rolled back'));
     await outcome(insert('a'));
     expect(await outcome(shared.session.commit())).toBe('UnexpectedRollbackError(23505)');
+    expect(calls).toEqual(['rolled back']);
+    await shared.session.rollback();
   });
   expect(calls).toEqual(['rolled back']);
 });

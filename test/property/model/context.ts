@@ -1,5 +1,11 @@
 import { DATABASES, type Database } from '../program.js';
-import { ModelError, REFUSED, Undetermined, rethrowUndetermined } from './failures.js';
+import {
+  ModelError,
+  REFUSED,
+  Undetermined,
+  failedBefore,
+  rethrowUndetermined,
+} from './failures.js';
 import { ModelHooks, type ModelHook } from './hooks.js';
 import { ModelSession, type ModelWorld } from './session.js';
 import type { Frame, ModelDatabase } from './transactions.js';
@@ -46,17 +52,22 @@ export class ModelContext {
     return session;
   }
 
-  /** F4: there is one attempt; where nothing is new, a second one is refused or not, by what came between. */
-  isToCommitAgain(db: Database): boolean {
-    return this.#failedCommits.has(db) && this.existing(db)?.hasWork !== true;
+  /** Whether a commit by hand has failed and no rollback() has undone that. */
+  hasFailed(db: Database): boolean {
+    return this.#failedCommits.has(db);
   }
 
   /** C1: commits one session now, and not for the sake of a block. */
   commitByHand(session: ModelSession): void {
+    const { name } = session.database;
+    this.#assertNotNested([session]);
+    if (this.#failedCommits.has(name)) {
+      throw failedBefore();
+    }
     try {
       this.commitEarly(session);
     } catch (error) {
-      this.#failedCommits.add(session.database.name);
+      this.#failedCommits.add(name);
       throw error;
     }
   }
@@ -88,12 +99,26 @@ export class ModelContext {
     for (const session of sessions.filter(({ hasWork }) => !hasWork)) {
       this.#assertNoBound(session.database.name, 'the commit of nothing');
     }
-    this.#endTogether(
-      () => this.sessions,
-      () => this.#commitAll(),
-    );
+    try {
+      this.#endTogether(
+        () => this.sessions,
+        () => this.#commitAll(),
+      );
+    } catch (error) {
+      // What was committed before another one failed is not lost.
+      const lost = sessions.filter(({ current }) => current.root.state !== 'kept');
+      lost.forEach(({ database }) => this.#failedCommits.add(database.name));
+      throw error;
+    }
     this.sessions.forEach((session) => session.rearm());
     this.#runAfterCommit(sessions.map(({ database }) => database.name));
+  }
+
+  /** F4, C1: as `rollbackEarly()`, and says that the loss of a failed commit is known. */
+  rollbackByHand(sessions: readonly ModelSession[]): void {
+    this.#assertNotNested(sessions);
+    sessions.forEach(({ database }) => this.#failedCommits.delete(database.name));
+    this.rollbackEarly(sessions);
   }
 
   /** C1: rolls sessions back now, and goes on in new transactions. */
@@ -149,6 +174,9 @@ export class ModelContext {
       }
       flushed.add(next);
       this.#flush(next);
+    }
+    if (this.#failedCommits.size > 0) {
+      throw failedBefore();
     }
     const { sessions } = this;
     sessions.forEach((session) => session.assertKeepable());

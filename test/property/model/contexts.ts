@@ -19,6 +19,8 @@ export abstract class Contexts implements ContextRegistry {
   strayFrame: Frame | undefined;
 
   readonly readsAhead: boolean;
+  /** Of the sessions in no context, what ends them. */
+  protected readonly owners = new WeakMap<ModelSession, ModelContext>();
 
   constructor(program: Program, readsAhead: boolean) {
     this.readsAhead = readsAhead;
@@ -76,6 +78,7 @@ export abstract class Contexts implements ContextRegistry {
   protected inNewSession(op: Extract<Op, { kind: 'newSession' }>, env: Env): void {
     const context = new ModelContext(this);
     const session = context.session(op.db);
+    this.owners.set(session, context);
     const late: Late[] = [];
     const inner = {
       ...env,

@@ -31,6 +31,10 @@ export const rolledBackBy = (cause: SqlState): ModelError =>
 export const unawaited = (): ModelError =>
   new ModelError('UnexpectedRollbackError(unawaited-statements)');
 
+/** F4: a commit by hand failed, and nobody called rollback(). */
+export const failedBefore = (): ModelError =>
+  new ModelError('UnexpectedRollbackError(failed-before)');
+
 /** @throws what is no error of the program itself */
 export function labelOf(error: unknown): string {
   if (error instanceof ModelError) {

@@ -128,27 +128,30 @@ class Interpreter extends Blocks {
       if (verb === 'commit') {
         context.commitAll();
       } else if (verb === 'rollback') {
-        context.rollbackEarly(sessions);
+        const failed = DATABASES.filter((db) => context.hasFailed(db));
+        const renewed = failed.map((db) => context.session(db));
+        context.rollbackByHand([...new Set([...sessions, ...renewed])]);
       } else {
         context.close(sessions);
       }
       return;
     }
-    if (verb === 'commit' && context.isToCommitAgain(target)) {
-      throw new Undetermined('committing again after a commit that failed');
-    }
     const isBySession = bySession && verb !== 'close';
-    const session = isBySession ? this.session(target, env) : context.existing(target);
+    const isToEnd = isBySession || (verb !== 'close' && context.hasFailed(target));
+    const session =
+      (isBySession ? env.own[target] : undefined) ??
+      (isToEnd ? context.session(target) : context.existing(target));
     if (session === undefined) {
       return;
     }
     assertAlive(session);
     // A session in no context has an owner of its own, without hooks.
-    const owner = context.existing(target) === session ? context : new ModelContext(this);
+    const isOfContext = context.existing(target) === session;
+    const owner = (isOfContext ? context : this.owners.get(session)) ?? new ModelContext(this);
     if (verb === 'commit') {
       owner.commitByHand(session);
     } else if (verb === 'rollback') {
-      owner.rollbackEarly([session]);
+      owner.rollbackByHand([session]);
     } else {
       owner.close([session]);
     }

@@ -1,0 +1,146 @@
+import { Controller, Post } from '@nestjs/common';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { DbContext, InjectSession, UnexpectedRollbackError } from 'nestjs-db-context';
+
+import { Note } from '../support/note.entity.js';
+import { startWorld } from '../support/test-world.js';
+import { useWorld } from '../support/use-world.js';
+
+/** The server refuses the commit of what it does: a deferred unique constraint is violated. */
+async function violate(session: EntityManager): Promise<void> {
+  await session.execute('set constraints note_text_unique deferred');
+  await session.insert(Note, { text: 'row' });
+  await session.insert(Note, { text: 'row' });
+}
+
+@Controller()
+class NotesController {
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    private readonly dbContext: DbContext,
+  ) {}
+
+  @Post('swallowed')
+  async swallow(): Promise<string> {
+    await violate(this.session);
+    await this.session.commit().catch(() => undefined);
+    return 'ok';
+  }
+
+  @Post('undone')
+  async undo(): Promise<string> {
+    await violate(this.session);
+    await this.dbContext.commit().catch(() => this.dbContext.rollback());
+    await this.session.insert(Note, { text: 'instead' });
+    return 'ok';
+  }
+}
+
+const FAILED_BEFORE = {
+  code: 'UNEXPECTED_ROLLBACK',
+  reason: 'failed-before',
+  connectionName: 'default',
+  cause: expect.objectContaining({ name: 'UniqueConstraintViolationException' }) as unknown,
+};
+
+describe('an early commit that failed', () => {
+  const current = useWorld(() => startWorld({}, { controllers: [NotesController] }));
+
+  const COMMITS: Record<string, () => Promise<void>> = {
+    'session.commit()': () => current.session.commit(),
+    'dbContext.commit()': () => current.dbContext.commit(),
+    'dbContext.commitAll()': () => current.dbContext.commitAll(),
+  };
+  const LATER: Record<string, () => Promise<unknown>> = {
+    nothing: () => Promise.resolve(),
+    'a read': () => current.session.count(Note),
+    'a write': () => current.insert('later'),
+    'a persist()': async () => void current.session.persist(new Note('later')),
+    'a close()': () => current.dbContext.close(),
+    'a popSession()': async () => {
+      current.session.getContext(false);
+      await current.dbContext.popSession()?.rollback();
+    },
+    'an atomic() block that succeeds': () => current.dbContext.atomic(() => undefined),
+    'an atomic() block that throws': () =>
+      current.dbContext
+        .atomic(async () => {
+          await current.insert('undone');
+          throw new Error('the block');
+        })
+        .catch(() => undefined),
+  };
+
+  describe.each(Object.entries(COMMITS))('%s', (_, commit) => {
+    it.each(Object.entries(LATER))(
+      'F4: with %s after it, the context cannot succeed',
+      async (_what, later) => {
+        const hooks: string[] = [];
+        const error: unknown = await current
+          .run(async () => {
+            current.dbContext.onCommit(() => hooks.push('onCommit'));
+            await violate(current.session);
+            await commit().catch(() => undefined);
+            await later();
+          })
+          .catch((each: unknown) => each);
+        expect(error).toBeInstanceOf(UnexpectedRollbackError);
+        expect(error).toMatchObject(FAILED_BEFORE);
+        expect(hooks).toEqual([]);
+        expect(await current.world.savedTexts()).toEqual([]);
+      },
+    );
+  });
+
+  it('F4: a flush that fails in an early commit forbids the success as well', async () => {
+    const run = current.run(async () => {
+      await current.insert('row');
+      current.session.persist([new Note('row'), new Note('other')]);
+      await current.session.commit().catch(() => undefined);
+    });
+    await expect(run).rejects.toMatchObject(FAILED_BEFORE);
+    expect(await current.world.savedTexts()).toEqual([]);
+  });
+
+  it('F4, C1: what was committed before stays, and what was done after is undone', async () => {
+    const run = current.run(async () => {
+      await current.insert('before');
+      await current.session.commit();
+      await violate(current.session);
+      await current.session.commit().catch(() => undefined);
+      await current.insert('after');
+    });
+    await expect(run).rejects.toMatchObject(FAILED_BEFORE);
+    expect(await current.world.savedTexts()).toEqual(['before']);
+  });
+
+  it('F4, C2: a block that fails inside of, and rethrows, has told its caller', async () => {
+    await current.run(async () => {
+      const block = current.dbContext.atomic(async () => {
+        await violate(current.session);
+        await current.session.commit();
+      });
+      await expect(block).rejects.toMatchObject({ name: 'UniqueConstraintViolationException' });
+      await current.insert('kept');
+    });
+    expect(await current.world.savedTexts()).toEqual(['kept']);
+  });
+
+  it('F4, C4: newAtomicSession() cannot succeed either', async () => {
+    const run = current.dbContext.newAtomicSession(async (own: EntityManager) => {
+      await violate(own);
+      await own.commit().catch(() => undefined);
+    });
+    await expect(run).rejects.toMatchObject(FAILED_BEFORE);
+  });
+
+  it('F4, S1: the client is told of a failure', async () => {
+    const { status } = await current.world.fetch('/swallowed', { method: 'POST' });
+    expect([status, await current.world.savedTexts()]).toEqual([500, []]);
+  });
+
+  it('F4, C1: rollback() says that the loss is known', async () => {
+    const { status } = await current.world.fetch('/undone', { method: 'POST' });
+    expect([status, await current.world.savedTexts()]).toEqual([201, ['instead']]);
+  });
+});
