@@ -10,6 +10,11 @@ export interface CompiledStatement {
   readonly parameters: readonly unknown[];
 }
 
+/** Kysely's `AbortableOperationOptions`, as far as they are read here. */
+export interface StatementOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Kysely's `QueryResult`. */
 export interface StatementResult {
   readonly numAffectedRows?: bigint;
@@ -18,10 +23,11 @@ export interface StatementResult {
 
 /** Kysely's `DatabaseConnection`. */
 export interface StatementConnection {
-  executeQuery(statement: CompiledStatement): Promise<StatementResult>;
+  executeQuery(statement: CompiledStatement, options?: StatementOptions): Promise<StatementResult>;
   streamQuery(
     statement: CompiledStatement,
     chunkSize: number,
+    options?: StatementOptions,
   ): AsyncIterableIterator<StatementResult>;
   /** Called before a statement that may have to be aborted; there is nothing left to collect. */
   collectSessionInfo(): Promise<void>;

@@ -209,10 +209,7 @@ export class TransactionLease implements Claim {
     if (rider?.answer !== undefined) {
       return rider.answer;
     }
-    return this.#enqueue(() => {
-      gate();
-      return this.#send(client, sql, values);
-    });
+    return this.#enqueue(() => this.#send(client, sql, values, gate));
   }
 
   /**
@@ -425,8 +422,10 @@ export class TransactionLease implements Claim {
     client: PgClient,
     sql: string,
     values: readonly unknown[],
+    gate?: Gate,
   ): Promise<PgResult | PgResult[]> {
     await this.#cancelling;
+    gate?.();
     this.#source.onSend(sql);
     try {
       const result = await (values.length === 0 ? client.query(sql) : client.query(sql, values));

@@ -104,7 +104,7 @@ export class TransactionScope {
   /**
    * Sends a statement as part of this scope.
    *
-   * @param onSend called as its turn comes, right before it leaves
+   * @param onSend called as its turn comes, right before it leaves; refuses it by throwing
    */
   run(
     sql: string,

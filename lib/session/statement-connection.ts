@@ -1,5 +1,10 @@
 import type { PgResult } from '../connection/pg-client.js';
-import type { CompiledStatement, StatementConnection, StatementResult } from './kysely-shapes.js';
+import type {
+  CompiledStatement,
+  StatementConnection,
+  StatementOptions,
+  StatementResult,
+} from './kysely-shapes.js';
 import type { TransactionScope } from './scope.js';
 
 const WRITE_COMMANDS = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE']);
@@ -20,10 +25,15 @@ export class ScopedConnection implements StatementConnection {
     this.#nextCursorId = nextCursorId;
   }
 
-  async executeQuery({ sql, parameters }: CompiledStatement): Promise<StatementResult> {
+  async executeQuery(
+    { sql, parameters }: CompiledStatement,
+    options?: StatementOptions,
+  ): Promise<StatementResult> {
     try {
       return toStatementResult(
         await this.#scope.run(sql, parameters, () => {
+          // It may have waited for its turn, a connection or a savepoint; its caller has the error.
+          options?.signal?.throwIfAborted();
           this.#isRunning = true;
         }),
       );
@@ -40,19 +50,22 @@ export class ScopedConnection implements StatementConnection {
   async *streamQuery(
     { sql, parameters }: CompiledStatement,
     chunkSize: number,
+    options?: StatementOptions,
   ): AsyncIterableIterator<StatementResult> {
     // A cursor takes no statement that writes, also not inside of a WITH.
     if (!READS.test(sql) || MAY_WRITE.test(sql)) {
-      yield await this.executeQuery({ sql, parameters });
+      yield await this.executeQuery({ sql, parameters }, options);
       return;
     }
     const cursor = `db_context_cursor_${this.#nextCursorId()}`;
-    await this.#scope.run(`declare ${cursor} no scroll cursor for ${sql}`, parameters);
+    const assertNotAborted = (): void => options?.signal?.throwIfAborted();
+    const declare = `declare ${cursor} no scroll cursor for ${sql}`;
+    await this.#scope.run(declare, parameters, assertNotAborted);
     let finished = false;
     try {
       for (;;) {
         const chunk = toStatementResult(
-          await this.#scope.run(`fetch forward ${chunkSize} from ${cursor}`),
+          await this.#scope.run(`fetch forward ${chunkSize} from ${cursor}`, [], assertNotAborted),
         );
         if (chunk.rows.length > 0) {
           yield chunk;
