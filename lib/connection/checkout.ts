@@ -41,15 +41,19 @@ export function checkOut(
       const detector = PoolDeadlockDetector.of(pool);
       current = pool;
       const asked = ask(pool);
-      detector.waitsFor(
-        claim,
-        () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))),
-        (successor) => {
-          asked.leave();
-          stopWaiting();
-          waitIn(successor);
-        },
-      );
+      // A client that is free is given out before anything else happens.
+      const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
+      if (!isServed) {
+        detector.waitsFor(
+          claim,
+          () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))),
+          (successor) => {
+            asked.leave();
+            stopWaiting();
+            waitIn(successor);
+          },
+        );
+      }
       asked.client.then(
         (client) => {
           if (current === pool) {

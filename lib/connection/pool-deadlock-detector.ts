@@ -33,7 +33,11 @@ interface Deadlock {
  */
 export class PoolDeadlockDetector {
   readonly #pool: PgPool;
-  readonly #held = new Map<PgClient, Claim>();
+  /**
+   * A list rather than a map: a map that lives as long as the pool, and changes with each request,
+   * makes V8 keep what the requests hold until a major collection.
+   */
+  readonly #held: { readonly client: PgClient; readonly claim: Claim }[] = [];
   readonly #waiting = new Map<Claim, Wait>();
   #successor: PgPool | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -44,7 +48,10 @@ export class PoolDeadlockDetector {
   private constructor(pool: PgPool) {
     this.#pool = pool;
     pool.on('release', (_error, client) => {
-      this.#held.delete(client);
+      const index = this.#held.findIndex((each) => each.client === client);
+      if (index >= 0) {
+        this.#held.splice(index, 1);
+      }
       this.#releases++;
     });
   }
@@ -77,7 +84,7 @@ export class PoolDeadlockDetector {
 
   /** The clients that are held, each with the claim that it is held by. */
   get held(): ReadonlyMap<PgClient, Claim> {
-    return this.#held;
+    return new Map(this.#held.map(({ client, claim }) => [client, claim]));
   }
 
   /** Whether none of the claims that wait in the pool can ever be served. */
@@ -117,15 +124,19 @@ export class PoolDeadlockDetector {
   /** Notes that a claim got a client. */
   got(claim: Claim, client: PgClient): void {
     this.gaveUp(claim);
-    this.#held.set(client, claim);
+    const known = this.#held.findIndex((each) => each.client === client);
+    this.#held[known < 0 ? this.#held.length : known] = { client, claim };
   }
 
   /** Notes that a claim does not wait any more. */
   gaveUp(claim: Claim): void {
     const wait = this.#waiting.get(claim);
+    if (wait === undefined) {
+      return;
+    }
     this.#waiting.delete(claim);
-    for (const holder of wait?.blocked ?? []) {
-      waitsOf.get(holder)?.delete(wait!);
+    for (const holder of wait.blocked) {
+      waitsOf.get(holder)?.delete(wait);
     }
     if (this.#waiting.size === 0) {
       clearInterval(this.#timer);
@@ -173,7 +184,7 @@ export class PoolDeadlockDetector {
    * served: a client is free, at work, or in the hands of code of which nothing is known here.
    */
   get waitsOfHolders(): readonly (readonly Wait[])[] | undefined {
-    const claims = [...this.#held.values()];
+    const claims = this.#held.map(({ claim }) => claim);
     if (claims.length < this.#pool.options.max || claims.some(({ isBusy }) => isBusy)) {
       return undefined;
     }

@@ -80,6 +80,9 @@ export class Context implements Holder, SessionObserver {
   /** The manager of MikroORM's `TransactionContext` that it was opened in; it is none of its own. */
   readonly ambient: EntityManager | undefined;
   readonly writtenLsns: WrittenLsns | undefined;
+  /** Where the registry keeps it while it runs, and what ends it when that takes too long. */
+  slot: number | undefined;
+  expiry: NodeJS.Timeout | undefined;
   #outer: Context | undefined;
 
   constructor(options: ContextOptions) {

@@ -4,7 +4,13 @@ import { FirstMessage } from './first-message.js';
 import { lsnOf, UNREACHABLE_LSN, WRITTEN_LSN } from './lsn.js';
 import type { PgClient } from './pg-client.js';
 import { isPlainRead } from './plain-read.js';
-import { endsConnection, hasTriedToWrite, isAborted, isServerError } from './server-errors.js';
+import {
+  endsConnection,
+  hasTriedToWrite,
+  isAborted,
+  isIdleTimeout,
+  isServerError,
+} from './server-errors.js';
 
 /**
  * What a transaction has to know of PostgreSQL: its texts, its answers and its errors. The interface
@@ -32,6 +38,7 @@ export const postgresql = {
   isRefusal: isServerError,
   endsConnection,
   isAborted,
+  isIdleTimeout,
   hasTriedToWrite,
 };
 

@@ -70,6 +70,8 @@ export interface Server {
   isRefusal(error: unknown): boolean;
   /** Whether the server has said that it closes the connection. */
   endsConnection(error: unknown): boolean;
+  /** Whether the server closed the connection because nothing was sent, so before a COMMIT reached it. */
+  isIdleTimeout(error: unknown): boolean;
   /** Whether a statement was refused for an earlier failure in its transaction. */
   isAborted(error: unknown): boolean;
   /** Whether a statement was refused because it wanted to write in a read-only transaction. */

@@ -35,6 +35,10 @@ export async function commitOn(
     const text = server.commit(noteWrite !== undefined);
     answer = await withinLimit(lease.query(text), limits.endTimeoutMs);
   } catch (error) {
+    if (server.isIdleTimeout(error)) {
+      await lease.destroy();
+      throw new UnexpectedRollbackError(name, 'connection-lost', error);
+    }
     if (server.isRefusal(error)) {
       await announce('beforeTransactionRollback');
       // The answer to ROLLBACK tells whether the server that refused is still there.

@@ -216,8 +216,8 @@ describe('begin: first-write', () => {
       }),
     ).rejects.toBeInstanceOf(UnexpectedRollbackError);
     await expect(late).rejects.toMatchObject({
-      constructor: DriverException,
-      message: expect.stringContaining('Connection terminated'),
+      constructor: SessionClosedError,
+      code: 'SESSION_CLOSED',
     });
     await expect(
       at.run(async () => at.session.getContext(false)).then((em) => em.count(Note)),
