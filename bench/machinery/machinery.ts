@@ -56,7 +56,7 @@ const BASELINES: readonly Candidate[] = ['hand-intercepted', 'bare-interceptor']
 /** The workloads of {@link measureMachinery}: what waits does not run. */
 const MEASURED = ['nothing', 'one-read', 'read-modify-write'];
 
-export function isMachinery({ name }: Workload): boolean {
+function isMachinery({ name }: Workload): boolean {
   return MEASURED.includes(name);
 }
 
@@ -126,11 +126,6 @@ async function runBlocks(
   const base = series.get(
     entrants.find(({ candidate, isAgain }) => candidate === baseline && !isAgain)!,
   )!;
-  const leastOf = (figures: readonly BlockFigures[]): number =>
-    quantile(
-      figures.map(({ cpuUs }) => cpuUs),
-      0.1,
-    );
   const rows = [...series].map(([{ candidate, isAgain }, figures]): MachineryRow => ({
     candidate,
     isAgain,
@@ -141,6 +136,13 @@ async function runBlocks(
     ratio: quartilesOf(figures.map(({ cpuUs }, round) => cpuUs / base[round]!.cpuUs)),
   }));
   return { workload: workload.title, baseline, rows };
+}
+
+function leastOf(figures: readonly BlockFigures[]): number {
+  return quantile(
+    figures.map(({ cpuUs }) => cpuUs),
+    0.1,
+  );
 }
 
 function shuffled<T>(values: readonly T[]): T[] {
