@@ -28,6 +28,11 @@ interface MachineryRow {
   readonly wallUs: Quartiles;
   /** CPU time as a multiple of the baseline's in the same round. */
   readonly ratio: Quartiles;
+  /**
+   * All CPU time as a multiple of all of the baseline's. A block that the garbage collector meets is
+   * rare, and no median shows it.
+   */
+  readonly totalRatio: number;
   /** CPU time of the least disturbed tenth of the blocks. */
   readonly leastUs: number;
   /** That as a multiple of the baseline's. */
@@ -131,11 +136,16 @@ async function runBlocks(
     isAgain,
     cpuUs: quartilesOf(figures.map(({ cpuUs }) => cpuUs)),
     wallUs: quartilesOf(figures.map(({ wallUs }) => wallUs)),
+    totalRatio: totalOf(figures) / totalOf(base),
     leastUs: leastOf(figures),
     leastRatio: leastOf(figures) / leastOf(base),
     ratio: quartilesOf(figures.map(({ cpuUs }, round) => cpuUs / base[round]!.cpuUs)),
   }));
   return { workload: workload.title, baseline, rows };
+}
+
+function totalOf(figures: readonly BlockFigures[]): number {
+  return figures.reduce((total, { cpuUs }) => total + cpuUs, 0);
 }
 
 function leastOf(figures: readonly BlockFigures[]): number {
