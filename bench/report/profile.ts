@@ -10,6 +10,8 @@ export interface HotFunction {
 }
 
 const IDLE = '(idle)';
+/** Of the recorder itself. */
+const INSPECTOR = 'node:inspector';
 
 /** The functions of a profile by their own time, the most expensive first; idling left out. */
 export function hotFunctions(profile: Profiler.Profile): readonly HotFunction[] {
@@ -19,7 +21,7 @@ export function hotFunctions(profile: Profiler.Profile): readonly HotFunction[] 
   let total = 0;
   for (const [index, id] of samples.entries()) {
     const { functionName, url, lineNumber } = byId.get(id)!.callFrame;
-    if (functionName !== IDLE) {
+    if (functionName !== IDLE && url !== INSPECTOR) {
       const name = functionName || `(anonymous, line ${lineNumber + 1})`;
       const where = `${packageOf(url)} ${url.split('/').at(-1) ?? ''}`.trim();
       const hot = times.get(`${name} ${where}`) ?? { name, where, time: 0 };
