@@ -62,13 +62,23 @@ export class Lease {
    * otherwise.
    */
   giveBack(): void {
-    if (this.#end()) {
-      if (this.#isReusable && this.status === 'I') {
-        this.client.release();
-        this.client.off('error', this.#onError);
-      } else {
-        destroyClient(this.client);
-      }
+    if (!this.#end()) {
+      return;
+    }
+    if (this.#cancelling === undefined) {
+      this.#handOver();
+    } else {
+      // The request on its way must not hit a statement of the next borrower.
+      void this.#cancelling.then(() => this.#handOver());
+    }
+  }
+
+  #handOver(): void {
+    if (this.#isReusable && this.status === 'I') {
+      this.client.release();
+      this.client.off('error', this.#onError);
+    } else {
+      destroyClient(this.client);
     }
   }
 

@@ -1,6 +1,6 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import { InvalidTransactionStateError } from '../errors.js';
+import { InvalidOptionsError, InvalidTransactionStateError } from '../errors.js';
 import {
   checkTransactionSettings,
   type TransactionSettings,
@@ -84,8 +84,20 @@ export async function runAtomic<T>(
   }
   const { context, connectionName } = target;
   const session = context.session(connectionName);
+  if (onError === 'rollback-only' && current !== 'append') {
+    throw new InvalidOptionsError(
+      `atomic() has onError: 'rollback-only' with current: '${current}'. It concerns the transaction that ` +
+        "a block goes on in: give current: 'append', or leave onError out.",
+    );
+  }
   if (current === 'savepoint') {
     assertNoRetry(connectionName, retry);
+    if (commitOnError !== undefined) {
+      throw new InvalidOptionsError(
+        "atomic() has commitOnError with current: 'savepoint', whose end is not the block's own. Give " +
+          'commitOnError to what opened the transaction.',
+      );
+    }
     // Only a BEGIN can take them, and a savepoint is none: the transaction around it has to.
     session.demand(settings);
     // Savepoints of one session take turns by themselves.

@@ -1,4 +1,3 @@
-import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { UnexpectedRollbackError } from '../errors.js';
 
 /** Why a connection of a context must not be committed. */
@@ -47,12 +46,14 @@ export class CommitRefusals {
     }
   }
 
-  /** @returns makes the commit of a connection be refused again as it is now, or not */
+  /** @returns forgets the failed commits of a connection since, and no others */
   remember(connectionName: string): () => void {
     const refusal = this.#refusals.get(connectionName);
     return () => {
-      this.undone(connectionName);
-      if (refusal !== undefined) {
+      if (this.#refusals.get(connectionName)?.reason === 'failed-before') {
+        this.undone(connectionName);
+      }
+      if (refusal?.reason === 'failed-before') {
         this.#set(connectionName, refusal);
       }
     };
@@ -84,7 +85,7 @@ export class CommitRefusals {
    *
    * @param named the connection that is named where all of the context is meant
    */
-  errorOfAny(named = DEFAULT_CONNECTION_NAME): UnexpectedRollbackError | undefined {
+  errorOfAny(named: string): UnexpectedRollbackError | undefined {
     const [refused = named] = this.#refusals.keys();
     return this.errorOf(refused);
   }

@@ -7,6 +7,7 @@ import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { ContextTimeoutError, DbContextNotActiveError, ShuttingDownError } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
+import { innermostManager } from '../session/session-manager.js';
 import { ConnectionRegistry } from './connection-registry.js';
 import { currentContext, runWithContext } from './context-storage.js';
 import { Context, type ContextDependencies } from './context.js';
@@ -160,7 +161,7 @@ export class ContextRegistry {
     const context = this.require();
     const ambient = TransactionContext.currentTransactionContext()?.em;
     return ambient !== undefined && ambient !== context.ambient && ambient.config === orm.config
-      ? ambient
+      ? innermostManager(ambient)
       : context.session(name).manager;
   }
 

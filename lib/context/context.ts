@@ -7,12 +7,15 @@ import {
   SessionClosedError,
   UnexpectedRollbackError,
   type ContextTimeoutError,
+  type DbContextError,
   type ShuttingDownError,
 } from '../errors.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import type { Session, SessionObserver, SessionOptions } from '../session/session.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import type { OwnedWork } from '../session/owned-connection.js';
 import { CommitRefusals } from './commit-refusals.js';
 import type { Decision } from './end-by.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
@@ -71,6 +74,8 @@ export class Context implements Holder, SessionObserver {
   readonly #hooks: ContextHooks;
   readonly #refusals = new CommitRefusals();
   #blocks: SerialQueue | undefined;
+  /** Work beside the transactions of its sessions, which ends with it. */
+  #owned: readonly OwnedWork[] = [];
   /** Whether it only stands for a session in no context: no code ever runs in it. */
   readonly isDetached: boolean;
   /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
@@ -301,7 +306,7 @@ export class Context implements Holder, SessionObserver {
     );
     if (failure !== undefined) {
       for (const { connectionName, outcome } of outcomes) {
-        if (outcome === 'rolled-back' || outcome === 'unknown') {
+        if (outcome !== 'committed') {
           this.#refusals.failed(connectionName, failure.error);
         }
       }
@@ -314,8 +319,8 @@ export class Context implements Holder, SessionObserver {
 
   /** Rolls all sessions back, and goes on. */
   async rollbackEarly(): Promise<void> {
-    this.#refusals.undoneAll();
     await rollbackSessions(this.sessions);
+    this.#refusals.undoneAll();
     await this.#hooks.afterEarlyRollback();
   }
 
@@ -385,12 +390,17 @@ export class Context implements Holder, SessionObserver {
       settings: this.#settings.get(name),
       holder: this,
       watch: this.#dependencies.watch?.session(this, name),
+      own: (work) => {
+        this.assertOpen(name);
+        this.#owned = [...this.#unfinished, work];
+      },
     };
   }
 
   async #commit(): Promise<void> {
     this.#phase = 'flushing';
-    const { outcomes, failure } = await this.#commitSessions(new CommitPlan(this.sessions));
+    const { outcomes, failure } = await this.#commitSessions();
+    await this.#endOwned();
     if (failure !== undefined) {
       await this.#hooks.afterEnd(outcomes, true);
       throw failure.error;
@@ -399,9 +409,13 @@ export class Context implements Holder, SessionObserver {
     await this.#hooks.afterEnd(outcomes, false);
   }
 
-  async #commitSessions(plan: CommitPlan): Promise<Settlement> {
-    const shutAll = (): void => {
+  async #commitSessions(): Promise<Settlement> {
+    const plan = new CommitPlan(this.sessions);
+    const shutAll = (): DbContextError | undefined => {
       this.#phase = 'closed';
+      return this.#unfinished.length > 0
+        ? new UnexpectedRollbackError(this.#anyConnection, 'unawaited-statements')
+        : undefined;
     };
     try {
       await this.#beforeCommit();
@@ -416,6 +430,16 @@ export class Context implements Holder, SessionObserver {
     );
   }
 
+  /** Work beside the transactions of the sessions that is still under way (W3). */
+  get #unfinished(): readonly OwnedWork[] {
+    return this.#owned.filter((work) => !work.isOver());
+  }
+
+  /** The connection that an error is told of which concerns all of them. */
+  get #anyConnection(): string {
+    return this.#sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME;
+  }
+
   /** @throws why the context must not be committed */
   async #beforeCommit(): Promise<void> {
     this.#assertMayCommit();
@@ -427,8 +451,12 @@ export class Context implements Holder, SessionObserver {
     }
   }
 
+  async #endOwned(): Promise<void> {
+    await Promise.all(this.#unfinished.map((work) => work.end()));
+  }
+
   #assertMayCommit(): void {
-    const refusal = this.#refusals.errorOfAny(this.#sessions[0]?.connectionName);
+    const refusal = this.#refusals.errorOfAny(this.#anyConnection);
     if (refusal !== undefined) {
       throw refusal;
     }
@@ -438,7 +466,7 @@ export class Context implements Holder, SessionObserver {
     this.#phase = 'closed';
     // Also where no statement was sent: what was only persisted is lost as well.
     this.#undone = this.sessions[0]?.connectionName;
-    await closeSessions(this.sessions);
+    await Promise.all([closeSessions(this.sessions), this.#endOwned()]);
     await this.#hooks.afterEnd([], true);
   }
 }

@@ -27,6 +27,7 @@ export const postgresql = {
     sql: string,
     isWhole = false,
   ) => new FirstMessage(client, begin, sql, isWhole),
+  rollback: 'rollback',
   commit: (asksWhetherWritten: boolean) => (asksWhetherWritten ? COMMIT_WITH_QUESTION : 'commit'),
   commitAnswer: endOf,
   writtenLsn: WRITTEN_LSN,

@@ -17,7 +17,7 @@ const ENDS =
 export function isEnd(sql: string, answer: PgResult | PgResult[]): boolean {
   const has = (tag: string): boolean =>
     Array.isArray(answer) ? answer.some(({ command }) => command === tag) : answer.command === tag;
-  return has('COMMIT') || (has('ROLLBACK') && mayHaveEnded(sql));
+  return has('COMMIT') || has('PREPARE TRANSACTION') || (has('ROLLBACK') && mayHaveEnded(sql));
 }
 
 /** Whether a text holds a statement that ends a transaction, if the server comes to it. */

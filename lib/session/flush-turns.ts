@@ -65,6 +65,11 @@ export async function flushInTurn(
   }
 }
 
+/** Whether a flush of the entity manager has been asked for and has not ended. */
+export function isFlushUnderWay(manager: FlushingManager): boolean {
+  return manager[LAST_FLUSH] !== undefined;
+}
+
 /** Whether the calling code is part of a flush of the entity manager: a hook, or MikroORM itself. */
 export function isFlushing(manager: EntityManager): boolean {
   return (

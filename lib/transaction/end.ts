@@ -23,8 +23,16 @@ export class End {
     this.#machine = machine;
   }
 
-  /** Commits what nothing forbids to be committed. */
-  async commit(isReadOnly: boolean): Promise<Outcome> {
+  /**
+   * Commits what nothing forbids to be committed.
+   *
+   * @param options `mayLoseAnswer`: whether a read whose COMMIT is not answered is as good as committed
+   */
+  async commit(options: {
+    readonly isReadOnly: boolean;
+    readonly mayLoseAnswer: boolean;
+  }): Promise<Outcome> {
+    const { isReadOnly, mayLoseAnswer } = options;
     const machine = this.#machine;
     const { state } = machine;
     if (this.#ending !== undefined || state.tag !== 'shut') {
@@ -36,7 +44,7 @@ export class End {
     }
     machine.ending();
     this.#ending = commitOn(state.lease, this.#source, {
-      hasOnlyRead: () => isReadOnly || machine.hasOnlyRead,
+      hasOnlyRead: () => mayLoseAnswer && (isReadOnly || machine.hasOnlyRead),
       noteWrite: isReadOnly ? undefined : this.#noteWrite,
       announce: (event) => this.#owner.announce(event),
     });

@@ -20,8 +20,7 @@ export interface WholeTransaction {
   readonly failure: { readonly error: unknown } | undefined;
   /** @throws what a statement would be refused with */
   assertOpen(): void;
-  startDeadline(): void;
-  whileOpen<T>(work: Promise<T>): Promise<T>;
+  limit<T>(work: Promise<T>): Promise<T>;
   cancel(): void;
   kill(reason: Error): void;
   /** Sends a statement of `part`, after all that were sent before. */

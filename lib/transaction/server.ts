@@ -49,6 +49,8 @@ export interface Server {
     isWhole?: boolean,
   ): CombinedMessage;
 
+  /** The text of ROLLBACK. */
+  readonly rollback: string;
   /** The text of COMMIT. */
   commit(asksWhetherWritten: boolean): string;
   commitAnswer(answer: Answer): CommitAnswer;

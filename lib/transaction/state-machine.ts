@@ -88,6 +88,13 @@ export class StateMachine {
     }
   }
 
+  /** Ends the limit of work that has come to no statement. */
+  stopIdleDeadline(): void {
+    if (this.#state.tag === 'idle') {
+      this.stopDeadline();
+    }
+  }
+
   stopDeadline(): void {
     clearTimeout(this.#deadline);
     this.#deadline = undefined;

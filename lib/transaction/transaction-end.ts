@@ -62,8 +62,12 @@ export async function commitOn(
   if (isCommitted && hasWritten && noteWrite !== undefined) {
     noteWrite(await askLsn(lease, source));
   }
+  if (!isCommitted) {
+    await announce('beforeTransactionRollback');
+  }
   lease.giveBack();
   if (!isCommitted) {
+    await announce('afterTransactionRollback');
     throw new UnexpectedRollbackError(name, 'server-rollback');
   }
 
@@ -110,7 +114,10 @@ export async function rollbackOn(lease: Lease, source: TransactionSource): Promi
   const startedAt = Date.now();
   source.onSend('rollback');
   try {
-    const answer = await withinLimit(lease.query('rollback'), source.limits.endTimeoutMs);
+    const answer = await withinLimit(
+      lease.query(source.server.rollback),
+      source.limits.endTimeoutMs,
+    );
     if (answer !== TIMED_OUT) {
       source.onStatement('rollback', Date.now() - startedAt);
       lease.giveBack();

@@ -133,9 +133,18 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     }
   }
 
-  /** See {@link StateMachine.startDeadline}: work can hang before its first statement. */
-  startDeadline(): void {
+  /**
+   * Limits work that can hang before its first statement (F6).
+   *
+   * @throws what `work` throws, or why the transaction is over
+   */
+  async limit<T>(work: Promise<T>): Promise<T> {
     this.#machine.startDeadline();
+    try {
+      return await this.whileOpen(work);
+    } finally {
+      this.#machine.stopIdleDeadline();
+    }
   }
 
   /**
@@ -172,8 +181,7 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     }
     this.demand(settings);
     if (this.#begin.currentScope !== undefined) {
-      await this.#begin.runInside();
-      return;
+      throw this.#owner.planMisused();
     }
     await this.#queue.run(() => {
       this.assertOpen();
@@ -299,7 +307,12 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
       await this.rollback();
       throw blocker;
     }
-    return this.#end.commit(this.isReadOnly);
+    const { effective } = this.#settings;
+    return this.#end.commit({
+      isReadOnly: this.isReadOnly,
+      // A serializable read is only known to be right by its COMMIT.
+      mayLoseAnswer: effective.isolationLevel !== 'serializable',
+    });
   }
 
   /**
