@@ -113,8 +113,10 @@ export async function runAtomic<T>(
 
 /** The ends of the session that the context has by then: the block may have closed the one it began with. */
 function endsOf({ context, connectionName }: AtomicTarget, isMarked: boolean): Ends {
+  const restore = context.rememberRefusal(connectionName);
   const rollback = async (): Promise<void> => {
     await context.existing(connectionName)?.rollbackBlock();
+    restore();
   };
   return {
     origin: 'atomic()',
@@ -143,7 +145,7 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
   if (current === 'commit') {
     await session.commitBlock();
   } else if (current === 'rollback') {
-    await session.rollback();
+    await session.rollbackBlock();
   } else if (current === 'raise') {
     throw new InvalidTransactionStateError(
       session.connectionName,

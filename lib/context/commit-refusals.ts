@@ -40,6 +40,24 @@ export class CommitRefusals {
     }
   }
 
+  /** A transaction of a connection was rolled back, which is all that `rollbackOnly()` asks for. */
+  rolledBack(connectionName: string): void {
+    if (this.#refusals.get(connectionName)?.reason === 'rollback-only') {
+      this.undone(connectionName);
+    }
+  }
+
+  /** @returns makes the commit of a connection be refused again as it is now, or not */
+  remember(connectionName: string): () => void {
+    const refusal = this.#refusals.get(connectionName);
+    return () => {
+      this.undone(connectionName);
+      if (refusal !== undefined) {
+        this.#set(connectionName, refusal);
+      }
+    };
+  }
+
   /** Somebody has rolled all of the context back on purpose. */
   undoneAll(): void {
     this.#refusals = NONE;

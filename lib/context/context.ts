@@ -7,7 +7,6 @@ import {
   SessionClosedError,
   UnexpectedRollbackError,
   type ContextTimeoutError,
-  type DbContextError,
   type ShuttingDownError,
 } from '../errors.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
@@ -276,6 +275,15 @@ export class Context implements Holder, SessionObserver {
     this.#hooks.add(kind, callback, sessions, name);
   }
 
+  /**
+   * Remembers whether a connection may be committed.
+   *
+   * @returns makes it so again: what a block has done there is undone, and its caller gets the error
+   */
+  rememberRefusal(name: string): () => void {
+    return this.#refusals.remember(name);
+  }
+
   /** Takes out hooks, see {@link ContextHooks.take}. */
   takeHooks(kind: HookKind): readonly HookCallback[] {
     return this.#hooks.take(kind);
@@ -283,7 +291,7 @@ export class Context implements Holder, SessionObserver {
 
   /** Commits all sessions, and goes on. */
   async commitEarly(): Promise<void> {
-    this.sessions.forEach((session) => this.assertMayCommit(session));
+    this.#assertMayCommit();
     const { outcomes, failure } = await commitSessions(
       { list: () => this.sessions, shut: (session) => session.prepare() },
       new CommitPlan(this.sessions),
@@ -341,7 +349,8 @@ export class Context implements Holder, SessionObserver {
   }
 
   /** See {@link SessionObserver.rolledBack}. */
-  rolledBack(): Promise<void> {
+  rolledBack({ connectionName }: Session): Promise<void> {
+    this.#refusals.rolledBack(connectionName);
     return this.#hooks.afterEarlyRollback();
   }
 
@@ -398,21 +407,27 @@ export class Context implements Holder, SessionObserver {
       await closeSessions(this.sessions);
       return { outcomes: [], failure: { error } };
     }
-    const shut = (session: Session): DbContextError | undefined => session.prepareForGood();
-    return commitSessions({ list: () => this.sessions, shutAll, shut }, plan);
+    return commitSessions(
+      { list: () => this.sessions, shutAll, shut: (session) => session.prepareForGood() },
+      plan,
+    );
   }
 
   /** @throws why the context must not be committed */
   async #beforeCommit(): Promise<void> {
-    const refusal = this.#refusals.errorOfAny(this.#sessions[0]?.connectionName);
-    if (refusal !== undefined) {
-      throw refusal;
-    }
+    this.#assertMayCommit();
     if (!this.#hooks.isEmpty) {
       await this.sessions.reduce(
         (work, session) => session.whileOpen(work),
         this.#hooks.beforeEnd(),
       );
+    }
+  }
+
+  #assertMayCommit(): void {
+    const refusal = this.#refusals.errorOfAny(this.#sessions[0]?.connectionName);
+    if (refusal !== undefined) {
+      throw refusal;
     }
   }
 

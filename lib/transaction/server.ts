@@ -8,7 +8,7 @@ export interface Statement {
 }
 
 /** Several statements in one message, which saves the round trips between them. */
-export interface CombinedMessage {
+interface CombinedMessage {
   /**
    * Sends the message.
    *
@@ -21,7 +21,7 @@ export interface CombinedMessage {
 }
 
 /** What the server has answered to COMMIT. */
-export interface CommitAnswer {
+interface CommitAnswer {
   readonly isCommitted: boolean;
   /** Whether the transaction had written anything, where that was asked for. */
   readonly hasWritten: boolean;

@@ -96,6 +96,7 @@ export class ModelContext {
   commitAll(): void {
     const { sessions } = this;
     this.#assertNotNested(sessions);
+    this.#assertNothingFailed();
     for (const session of sessions.filter(({ hasWork }) => !hasWork)) {
       this.#assertNoBound(session.database.name, 'the commit of nothing');
     }
@@ -140,6 +141,7 @@ export class ModelContext {
   /** The end of the context, when all went well. */
   settleByCommit(): void {
     try {
+      this.#assertNothingFailed();
       const isOfContext = ({ kind, bound }: ModelHook): boolean =>
         kind === 'beforeCommit' && bound === undefined;
       const isMixed = DATABASES.some((db) => this.hooks.hasBound(db));
@@ -164,6 +166,13 @@ export class ModelContext {
     this.#runAtEnd('onRollback');
   }
 
+  /** F4: before any hook runs, and before anything is flushed. */
+  #assertNothingFailed(): void {
+    if (this.#failedCommits.size > 0) {
+      throw failedBefore();
+    }
+  }
+
   /** M1: all are flushed before any is committed. */
   #commitAll(): void {
     // A hook may bring further sessions.
@@ -174,9 +183,6 @@ export class ModelContext {
       }
       flushed.add(next);
       this.#flush(next);
-    }
-    if (this.#failedCommits.size > 0) {
-      throw failedBefore();
     }
     const { sessions } = this;
     sessions.forEach((session) => session.assertKeepable());
