@@ -1,5 +1,6 @@
 import { Socket } from 'node:net';
 
+import type { IsolationLevel } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Get, Post } from '@nestjs/common';
 import {
@@ -256,6 +257,72 @@ describe('the answer to the COMMIT of what has only read', () => {
     });
     expect(ran).toEqual(['onCommit']);
   });
+
+  type Level = 'repeatable read' | 'serializable';
+  const readAt = (isolationLevel: Level): (readonly [string, () => Promise<unknown>])[] => [
+    [
+      'atomic()',
+      () =>
+        at.run(() =>
+          at.dbContext.atomic((em: EntityManager) => em.count(Note), { isolationLevel }),
+        ),
+    ],
+    [
+      'atomic(), declared read-only',
+      () =>
+        at.run(() =>
+          at.dbContext.atomic((em: EntityManager) => em.count(Note), {
+            isolationLevel,
+            readOnly: true,
+          }),
+        ),
+    ],
+    [
+      'em.transactional(), declared read-only',
+      () =>
+        at.run(() =>
+          at.session.transactional((em) => em.count(Note), {
+            isolationLevel: isolationLevel as IsolationLevel,
+            readOnly: true,
+          }),
+        ),
+    ],
+    [
+      'begin()',
+      () =>
+        at.run(async () => {
+          await at.session.begin({ isolationLevel: isolationLevel as IsolationLevel });
+          const count = await at.session.count(Note);
+          await at.session.commit();
+          return count;
+        }),
+    ],
+  ];
+
+  // A serializable read may be a wrong one, and only its COMMIT says so.
+  it.each(
+    losses.flatMap(([loss, lose]) =>
+      readAt('serializable').map(([way, work]) => [loss, way, lose, work] as const),
+    ),
+  )('F4: %s, it is an unknown outcome of a serializable read (%s)', async (_, _way, lose, work) => {
+    lose();
+    await expect(work()).rejects.toMatchObject({
+      constructor: CommitOutcomeUnknownError,
+      code: 'COMMIT_OUTCOME_UNKNOWN',
+      connectionName: 'default',
+    });
+    expect(at.world.proxy.log.filter((sql) => sql === 'commit')).toHaveLength(1);
+    expect(at.world.pool()).toMatchObject({ checkedOut: 0, idle: 0, waiting: 0 });
+  });
+
+  it.each(readAt('repeatable read'))(
+    'F4: it is none of a read that sees one snapshot (%s)',
+    async (_, work) => {
+      at.world.proxy.dropAnswerTo(/^commit/);
+      expect(await work()).toBe(0);
+      expect(at.world.pool()).toMatchObject({ checkedOut: 0, idle: 0, waiting: 0 });
+    },
+  );
 
   it.each<readonly [string, () => Promise<unknown>, string[]]>([
     ['an INSERT', () => at.insert('written'), ['written']],
