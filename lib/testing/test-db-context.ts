@@ -26,11 +26,11 @@ export type TestSessions = Readonly<Record<string, object>>;
 export type TestOutcome = 'committed' | 'rolled-back';
 
 /**
- * A {@link DbContext} without a database, for unit tests: it calls what it is given, with doubles of
- * sessions, and runs hooks as the real one does. The test itself is in a context as well, which
- * ends when {@link TestDbContext.settle} is called.
+ * A {@link DbContext} without a database, for unit tests: it calls the functions that it gets with doubles
+ * of sessions, and runs hooks as the real one does. The test itself is in a context as well, which ends
+ * when {@link TestDbContext.settle} is called.
  *
- * There are no transactions in it: what a block that failed did to a double stays done.
+ * It has no transactions: what a failed block did to a double is not undone.
  *
  * @example
  * ```ts
@@ -47,18 +47,19 @@ export class TestDbContext extends DbContext {
     this.#logger.error('A hook or function failed', error);
   readonly #own = this.#newHooks();
 
-  /** @param sessions by the names of their connections; `default` is the one of `@InjectSession()` */
+  /** @param sessions by the names of their connections; `default` is that of `@InjectSession()` */
   constructor(sessions: TestSessions = {}) {
-    // Every method is overridden, so there is no application that it could ask.
+    // Every method that uses the registry is overridden, so there need not be one.
     super(undefined as never);
     this.#sessions = new Map(Object.entries(sessions));
   }
 
   /**
-   * Ends the context that the test itself is in, and runs the hooks that were registered in it; those
-   * of `run()` and the like run by themselves. The next hook belongs to a new context.
+   * Ends the context that the test itself is in, and runs the hooks that were registered in it. Hooks of
+   * `run()` and the like have run at the end of these. A hook that is registered after this belongs to a
+   * new context.
    *
-   * @throws what a `beforeCommit` hook throws; the outcome is then `rolled-back`
+   * @throws the error of a `beforeCommit` hook; the outcome is then `rolled-back`
    */
   async settle(outcome: TestOutcome = 'committed'): Promise<void> {
     if (outcome === 'committed') {
@@ -107,7 +108,7 @@ export class TestDbContext extends DbContext {
         await hooks.rollBack();
         throw error;
       }
-      // What a beforeCommit hook registers belongs to the same context.
+      // Hooks that a beforeCommit hook registers belong to the same context.
       await this.#current.run(hooks, () => (commitOn(result) ? hooks.commit() : hooks.rollBack()));
       return result;
     });
@@ -134,7 +135,7 @@ export class TestDbContext extends DbContext {
       const block = this.#newHooks();
       let result: T;
       try {
-        // A decorated method takes no session, so none need be given.
+        // The double may be missing: a method under @Atomic() takes no session.
         result = await this.#current.run(block, async () =>
           callback(this.#sessions.get(connection) as E),
         );
@@ -231,7 +232,7 @@ export class TestDbContext extends DbContext {
   }
 }
 
-/** As in production, without the pauses. */
+/** Runs work again as in production, without the pauses. */
 async function withRetry<T>(retry: RetryOptions | undefined, work: () => Promise<T>): Promise<T> {
   if (retry === undefined) {
     return work();

@@ -155,7 +155,7 @@ describe('createWorkerDatabase()', () => {
     const error: unknown = await create({}, failing).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(WorkerDatabaseError);
     expect(error).toMatchObject({ code: 'WORKER_DATABASE', step: 'prepare' });
-    expect((error as Error).message).toMatch(/no such migration.*Mend prepare\(\)/s);
+    expect((error as Error).message).toMatch(/no such migration.*Correct prepare\(\)/s);
     expect(await databases()).toEqual([]);
     await create();
     expect(prepared).toHaveLength(2);
