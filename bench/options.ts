@@ -15,22 +15,22 @@ const PARTS = [
   'latency',
 ] as const;
 
-/** Until the compiler of V8 has seen enough. */
+/** How long the compiler of V8 needs until it has optimized the code. */
 const WARM_UP_SECONDS = 3;
 const CHECK_CLIENTS = 20;
-/** Of one candidate without a network, before another has its turn; about 50 ms. */
+/** Requests of one candidate without a network before the next one has its turn; about 50 ms. */
 const BLOCK_REQUESTS = 200;
 const BLOCKS_PER_ROUND = 10;
 const WARM_UP_REQUESTS = 4_000;
 
 type Part = (typeof PARTS)[number];
 
-/** What is to be measured. */
+/** The options of a run. */
 export interface BenchOptions {
   readonly parts: readonly Part[];
   readonly adapters: readonly Adapter[];
   readonly candidates: readonly Candidate[];
-  /** Whether it is only to be seen that everything runs. */
+  /** Whether the run only checks that everything works, with a few requests each. */
   readonly isCheck: boolean;
   readonly workloads: readonly Workload[];
   readonly rounds: Rounds;
@@ -40,14 +40,14 @@ export interface BenchOptions {
   readonly callRounds: number;
   readonly contexts: number;
   readonly linksMs: readonly number[];
-  /** Where the figures are saved. */
+  /** The file that the figures are saved in. */
   readonly json: string | undefined;
-  /** The workload to be profiled, instead of all else. */
+  /** The workload to be profiled; nothing else is measured then. */
   readonly profile: Workload | undefined;
   readonly profileFile: string | undefined;
 }
 
-/** @throws Error for a word that it does not know */
+/** @throws Error an option has an unknown value */
 export function readOptions(): BenchOptions {
   const { values } = parseArgs({
     options: {
@@ -104,7 +104,7 @@ function byName(wanted: string): Workload {
   return WORKLOADS.find(({ name }) => name === wanted)!;
 }
 
-/** The words of a list with commas; all of them if there is none. */
+/** The words of a list with commas; all words if there is no list. */
 function pick<Word extends string>(text: string | undefined, words: readonly Word[]): Word[] {
   if (text === undefined) {
     return [...words];

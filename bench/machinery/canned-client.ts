@@ -6,7 +6,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 
 import type { Workload } from '../workloads.js';
 
-/** What Node's response takes for its socket: it takes all bytes, and drops them. */
+/** Stands in for the socket of Node's response: it accepts all bytes, and drops them. */
 class Drain extends EventEmitter {
   readonly writable = true;
   readonly remoteAddress = '127.0.0.1';
@@ -21,7 +21,7 @@ class Drain extends EventEmitter {
     return true;
   }
 
-  // What Node says to the socket of a response, and what has no meaning here.
+  // Node calls these on the socket of a response; they have no meaning here.
   cork(): void {}
   uncork(): void {}
   setTimeout(): void {}
@@ -34,9 +34,8 @@ type Fastify = ReturnType<ReturnType<NestFastifyApplication['getHttpAdapter']>['
 export type Exchange = (workload: Workload, answered: (status: number) => void) => void;
 
 /**
- * A connection to a server that keeps it. What a server runs for a request runs: Node's
- * `IncomingMessage` and `ServerResponse`, the router, Nest. Only Node's HTTP parser, its sockets and
- * the kernel do not.
+ * A keep-alive connection to a server. All code of a request runs: Node's `IncomingMessage` and
+ * `ServerResponse`, the router, Nest. Only Node's HTTP parser, its sockets and the kernel do not.
  */
 export function openDirectly(fastify: Fastify): Exchange {
   const socket = new Drain() as unknown as Socket;
@@ -54,7 +53,7 @@ export function openDirectly(fastify: Fastify): Exchange {
     response.assignSocket(socket);
     response.once('finish', () => {
       response.detachSocket(socket);
-      // As Node's server does: the response is over, and with it what waits for its end.
+      // Node's server does the same, so that listeners of the end of a response are called.
       response.destroyed = true;
       response.emit('close');
       answered(response.statusCode);
@@ -63,7 +62,7 @@ export function openDirectly(fastify: Fastify): Exchange {
   };
 }
 
-/** The same with Fastify's `inject()`, whose imitation of a request takes more than the real one. */
+/** As `openDirectly()`, through Fastify's `inject()`, whose imitation of a request takes longer. */
 export function openByInject(fastify: Fastify): Exchange {
   return ({ method, name, path }, answered) => {
     fastify.inject({ method, url: `/${path ?? name}` }, (error, response) => {
@@ -76,8 +75,7 @@ export function openByInject(fastify: Fastify): Exchange {
 }
 
 /**
- * Asks so often, one after another, each time in a turn of the event loop of its own, as a request
- * arrives.
+ * Sends requests one after another, each in a turn of the event loop of its own, as requests arrive.
  *
  * @throws Error when an answer is not a success
  */

@@ -5,15 +5,15 @@ import { CannedSession, LOG_IN_ANSWER } from './canned-answers.js';
 
 const QUERY = 'Q'.charCodeAt(0);
 const SYNC = 'S'.charCodeAt(0);
-const GOODBYE = 'X'.charCodeAt(0);
+const TERMINATE = 'X'.charCodeAt(0);
 
 /**
- * What `pg` takes for its socket. All of `pg` runs, its parser included; neither Node's sockets nor
- * the kernel do.
+ * Stands in for the socket of `pg`. All of `pg` runs, its parser included; neither Node's sockets nor the
+ * kernel do.
  *
- * An answer arrives in a turn of the event loop of its own, with `setImmediate()`, as what a socket
- * reads does: the microtasks and ticks of the request have run by then, and the answers to requests
- * that left in the same turn arrive together.
+ * An answer arrives in a later turn of the event loop, with `setImmediate()`, as data of a real socket
+ * does: the microtasks and ticks of the request have run by then, and the answers to requests of the same
+ * turn arrive together.
  */
 class CannedSocket extends EventEmitter {
   readonly writable = true;
@@ -33,7 +33,7 @@ class CannedSocket extends EventEmitter {
     if (!this.#isLoggedIn) {
       this.#isLoggedIn = true;
       this.#arrive(LOG_IN_ANSWER);
-    } else if (type !== GOODBYE) {
+    } else if (type !== TERMINATE) {
       this.#pending += bytes.toString('latin1');
       // `pg` writes each message by itself.
       if (type === QUERY || type === SYNC) {
@@ -53,7 +53,7 @@ class CannedSocket extends EventEmitter {
     this.end();
   }
 
-  // What `pg` and the library say to a socket, and what has no meaning here.
+  // `pg` and the library call these on a socket; they have no meaning here.
   cork(): void {}
   uncork(): void {}
   ref(): void {}

@@ -4,25 +4,26 @@ import { quantile, quartilesOf, type Quartiles } from '../report/statistics.js';
 import { isFor, type Workload } from '../workloads.js';
 import type { Block, BlockFigures, Way } from './blocks.js';
 
-/** How long it is measured. */
+/** How long the candidates are measured. */
 export interface BlockPlan {
-  /** Of each candidate. */
+  /** Number of blocks of each candidate. */
   readonly blocks: number;
+  /** Number of requests in a block. */
   readonly requests: number;
-  /** Before the first block, for each candidate. */
+  /** Number of requests of each candidate before the first block. */
   readonly warmUpRequests: number;
   readonly way: Way;
   /**
-   * A process for each candidate, where V8 compiles for it alone and the garbage is its own; else all
-   * run in one.
+   * Whether each candidate has a process of its own, where V8 compiles for it alone and the garbage is its
+   * own; else all candidates run in one process.
    */
   readonly isApart: boolean;
 }
 
-/** What each request of one candidate took. */
+/** The time that each request of one candidate took. */
 interface MachineryRow {
   readonly candidate: Candidate;
-  /** Whether it is the baseline once more: how far a ratio of 1 is off. */
+  /** Whether this is a second run of the baseline, which shows how far a ratio of 1 is off. */
   readonly isAgain: boolean;
   readonly cpuUs: Quartiles;
   readonly wallUs: Quartiles;
@@ -30,7 +31,7 @@ interface MachineryRow {
   readonly ratio: Quartiles;
   /** CPU time of the least disturbed tenth of the blocks. */
   readonly leastUs: number;
-  /** That as a multiple of the baseline's. */
+  /** `leastUs` as a multiple of the baseline's. */
   readonly leastRatio: number;
 }
 
@@ -53,10 +54,10 @@ const baselineOf = ({ usesDatabase }: Workload): Candidate =>
   usesDatabase ? 'hand-intercepted' : 'bare-interceptor';
 const BASELINES: readonly Candidate[] = ['hand-intercepted', 'bare-interceptor'];
 
-/** The workloads of {@link measureMachinery}: what waits does not run. */
+/** The workloads of {@link measureMachinery}; those that mostly wait run too little JavaScript. */
 const MEASURED = ['nothing', 'one-read', 'read-modify-write'];
 
-export function isMachinery({ name }: Workload): boolean {
+function isMeasured({ name }: Workload): boolean {
   return MEASURED.includes(name);
 }
 
@@ -82,7 +83,7 @@ export async function measureMachinery(
       place: isApart ? 0 : index,
       child: children[isApart ? index : 0]!,
     }));
-    for (const workload of workloads.filter(isMachinery)) {
+    for (const workload of workloads.filter(isMeasured)) {
       const baseline = baselineOf(workload);
       const running = entrants.filter(
         ({ candidate, isAgain }) =>
@@ -110,7 +111,7 @@ async function runBlocks(
     const block: Block = { entrant: place, workload, requests: count, isRecorded: false };
     return (await child.ask(block)) as BlockFigures;
   };
-  // In blocks, too: the compiler is to see all candidates before it decides.
+  // The warm-up alternates, too, so that the compiler sees all candidates before it optimizes.
   for (let asked = 0; asked < warmUpRequests; asked += requests) {
     for (const entrant of shuffled(entrants)) {
       await run(entrant, requests);

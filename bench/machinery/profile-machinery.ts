@@ -20,7 +20,7 @@ export async function profileMachinery(
   };
   try {
     await run(WARM_UP_REQUESTS, false);
-    // What a request takes is measured without the recorder, which takes time itself.
+    // The time of a request is measured without the recorder, which takes time itself.
     const { wallUs } = await run(RECORDED_REQUESTS, false);
     const { profile } = await run(RECORDED_REQUESTS, true);
     const title = `${workload.title}, ${candidate}, no network, ${wallUs.toFixed(1)} us each`;
