@@ -12,7 +12,7 @@ export class ModelError extends Error {
 export class Undetermined extends Error {}
 
 export const BOOM = 'Boom';
-/** Whatever the class: a statement after a failed one says nothing that the first has not said. */
+/** The class does not matter: a statement after a failed one only repeats its failure. */
 export const ABORTED = 'aborted(25P02)';
 export const CLOSED = 'SessionClosedError';
 export const REFUSED = 'InvalidTransactionStateError';
