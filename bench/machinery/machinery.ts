@@ -127,11 +127,6 @@ async function runBlocks(
   const base = series.get(
     entrants.find(({ candidate, isAgain }) => candidate === baseline && !isAgain)!,
   )!;
-  const leastOf = (figures: readonly BlockFigures[]): number =>
-    quantile(
-      figures.map(({ cpuUs }) => cpuUs),
-      0.1,
-    );
   const rows = [...series].map(([{ candidate, isAgain }, figures]): MachineryRow => ({
     candidate,
     isAgain,
@@ -142,6 +137,13 @@ async function runBlocks(
     ratio: quartilesOf(figures.map(({ cpuUs }, round) => cpuUs / base[round]!.cpuUs)),
   }));
   return { workload: workload.title, baseline, rows };
+}
+
+function leastOf(figures: readonly BlockFigures[]): number {
+  return quantile(
+    figures.map(({ cpuUs }) => cpuUs),
+    0.1,
+  );
 }
 
 function shuffled<T>(values: readonly T[]): T[] {

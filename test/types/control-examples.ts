@@ -15,7 +15,7 @@ export async function examples(
   priceOf: (order: number) => Promise<number>,
 ): Promise<unknown> {
   await dbContext.atomic(async (own: EntityManager) => {
-    own.persist(new Note('saved, also if the request fails afterwards'));
+    own.persist(new Note('saved, whatever the request does afterwards'));
   });
 
   const [notes, count] = await Promise.all([
