@@ -82,7 +82,7 @@ export async function runAtomic<T>(
         // After a commit that failed it is another one than before.
         const own = container.session(connectionName);
         // Neither making way nor undoing the block is the rollback() that a failed commit asks for.
-        const restore = container.rememberFailedCommit(connectionName);
+        const restore = container.failedCommits.remember(connectionName);
         await makeWay(own, current);
         restore();
         commitsBefore = container.earlyCommits;

@@ -11,8 +11,9 @@ import {
   type ContextTimeoutError,
   type ShuttingDownError,
 } from '../errors.js';
+import type { ContextPart } from '../session/context-part.js';
 import type { SessionFactory } from '../session/session-factory.js';
-import type { Session, SessionOptions } from '../session/session.js';
+import type { ContextOfSession, Session, SessionOptions } from '../session/session.js';
 import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { FailedCommits } from './failed-commits.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
@@ -55,7 +56,7 @@ export type Decision = 'commit' | 'rollback';
  * The sessions of one unit of work: at most one per connection, made on first use (M1), settled
  * exactly once (S4).
  */
-export class DbContainer implements SessionGroup, Holder {
+export class DbContainer implements SessionGroup, Holder, ContextOfSession {
   readonly #surroundings: ContextSurroundings;
   // Most contexts of an application touch no session, and maps are what takes most of their memory.
   #sessions: ReadonlyMap<string, Session> = NO_SESSIONS;
@@ -66,8 +67,10 @@ export class DbContainer implements SessionGroup, Holder {
   #isClosed = false;
   #isCommitted = false;
   readonly #hooks: ContextHooks;
-  /** None before the first session. */
   #failedCommits: FailedCommits | undefined;
+  /** What is unfinished beside the transactions of its sessions. */
+  #parts: Set<ContextPart> | undefined;
+  #partsEnded: Promise<unknown> | undefined;
   /** Whether it only stands for a session in no context: no code ever runs in it. */
   readonly isDetached: boolean;
   /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
@@ -134,7 +137,8 @@ export class DbContainer implements SessionGroup, Holder {
   /** Whether nobody has used it yet, or nothing of the use is left. */
   get isUntouched(): boolean {
     const hasFailed = this.#failedCommits?.objection !== undefined;
-    return this.sessions.length === 0 && this.#hooks.isEmpty && !hasFailed;
+    const isUnused = this.sessions.length === 0 && this.#hooks.isEmpty;
+    return isUnused && !hasFailed && this.#unfinishedPart === undefined;
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
@@ -164,10 +168,21 @@ export class DbContainer implements SessionGroup, Holder {
     return this.#failedCommits?.has(name) === true ? this.session(name) : this.existing(name);
   }
 
-  /** See {@link FailedCommits.remember}. */
-  rememberFailedCommit(name: string): () => void {
+  get failedCommits(): FailedCommits {
     this.#failedCommits ??= new FailedCommits();
-    return this.#failedCommits.remember(name);
+    return this.#failedCommits;
+  }
+
+  /** See {@link SessionControl.own}. */
+  own(part: ContextPart): () => void {
+    this.assertOpen(part.connectionName);
+    this.#parts ??= new Set();
+    const parts = this.#parts.add(part);
+    return () => void parts.delete(part);
+  }
+
+  get #unfinishedPart(): ContextPart | undefined {
+    return this.#parts?.values().next().value;
   }
 
   /** @throws {@link SessionClosedError} the context has been settled */
@@ -265,6 +280,11 @@ export class DbContainer implements SessionGroup, Holder {
   /** From here on the context gives out no session: it would not be settled any more. */
   onShut(): void {
     this.#isClosed = true;
+    const parts = [...(this.#parts ?? [])];
+    parts.forEach((part) => part.shut());
+    // Beside the sessions: these could wait for locks of theirs.
+    this.#partsEnded ??=
+      parts.length > 0 ? Promise.all(parts.map((part) => part.rollback())) : undefined;
   }
 
   /**
@@ -296,7 +316,7 @@ export class DbContainer implements SessionGroup, Holder {
       await commitSessions(group, this.#plan());
     } catch (error) {
       for (const name of names.filter((each) => !isCommitted(each, error))) {
-        this.#failedCommits?.note(name, error);
+        this.failedCommits.note(name, error);
       }
       await this.#hooks.afterEarlyRollback();
       throw error;
@@ -319,8 +339,7 @@ export class DbContainer implements SessionGroup, Holder {
 
   /** One that takes the place of another counts as used anew, at the end of the order. */
   #keep(name: string, session: Session): void {
-    this.#failedCommits ??= new FailedCommits();
-    session.observe(this.#hooks, this.#failedCommits);
+    session.observe(this.#hooks, this);
     const others = [...this.#sessions].filter(([each]) => each !== name);
     this.#sessions = new Map([...others, [name, session]]);
   }
@@ -337,14 +356,26 @@ export class DbContainer implements SessionGroup, Holder {
     return new CommitPlan(this.sessions, () => this.#failedCommits?.objection);
   }
 
+  /** Of the end of the context: that of a session alone leaves the parts as they are. */
+  #lastPlan(): CommitPlan {
+    return new CommitPlan(this.sessions, () => {
+      const name = this.#unfinishedPart?.connectionName;
+      return (
+        this.#failedCommits?.objection ??
+        (name === undefined ? undefined : new UnexpectedRollbackError(name, 'unawaited-statements'))
+      );
+    });
+  }
+
   async #commit(): Promise<void> {
-    const plan = this.#plan();
+    const plan = this.#lastPlan();
     try {
       if (!this.#hooks.isEmpty) {
         await this.#beforeCommit();
       }
       await commitSessions(this, plan, true);
     } catch (error) {
+      await this.#partsEnded;
       if (error instanceof CommitOutcomeUnknownError) {
         this.#hooks.discard();
       } else {
@@ -370,10 +401,11 @@ export class DbContainer implements SessionGroup, Holder {
   }
 
   async #rollback(): Promise<void> {
-    this.#isClosed = true;
+    this.onShut();
     // Also where no statement was sent: what was only persisted is lost as well.
     this.#undone = this.sessions[0]?.connectionName;
     await closeSessions(this.sessions);
+    await this.#partsEnded;
     await this.#hooks.afterEnd('onRollback');
   }
 }

@@ -7,6 +7,7 @@ import { HookTimeoutError, InvalidTransactionStateError, type DbContextError } f
 import { isCovered, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
 import { beginStatements, mayReadAhead, type BeginStatement } from './begin-sql.js';
 import { computesSettings, withComputed } from './computed-settings.js';
+import type { ContextPart } from './context-part.js';
 import { TransactionLease, type LeaseBegin } from './lease.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { isPlainRead } from './plain-read.js';
@@ -48,7 +49,7 @@ export type CommitResult = 'committed' | 'untouched';
  * A transaction that begins with its first statement, as MikroORM and its subscribers see it. What
  * it does to the connection is up to its scope and its lease.
  */
-export class LazyTransaction implements LeaseBegin {
+export class LazyTransaction implements LeaseBegin, ContextPart {
   readonly context: ScopeContext;
   readonly #parts: TransactionParts;
   readonly #owner: TransactionOwner;
@@ -57,6 +58,7 @@ export class LazyTransaction implements LeaseBegin {
   #merged: TransactionSettings | undefined;
   /** With what is computed for the context, as soon as it is. */
   #computed: TransactionSettings | undefined;
+  #rollingBack: Promise<void> | undefined;
 
   /** @param settings win over those of the connection */
   constructor(
@@ -71,6 +73,10 @@ export class LazyTransaction implements LeaseBegin {
     const lease = new TransactionLease(connection, this);
     const scope = new TransactionScope(lease, connection.limits.savepointTimeoutMs);
     this.context = parts.createContext(scope, owner.isSession, owner.isWithin);
+  }
+
+  get connectionName(): string {
+    return this.#parts.connection.name;
   }
 
   get holder(): Holder | undefined {
@@ -211,8 +217,13 @@ export class LazyTransaction implements LeaseBegin {
     return 'committed';
   }
 
-  /** Rolls back, unless it is committed. Never throws. */
-  async rollback(): Promise<void> {
+  /** Rolls back, unless it is committed; once. Never throws. */
+  rollback(): Promise<void> {
+    this.#rollingBack ??= this.#rollBack();
+    return this.#rollingBack;
+  }
+
+  async #rollBack(): Promise<void> {
     const { hasBegun } = this;
     const { scope } = this.context;
     if (scope.state === 'committed') {

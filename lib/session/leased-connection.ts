@@ -2,10 +2,11 @@ import type { Connection, TransactionEventType } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/pool-claims.js';
 import { mergeSettings, type TransactionSettings } from '../transaction-settings.js';
+import type { ContextPart } from './context-part.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { LazyTransaction, type TransactionParts } from './lazy-transaction.js';
 import { settingsOf, type MikroOrmSettings } from './mikro-orm-settings.js';
-import type { ScopeContext } from './transaction-context.js';
+import { isAutocommit, type ScopeContext } from './transaction-context.js';
 
 /** The options that MikroORM passes to `connection.transactional()` and `.begin()`. */
 interface TransactionalOptions extends MikroOrmSettings {
@@ -33,6 +34,7 @@ interface LeaseOrigin {
  * derived object could not reach.
  *
  * @param origin the session that the caller is a fork of; the options of a call win over its settings
+ * @param own makes a transaction a part of the context, until the function that it returns is called
  * @param isWithin whether the calling code is part of what the transaction is for; MikroORM sends the
  *   statements of parallel branches in the transaction of a flush as well, and they run outside of it
  */
@@ -40,6 +42,7 @@ export function leasedConnection(
   target: Connection,
   parts: TransactionParts,
   origin: LeaseOrigin | undefined,
+  own: OwnPart,
   isWithin?: () => boolean,
 ): Connection {
   const open = (options: TransactionalOptions): LazyTransaction =>
@@ -48,8 +51,8 @@ export function leasedConnection(
     get: (_, property) => {
       if (property === 'transactional') {
         return (callback: TransactionCallback, options: TransactionalOptions = {}) =>
-          options.ctx === undefined
-            ? runTransaction(open(options), callback)
+          options.ctx === undefined || isAutocommit(options.ctx)
+            ? runOwned(open(options), callback, own)
             : target.transactional(callback, options as never);
       }
       if (property === 'begin') {
@@ -64,7 +67,23 @@ export function leasedConnection(
   });
 }
 
+/** Makes a transaction a part of a context, if it is to be one, until what it returns is called. */
+type OwnPart = (part: ContextPart) => (() => void) | undefined;
+
 type TransactionCallback = (context: ScopeContext) => Promise<unknown>;
+
+async function runOwned(
+  transaction: LazyTransaction,
+  callback: TransactionCallback,
+  own: OwnPart,
+): Promise<unknown> {
+  const disown = own(transaction);
+  try {
+    return await runTransaction(transaction, callback);
+  } finally {
+    disown?.();
+  }
+}
 
 async function runTransaction(
   transaction: LazyTransaction,

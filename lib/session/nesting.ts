@@ -53,6 +53,12 @@ export function claimNesting(scope: TransactionScope): void {
   }
 }
 
+/** The session whose nested transaction is being opened here, if one is. */
+export function sessionBeingNested(): EntityManager | undefined {
+  const nesting = storage.getStore();
+  return nesting?.fork === undefined ? nesting?.session : undefined;
+}
+
 /** The fork of the innermost nested transaction of `session` that the current code runs in. */
 export function innermostFork(session: EntityManager): EntityManager | undefined {
   for (let each = storage.getStore(); each !== undefined; each = each.outer) {

@@ -6,7 +6,11 @@ import { createSessionHandle } from './session-handle.js';
 import { controlOf, sessionManagerClass, type EntityManagerClass } from './session-manager.js';
 import { Session, type SessionOptions, type SessionParts } from './session.js';
 import type { TransactionScope } from './scope.js';
-import { scopeContextFactory, type ScopeContext } from './transaction-context.js';
+import {
+  autocommitContextFactory,
+  scopeContextFactory,
+  type ScopeContext,
+} from './transaction-context.js';
 
 /** Makes the sessions of one connection, and the handle that stands for them. */
 export class SessionFactory {
@@ -54,7 +58,11 @@ export class SessionFactory {
     const Base = connection.orm.em.constructor as EntityManagerClass;
     return {
       connection,
-      SessionManager: sessionManagerClass(Base, { connection, createContext }),
+      SessionManager: sessionManagerClass(
+        Base,
+        { connection, createContext },
+        autocommitContextFactory(currentClient()),
+      ),
       createContext,
     };
   }

@@ -76,6 +76,10 @@ export function createSessionHandle(
       this.getContext(false).setTransactionContext(context);
     }
 
+    override isInTransaction(): boolean {
+      return this.getContext(false).isInTransaction();
+    }
+
     override resetTransactionContext(): void {
       this.getContext(false).resetTransactionContext();
     }

@@ -18,11 +18,18 @@ import {
 import type { TransactionSettings } from '../transaction-settings.js';
 import { flushInTurn, isFlushing } from './flush-turns.js';
 import type { TransactionParts } from './lazy-transaction.js';
+import { Autocommit } from './autocommit.js';
+import type { ContextPart } from './context-part.js';
 import type { LeaseWatch } from './lease-watch.js';
 import { leasedConnection } from './leased-connection.js';
 import { settingsOf } from './mikro-orm-settings.js';
-import { innermostFork, runNested } from './nesting.js';
-import { asScopeContext, type ScopeContext } from './transaction-context.js';
+import { innermostFork, runNested, sessionBeingNested } from './nesting.js';
+import {
+  asScopeContext,
+  isAutocommit,
+  type AutocommitContextFactory,
+  type ScopeContext,
+} from './transaction-context.js';
 
 /** The lazy transaction of a session, as its entity manager sees it. */
 export interface SessionControl {
@@ -37,6 +44,13 @@ export interface SessionControl {
   demand(settings: TransactionSettings): void;
   commit(): Promise<void>;
   rollback(): Promise<void>;
+  /**
+   * Makes something a part of the context of the session, until the function that it returns is
+   * called.
+   *
+   * @throws {@link SessionClosedError} that has ended
+   */
+  own(part: ContextPart): () => void;
 }
 
 /** What `em.begin()` takes. */
@@ -67,7 +81,27 @@ const OVER = Symbol('nestjs-db-context:session-over');
 export function sessionManagerClass(
   Base: EntityManagerClass,
   parts: TransactionParts,
+  createAutocommitContext: AutocommitContextFactory,
 ): EntityManagerClass {
+  /**
+   * Makes the statements of a fork that is in no transaction, that of `not_supported`, a part of the
+   * context of the session.
+   *
+   * @returns ends that
+   */
+  function ownStatements(fork: EntityManager, control: SessionControl): () => void {
+    const autocommit = new Autocommit(parts.connection, control.holder);
+    const disown = control.own(autocommit);
+    // With a context of row-level security MikroORM wraps each statement in a transaction.
+    if (fork.getTransactionSessionContext() === undefined) {
+      fork.setTransactionContext(createAutocommitContext(autocommit));
+    }
+    return () => {
+      autocommit.shut();
+      disown();
+    };
+  }
+
   // No private members: `adopt()` makes forks instances of this class without its constructor.
   return class SessionManager extends Base {
     declare [CONTROL]?: SessionControl;
@@ -115,6 +149,11 @@ export function sessionManagerClass(
       ) {
         super.resetTransactionContext();
       }
+    }
+
+    override isInTransaction(): boolean {
+      const context: unknown = this.getTransactionContext();
+      return context !== undefined && !isAutocommit(context);
     }
 
     override async begin(options: BeginOptions = {}): Promise<void> {
@@ -171,6 +210,9 @@ export function sessionManagerClass(
       const root: EntityManager & { [NESTED]?: boolean } = this[ROOT] ?? this;
       root[NESTED] = true;
       return runNested(root, async (nesting) => {
+        /** Whether the callback runs in no transaction. */
+        let isOutside = false;
+        let disown: (() => void) | undefined;
         const work = super.transactional(
           async (fork) => {
             nesting.fork = fork;
@@ -179,6 +221,11 @@ export function sessionManagerClass(
               return callback(fork);
             }
             fork[ROOT] = root;
+            const control = controlOf(root);
+            isOutside = !fork.isInTransaction();
+            if (isOutside && control !== undefined) {
+              disown = ownStatements(fork, control);
+            }
             const result = await callback(fork);
             // Here, before MikroORM flushes into a transaction that has failed already.
             asScopeContext(fork.getTransactionContext())?.scope.assertNotFailed();
@@ -190,9 +237,9 @@ export function sessionManagerClass(
         try {
           return await work;
         } finally {
-          const { fork } = nesting as { fork?: SessionManager };
-          if (fork !== undefined && fork !== this && !fork.isInTransaction()) {
-            fork[OVER] = true;
+          disown?.();
+          if (isOutside) {
+            (nesting as { fork?: SessionManager }).fork![OVER] = true;
           }
         }
       });
@@ -201,9 +248,14 @@ export function sessionManagerClass(
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- MikroORM's signature
     override getConnection<C extends Connection>(type?: ConnectionType): C {
       const origin = this[CONTROL] ?? this[ORIGIN];
+      // A fork of the application's own is not the context's; one of transactional() is.
+      const own = (part: ContextPart): (() => void) | undefined => {
+        const session = this[ROOT] ?? sessionBeingNested();
+        return session && controlOf(session)?.own(part);
+      };
       // Called by a flush, for a transaction of its own: parallel branches are not part of that.
       const isWithin = isFlushing(this) ? (): boolean => isFlushing(this) : undefined;
-      return leasedConnection(super.getConnection(type), parts, origin, isWithin) as C;
+      return leasedConnection(super.getConnection(type), parts, origin, own, isWithin) as C;
     }
   };
 }

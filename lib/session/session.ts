@@ -11,6 +11,7 @@ import {
   type DbContextError,
 } from '../errors.js';
 import { hasSettings, mergeSettings, type TransactionSettings } from '../transaction-settings.js';
+import type { ContextPart } from './context-part.js';
 import type { LeaseWatch } from './lease-watch.js';
 import {
   LazyTransaction,
@@ -31,11 +32,16 @@ export interface SessionObserver {
   afterEarlyRollback(session: Session): Promise<void>;
 }
 
-/** The early commits that failed in the context that a session is part of. */
-export interface FailedCommitsOfContext {
-  note(connectionName: string, error: unknown): void;
-  forget(connectionName: string): void;
-  objectionTo(connectionName: string): DbContextError | undefined;
+/** The context that a session is part of, as the session sees it. */
+export interface ContextOfSession {
+  /** The early commits that failed in it. */
+  readonly failedCommits: {
+    note(connectionName: string, error: unknown): void;
+    forget(connectionName: string): void;
+    objectionTo(connectionName: string): DbContextError | undefined;
+  };
+  /** See {@link SessionControl.own}. */
+  own(part: ContextPart): () => void;
 }
 
 /** What the sessions of a connection share. */
@@ -79,7 +85,7 @@ export class Session implements SessionControl, TransactionOwner {
   #isClosed = false;
   /** Whether its gate is shut and its COMMIT is to come: nobody else may end it in between. */
   #isPrepared = false;
-  #failedCommits: FailedCommitsOfContext | undefined;
+  #ofContext: ContextOfSession | undefined;
   /** Ends of transactions, one after another: what a later one finds is a new transaction. */
   #ends: Promise<unknown> = Promise.resolve();
   #endsUnfinished = 0;
@@ -125,11 +131,16 @@ export class Session implements SessionControl, TransactionOwner {
   /**
    * Tells `observer`, and nobody else, of the ends from now on.
    *
-   * @param failedCommits told of early commits that fail, and of rollbacks
+   * @param context what it is then part of; nothing once it is taken out
    */
-  observe(observer: SessionObserver | undefined, failedCommits?: FailedCommitsOfContext): void {
+  observe(observer: SessionObserver | undefined, context?: ContextOfSession): void {
     this.#observer = observer;
-    this.#failedCommits = failedCommits;
+    this.#ofContext = context;
+  }
+
+  /** See {@link SessionControl.own}. */
+  own(part: ContextPart): () => void {
+    return this.#ofContext?.own(part) ?? ignore;
   }
 
   /** Whether a transaction has begun and not ended yet. */
@@ -229,7 +240,7 @@ export class Session implements SessionControl, TransactionOwner {
   async commit(isOfBlock = false): Promise<void> {
     await this.#exclusively('commit', async () => {
       this.#assertUsable();
-      const failedCommits = isOfBlock ? undefined : this.#failedCommits;
+      const failedCommits = isOfBlock ? undefined : this.#ofContext?.failedCommits;
       const objection = failedCommits?.objectionTo(this.connectionName);
       if (objection !== undefined) {
         throw objection;
@@ -252,7 +263,7 @@ export class Session implements SessionControl, TransactionOwner {
   async rollback(isTold = true): Promise<void> {
     await this.#exclusively('rollback', async () => {
       this.#assertUsable();
-      this.#failedCommits?.forget(this.connectionName);
+      this.#ofContext?.failedCommits.forget(this.connectionName);
       await this.#rollBack();
       if (isTold) {
         await this.#observer?.afterEarlyRollback(this);

@@ -1,4 +1,3 @@
-import type { PgResult } from '../connection/pg-client.js';
 import type {
   CompiledStatement,
   StatementConnection,
@@ -6,10 +5,7 @@ import type {
   StatementResult,
 } from './kysely-shapes.js';
 import type { TransactionScope } from './scope.js';
-
-const WRITE_COMMANDS = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE']);
-const READS = /^(?:\s|\(|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(?:select|with|values|table)\b/i;
-const MAY_WRITE = /\b(?:insert|update|delete|merge|into)\b/i;
+import { canHaveCursor, toStatementResult } from './statement-result.js';
 
 /**
  * What Kysely and MikroORM take for a database connection: hands each statement to a scope, which
@@ -52,8 +48,7 @@ export class ScopedConnection implements StatementConnection {
     chunkSize: number,
     options?: StatementOptions,
   ): AsyncIterableIterator<StatementResult> {
-    // A cursor takes no statement that writes, also not inside of a WITH.
-    if (!READS.test(sql) || MAY_WRITE.test(sql)) {
+    if (!canHaveCursor(sql)) {
       yield await this.executeQuery({ sql, parameters }, options);
       return;
     }
@@ -96,15 +91,4 @@ export class ScopedConnection implements StatementConnection {
       this.#scope.lease.kill(new Error('the session was killed by an aborted signal'));
     }
   }
-}
-
-function toStatementResult(result: PgResult | PgResult[]): StatementResult {
-  // Several statements in one string have several results; like Kysely, none of them is chosen.
-  if (Array.isArray(result)) {
-    return { rows: [] };
-  }
-  const { command, rowCount, rows } = result;
-  return command !== null && WRITE_COMMANDS.has(command)
-    ? { numAffectedRows: BigInt(rowCount ?? 0), rows }
-    : { rows };
 }

@@ -1,4 +1,5 @@
 import { InvalidTransactionStateError } from '../errors.js';
+import { Autocommit } from './autocommit.js';
 import type {
   Command,
   KyselyClient,
@@ -52,10 +53,7 @@ export function scopeContextFactory(
   const client = currentClient();
   const Kysely = client.constructor as KyselyConstructor;
   const executor = client.getExecutor();
-  const dialect = {
-    createAdapter: () => executor.adapter,
-    createIntrospector: () => client.introspection,
-  };
+  const dialect = dialectOf(client);
   let cursors = 0;
   const nextCursorId = (): number => ++cursors;
 
@@ -151,6 +149,52 @@ export function scopeContextFactory(
   return (scope, isSession, isWithin) => new ScopeTransaction(scope, isSession, isWithin);
 }
 
+/** What stands for statements in no transaction, where MikroORM has a transaction context. */
+interface AutocommitContext extends KyselyClient {
+  readonly autocommit: Autocommit;
+}
+
+/** Makes the contexts of statements that are in no transaction. */
+export type AutocommitContextFactory = (autocommit: Autocommit) => AutocommitContext;
+
+/** See {@link scopeContextFactory}. */
+export function autocommitContextFactory(client: KyselyClient): AutocommitContextFactory {
+  const Kysely = client.constructor as KyselyConstructor;
+  const executor = client.getExecutor();
+  const dialect = dialectOf(client);
+
+  class AutocommitKysely extends Kysely implements AutocommitContext {
+    readonly autocommit: Autocommit;
+
+    constructor(autocommit: Autocommit) {
+      super({
+        config: { dialect },
+        dialect,
+        driver: new NestedTransactionsRefused(autocommit),
+        executor: executor.withConnectionProvider({
+          provideConnection: (consumer) => autocommit.withConnection(consumer),
+        }),
+      });
+      this.autocommit = autocommit;
+    }
+  }
+
+  return (autocommit) => new AutocommitKysely(autocommit);
+}
+
+/** Whether a transaction context of MikroORM stands for statements that are in no transaction. */
+export function isAutocommit(context: unknown): boolean {
+  return (context as Partial<AutocommitContext> | undefined)?.autocommit instanceof Autocommit;
+}
+
+function dialectOf(client: KyselyClient): object {
+  const { adapter } = client.getExecutor();
+  return {
+    createAdapter: () => adapter,
+    createIntrospector: () => client.introspection,
+  };
+}
+
 /** A transaction context of MikroORM, if it is one of this library's. */
 export function asScopeContext(context: unknown): ScopeContext | undefined {
   const candidate = context as Partial<ScopeContext> | undefined;
@@ -163,16 +207,16 @@ export function asScopeContext(context: unknown): ScopeContext | undefined {
  * the outer one.
  */
 class NestedTransactionsRefused {
-  readonly #scope: TransactionScope;
+  readonly #part: { readonly connectionName: string };
 
-  constructor(scope: TransactionScope) {
-    this.#scope = scope;
+  constructor(part: { readonly connectionName: string }) {
+    this.#part = part;
   }
 
   beginTransaction(): Promise<never> {
     return Promise.reject(
       new InvalidTransactionStateError(
-        this.#scope.connectionName,
+        this.#part.connectionName,
         'Kysely cannot begin a transaction of its own inside the session. Use em.transactional(), ' +
           'which sets a savepoint.',
       ),
