@@ -4,7 +4,7 @@ import type { Profiler } from 'node:inspector';
 /** A function, and how much of the time was spent in it itself. */
 export interface HotFunction {
   readonly name: string;
-  /** Package, or `node`, or `(program)` and the like for what is no JavaScript. */
+  /** The package, or `node`, or for code that is no JavaScript `(program)` and the like. */
   readonly where: string;
   readonly share: number;
 }
@@ -35,7 +35,7 @@ export function hotFunctions(profile: Profiler.Profile): readonly HotFunction[] 
     .map(({ name, where, time }) => ({ name, where, share: time / total }));
 }
 
-/** The same, by package. */
+/** The time of the functions, summed by package. */
 export function hotPackages(functions: readonly HotFunction[]): readonly HotFunction[] {
   const shares = new Map<string, number>();
   for (const { where, share } of functions) {
@@ -47,7 +47,7 @@ export function hotPackages(functions: readonly HotFunction[]): readonly HotFunc
     .toSorted((a, b) => b.share - a.share);
 }
 
-/** For the profiler of a browser's developer tools. */
+/** Saves a profile in the format of a browser's developer tools. */
 export async function saveProfile(file: string, profile: Profiler.Profile): Promise<void> {
   await writeFile(file, JSON.stringify(profile));
 }

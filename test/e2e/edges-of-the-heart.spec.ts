@@ -1,4 +1,4 @@
-import { TransactionPropagation } from '@mikro-orm/core';
+import { TransactionPropagation, type TransactionOptions } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { SessionClosedError, UnexpectedRollbackError } from 'nestjs-db-context';
 
@@ -215,36 +215,41 @@ describe('work beside the transaction of a session', () => {
     expect(await at.world.savedTexts()).toEqual([]);
   });
 
-  it.each<readonly [string, () => EntityManager, TransactionPropagation | undefined]>([
-    [
-      'the manager of a session with "requires_new"',
-      () => at.dbContext.getSession()!,
-      TransactionPropagation.REQUIRES_NEW,
-    ],
-    ['a fork of a session', () => at.session.fork(), undefined],
-  ])(
-    'S5, W3: %s begins no transaction after the end of its context',
-    async (_, managerOf, propagation) => {
-      let em!: EntityManager;
-      await at.run(async () => {
-        await at.insert('fine');
-        em = managerOf();
-      });
-      at.world.proxy.reset();
-      let calls = 0;
-      const late = em.transactional(
-        async (own) => {
-          calls += 1;
-          await own.insert(Note, { text: 'late' });
-        },
-        propagation === undefined ? {} : { propagation },
-      );
-      expect(await outcomeOf(late)).toMatchObject(closed);
-      expect(calls).toBe(0);
-      expect(at.world.proxy.log).toEqual([]);
-      expect(await at.world.savedTexts()).toEqual(['fine']);
-    },
-  );
+  /** What becomes of a transaction that a manager from within a context begins after its end. */
+  async function beginLate(managerOf: () => EntityManager, options: TransactionOptions) {
+    let em!: EntityManager;
+    await at.run(async () => {
+      await at.insert('fine');
+      em = managerOf();
+    });
+    at.world.proxy.reset();
+    let calls = 0;
+    const outcome = await outcomeOf(
+      em.transactional(async (own) => {
+        calls += 1;
+        await own.insert(Note, { text: 'late' });
+      }, options),
+    );
+    return { outcome, calls };
+  }
+
+  it('S5, W3: the manager of a session begins no transaction of its own after the end of its context', async () => {
+    const { outcome, calls } = await beginLate(() => at.dbContext.getSession()!, {
+      propagation: TransactionPropagation.REQUIRES_NEW,
+    });
+    expect(outcome).toMatchObject(closed);
+    expect(calls).toBe(0);
+    expect(at.world.proxy.log).toEqual([]);
+    expect(await at.world.savedTexts()).toEqual(['fine']);
+  });
+
+  it('S5, W3: a fork of a session begins no transaction after the end of its context', async () => {
+    const { outcome, calls } = await beginLate(() => at.session.fork(), {});
+    expect(outcome).toMatchObject(closed);
+    expect(calls).toBe(0);
+    expect(at.world.proxy.log).toEqual([]);
+    expect(await at.world.savedTexts()).toEqual(['fine']);
+  });
 });
 
 describe('a flush that fails inside of a nested transaction', () => {
@@ -318,7 +323,7 @@ describe('a session that is closed between the checkout of its connection and BE
         pool.once('acquire', () => {
           void (async () => {
             for (let turn = 0; turn < turns; turn++) {
-              await null;
+              await Promise.resolve();
             }
             isClosed.resolve(at.dbContext.close());
           })();

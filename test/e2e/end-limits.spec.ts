@@ -1,6 +1,6 @@
 import { Socket } from 'node:net';
 
-import type { IsolationLevel } from '@mikro-orm/core';
+import { IsolationLevel } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Get, Post } from '@nestjs/common';
 import {
@@ -258,51 +258,40 @@ describe('the answer to the COMMIT of what has only read', () => {
     expect(ran).toEqual(['onCommit']);
   });
 
-  type Level = 'repeatable read' | 'serializable';
-  const readAt = (isolationLevel: Level): (readonly [string, () => Promise<unknown>])[] => [
-    [
-      'atomic()',
-      () =>
-        at.run(() =>
-          at.dbContext.atomic((em: EntityManager) => em.count(Note), { isolationLevel }),
-        ),
-    ],
-    [
-      'atomic(), declared read-only',
-      () =>
-        at.run(() =>
-          at.dbContext.atomic((em: EntityManager) => em.count(Note), {
-            isolationLevel,
-            readOnly: true,
+  /** Ways to read in a transaction of an isolation level. */
+  const readAt = (
+    isolationLevel: IsolationLevel.REPEATABLE_READ | IsolationLevel.SERIALIZABLE,
+  ): (readonly [string, () => Promise<unknown>])[] => {
+    // What atomic() takes is the text.
+    const settings = { isolationLevel: `${isolationLevel}` as const };
+    const count = (em: EntityManager): Promise<number> => em.count(Note);
+    return [
+      ['atomic()', () => at.run(() => at.dbContext.atomic(count, settings))],
+      [
+        'atomic(), declared read-only',
+        () => at.run(() => at.dbContext.atomic(count, { ...settings, readOnly: true })),
+      ],
+      [
+        'em.transactional(), declared read-only',
+        () => at.run(() => at.session.transactional(count, { isolationLevel, readOnly: true })),
+      ],
+      [
+        'begin()',
+        () =>
+          at.run(async () => {
+            await at.session.begin({ isolationLevel });
+            const found = await at.session.count(Note);
+            await at.session.commit();
+            return found;
           }),
-        ),
-    ],
-    [
-      'em.transactional(), declared read-only',
-      () =>
-        at.run(() =>
-          at.session.transactional((em) => em.count(Note), {
-            isolationLevel: isolationLevel as IsolationLevel,
-            readOnly: true,
-          }),
-        ),
-    ],
-    [
-      'begin()',
-      () =>
-        at.run(async () => {
-          await at.session.begin({ isolationLevel: isolationLevel as IsolationLevel });
-          const count = await at.session.count(Note);
-          await at.session.commit();
-          return count;
-        }),
-    ],
-  ];
+      ],
+    ];
+  };
 
   // A serializable read may be a wrong one, and only its COMMIT says so.
   it.each(
     losses.flatMap(([loss, lose]) =>
-      readAt('serializable').map(([way, work]) => [loss, way, lose, work] as const),
+      readAt(IsolationLevel.SERIALIZABLE).map(([way, work]) => [loss, way, lose, work] as const),
     ),
   )('F4: %s, it is an unknown outcome of a serializable read (%s)', async (_, _way, lose, work) => {
     lose();
@@ -315,7 +304,7 @@ describe('the answer to the COMMIT of what has only read', () => {
     expect(at.world.pool()).toMatchObject({ checkedOut: 0, idle: 0, waiting: 0 });
   });
 
-  it.each(readAt('repeatable read'))(
+  it.each(readAt(IsolationLevel.REPEATABLE_READ))(
     'F4: it is none of a read that sees one snapshot (%s)',
     async (_, work) => {
       at.world.proxy.dropAnswerTo(/^commit/);

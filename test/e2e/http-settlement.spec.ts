@@ -221,7 +221,7 @@ describe.each<AdapterName>(['express', 'fastify'])('settlement over %s', (adapte
     expect((await world.fetch('/write?text=next')).status).toBe(200);
   });
 
-  it('S1: global interceptors of the application run inside, whatever registered them', async () => {
+  it('S1: global interceptors of the application run inside, no matter what registered them', async () => {
     await start({
       providers: [
         {

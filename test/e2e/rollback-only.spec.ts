@@ -40,7 +40,7 @@ interface RollbackOnlyContext {
   ): Promise<T>;
 }
 
-const apiOf = (dbContext: DbContext): RollbackOnlyContext => dbContext as never;
+const apiOf = (dbContext: DbContext): RollbackOnlyContext => dbContext;
 
 /** An error that the application expects. */
 class KnownError extends Error {}
@@ -49,7 +49,7 @@ class KnownError extends Error {}
 class Work {
   constructor(@InjectSession() private readonly session: EntityManager) {}
 
-  @Atomic({ current: 'append', onError: 'rollback-only' } as AtomicOptions)
+  @Atomic({ current: 'append', onError: 'rollback-only' })
   async joinAndFail(): Promise<void> {
     await this.session.insert(Note, { text: 'inner' });
     throw new KnownError('the block');
@@ -180,7 +180,7 @@ describe('rollbackOnly()', () => {
     expect(shared.world.proxy.log).not.toContain('commit');
   });
 
-  it('C1, S2: what rolls back anyway tells its own error, or none', async () => {
+  it('C1, S2: what rolls back anyway throws its own error, or none', async () => {
     const error = new Error('the context');
     await expect(
       run(async () => {
@@ -756,7 +756,7 @@ describe('commitOnError', () => {
     expect(await shared.world.savedTexts()).toEqual(['before']);
   });
 
-  it('S8: a run() that joins settles nothing, whatever the option says', async () => {
+  it('S8: a run() that joins settles nothing, with any value of the option', async () => {
     await expect(run(() => run(failing(known), { commitOnError }))).rejects.toBe(known);
     expect(await shared.world.savedTexts()).toEqual([]);
   });

@@ -3,13 +3,22 @@ import { createServer, type AddressInfo, type Server, type Socket } from 'node:n
 
 import { Lease } from '../../lib/connection/lease.js';
 import type { PgClient } from '../../lib/postgresql/pg-client.js';
+import { deferred } from '../support/deferred.js';
 
 /** What a cancel request consists of: its length, its code, the process id and the secret key. */
 const CANCEL_REQUEST = [16, 80_877_102, 7, 11];
 
 /** A client outside of a transaction, which notes what it is given. */
-function clientOn(port: number): { client: PgClient; released: unknown[]; sent: string[] } {
+function clientOn(port: number): {
+  client: PgClient;
+  /** What it was released with, once for each time. */
+  released: unknown[];
+  /** Resolves when it is released. */
+  over: Promise<void>;
+  sent: string[];
+} {
   const released: unknown[] = [];
+  const isOver = deferred();
   const sent: string[] = [];
   const client: PgClient = {
     host: '127.0.0.1',
@@ -27,11 +36,14 @@ function clientOn(port: number): { client: PgClient; released: unknown[]; sent: 
     },
     getTransactionStatus: () => 'I',
     escapeLiteral: (value) => `'${value}'`,
-    release: (destroy) => released.push(destroy),
+    release: (destroy) => {
+      released.push(destroy);
+      isOver.resolve();
+    },
     on: () => undefined,
     off: () => undefined,
   };
-  return { client, released, sent };
+  return { client, released, over: isOver.promise, sent };
 }
 
 describe('a cancel request that is under way', () => {
@@ -67,19 +79,10 @@ describe('a cancel request that is under way', () => {
     return request;
   }
 
-  /** A lease, and when its client was released. */
+  /** A lease, and what becomes of its client. */
   function lease(at = port) {
     const fake = clientOn(at);
-    let tellReleased!: () => void;
-    const over = new Promise<void>((resolve) => {
-      tellReleased = resolve;
-    });
-    const { release } = fake.client;
-    fake.client.release = (destroy) => {
-      release(destroy);
-      tellReleased();
-    };
-    return { ...fake, over, lease: new Lease(fake.client, () => undefined) };
+    return { ...fake, lease: new Lease(fake.client, () => undefined) };
   }
 
   it('F2: keeps its client from the pool until the server has dealt with it', async () => {

@@ -24,13 +24,13 @@ export interface ContextRegistry extends ModelWorld {
  * the hooks.
  */
 export class ModelContext {
-  readonly #host: ContextRegistry;
+  readonly #registry: ContextRegistry;
   readonly #sessions = new Map<Database, ModelSession>();
   readonly #failedCommits = new Set<Database>();
   readonly hooks = new ModelHooks();
 
-  constructor(host: ContextRegistry) {
-    this.#host = host;
+  constructor(registry: ContextRegistry) {
+    this.#registry = registry;
   }
 
   get sessions(): readonly ModelSession[] {
@@ -46,7 +46,7 @@ export class ModelContext {
     if (existing !== undefined) {
       return existing;
     }
-    const session = new ModelSession(this.#host.databases[db], this.#host);
+    const session = new ModelSession(this.#registry.databases[db], this.#registry);
     this.#sessions.delete(db);
     this.#sessions.set(db, session);
     return session;
@@ -149,7 +149,7 @@ export class ModelContext {
       if (isMixed && due.length > 0) {
         throw new Undetermined('the order of hooks of the context and of a connection');
       }
-      due.forEach((hook) => this.#host.runInside(hook, this));
+      due.forEach((hook) => this.#registry.runInside(hook, this));
       this.#commitAll();
     } catch (error) {
       this.#drop(this.sessions);
@@ -215,9 +215,9 @@ export class ModelContext {
     const isDue = ({ kind, bound }: ModelHook): boolean =>
       kind === 'beforeCommit' && bound === name;
     if (session.hasWork) {
-      session.database.told++;
+      session.database.beforeCommits++;
       const due = this.hooks.take('beforeCommit', isDue);
-      due.forEach((hook) => this.#host.runInside(hook, this));
+      due.forEach((hook) => this.#registry.runInside(hook, this));
     } else if (this.hooks.hasBound(name)) {
       throw new Undetermined('a hook of a transaction that never began');
     }
@@ -231,7 +231,7 @@ export class ModelContext {
     session.commit();
   }
 
-  /** F4, C5: after an end that failed the sessions are gone, which their hooks are told of. */
+  /** F4, C5: after an end that failed the sessions are gone, and their onRollback hooks run. */
   #endTogether(open: () => readonly ModelSession[], end: () => void): void {
     try {
       end();
@@ -257,7 +257,7 @@ export class ModelContext {
   }
 
   #rollBack(sessions: readonly ModelSession[]): void {
-    const { strayFrame } = this.#host;
+    const { strayFrame } = this.#registry;
     // What is running on these is waited for, and undone; elsewhere time goes by.
     const isTold = sessions.some(({ current }) => current === strayFrame?.transaction);
     if (strayFrame !== undefined && !isTold) {
@@ -269,12 +269,12 @@ export class ModelContext {
   #runAfterCommit(names: readonly Database[]): void {
     const isDue = ({ bound }: ModelHook): boolean => bound !== undefined && names.includes(bound);
     const due = this.hooks.take('onCommit', isDue);
-    due.forEach((hook) => this.#host.runApart(hook));
+    due.forEach((hook) => this.#registry.runApart(hook));
   }
 
   #runAfterRollback(roots: readonly Frame[]): void {
     const undone = this.hooks.takeRolledBack(roots.filter(({ state }) => state === 'undone'));
-    undone.forEach((hook) => this.#host.runApart(hook));
+    undone.forEach((hook) => this.#registry.runApart(hook));
   }
 
   #runAtEnd(kind: 'onCommit' | 'onRollback', error?: unknown): void {
@@ -285,7 +285,7 @@ export class ModelContext {
     if (due.length > 0 && error instanceof ModelError && error.label.startsWith('Partial')) {
       throw new Undetermined('hooks of a commit that went half through');
     }
-    due.forEach((hook) => this.#host.runApart(hook));
+    due.forEach((hook) => this.#registry.runApart(hook));
   }
 
   #assertNotNested(sessions: readonly ModelSession[]): void {
