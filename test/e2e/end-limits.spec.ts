@@ -260,10 +260,10 @@ describe('the answer to the COMMIT of what has only read', () => {
 
   /** Ways to read in a transaction of an isolation level. */
   const readAt = (
-    isolationLevel: IsolationLevel.REPEATABLE_READ | IsolationLevel.SERIALIZABLE,
+    isolationLevel: IsolationLevel,
+    text: 'repeatable read' | 'serializable',
   ): (readonly [string, () => Promise<unknown>])[] => {
-    // What atomic() takes is the text.
-    const settings = { isolationLevel: `${isolationLevel}` as const };
+    const settings = { isolationLevel: text };
     const count = (em: EntityManager): Promise<number> => em.count(Note);
     return [
       ['atomic()', () => at.run(() => at.dbContext.atomic(count, settings))],
@@ -291,7 +291,9 @@ describe('the answer to the COMMIT of what has only read', () => {
   // A serializable read may be a wrong one, and only its COMMIT says so.
   it.each(
     losses.flatMap(([loss, lose]) =>
-      readAt(IsolationLevel.SERIALIZABLE).map(([way, work]) => [loss, way, lose, work] as const),
+      readAt(IsolationLevel.SERIALIZABLE, 'serializable').map(
+        ([way, work]) => [loss, way, lose, work] as const,
+      ),
     ),
   )('F4: %s, it is an unknown outcome of a serializable read (%s)', async (_, _way, lose, work) => {
     lose();
@@ -304,7 +306,7 @@ describe('the answer to the COMMIT of what has only read', () => {
     expect(at.world.pool()).toMatchObject({ checkedOut: 0, idle: 0, waiting: 0 });
   });
 
-  it.each(readAt(IsolationLevel.REPEATABLE_READ))(
+  it.each(readAt(IsolationLevel.REPEATABLE_READ, 'repeatable read'))(
     'F4: it is none of a read that sees one snapshot (%s)',
     async (_, work) => {
       at.world.proxy.dropAnswerTo(/^commit/);
