@@ -90,10 +90,10 @@ describe('a cancel request that is under way', () => {
     lent.cancel();
     lent.giveBack();
     const request = await nextRequest();
-    expect(released).toEqual([]);
+    expect(released).toHaveLength(0);
     request.end();
     await over;
-    expect(released).toEqual([undefined]);
+    expect(released).toStrictEqual([undefined]);
   });
 
   it('F2, F1: a second end of its client does nothing', async () => {
@@ -103,10 +103,10 @@ describe('a cancel request that is under way', () => {
     lent.giveBack();
     const destroyed = lent.destroy();
     const request = await nextRequest();
-    expect(released).toEqual([]);
+    expect(released).toHaveLength(0);
     request.end();
     await Promise.all([over, destroyed]);
-    expect(released).toEqual([undefined]);
+    expect(released).toStrictEqual([undefined]);
   });
 
   it('F2: holds up the next statement of its transaction, which it must not hit', async () => {
@@ -133,7 +133,7 @@ describe('a cancel request that is under way', () => {
     lent.cancel();
     lent.giveBack();
     await over;
-    expect(released).toEqual([true]);
+    expect(released).toStrictEqual([true]);
   });
 
   it('F2, F6: that the server does not deal with in time has its client destroyed', async () => {
@@ -141,8 +141,8 @@ describe('a cancel request that is under way', () => {
     lent.cancel();
     lent.giveBack();
     await nextRequest();
-    expect(released).toEqual([]);
+    expect(released).toHaveLength(0);
     await over;
-    expect(released).toEqual([true]);
+    expect(released).toStrictEqual([true]);
   });
 });
