@@ -39,7 +39,7 @@ interface RollbackOnlyContext {
   ): Promise<T>;
 }
 
-const apiOf = (dbContext: DbContext): RollbackOnlyContext => dbContext as never;
+const apiOf = (dbContext: DbContext): RollbackOnlyContext => dbContext;
 
 /** An error that the application expects. */
 class KnownError extends Error {}
@@ -48,7 +48,7 @@ class KnownError extends Error {}
 class Work {
   constructor(@InjectSession() private readonly session: EntityManager) {}
 
-  @Atomic({ current: 'append', onError: 'rollback-only' } as AtomicOptions)
+  @Atomic({ current: 'append', onError: 'rollback-only' })
   async joinAndFail(): Promise<void> {
     await this.session.insert(Note, { text: 'inner' });
     throw new KnownError('the block');
