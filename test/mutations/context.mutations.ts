@@ -121,7 +121,7 @@ const ClsService = function ClsService() {
     find: 'await closeSessions(rest);',
     replace: '',
     spec: 'e2e/connections.spec',
-    test: 'M2: ',
+    test: 'M2: a later commit that fails',
   },
   {
     id: 'M2',
@@ -265,7 +265,7 @@ const ClsService = function ClsService() {
     find: 'if ((await withinLimit(done, timeoutMs)) === TIMED_OUT) {',
     replace: 'if ((await withinLimit(done, 100 * timeoutMs)) === TIMED_OUT) {',
     spec: 'e2e/hooks.spec',
-    test: 'F6: ',
+    test: 'C5, F6: a hook that never returns',
   },
   {
     id: 'H3',

@@ -107,6 +107,15 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
   },
   {
     id: 'C6',
+    what: 'A transaction that has not begun yet does not count as one for the propagation of another.',
+    file: 'lib/session/session-manager.ts',
+    find: '[CONTROL] = control;\n  manager.setTransactionContext(control.context);',
+    replace: '[CONTROL] = control;',
+    spec: 'e2e/propagation.spec',
+    test: 'C6, L3: MANDATORY 2',
+  },
+  {
+    id: 'C6',
     what: 'A statement whose signal is aborted while it waits is sent all the same.',
     file: 'lib/session/part-connection.ts',
     find: 'signal.throwIfAborted();',
@@ -173,7 +182,7 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
     find: 'whole?.startDeadline();',
     replace: '',
     spec: 'e2e/end-limits.spec',
-    test: 'F6: beforeFlush of run|F6: .* of run',
+    test: 'F6, S1: its request is answered',
   },
   {
     id: 'H2',
