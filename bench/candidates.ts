@@ -1,4 +1,4 @@
-/** What is compared, by name; see `app/candidates`. The first is this library. */
+/** The names of the candidates, see `app/candidates`. The first one is this library. */
 export const CANDIDATES = [
   'library',
   'first-write',

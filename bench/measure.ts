@@ -9,14 +9,14 @@ import { startLink } from './link/link.js';
 import type { BenchOptions } from './options.js';
 import { compare, type Comparison, type Counts } from './report/results.js';
 
-/** How fast they are, directly on the server. */
+/** Measures the throughput of the candidates, on a direct connection to the server. */
 export async function measureThroughput(
   options: BenchOptions,
   adapter: Adapter,
   databaseUrl: string,
   onEach: (comparison: Comparison) => void,
 ): Promise<void> {
-  // The other candidates are the same on both.
+  // On the second adapter a check needs only the library: the other candidates are the same on both.
   const isShort = options.isCheck && adapter !== ADAPTERS[0];
   const candidates = isShort ? options.candidates.slice(0, 1) : options.candidates;
   const fleet = await startFleet(candidates, adapter, databaseUrl);
@@ -31,14 +31,14 @@ export async function measureThroughput(
   }
 }
 
-/** How many asynchronous steps a request takes. */
+/** Counts the promises of a request. */
 export async function measurePromises(
   { candidates, isCheck, workloads }: BenchOptions,
   databaseUrl: string,
   onEach: (counts: Counts) => void,
 ): Promise<void> {
   const [adapter] = ADAPTERS;
-  // All of them have shown that they run.
+  // In a check, measureThroughput() has shown already that all candidates run.
   const chosen = isCheck ? candidates.slice(0, 1) : candidates;
   const fleet = await startFleet(chosen, adapter, databaseUrl);
   try {
@@ -51,20 +51,20 @@ export async function measurePromises(
   }
 }
 
-/** What the way to the server costs: how often they go it, and what one client waits for. */
+/** Counts round trips to the database server, and measures latency on links of several lengths. */
 export async function measureLinks(
   options: BenchOptions,
   databaseUrl: string,
   onTrips: (roundTrips: Counts) => void,
   onLatency: (comparison: Comparison) => void,
 ): Promise<void> {
-  // The way to the database is the same whatever the adapter.
+  // One adapter is enough: the way to the database is the same with each.
   const [adapter] = ADAPTERS;
   const link = await startLink(databaseUrl);
   const withDatabase = options.candidates.filter(
     (each) => each !== 'no-database' && each !== 'bare-interceptor',
   );
-  // All of them have shown that they run.
+  // In a check, measureThroughput() has shown already that all candidates run.
   const candidates = options.isCheck ? withDatabase.slice(0, 1) : withDatabase;
   const fleet = await startFleet(candidates, adapter, link.url);
   try {

@@ -18,9 +18,9 @@ const PARTS = [
 /** Until the compiler of V8 has seen enough. */
 const WARM_UP_SECONDS = 3;
 const CHECK_CLIENTS = 20;
-/** Of one candidate without a network, before another has its turn; about 50 ms. */
-const BLOCK_REQUESTS = 200;
-const BLOCKS_PER_ROUND = 10;
+/** Of one candidate without a network, before another has its turn; about 15 ms. */
+const BLOCK_REQUESTS = 50;
+const BLOCKS_PER_ROUND = 40;
 const WARM_UP_REQUESTS = 4_000;
 
 type Part = (typeof PARTS)[number];

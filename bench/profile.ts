@@ -10,7 +10,7 @@ import type { Workload } from './workloads.js';
 const WARM_UP = { seconds: 3 };
 const RECORDED = { seconds: 8 };
 
-/** Prints what the time of a server goes into while clients ask it for one thing. */
+/** Prints a CPU profile of a server while clients send requests of one workload. */
 export async function profileWorkload(
   { adapters, candidates, profileFile }: BenchOptions,
   workload: Workload,

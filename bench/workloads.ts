@@ -2,9 +2,9 @@ import type { Candidate } from './candidates.js';
 
 const WITHOUT_DATABASE: readonly Candidate[] = ['no-database', 'bare-interceptor'];
 
-/** What the clients of an application ask for. */
+/** The requests that clients send to an application. */
 export interface Workload {
-  /** Also its path. */
+  /** The name of the workload, and its path unless `path` is given. */
   readonly name: string;
   readonly title: string;
   readonly method: 'GET' | 'POST';
@@ -13,11 +13,11 @@ export interface Workload {
   /** Whether its round trips are counted, and its latency is measured over links. */
   readonly isOverLinks: boolean;
   readonly usesDatabase: boolean;
-  /** Its path, where another workload has the same. */
+  /** The path, where another workload has the same one. */
   readonly path?: string;
 }
 
-/** As many as the pool has connections: nobody waits for one. */
+/** As many clients as the pool has connections, so that no request waits for one. */
 const CLIENTS = 10;
 const usual = { clients: CLIENTS, isOverLinks: true, usesDatabase: true } as const;
 
@@ -55,7 +55,7 @@ export const WORKLOADS: readonly Workload[] = [
   },
 ];
 
-/** Who can do it. */
+/** Whether a candidate can run a workload. */
 export function isFor(candidate: Candidate, { usesDatabase }: Workload): boolean {
   return !usesDatabase || !WITHOUT_DATABASE.includes(candidate);
 }

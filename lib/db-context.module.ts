@@ -31,7 +31,7 @@ import { getConnectionToken, getRepositoryToken, getSessionToken } from './token
 @Module({})
 export class DbContextModule {
   /**
-   * Declares the connections and the options of all contexts. Imported once, in the AppModule.
+   * Declares the connections and the options of all contexts. It is imported once, in the AppModule.
    *
    * @throws {@link InvalidOptionsError}, {@link DuplicateConnectionError}
    * @example

@@ -21,19 +21,19 @@ export type RollbackReason =
   | 'ended-meanwhile'
   | 'context-ended';
 
-/** What one host of the option `failover` answered, see {@link NoPrimaryError}. */
+/** The answer of one host of the option `failover`, see {@link NoPrimaryError}. */
 export interface HostAnswer {
   /** Host and port. */
   readonly host: string;
   /** `unknown`: it gave no answer, and `error` says why. */
   readonly role: 'primary' | 'standby' | 'unknown';
-  /** Of a primary: its timeline, eight hexadecimal digits; each promotion begins a higher one. */
+  /** The timeline of a primary, eight hexadecimal digits; each promotion begins a higher one. */
   readonly timeline?: string;
-  /** Why it cannot be used. */
+  /** Why the host cannot be used. */
   readonly error?: Error;
 }
 
-/** Names of all cases, see {@link DbContextError.code}. */
+/** The codes of all errors, see {@link DbContextError.code}. */
 export type DbContextErrorCode =
   | 'ACQUIRE_TIMEOUT'
   | 'COMMIT_OUTCOME_UNKNOWN'
@@ -65,8 +65,8 @@ export type DbContextErrorCode =
   | 'WORKER_DATABASE';
 
 /**
- * Base of every error that this library throws. `code` names the case and is stable across
- * versions; the message says what happened, on which connection, and how to mend it.
+ * Base of every error that this library throws. `code` names the error and is stable across
+ * versions; the message says what happened, on which connection, and what to do about it.
  *
  * It extends MikroORM's `DriverException` for one reason: MikroORM's driver wraps every error
  * that is not one, so an error raised below `em.find()` would reach the caller as another class.
@@ -74,7 +74,7 @@ export type DbContextErrorCode =
  * @publicApi
  */
 export abstract class DbContextError extends DriverException {
-  /** Stable, machine-readable name of the case. */
+  /** Stable, machine-readable name of the error. */
   declare readonly code: DbContextErrorCode;
 
   protected constructor(code: DbContextErrorCode, message: string, cause?: unknown) {
@@ -123,7 +123,7 @@ export class DuplicateConnectionError extends DbContextError {
  * @publicApi
  */
 export class UnknownConnectionError extends DbContextError {
-  /** @param where begins the message: what asked for it */
+  /** @param where the beginning of the message, which names the caller */
   constructor(
     readonly connectionName: string,
     readonly knownNames: readonly string[],
@@ -186,7 +186,7 @@ export class SessionClosedError extends DbContextError {
     readonly connectionName: string,
     streamEndedBy?: 'commit()' | 'rollback()',
   ) {
-    const mend =
+    const advice =
       streamEndedBy === undefined
         ? 'Await everything that uses the session before the handler returns, or give work that must ' +
           'outlive it a context of its own.'
@@ -196,7 +196,7 @@ export class SessionClosedError extends DbContextError {
     super(
       'SESSION_CLOSED',
       `The session of connection "${connectionName}" is closed: its transaction has ended, and this ` +
-        `statement was not sent. ${mend}`,
+        `statement was not sent. ${advice}`,
     );
   }
 }
@@ -225,7 +225,7 @@ export class DecoratorNotManagedError extends DbContextError {
  * @publicApi
  */
 export class ShuttingDownError extends DbContextError {
-  /** @param cutOff what ran for longer than `shutdownTimeoutMs`; a new context is refused if omitted */
+  /** @param cutOff the origin of a context that was rolled back; if omitted, a new context was refused */
   constructor(readonly cutOff?: string) {
     super(
       'SHUTTING_DOWN',
@@ -274,8 +274,7 @@ export class ReadOnlyTransactionError extends DbContextError {
 
 /**
  * A statement was refused because the transaction could not begin, its connection is lost, or an earlier
- * statement of it had failed.
- * `cause` is the first failure.
+ * statement of it had failed. `cause` is the first failure.
  *
  * @publicApi
  */
@@ -462,7 +461,7 @@ export class ConnectionFailedError extends DbContextError {
   }
 }
 
-/** What a replica said, see {@link ReplicasUnavailableError}. */
+/** Why a replica could not be used, see {@link ReplicasUnavailableError}. */
 export interface ReplicaRefusal {
   /** Host and port, `db2:5432`. */
   readonly host: string;
@@ -491,7 +490,7 @@ export class ReplicasUnavailableError extends DbContextError {
   }
 }
 
-/** The driver's error rather than what was made of it. */
+/** The driver's error, where a {@link ConnectionFailedError} wraps it. */
 function innermost(error: unknown): unknown {
   return error instanceof ConnectionFailedError ? error.cause : error;
 }
@@ -605,8 +604,8 @@ export class ContextTimeoutError extends DbContextError {
  */
 export class HookTimeoutError extends DbContextError {
   /**
-   * @param hook which one
-   * @param limit the option that says how long
+   * @param hook the name of the hook
+   * @param limit the name of the option that sets the limit
    */
   constructor(
     readonly hook: string,
@@ -641,7 +640,8 @@ export class SavepointTimeoutError extends DbContextError {
   }
 }
 
-// A refused connection to a name with several addresses is an AggregateError with an empty message.
+// Node reports a refused connection to a host with several addresses as an AggregateError, whose own
+// message is empty.
 function describe(cause: unknown): string {
   if (cause instanceof AggregateError && cause.errors.length > 0) {
     return cause.errors.map((each) => describe(each)).join('; ');

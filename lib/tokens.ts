@@ -33,7 +33,7 @@ export function getConnectionToken(name: string = DEFAULT_CONNECTION_NAME): stri
  * @param entity the entity class, or its `EntitySchema`
  * @param name name of the connection
  * @defaultValue 'default'
- * @throws {@link InvalidOptionsError} there is no entity, as a circular import leaves it
+ * @throws {@link InvalidOptionsError} `entity` is undefined, as after a circular import
  * @publicApi
  */
 export function getRepositoryToken(

@@ -17,7 +17,7 @@ export class Account {
   }
 }
 
-/** So many that concurrent requests do not wait for one another's rows. */
+/** Number of rows; it is large enough that concurrent requests do not wait for one another's rows. */
 export const ACCOUNTS = 1_000;
 
 export const ACCOUNT_SCHEMA = `

@@ -7,11 +7,11 @@ import { ACCOUNTS, Account } from './account.entity.js';
 import { FIRST_STEP, type Step } from './ten-services.js';
 import { Unit } from './unit.js';
 
-/** What another service takes to answer. */
+/** How long another service takes to answer, in milliseconds. */
 const ELSEWHERE_MS = 50;
 const READS = 5;
 
-// In turn rather than by a parameter, so that the load generator has one URL for each workload.
+// The ids are taken in turn rather than from a parameter, so that each workload has a single URL.
 let turn = 0;
 const nextId = (): number => (turn++ % ACCOUNTS) + 1;
 
@@ -24,7 +24,8 @@ function find(em: EntityManager, id: number): Promise<Account> {
   return em.findOneOrFail(Account, id);
 }
 
-// Before the transaction ends: none of the candidates is to be measured by its serialization.
+// The answer is made before the transaction ends, so that no candidate is measured by how it serializes
+// entities.
 const answer = ({ id, balance }: Account): Answer => ({ id, balance });
 
 /** One route for each workload, the same for all candidates. */

@@ -9,7 +9,7 @@ const POOL_SIZE = 10;
 /** How the server is reached. */
 export interface Database {
   readonly clientUrl: string;
-  /** What the pool gets beside that. */
+  /** Further options of the pool. */
   readonly driverOptions?: { readonly stream: () => unknown };
 }
 
@@ -23,7 +23,7 @@ export function ormOptions(database: Database): Options {
   }) as Options;
 }
 
-/** Lives as long as its process. */
+/** Makes a MikroORM instance, which lives as long as its process. */
 export function openOrm(database: Database): Promise<MikroORM> {
   return MikroORM.init(ormOptions(database));
 }

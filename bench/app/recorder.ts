@@ -3,7 +3,7 @@ import type { Profiler } from 'node:inspector';
 
 const SAMPLING_INTERVAL_US = 200;
 
-/** Records what the CPU time of this process goes into. */
+/** Records a CPU profile of this process. */
 export class Recorder {
   readonly #inspector = new Session();
 

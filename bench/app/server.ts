@@ -1,7 +1,6 @@
 /**
  * One candidate as a server, in a process of its own: `server.js <candidate> <adapter> <url>`.
- * Tells its parent its URL, and tells its CPU time, counts promises or records a profile when it is
- * told to.
+ * It sends its URL to its parent, and on request its CPU time, a count of promises or a profile.
  */
 import { createHook } from 'node:async_hooks';
 import { once } from 'node:events';
@@ -17,7 +16,7 @@ const BACKLOG = 4_096;
 
 const app = await startBenchApp(candidate, adapter, { clientUrl: databaseUrl });
 const listener = app.getHttpServer() as Server;
-// By itself rather than by Nest, for the backlog: a thousand clients connect at once.
+// Nest's own `listen()` takes no backlog, and a thousand clients connect at once.
 listener.listen({ port: 0, host: '127.0.0.1', backlog: BACKLOG });
 await once(listener, 'listening');
 process.send!({ url: `http://127.0.0.1:${(listener.address() as AddressInfo).port}` });
@@ -44,7 +43,7 @@ process.on('message', (message) => {
     void (message === 'start-profile' ? startProfile() : sendProfile());
   }
 });
-// The end of whoever measures is the end of this; its connections go with it.
+// This process ends with its parent, and its connections end with it.
 process.on('disconnect', () => process.exit(0));
 
 async function startProfile(): Promise<void> {

@@ -4,14 +4,14 @@ import type { EntityManager } from '@mikro-orm/core';
 export type Work<T> = (em: EntityManager) => Promise<T>;
 
 /**
- * How a candidate makes a unit of work of a request. All else of the application is the same for
- * all of them. It is also the token it is injected by.
+ * How a candidate runs a request as a unit of work. The rest of the application is the same for all
+ * candidates. The class is also the injection token.
  */
 export abstract class Unit {
   /**
-   * What a service deep inside works with.
+   * The entity manager that a service works with.
    *
-   * @param handed what it was handed by its callers, where a candidate needs that
+   * @param handed the manager that the callers of the service pass on, where a candidate needs that
    */
   abstract manager(handed: EntityManager): EntityManager;
 

@@ -1,16 +1,16 @@
 import type { Spread } from '../report/statistics.js';
 
-/** What one call takes, in nanoseconds. */
+/** The time that one call takes, in nanoseconds. */
 export interface CallFigures {
   readonly name: string;
-  /** Through the injected session, or of the library where there is nothing to compare. */
+  /** The time through the injected session, or of the library's own call where there is no other. */
   readonly sessionNs: Spread;
-  /** On a fork that is held in a variable. */
+  /** The time of the same call on a fork that is held in a variable. */
   readonly forkNs?: Spread;
   readonly moreNs?: Spread;
 }
 
-/** What is on the heap for each of many that are open at the same time. */
+/** The heap that each of many objects takes that are open at the same time. */
 export interface MemoryFigures {
   readonly name: string;
   readonly bytesEach: number;

@@ -1,6 +1,6 @@
 /**
- * What an open context holds on the heap, as a process with `--expose-gc`: `memory.js <url>
- * <contexts>`. Sends a list of {@link MemoryFigures}.
+ * Measures the heap of an open context, as a process with `--expose-gc`: `memory.js <url> <contexts>`. It
+ * sends a list of {@link MemoryFigures}.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -21,13 +21,13 @@ const { orm } = app.get<DbConnection>(getConnectionToken());
 async function heapUsed(): Promise<number> {
   for (let collection = 0; collection < COLLECTIONS; collection++) {
     globalThis.gc!();
-    // What is freed by a callback is freed by now.
+    // Objects that a callback frees are free after this pause.
     await sleep(SETTLE_MS);
   }
   return process.memoryUsage().heapUsed;
 }
 
-/** Lets many be open until all are counted. */
+/** Opens many of one kind at the same time, and measures what each takes. */
 async function held(
   name: string,
   open: (until: Promise<void>) => Promise<unknown>,
@@ -67,7 +67,7 @@ const ways: readonly (readonly [string, (until: Promise<void>) => Promise<unknow
 
 const figures: MemoryFigures[] = [];
 for (const [name, open] of ways) {
-  // The first time is for what is made once.
+  // The first run is not counted: it also allocates what is made only once.
   await held(name, open);
   figures.push(await held(name, open));
 }

@@ -1,5 +1,5 @@
 /**
- * What single calls take, as a process: `single-calls.js <url> <rounds>`. Sends a list of
+ * Measures the time of single calls, as a process: `single-calls.js <url> <rounds>`. It sends a list of
  * {@link CallFigures}.
  */
 import type { EntityManager } from '@mikro-orm/core';
@@ -16,7 +16,7 @@ type Call = () => unknown;
 const [databaseUrl, roundsText] = process.argv.slice(2) as [string, string];
 const rounds = Number(roundsText);
 const ID = 7;
-/** Per figure and round. */
+/** CPU time of one measurement, for each figure and round. */
 const CPU_TIME_NS = rounds > 1 ? 200e6 : 10e6;
 
 const app = await startContextApp(databaseUrl);
@@ -24,7 +24,8 @@ const dbContext = app.get(DbContext);
 const { orm } = app.get<DbConnection>(getConnectionToken());
 
 function calls(em: EntityManager): readonly (readonly [name: string, call: Call])[] {
-  // In the identity map without a statement, so that no transaction is open while this measures.
+  // The entity is put into the identity map without a statement, so that no transaction is open during
+  // the measurement.
   em.merge(Account, { id: ID, owner: 'somebody', balance: 1 });
   return [
     ['isInTransaction()', () => em.isInTransaction()],

@@ -10,10 +10,10 @@ export interface Child {
 }
 
 /**
- * Starts a process, and waits for its first message. In production mode, since the library watches
- * its use in development.
+ * Starts a process, and waits for its first message. It runs in production mode, since in development the
+ * library watches its use.
  *
- * @throws Error when it ends before
+ * @throws Error the process ended before its first message
  */
 export async function startChild(
   file: URL,

@@ -3,7 +3,7 @@ import autocannon, { type Result } from 'autocannon';
 import { urlOf, type Workload } from '../workloads.js';
 import { quantile } from '../report/statistics.js';
 
-/** What clients saw. */
+/** The answers that clients got. */
 export interface LoadResult {
   readonly answers: number;
   readonly perSecond: number;
@@ -11,16 +11,16 @@ export interface LoadResult {
   readonly p99Ms: number;
 }
 
-// It looks so often whether its time is over.
+// autocannon checks at this interval whether its time is over.
 const SAMPLE_INTERVAL_MS = 20;
-/** One that takes so long has failed; also the last of a thousand on a busy machine does not. */
+/** A request that takes longer has failed; even the last of a thousand on a busy machine is faster. */
 const TIMEOUT_S = 60;
 
-/** When it is over: after a time, or after so many answers for each client. */
+/** When the load ends: after a time, or after a number of answers for each client. */
 export type LoadLength = { readonly seconds: number } | { readonly answersEach: number };
 
 /**
- * Lets clients ask, each for one thing after another.
+ * Lets clients send requests, each client one after another.
  *
  * @param clients by default those of the workload
  * @throws Error when any answer is not a success
@@ -61,7 +61,7 @@ export async function load(
   }
   return {
     answers: latencies.length,
-    // From answer to answer: neither the connecting nor the end of the run counts.
+    // From the first answer to the last: connecting and the end of the run do not count.
     perSecond: ((latencies.length - 1) / (lastAt - firstAt)) * 1_000,
     medianMs: quantile(latencies, 0.5),
     p99Ms: quantile(latencies, 0.99),

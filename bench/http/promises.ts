@@ -5,7 +5,7 @@ import { askOften } from './round-trips.js';
 
 const REQUESTS = 50;
 
-/** Promises that a server makes for one request: what no noise of the machine changes. */
+/** Counts the promises that a server makes for one request, which no noise of the machine changes. */
 export async function countPromises(
   fleet: Fleet,
   workload: Workload,
@@ -13,7 +13,7 @@ export async function countPromises(
   const counts = new Map<Candidate, number>();
   for (const candidate of fleet.candidates.filter((each) => isFor(each, workload))) {
     const server = fleet.server(candidate);
-    // What is made once, and the log-in of the first connection, do not count.
+    // Promises that are made only once, and the log-in of the first connection, do not count.
     await askOften(fleet, candidate, workload, REQUESTS);
     await server.ask('count-promises');
     await askOften(fleet, candidate, workload, REQUESTS);

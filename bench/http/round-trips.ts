@@ -5,7 +5,7 @@ import type { Fleet } from './fleet.js';
 
 const REQUESTS = 20;
 
-/** Round trips of one request, as counted on the link, one request after another. */
+/** Counts the round trips of one request on the link. */
 export async function countRoundTrips(
   fleet: Fleet,
   link: Link,
@@ -13,7 +13,7 @@ export async function countRoundTrips(
 ): Promise<ReadonlyMap<Candidate, number>> {
   const counts = new Map<Candidate, number>();
   for (const candidate of fleet.candidates.filter((each) => isFor(each, workload))) {
-    // Opens the connection, whose log-in does not count.
+    // The first request opens the connection, whose log-in does not count.
     await askOften(fleet, candidate, workload, 1);
     await link.countRoundTrips();
     await askOften(fleet, candidate, workload, REQUESTS);
@@ -22,7 +22,7 @@ export async function countRoundTrips(
   return counts;
 }
 
-/** One request after another. */
+/** Sends requests one after another. */
 export async function askOften(
   fleet: Fleet,
   candidate: Candidate,

@@ -3,29 +3,29 @@ import { isFor, type Workload } from '../workloads.js';
 import type { Fleet } from './fleet.js';
 import { load, type LoadLength, type LoadResult } from './load.js';
 
-/** How long it is measured. */
+/** How long the candidates are measured. */
 export interface Rounds {
   readonly rounds: number;
-  /** Of one candidate in one round. */
+  /** The length of one candidate's load in one round. */
   readonly length: LoadLength;
-  /** Before the first round, for each candidate. */
+  /** The length of each candidate's load before the first round. */
   readonly warmUp: LoadLength;
 }
 
-/** What one candidate did in one round. */
+/** The result of one candidate in one round. */
 interface RoundResult extends LoadResult {
   /** CPU time of the server for each answer, in microseconds. */
   readonly cpuUs: number;
 }
 
-/** What each candidate did in each round. */
+/** The results of each candidate in each round. */
 export type Series = ReadonlyMap<Candidate, readonly RoundResult[]>;
 
 /**
- * Lets the candidates do the same in turn, round after round. The one that begins changes, so that
- * whatever else the machine does meets all of them alike.
+ * Runs the same load on one candidate after another, round after round. Another candidate begins each
+ * round, so that other work of the machine disturbs all of them alike.
  *
- * @param clients how many ask at the same time; by default those of the workload
+ * @param clients number of concurrent clients; by default that of the workload
  */
 export async function runRounds(
   fleet: Fleet,

@@ -1,8 +1,8 @@
 /**
- * A TCP proxy to the server of a URL, as a process: `link.server.js <url>`. It delays what passes,
+ * A TCP proxy to the server of a URL, as a process: `link.server.js <url>`. It delays all bytes,
  * and counts the messages that ask the server for an answer.
  *
- * Told `{ delayMs }` or `{ count: true }`, it answers with the round trips since the last time.
+ * To a message `{ delayMs }` or `{ count: true }` it answers with the round trips since the last one.
  */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
@@ -22,7 +22,7 @@ interface Parcel {
 const serverUrl = new URL(process.argv[2]!);
 let delayMs = 0;
 let roundTrips = 0;
-// All wait for the same time, so that the first to come is the first to go.
+// All parcels wait for the same time, so the order of their arrival is that of their delivery.
 const underWay: Parcel[] = [];
 let isWaiting = false;
 

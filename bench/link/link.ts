@@ -2,11 +2,11 @@ import { startChild } from '../http/child.js';
 
 /** A link to a database server, of which the length can be chosen. */
 export interface Link {
-  /** Of the database, over the link. */
+  /** The URL of the database over the link. */
   readonly url: string;
-  /** @param roundTripMs what it adds to each round trip, in milliseconds; half in each direction */
+  /** @param roundTripMs the time that the link adds to each round trip, in milliseconds */
   setLength(roundTripMs: number): Promise<void>;
-  /** How many round trips there were since this was last asked. */
+  /** Number of round trips since the last call. */
   countRoundTrips(): Promise<number>;
   stop(): Promise<void>;
 }

@@ -1,7 +1,7 @@
 /**
- * What PostgreSQL answers to the statements of the workloads, as bytes of its protocol; see "Message
- * Formats" in its manual. There is one table with one row that is always the same, so an answer
- * depends on nothing but the request and the status of the transaction.
+ * The answers of PostgreSQL to the statements of the workloads, as bytes of its protocol; see "Message
+ * Formats" in its manual. There is one table with one row that is always the same, so an answer depends
+ * only on the request and the transaction status.
  */
 
 /** Transaction status of a `ReadyForQuery`: idle, or in a transaction. */
@@ -62,7 +62,7 @@ function dataRow(values: readonly string[]): Buffer {
   return message('D', int16(values.length), ...fields);
 }
 
-/** To the password-less log-in of a client. */
+/** The answer to the log-in of a client without a password. */
 export const LOG_IN_ANSWER = Buffer.concat([
   message('R', int32(0)),
   message('S', 'server_version', '18.0'),
@@ -76,7 +76,7 @@ export const LOG_IN_ANSWER = Buffer.concat([
 
 const COMMAND = /^(begin|commit|rollback|set|select|insert|update)\b/;
 
-/** What one statement is answered with, and the status after it. */
+/** The answer to one statement, and the transaction status after it. */
 function answerTo(statement: string, id: string, before: Status): Answer {
   const [, command] = COMMAND.exec(statement) ?? [];
   switch (command) {
@@ -102,7 +102,7 @@ function answerTo(statement: string, id: string, before: Status): Answer {
   }
 }
 
-/** What a simple query is answered with; it may consist of several statements. */
+/** The answer to a simple query, which may consist of several statements. */
 function answerToQuery(text: string, before: Status): Answer {
   const statements = text
     .toLowerCase()
@@ -119,7 +119,7 @@ function answerToQuery(text: string, before: Status): Answer {
   return { bytes: Buffer.concat([...parts, readyForQuery(status)]), status };
 }
 
-/** What Parse, Bind, Describe, Execute and Sync of one statement are answered with. */
+/** The answer to Parse, Bind, Describe, Execute and Sync of one statement. */
 function answerToPrepared(request: Buffer, before: Status): Answer {
   const nameEnd = request.indexOf(0, 5);
   const textEnd = request.indexOf(0, nameEnd + 1);
@@ -127,13 +127,13 @@ function answerToPrepared(request: Buffer, before: Status): Answer {
   const bind = 1 + request.readInt32BE(1);
   const answer = answerTo(statement.trim(), lastParameter(request, bind) ?? '1', before);
   const { bytes, status } = answer;
-  // A statement without columns says so where another one describes them.
+  // A statement without columns is described by NoData ("n") in place of a RowDescription.
   const described = bytes[0] === 'T'.charCodeAt(0) ? [] : [message('n')];
   const parts = [message('1'), message('2'), ...described, bytes, readyForQuery(status)];
   return { bytes: Buffer.concat(parts), status };
 }
 
-/** The id is the last parameter of a statement that has one, after what an UPDATE sets. */
+/** The id of the row, which is the last parameter of a statement that has parameters. */
 function lastParameter(request: Buffer, bind: number): string | undefined {
   // The names of portal and statement are empty; each format is a number of two bytes.
   const formats = request.readInt16BE(bind + 7);
@@ -149,7 +149,7 @@ function lastParameter(request: Buffer, bind: number): string | undefined {
   return value;
 }
 
-/** The answers of one connection. Each is made once for all connections, and then looked up. */
+/** The answers of one connection. Each answer is made once for all connections, and then looked up. */
 export class CannedSession {
   static readonly #known: Readonly<Record<Status, Map<string, Answer>>> = {
     I: new Map(),

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -77,12 +78,13 @@ export function openByInject(fastify: Fastify): Exchange {
 
 /**
  * Asks so often, one after another, each time in a turn of the event loop of its own, as a request
- * arrives.
+ * arrives, and outside the async context of the one before.
  *
  * @throws Error when an answer is not a success
  */
 export function askInTurn(exchange: Exchange, workload: Workload, times: number): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const inContext = AsyncLocalStorage.snapshot();
   let left = times;
   const next = (): void => {
     exchange(workload, (status) => {
@@ -92,7 +94,7 @@ export function askInTurn(exchange: Exchange, workload: Workload, times: number)
       } else if (left === 0) {
         resolve();
       } else {
-        setImmediate(next);
+        inContext(() => setImmediate(next));
       }
     });
   };

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { EventEmitter } from 'node:events';
 
 import type { Database } from '../app/orm.js';
@@ -13,11 +14,13 @@ const GOODBYE = 'X'.charCodeAt(0);
  *
  * An answer arrives in a turn of the event loop of its own, with `setImmediate()`, as what a socket
  * reads does: the microtasks and ticks of the request have run by then, and the answers to requests
- * that left in the same turn arrive together.
+ * that left in the same turn arrive together. It arrives in the async context that the socket was made
+ * in, as with a socket of Node, and not in that of the request.
  */
 class CannedSocket extends EventEmitter {
   readonly writable = true;
   readonly #session = new CannedSession();
+  readonly #inContext = AsyncLocalStorage.snapshot();
   #isLoggedIn = false;
   #pending = '';
 
@@ -62,7 +65,7 @@ class CannedSocket extends EventEmitter {
   setKeepAlive(): void {}
 
   #arrive(bytes: Buffer): void {
-    setImmediate(() => this.emit('data', bytes));
+    this.#inContext(() => setImmediate(() => this.emit('data', bytes)));
   }
 }
 

@@ -1,6 +1,7 @@
 /**
- * Candidates without a network, as a process: `machinery.server.js <way> <candidate>...`. Says when it
- * is ready; then runs blocks of requests and sends what each took, and records profiles.
+ * Candidates without a network, as a process: `machinery.server.js <way> <candidate>...`. It sends a
+ * message when it is ready; then it runs blocks of requests, sends the time that each took, and records
+ * profiles.
  */
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 

@@ -28,6 +28,11 @@ interface MachineryRow {
   readonly wallUs: Quartiles;
   /** CPU time as a multiple of the baseline's in the same round. */
   readonly ratio: Quartiles;
+  /**
+   * All CPU time as a multiple of all of the baseline's. A block that the garbage collector meets is
+   * rare, and no median shows it.
+   */
+  readonly totalRatio: number;
   /** CPU time of the least disturbed tenth of the blocks. */
   readonly leastUs: number;
   /** That as a multiple of the baseline's. */
@@ -56,7 +61,7 @@ const BASELINES: readonly Candidate[] = ['hand-intercepted', 'bare-interceptor']
 /** The workloads of {@link measureMachinery}: what waits does not run. */
 const MEASURED = ['nothing', 'one-read', 'read-modify-write'];
 
-export function isMachinery({ name }: Workload): boolean {
+function isMachinery({ name }: Workload): boolean {
   return MEASURED.includes(name);
 }
 
@@ -126,21 +131,28 @@ async function runBlocks(
   const base = series.get(
     entrants.find(({ candidate, isAgain }) => candidate === baseline && !isAgain)!,
   )!;
-  const leastOf = (figures: readonly BlockFigures[]): number =>
-    quantile(
-      figures.map(({ cpuUs }) => cpuUs),
-      0.1,
-    );
   const rows = [...series].map(([{ candidate, isAgain }, figures]): MachineryRow => ({
     candidate,
     isAgain,
     cpuUs: quartilesOf(figures.map(({ cpuUs }) => cpuUs)),
     wallUs: quartilesOf(figures.map(({ wallUs }) => wallUs)),
+    totalRatio: totalOf(figures) / totalOf(base),
     leastUs: leastOf(figures),
     leastRatio: leastOf(figures) / leastOf(base),
     ratio: quartilesOf(figures.map(({ cpuUs }, round) => cpuUs / base[round]!.cpuUs)),
   }));
   return { workload: workload.title, baseline, rows };
+}
+
+function totalOf(figures: readonly BlockFigures[]): number {
+  return figures.reduce((total, { cpuUs }) => total + cpuUs, 0);
+}
+
+function leastOf(figures: readonly BlockFigures[]): number {
+  return quantile(
+    figures.map(({ cpuUs }) => cpuUs),
+    0.1,
+  );
 }
 
 function shuffled<T>(values: readonly T[]): T[] {

@@ -21,10 +21,10 @@ export async function profileMachinery(
   try {
     await run(WARM_UP_REQUESTS, false);
     // What a request takes is measured without the recorder, which takes time itself.
-    const { wallUs } = await run(RECORDED_REQUESTS, false);
+    const { cpuUs } = await run(RECORDED_REQUESTS, false);
     const { profile } = await run(RECORDED_REQUESTS, true);
-    const title = `${workload.title}, ${candidate}, no network, ${wallUs.toFixed(1)} us each`;
-    await printProfile(title, profile!, profileFile, wallUs);
+    const title = `${workload.title}, ${candidate}, no network, ${cpuUs.toFixed(1)} us of CPU time each`;
+    await printProfile(title, profile!, profileFile, cpuUs);
   } finally {
     await child.stop();
   }

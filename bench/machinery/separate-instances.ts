@@ -4,9 +4,9 @@ const PARAMETER = 'instance';
 const SEPARATE = new URL('../app/', import.meta.url).href;
 
 /**
- * Gives each importer of `../app/x.js?instance=n` modules of its own, as far as they lie in `app`.
- * MikroORM writes into the prototype of an entity what belongs to one ORM, and V8 compiles a function
- * for what it has met: the applications are to share neither an entity nor a controller.
+ * Gives each importer of `../app/x.js?instance=n` its own copies of the modules in `app`. MikroORM writes
+ * values of one instance into the prototype of an entity, and V8 optimizes a function for the types that
+ * it has seen, so the applications must share neither an entity nor a controller.
  */
 export function separateInstances(): void {
   registerHooks({

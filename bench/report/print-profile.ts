@@ -8,7 +8,7 @@ const SHOWN = 40;
 /**
  * Prints a profile by package and by function.
  *
- * @param file where it is saved, if anywhere
+ * @param file the file that the profile is saved in, if any
  * @param eachUs CPU time of one request, in microseconds, where that is known
  */
 export async function printProfile(

@@ -4,12 +4,14 @@ import type { Profiler } from 'node:inspector';
 /** A function, and how much of the time was spent in it itself. */
 export interface HotFunction {
   readonly name: string;
-  /** Package, or `node`, or `(program)` and the like for what is no JavaScript. */
+  /** The package, or `node`, or for code that is no JavaScript `(program)` and the like. */
   readonly where: string;
   readonly share: number;
 }
 
 const IDLE = '(idle)';
+/** Of the recorder itself. */
+const INSPECTOR = 'node:inspector';
 
 /** The functions of a profile by their own time, the most expensive first; idling left out. */
 export function hotFunctions(profile: Profiler.Profile): readonly HotFunction[] {
@@ -19,7 +21,7 @@ export function hotFunctions(profile: Profiler.Profile): readonly HotFunction[] 
   let total = 0;
   for (const [index, id] of samples.entries()) {
     const { functionName, url, lineNumber } = byId.get(id)!.callFrame;
-    if (functionName !== IDLE) {
+    if (functionName !== IDLE && url !== INSPECTOR) {
       const name = functionName || `(anonymous, line ${lineNumber + 1})`;
       const where = `${packageOf(url)} ${url.split('/').at(-1) ?? ''}`.trim();
       const hot = times.get(`${name} ${where}`) ?? { name, where, time: 0 };
@@ -33,7 +35,7 @@ export function hotFunctions(profile: Profiler.Profile): readonly HotFunction[] 
     .map(({ name, where, time }) => ({ name, where, share: time / total }));
 }
 
-/** The same, by package. */
+/** The time of the functions, summed by package. */
 export function hotPackages(functions: readonly HotFunction[]): readonly HotFunction[] {
   const shares = new Map<string, number>();
   for (const { where, share } of functions) {
@@ -45,7 +47,7 @@ export function hotPackages(functions: readonly HotFunction[]): readonly HotFunc
     .toSorted((a, b) => b.share - a.share);
 }
 
-/** For the profiler of a browser's developer tools. */
+/** Saves a profile in the format of a browser's developer tools. */
 export async function saveProfile(file: string, profile: Profiler.Profile): Promise<void> {
   await writeFile(file, JSON.stringify(profile));
 }

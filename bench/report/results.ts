@@ -22,13 +22,13 @@ interface CandidateFigures {
 export interface Comparison {
   readonly workload: string;
   readonly adapter: Adapter;
-  /** What the link adds to a round trip. */
+  /** The time that the link adds to a round trip. */
   readonly roundTripMs: number;
   readonly clients: number;
   readonly candidates: readonly CandidateFigures[];
 }
 
-/** Of something that can be counted for each request. */
+/** Counts per request of one workload, by candidate. */
 export interface Counts {
   readonly workload: string;
   readonly counted: Readonly<Partial<Record<Candidate, number>>>;

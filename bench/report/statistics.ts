@@ -1,11 +1,11 @@
-/** A figure, and what it varied between. */
+/** The median of a figure, with its 10th and 90th percentiles. */
 export interface Spread {
   readonly median: number;
   readonly p10: number;
   readonly p90: number;
 }
 
-/** The share of values that lie below it: 0.5 for the median. */
+/** The value below which a share of the values lies: 0.5 for the median. */
 export function quantile(values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   const place = (sorted.length - 1) * share;
@@ -23,15 +23,15 @@ export function spreadOf(values: readonly number[]): Spread {
 }
 
 /**
- * The ratio of the medians of two series, with the spread of the ratio within each round: what
- * disturbed a round has disturbed both.
+ * The ratio of the medians of two series, with the spread of the ratios of the rounds: a disturbance in a
+ * round affects both.
  */
 export function ratioOf(values: readonly number[], base: readonly number[]): Spread {
   const perRound = values.map((value, round) => value / base[round]!);
   return { ...spreadOf(perRound), median: quantile(values, 0.5) / quantile(base, 0.5) };
 }
 
-/** A figure, and between what the half of its values lie that is nearest to it. */
+/** The quartiles of a figure. */
 export interface Quartiles {
   readonly median: number;
   readonly lower: number;

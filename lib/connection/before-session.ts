@@ -3,9 +3,9 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { HookTimeoutError, InvalidTransactionStateError } from '../errors.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
-/** One call of the hook, and the call that it was made in. */
+/** One call of a hook, and the call of another hook around it. */
 interface Call {
-  readonly of: BeforeSession;
+  readonly hook: BeforeSession;
   readonly outer: Call | undefined;
   isOver: boolean;
 }
@@ -18,17 +18,17 @@ export class BeforeSession {
   readonly #connectionName: string;
   readonly #limitMs: number;
 
-  /** @param limitMs longest time that it may take, in milliseconds (`acquireTimeoutMs`) */
+  /** @param limitMs longest time that the hook may take, in milliseconds (`acquireTimeoutMs`) */
   constructor(hook: () => void | Promise<void>, connectionName: string, limitMs: number) {
     this.#hook = hook;
     this.#connectionName = connectionName;
     this.#limitMs = limitMs;
   }
 
-  /** Whether the current code was called by it. What it left running after its end was not. */
+  /** Whether the current code was called by the hook, and the hook has not returned yet. */
   get isRunning(): boolean {
     for (let call = calls.getStore(); call !== undefined; call = call.outer) {
-      if (call.of === this && !call.isOver) {
+      if (call.hook === this && !call.isOver) {
         return true;
       }
     }
@@ -38,15 +38,15 @@ export class BeforeSession {
   /**
    * Calls the hook.
    *
-   * @throws {@link InvalidTransactionStateError} it is the hook itself that wants a session
-   * @throws {@link HookTimeoutError} it took too long
-   * @throws what it throws
+   * @throws {@link InvalidTransactionStateError} the hook itself uses a session of its connection
+   * @throws {@link HookTimeoutError} the hook took too long
+   * @throws the error of the hook
    */
   async run(): Promise<void> {
     if (this.isRunning) {
       throw this.misused();
     }
-    const call: Call = { of: this, outer: calls.getStore(), isOver: false };
+    const call: Call = { hook: this, outer: calls.getStore(), isOver: false };
     const work = calls.run(call, async () => this.#hook());
     const ended = work.finally(() => {
       call.isOver = true;
@@ -60,7 +60,7 @@ export class BeforeSession {
     }
   }
 
-  /** What the hook is told when it uses a session of its own connection. */
+  /** The error that the hook gets when it uses a session of its own connection. */
   misused(): InvalidTransactionStateError {
     return new InvalidTransactionStateError(
       this.#connectionName,

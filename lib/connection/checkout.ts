@@ -10,11 +10,11 @@ export interface CheckoutLimits {
 }
 
 /**
- * Takes a client from the pool, within a limit of its own: `pg` waits for ever by default, and a
- * pool that the application brought along may not set one.
+ * Takes a client from the pool, within a limit of its own (F6): `pg` waits for ever by default, and a pool
+ * of the application may set no limit.
  *
- * @throws {@link AcquireTimeoutError} none came in time
- * @throws {@link PoolDeadlockError} none can ever come
+ * @throws {@link AcquireTimeoutError} no client became free in time
+ * @throws {@link PoolDeadlockError} no client can ever become free
  * @throws {@link ConnectionFailedError} the server could not be reached or refused
  */
 export function checkOut(
@@ -24,7 +24,7 @@ export function checkOut(
   claim: Claim,
 ): Promise<PgClient> {
   return new Promise((resolve, reject) => {
-    /** The pool that the claim waits in; another pool when the host is changed, none at the end. */
+    /** The pool that the claim waits in. It changes with the host, and is `undefined` after the wait. */
     let current: PgPool | undefined;
     const stopWaiting = (): void => {
       if (current !== undefined) {
@@ -41,15 +41,19 @@ export function checkOut(
       const detector = PoolDeadlockDetector.of(pool);
       current = pool;
       const asked = ask(pool);
-      detector.waitsFor(
-        claim,
-        () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))),
-        (successor) => {
-          asked.leave();
-          stopWaiting();
-          waitIn(successor);
-        },
-      );
+      // A client that is free is given out before anything else happens.
+      const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
+      if (!isServed) {
+        detector.waitsFor(
+          claim,
+          () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))),
+          (successor) => {
+            asked.leave();
+            stopWaiting();
+            waitIn(successor);
+          },
+        );
+      }
       asked.client.then(
         (client) => {
           if (current === pool) {
@@ -79,7 +83,7 @@ export function checkOut(
   });
 }
 
-/** Asks a pool for a client, in a way that lets one leave its queue. */
+/** Asks a pool for a client. `leave()` takes the request out of the queue of the pool again. */
 function ask(pool: PgPool): { readonly client: Promise<PgClient>; leave(): void } {
   const { waitingCount } = pool;
   const client = pool.connect();
@@ -95,13 +99,13 @@ function ask(pool: PgPool): { readonly client: Promise<PgClient>; leave(): void 
   };
 }
 
-/** Counters of a pool. `checkedOut` is what a leak would raise. */
+/** Counters of a pool. A leak would show as a `checkedOut` that never falls. */
 export interface PoolState {
   /** Largest number of connections, `pool.max`. */
   readonly size: number;
-  /** Connections in the hands of a session (or still connecting). */
+  /** Connections that are in use, or still connecting. */
   readonly checkedOut: number;
-  /** Open connections that nobody uses. */
+  /** Open connections that are not in use. */
   readonly idle: number;
   /** Callers that wait for a connection. */
   readonly waiting: number;

@@ -2,16 +2,16 @@ import type { WrittenLsns } from './written-lsns.js';
 
 /** A unit of work that holds connections or waits for one, perhaps inside of another unit of work. */
 export interface Holder {
-  /** The unit of work that goes on only when this one has ended. */
+  /** The unit of work around this one, which goes on only when this one has ended. */
   readonly outer: Holder | undefined;
-  /** The LSNs that its reads must see, where those are kept. */
+  /** The LSNs that the reads of the unit of work must see, where the option `readYourWrites` is set. */
   readonly writtenLsns?: WrittenLsns | undefined;
 }
 
 /** The claim of one transaction on a connection. */
 export interface Claim {
   readonly holder: Holder | undefined;
-  /** Whether the connection is at work, so that it may come back by itself. */
+  /** Whether the connection is at work for a short time, and comes back without another one. */
   readonly isBusy: boolean;
   /** Whether a replica may serve the transaction. */
   readonly mayReadReplica?: boolean;

@@ -27,30 +27,32 @@ interface CheckedConnection {
   readonly defaultTimeoutMs: number;
 }
 
-/** One check under way: when it began, and until when it has to have an answer. */
+/** When a check began, and how long it may take. */
 interface Deadline {
   readonly startedAt: number;
   readonly timeoutMs: number;
 }
 
-/** What was heard of a server. */
-type Heard<T> =
+/** The answer of a server, or why it gave none. */
+type Answer<T> =
   | { readonly answer: T; readonly error?: undefined }
   | { readonly answer?: undefined; readonly error: HealthError };
 
 /** What {@link DbConnection.check} does. */
 export class ConnectionCheck {
-  readonly #of: CheckedConnection;
-  /** Those under way; whoever asks meanwhile hears the same, so that probes make no crowd. */
+  readonly #connection: CheckedConnection;
+  /** The checks under way. A caller that asks for the same check meanwhile shares its result. */
   readonly #running = new Map<string, Promise<ConnectionHealth>>();
 
-  constructor(of: CheckedConnection) {
-    this.#of = of;
+  constructor(connection: CheckedConnection) {
+    this.#connection = connection;
   }
 
-  /** @throws {@link InvalidOptionsError} `timeoutMs` is none; nothing else */
-  async run({ timeoutMs = this.#of.defaultTimeoutMs }: CheckOptions): Promise<ConnectionHealth> {
-    const { name, hosts, isClosed } = this.#of;
+  /** @throws {@link InvalidOptionsError} `timeoutMs` is not a number of milliseconds */
+  async run({
+    timeoutMs = this.#connection.defaultTimeoutMs,
+  }: CheckOptions): Promise<ConnectionHealth> {
+    const { name, hosts, isClosed } = this.#connection;
     if (!isTimeLimit(timeoutMs)) {
       throw new InvalidOptionsError(
         `check() of connection "${name}" was given timeoutMs: ${String(timeoutMs)}. Give a number of ` +
@@ -59,7 +61,7 @@ export class ConnectionCheck {
     }
     const { host } = hosts;
     if (isClosed()) {
-      // Its pool is not to be asked for: MikroORM would make a new one.
+      // This returns before it asks for the pool, since MikroORM would make a new one.
       const error = healthErrorOf(new ConnectionClosedError(name));
       return { isReachable: false, host, tookMs: 0, error };
     }
@@ -75,7 +77,7 @@ export class ConnectionCheck {
   }
 
   async #check(deadline: Deadline): Promise<ConnectionHealth> {
-    const { hosts, replicas } = this.#of;
+    const { hosts, replicas } = this.#connection;
     const written = Promise.withResolvers<WrittenLsn | undefined>();
     const primary = checkPrimary(
       hosts,
@@ -94,7 +96,7 @@ export class ConnectionCheck {
 async function checkPrimary(
   hosts: HostPool,
   deadline: Deadline,
-  tellWritten: ((lsn: WrittenLsn | undefined) => void) | undefined,
+  onWritten: ((lsn: WrittenLsn | undefined) => void) | undefined,
 ): Promise<ConnectionHealth> {
   const { host } = hosts;
   const { pool, answer, error } = await ask(hosts, deadline, async (client) => {
@@ -103,9 +105,9 @@ async function checkPrimary(
         `select case when pg_is_in_recovery() then 'standby' else 'primary' end as role`,
       ),
     );
-    if (tellWritten !== undefined) {
-      // Some services have no such function; that is no fault of the server.
-      tellWritten(await writtenLsnOf(client).catch(() => undefined));
+    if (onWritten !== undefined) {
+      // Some services have no such function, which does not make the server unhealthy.
+      onWritten(await writtenLsnOf(client).catch(() => undefined));
     }
     return role === 'primary';
   });
@@ -143,32 +145,32 @@ async function checkReplica(
   };
 }
 
-/** Asks the server that the pool leads to now, in the time that is left. */
+/** Asks the server that the pool belongs to now, in the time that is left. */
 async function ask<T>(
   hosts: HostPool,
   deadline: Deadline,
   question: (client: StandaloneClient) => Promise<T>,
-): Promise<Heard<T> & { readonly pool?: PgPool }> {
+): Promise<Answer<T> & { readonly pool?: PgPool }> {
   try {
-    // Where nothing has been asked yet, MikroORM may have things to do at its first connect.
+    // This may take time: at its first connect MikroORM runs hooks of the application.
     const pool = await withinLimit(hosts.pool(), deadline.timeoutMs);
     if (pool === TIMED_OUT) {
       return { error: noAnswer(deadline) };
     }
-    return { ...(await hear(pool, deadline, question)), pool };
+    return { ...(await askServerOf(pool, deadline, question)), pool };
   } catch (error) {
     return { error: healthErrorOf(error instanceof ConnectionFailedError ? error.cause : error) };
   }
 }
 
-async function hear<T>(
+async function askServerOf<T>(
   pool: PgPool,
   deadline: Deadline,
   question: (client: StandaloneClient) => Promise<T>,
-): Promise<Heard<T>> {
+): Promise<Answer<T>> {
   let client: StandaloneClient | undefined;
   try {
-    // The very object, not a copy: a password is no enumerable property of it.
+    // The options are not copied: their password is not enumerable, so a copy would lose it.
     client = new pool.Client(pool.options);
     const answer = await askAlone(client, deadline.timeoutMs - elapsedMs(deadline), question);
     return answer === TIMED_OUT ? { error: noAnswer(deadline) } : { answer };

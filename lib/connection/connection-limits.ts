@@ -1,6 +1,6 @@
 /**
- * Limits on everything of a connection that waits, in milliseconds. All are finite, so no fault can
- * hold a connection or a caller for ever (F6). The defaults are in `options/defaults.ts`.
+ * Limits of all waits on a connection, in milliseconds. All are finite, so no fault can hold a connection
+ * or a caller for ever (F6). The defaults are in `options/defaults.ts`.
  *
  * @publicApi
  */
@@ -11,8 +11,8 @@ export interface ConnectionLimits {
    */
   readonly acquireTimeoutMs?: number;
   /**
-   * How long a wait for a connection goes on before it is checked whether it can end at all, and
-   * between two checks; see {@link PoolDeadlockError}.
+   * How long a wait for a connection goes on before the library checks whether it can ever end, and how
+   * long it pauses between two checks; see {@link PoolDeadlockError}.
    * @defaultValue 1_000
    */
   readonly deadlockTimeoutMs?: number;
@@ -23,8 +23,8 @@ export interface ConnectionLimits {
    */
   readonly transactionTimeoutMs?: number;
   /**
-   * How long the end of a transaction waits for statements that are still running. After it they
-   * are cancelled and the connection is destroyed.
+   * How long the end of a transaction waits for statements that are still running. They are then
+   * cancelled, and the connection is destroyed.
    * @defaultValue 5_000
    */
   readonly drainTimeoutMs?: number;

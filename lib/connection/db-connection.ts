@@ -19,7 +19,7 @@ import { ReplicaSet, type ReadSettings, type ReadYourWritesSettings } from './re
 import type { ReplicaState } from './replica.js';
 import { ReserveHooks } from './reserve-hooks.js';
 
-/** Gives a client for a claim. */
+/** Provides a client for a claim. */
 type ClientSource = (claim: Claim) => Promise<PgClient>;
 
 /** How the transactions of a connection begin: settings, and functions that compute some of them. */
@@ -40,11 +40,11 @@ export interface ConnectionSettings {
   readonly checkTimeoutMs: number;
 }
 
-/** Where a fault goes that has no caller to be thrown at. */
+/** Is called with an error that no caller can catch. */
 export type FaultReporter = (message: string, error: unknown) => void;
 
 /**
- * One named database: a MikroORM with its pool. Injected with `@InjectConnection(name?)`.
+ * One named database: a MikroORM instance with its pool. It is injected with `@InjectConnection(name?)`.
  *
  * @example
  * ```ts
@@ -60,9 +60,9 @@ export type FaultReporter = (message: string, error: unknown) => void;
 export class DbConnection {
   /** Name of the connection. */
   readonly name: string;
-  /** The MikroORM behind it; its `em` is the global one, not a session. */
+  /** The MikroORM instance of the connection; outside of contexts its `em` is the global one. */
   readonly orm: MikroORM;
-  /** @internal What its transactions have to know of the server. */
+  /** @internal What transactions of the connection have to know of the server. */
   readonly server = postgresql;
   /** @internal */
   readonly limits: ResolvedLimits;
@@ -75,7 +75,7 @@ export class DbConnection {
   readonly #hosts: HostPool;
   readonly #check: ConnectionCheck;
   readonly #replicas: ReplicaSet | undefined;
-  /** @internal How clients read what they wrote, where there are replicas that could be behind. */
+  /** @internal The option `readYourWrites`; `undefined` without replicas, where it has no effect. */
   readonly readYourWrites: ReadYourWritesSettings | undefined;
   readonly #beforeSession: BeforeSession | undefined;
   readonly #failover: Failover | undefined;
@@ -132,12 +132,12 @@ export class DbConnection {
       : sumOfPools([this.#hosts.state, ...this.#replicas.states.map(({ pool }) => pool)]);
   }
 
-  /** The replicas, in the order of the options; none where there are none. */
+  /** The states of the replicas, in the order of the options. */
   replicaStates(): readonly ReplicaState[] {
     return this.#replicas?.states ?? [];
   }
 
-  /** @internal Largest number of connections. Makes the pool where there is none, and connects nothing. */
+  /** @internal Largest number of connections. Makes the pool if there is none; connects to nothing. */
   async poolSize(): Promise<number> {
     const { options } = await this.#hosts.pool();
     return options.max;
@@ -149,12 +149,12 @@ export class DbConnection {
   }
 
   /**
-   * Opens a connection now, rather than with the first statement, and gives it back. With `failover`
-   * that is one to the primary, unless `host` is given.
+   * Opens a connection now, rather than with the first statement, and gives it back to the pool. With
+   * `failover` it is a connection to the primary, unless `host` is given.
    *
-   * @param host to change to before; see {@link DbConnection.changeHost}
-   * @throws {@link ConnectionFailedError} the server cannot be reached, or refuses
-   * @throws {@link AcquireTimeoutError} all connections are in use, and none came back in time
+   * @param host the host to change to before; see {@link DbConnection.changeHost}
+   * @throws {@link ConnectionFailedError} the server cannot be reached, or refuses the connection
+   * @throws {@link AcquireTimeoutError} all connections are in use, and none became free in time
    * @throws {@link ConnectionClosedError}, {@link InvalidOptionsError}
    */
   async connect(host?: string): Promise<void> {
@@ -172,13 +172,13 @@ export class DbConnection {
   }
 
   /**
-   * Makes new sessions, and new transactions of those that there are, go to another server. Those in
-   * flight finish where they are, within `hostDrainTimeoutMs`; the pool of the old server is then
-   * closed. It does not wait for that, and it does not connect: see {@link DbConnection.connect}.
+   * Makes all new transactions go to another server, also those of sessions that exist already (H1).
+   * Transactions that have begun finish on the old server, within `hostDrainTimeoutMs`; its pool is then
+   * closed. This does not wait for that, and does not connect: see {@link DbConnection.connect}.
    *
-   * @param host `host`, `host:port`, `[ipv6]:port` or a URL `postgres://user:password@host:port/db`;
-   *   what it does not say stays as in the options of the connection
-   * @throws {@link InvalidOptionsError} it is empty, or none of these
+   * @param host `host`, `host:port`, `[ipv6]:port` or a URL `postgres://user:password@host:port/db`; the
+   *   parts that are missing stay as in the options of the connection
+   * @throws {@link InvalidOptionsError} `host` is empty, or has none of these forms
    * @throws {@link ConnectionClosedError} `close()` was called
    *
    * @example
@@ -192,14 +192,14 @@ export class DbConnection {
   }
 
   /**
-   * Asks the server, and each read replica, whether it is there.
+   * Checks whether the server, and each read replica, can be reached.
    *
-   * It asks on connections of its own, made as the pool makes them and closed again, and takes none
-   * of the pool's: a pool whose connections are all in use is one finding (`pool`), a server that
-   * cannot be reached another. So it costs no slot, and waits behind nobody. Those who ask while the
-   * same check is under way get its answer, so that there is one such connection at a time.
+   * It asks on connections of its own, made as the pool makes them and closed again, and takes none from
+   * the pool: a pool whose connections are all in use is one result (`pool`), a server that cannot be
+   * reached another. So a check takes no slot of the pool, and never waits in its queue. Callers that ask
+   * while the same check is under way get its result, so that there is one such connection at a time.
    *
-   * @returns what was found; an unreachable server is a result, not an error
+   * @returns the health of the connection; an unreachable server is a result, not an error
    * @throws {@link InvalidOptionsError} `timeoutMs` is not a number of milliseconds
    *
    * @example
@@ -211,30 +211,30 @@ export class DbConnection {
     return this.#check.run(options);
   }
 
-  /** @internal Calls the hook of that name, where there is one, then finds the primary. */
+  /** @internal Calls the hook `beforeSession`, if there is one, then finds the primary (H2). */
   beforeSession(): Promise<void> | undefined {
     const called = this.#beforeSession?.run();
-    // A client of another making is of one server, whatever the host is.
+    // Clients that replace those of the pool belong to one server, so a change of hosts has no effect.
     const failover = this.#clientSource === undefined ? this.#failover : undefined;
     return called === undefined
       ? failover?.ensurePrimary()
       : called.then(() => failover?.ensurePrimary());
   }
 
-  /** @internal Told of each statement that failed. */
+  /** @internal Is called with each statement that failed. */
   onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void {
     this.#failover?.onFailure(error, client, isReadOnly);
   }
 
-  /** @internal What to tell `beforeSession` when it is that which runs now, and wants a session. */
+  /** @internal The error for `beforeSession` if it is running and uses a session of this connection. */
   get beforeSessionMisused(): Error | undefined {
     return this.#beforeSession?.isRunning === true ? this.#beforeSession.misused() : undefined;
   }
 
   /**
-   * Closes the pool once all its connections are back, for which it waits up to `drainTimeoutMs`.
-   * Pools of former hosts have the same limit. An `orm` that was handed over stays open: it belongs
-   * to the application.
+   * Closes the pool once all its connections are back, for which it waits up to `drainTimeoutMs` (H3).
+   * Pools of former hosts have the same limit. A MikroORM instance that the application handed over stays
+   * open.
    */
   async close(): Promise<void> {
     if (!this.#isClosed) {
@@ -249,7 +249,7 @@ export class DbConnection {
   }
 
   /**
-   * Takes a client from the pool, or from that of a replica; the one place where a claim meets a pool.
+   * Takes a client from the pool, or from the pool of a replica.
    *
    * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}, {@link ConnectionFailedError},
    *   {@link ReplicasUnavailableError}
@@ -265,9 +265,9 @@ export class DbConnection {
   }
 
   /**
-   * Gives sessions clients of another making than the pool's, for tests.
+   * Gives sessions other clients than those of the pool, for tests.
    *
-   * @returns gives them those of the pool again
+   * @returns a function that undoes this
    * @internal
    */
   replaceClients(source: ClientSource): () => void {
@@ -277,7 +277,7 @@ export class DbConnection {
     };
   }
 
-  /** @internal The pool; made where there is none, and connects nothing by itself. */
+  /** @internal The pool, which is made if there is none; this connects to nothing. */
   pool(): Promise<PgPool> {
     return this.#hosts.pool();
   }
@@ -298,7 +298,7 @@ export class DbConnection {
     return this.#hosts.getKysely();
   }
 
-  /** @internal Told of each statement that a session sends. */
+  /** @internal Is called with each statement that a session sends. */
   onSend(sql: string): void {
     if (this.#observers.size > 0) {
       this.#observers.forEach((observe) => observe(sql));
@@ -306,9 +306,9 @@ export class DbConnection {
   }
 
   /**
-   * Tells `observe` of each statement that a session sends, for tests.
+   * Calls `observe` with each statement that a session sends, for tests.
    *
-   * @returns stops that
+   * @returns a function that stops this
    * @internal
    */
   observeStatements(observe: (sql: string) => void): () => void {

@@ -1,8 +1,8 @@
 import type { PgClient } from '../postgresql/pg-client.js';
 
 /**
- * Takes a client out of its pool for good. The socket is destroyed as well: on a half-open link
- * the polite goodbye of `release(true)` never ends, and the pool would not serve its waiters.
+ * Takes a client out of its pool for good. Its socket is destroyed as well: on a half-open link the
+ * graceful end of `release(true)` never completes, and the pool would not serve the callers that wait.
  */
 export function destroyClient(client: PgClient): void {
   client.release(true);
@@ -10,8 +10,8 @@ export function destroyClient(client: PgClient): void {
 }
 
 /**
- * As {@link destroyClient}, but the socket lives until `settled`. The pool gets its slot back at once
- * all the same, and may connect another client in its place.
+ * Does what {@link destroyClient} does, but leaves the socket open until `settled`. The pool gets its slot
+ * back at once, and may connect another client in its place.
  */
 export function destroyClientAfter(client: PgClient, settled: Promise<unknown>): void {
   const end = client.end?.bind(client);
@@ -19,8 +19,8 @@ export function destroyClientAfter(client: PgClient, settled: Promise<unknown>):
     destroyClient(client);
     return;
   }
-  // The pool calls `end()` of a client that is released like this, and serves others when that has
-  // called back; the real `end()` of `pg` would cut the statement that is still running.
+  // The pool calls `end()` of a client that is released like this, and serves other callers when that
+  // calls back. The real `end()` of `pg` would close the socket under the statement that still runs.
   client.end = (callback) => callback?.();
   client.release(true);
   const cut = (): void => {

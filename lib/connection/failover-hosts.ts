@@ -1,6 +1,6 @@
 import { InvalidOptionsError } from '../errors.js';
 
-/** @throws {@link InvalidOptionsError} the hosts are fewer than two servers, or name one of them twice */
+/** @throws {@link InvalidOptionsError} there are fewer than two servers, or one is named twice */
 export function assertDistinctHosts(servers: readonly string[], connectionName: string): void {
   const twice = servers.find((server, index) => servers.indexOf(server) !== index);
   if (twice !== undefined) {

@@ -8,21 +8,25 @@ import type { PgClient } from '../postgresql/pg-client.js';
 import { endsConnection, sqlStateOf } from '../postgresql/server-errors.js';
 import { assertDistinctHosts } from './failover-hosts.js';
 import type { HostPool } from './host-pool.js';
-import { askForRole, silence } from './primary-probe.js';
+import { askForRole, noAnswer } from './primary-probe.js';
 import { formatServer } from './server-address.js';
 import { withinLimit } from './time-limit.js';
 
-/** Between two looks while there is no primary, in milliseconds. */
+/** Pause between two searches while there is no primary, in milliseconds. */
 const PAUSE_MS = 100;
 
-/** How long the others are waited for once the host in use has said that it is the primary. */
+/**
+ * How long the answers of the other hosts are waited for once the host in use has answered that it is the
+ * primary, in milliseconds.
+ */
 const GRACE_MS = 100;
 
 /**
- * What a standby answers to a write (25006), and to BEGIN with `read write` or `serializable` (0A000).
+ * The SQLSTATEs with which a standby refuses a write (25006), and BEGIN with `read write` or
+ * `serializable` (0A000).
  * See https://www.postgresql.org/docs/current/hot-standby.html#HOT-STANDBY-USERS
  */
-const OF_STANDBY = new Set<unknown>(['25006', '0A000']);
+const REFUSED_BY_STANDBY = new Set<unknown>(['25006', '0A000']);
 
 /** How a connection finds the primary of its hosts. */
 export interface FailoverSettings {
@@ -37,8 +41,8 @@ export interface FailoverSettings {
 /**
  * The option `failover` of one connection: keeps it on the primary of several hosts.
  *
- * One look at a time, for all who ask; what it found holds for `cacheMs`, or until a sign of trouble
- * is seen on the host in use.
+ * There is one search at a time, whose result all callers share. It holds for `cacheMs`, or until an error
+ * makes the host in use suspect.
  */
 export class Failover {
   readonly #hosts: HostPool;
@@ -47,14 +51,14 @@ export class Failover {
   /** By the clock of `performance.now()`. */
   #validUntil = 0;
   #pausedUntil = 0;
-  #looking: Promise<readonly HostAnswer[] | undefined> | undefined;
-  /** Signs of trouble so far; a look during which one was seen may have come too early. */
-  #signs = 0;
-  /** The highest that a primary had. */
+  #searching: Promise<readonly HostAnswer[] | undefined> | undefined;
+  /** How often the host became suspect; if that happens during a search, its result does not hold. */
+  #suspicions = 0;
+  /** The highest timeline that a primary had. */
   #timeline = '';
   readonly #watched = new WeakSet<PgClient>();
 
-  /** @throws {@link InvalidOptionsError} hosts that are the same, or a connection that cannot change */
+  /** @throws {@link InvalidOptionsError} a host is named twice, or the connection cannot change hosts */
   constructor(hosts: HostPool, connectionName: string, options: FailoverSettings) {
     this.#hosts = hosts;
     this.#connectionName = connectionName;
@@ -66,27 +70,27 @@ export class Failover {
   }
 
   /**
-   * Sees to it that the connection goes to the primary.
+   * Makes the connection go to the primary.
    *
-   * @returns `undefined` where it does, as far as is known
+   * @returns `undefined` where the last search still holds
    * @throws {@link NoPrimaryError}, {@link ConnectionClosedError}
    */
   ensurePrimary(): Promise<void> | undefined {
     return performance.now() < this.#validUntil ? undefined : this.#join();
   }
 
-  /** Forgets what it knows, so that the next transaction looks again. */
+  /** Forgets the result of the last search, so that the next transaction searches again. */
   suspect(): void {
-    this.#signs++;
+    this.#suspicions++;
     this.#validUntil = 0;
   }
 
-  /** The connection goes where somebody wants it, be that a primary from before. */
+  /** Lets the connection go to a primary with an older timeline: `changeHost()` may name one. */
   forgetTimeline(): void {
     this.#timeline = '';
   }
 
-  /** Looks at what becomes of a checkout, and of the client that comes of it. */
+  /** Makes the host suspect if a checkout fails, or if the client that it returns fails later. */
   async watch(checkout: Promise<PgClient>): Promise<PgClient> {
     try {
       const client = await checkout;
@@ -103,9 +107,13 @@ export class Failover {
     }
   }
 
-  /** @param isReadOnly whether the transaction was asked to be */
+  /**
+   * Makes the host suspect if the error of a statement says that it is shutting down or is a standby.
+   *
+   * @param isReadOnly whether the transaction was to be read-only
+   */
   onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void {
-    if (endsConnection(error) || (OF_STANDBY.has(sqlStateOf(error)) && !isReadOnly)) {
+    if (endsConnection(error) || (REFUSED_BY_STANDBY.has(sqlStateOf(error)) && !isReadOnly)) {
       this.#suspectHostOf(client);
     }
   }
@@ -117,23 +125,23 @@ export class Failover {
   }
 
   async #join(): Promise<void> {
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined;
+    this.#searching ??= this.#search().finally(() => {
+      this.#searching = undefined;
     });
-    const refusal = await this.#looking;
-    if (refusal !== undefined) {
-      throw new NoPrimaryError(this.#connectionName, refusal);
+    const answers = await this.#searching;
+    if (answers !== undefined) {
+      throw new NoPrimaryError(this.#connectionName, answers);
     }
   }
 
-  /** @returns what the hosts answered, when none of them is the primary */
-  async #look(): Promise<readonly HostAnswer[] | undefined> {
+  /** @returns the answers of the hosts if none of them is the primary, else `undefined` */
+  async #search(): Promise<readonly HostAnswer[] | undefined> {
     const pauseMs = this.#pausedUntil - performance.now();
     if (pauseMs > 0) {
-      // Rather than an answer from before: whoever asks now is told of a primary that is there now.
+      // It waits rather than repeat the last result: a primary may have been promoted since.
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
-    const signs = this.#signs;
+    const suspicions = this.#suspicions;
     const answers = await this.#askAll();
     const index = this.#choose(answers);
     if (index === undefined) {
@@ -142,7 +150,7 @@ export class Failover {
     }
     await this.#hosts.changeTo(this.#options.hosts[index]!);
     this.#timeline = answers[index]!.timeline!;
-    if (signs === this.#signs) {
+    if (suspicions === this.#suspicions) {
       this.#validUntil = performance.now() + this.#options.cacheMs;
     }
     return undefined;
@@ -155,7 +163,7 @@ export class Failover {
     const answers = names.map<HostAnswer>((host) => ({
       host,
       role: 'unknown',
-      error: silence(GRACE_MS),
+      error: noAnswer(GRACE_MS),
     }));
     const questions = hosts.map(async (host, index) => {
       const client = await this.#hosts.newClient(host);
@@ -164,7 +172,7 @@ export class Failover {
     const all = Promise.all(questions);
     await Promise.race([all, questions[inUse] ?? all]);
     if (this.#isPrimary(answers[inUse])) {
-      // It stays as it is, so a dead standby need not hold up everybody.
+      // The host does not change, so a dead standby must not delay every transaction.
       await withinLimit(all, GRACE_MS);
     } else {
       await all;
@@ -182,7 +190,7 @@ export class Failover {
     return primaries[0]?.[0];
   }
 
-  /** A primary behind the one that was in use is an old one that came back. */
+  /** A primary with an older timeline than the last one is a former primary that came back. */
   #isPrimary(answer: HostAnswer | undefined): boolean {
     return answer?.role === 'primary' && compare(answer.timeline!, this.#timeline) >= 0;
   }
@@ -200,7 +208,7 @@ export class Failover {
   }
 }
 
-/** Hexadecimal digits, always as many. */
+/** Compares timelines, which have the same number of hexadecimal digits. */
 function compare(a: string, b: string): number {
   return a === b ? 0 : a < b ? -1 : 1;
 }

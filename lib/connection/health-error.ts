@@ -1,9 +1,9 @@
 import type { HealthError } from './connection-health.js';
 
 /**
- * What is told of an error to whoever may see a health endpoint.
+ * The part of an error that a public health endpoint may show.
  *
- * @param password that must not be in it, where it is known
+ * @param password a password to replace in the message, where it is known
  */
 export function healthErrorOf(error: unknown, password?: unknown): HealthError {
   const { code } = (error ?? {}) as { readonly code?: unknown };
@@ -17,7 +17,7 @@ export function healthErrorOf(error: unknown, password?: unknown): HealthError {
   };
 }
 
-/** A name with several addresses that all refuse is an `AggregateError` without a message. */
+/** The message of an error; Node's error for a host with several addresses has none of its own. */
 function messageOf(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') {
     return error.errors.map(messageOf).join(', ');

@@ -16,21 +16,21 @@ import { RetiredPool } from './retired-pool.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
 import { withinLimit } from './time-limit.js';
 
-/** What a pool is limited by. */
+/** The limits of a pool. */
 export interface HostPoolLimits extends CheckoutLimits {
   readonly drainTimeoutMs: number;
   readonly hostDrainTimeoutMs: number;
 }
 
 /**
- * One connection object of MikroORM with the pool of the server that it goes to now, and the pools
- * of those that it went to before, as long as anything is open on them.
+ * One connection object of MikroORM, with the pool of its current server, and the pools of its former
+ * servers for as long as transactions are open on them.
  */
 export class HostPool {
   readonly #connection: SqlConnection;
   readonly #name: string;
   readonly #limits: HostPoolLimits;
-  /** As it was when the connection had last not been pointed elsewhere. */
+  /** The server of the connection's own options, read while it was not pointed elsewhere. */
   #own: OwnServer | undefined;
   #pointed: unknown;
   #server: OwnServer['logIn'] | undefined;
@@ -39,7 +39,7 @@ export class HostPool {
   #changes: Promise<void> = Promise.resolve();
   #isClosed = false;
 
-  /** @param name of the connection, for messages */
+  /** @param name the name of the connection, for messages */
   constructor(connection: Connection, name: string, limits: HostPoolLimits) {
     this.#connection = connection as unknown as SqlConnection;
     this.#name = name;
@@ -63,8 +63,8 @@ export class HostPool {
   }
 
   /**
-   * The pool; made where there is none, and connects nothing by itself. Asked each time: MikroORM
-   * makes a new one when it reconnects.
+   * The pool, which is made if there is none; this connects to nothing. It is asked for each time, since
+   * MikroORM makes a new pool when it reconnects.
    *
    * @throws {@link ConnectionFailedError}
    */
@@ -85,10 +85,10 @@ export class HostPool {
   }
 
   /**
-   * How a server is called in {@link HostPool.host} when this goes to it.
+   * The value of {@link HostPool.host} when this goes to a server.
    *
    * @param host see {@link parseServerAddress}
-   * @throws {@link InvalidOptionsError} it is none, or this cannot go to another server at all
+   * @throws {@link InvalidOptionsError} `host` is no address, or this cannot go to another server at all
    */
   nameOf(host: string): string {
     const own = this.#ownServer();
@@ -97,7 +97,7 @@ export class HostPool {
   }
 
   /**
-   * A client of its own, outside of all pools; it is not connected yet.
+   * Makes a client outside of all pools; it is not connected yet.
    *
    * @param host see {@link parseServerAddress}
    */
@@ -105,10 +105,10 @@ export class HostPool {
     const { Client, options } = await this.pool();
     return new Client({
       ...options,
-      // `pg` hides a password from what copies it.
+      // `pg` makes the password not enumerable, so the copy above lacks it.
       ...this.#ownServer().logIn,
       ...parseServerAddress(host, this.#name),
-      // It has one limit, of whoever wants it.
+      // The caller limits connecting and asking together.
       connectionTimeoutMillis: 0,
     });
   }
@@ -119,8 +119,8 @@ export class HostPool {
   }
 
   /**
-   * Makes new checkouts go to another server, after the changes that were asked for before. Does not
-   * wait for what is open on the old one.
+   * Makes new checkouts go to another server, after earlier changes are done (H1). Does not wait for
+   * transactions that are open on the old server.
    *
    * @param host see {@link parseServerAddress}
    * @throws {@link InvalidOptionsError}, {@link ConnectionClosedError}
@@ -133,10 +133,10 @@ export class HostPool {
   }
 
   /**
-   * Lets what is open on former servers end, within `drainTimeoutMs`, and the current pool, if it is
-   * owned. No change is made any more.
+   * Closes the pools of former servers, and the current pool if it is owned. Transactions that are open on
+   * them may end within `drainTimeoutMs`. No change of the server is made any more.
    *
-   * @param closeOrm called before the current pool is ended, which MikroORM ends only when it has used
+   * @param closeOrm is called before the current pool is ended; MikroORM ends the pool only if it has used
    *   it itself
    */
   async close(isOwned: boolean, closeOrm?: () => Promise<void>): Promise<void> {
@@ -164,7 +164,7 @@ export class HostPool {
       return;
     }
     const { host } = this;
-    // Without what MikroORM does at its first connect: the server may be gone.
+    // Hooks of the first connect are skipped: the server may be unreachable.
     await this.#connection.connect({ skipOnConnect: true });
     const old = await this.pool();
     this.#pointed = pointAt(this.#connection, this.#name, own, address);

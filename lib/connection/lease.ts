@@ -3,7 +3,7 @@ import type { PgClient, PgResult } from '../postgresql/pg-client.js';
 import { destroyClient, destroyClientAfter } from './destroy-client.js';
 import { withinLimit } from './time-limit.js';
 
-/** What the server answers to a message: one result, or one for each statement in the text. */
+/** The answer of the server to a message: one result, or one for each statement in the text. */
 export type Answer = PgResult | PgResult[];
 
 /** Longest wait for a cancel request to leave, in milliseconds; the request has a limit of its own. */
@@ -21,14 +21,14 @@ export class Lease {
   #cancelling: Promise<void> | undefined;
   #isReusable = true;
 
-  /** @param onError called when the connection fails while no statement is under way */
+  /** @param onError is called when the connection fails while no statement is under way */
   constructor(client: PgClient, onError: (error: Error) => void) {
     this.client = client;
     this.#onError = onError;
     client.on('error', onError);
   }
 
-  /** The transaction status that the server sent last: outside of one, inside, or in a failed one. */
+  /** The last transaction status from the server: idle (I), in a transaction (T), in a failed one (E). */
   get status(): 'I' | 'T' | 'E' | null {
     return this.client.getTransactionStatus();
   }
@@ -52,7 +52,7 @@ export class Lease {
     });
   }
 
-  /** Makes the client be destroyed rather than given back: an answer may still be on its way to it. */
+  /** Makes `giveBack()` destroy the client, since an answer may still be on its way to it. */
   preventReuse(): void {
     this.#isReusable = false;
   }
@@ -62,26 +62,36 @@ export class Lease {
    * otherwise.
    */
   giveBack(): void {
-    if (this.#end()) {
-      if (this.#isReusable && this.status === 'I') {
-        this.client.release();
-        this.client.off('error', this.#onError);
-      } else {
-        destroyClient(this.client);
-      }
+    if (!this.#end()) {
+      return;
+    }
+    if (this.#cancelling === undefined) {
+      this.#handOver();
+    } else {
+      // The request on its way must not hit a statement of the next borrower.
+      void this.#cancelling.then(() => this.#handOver());
+    }
+  }
+
+  #handOver(): void {
+    if (this.#isReusable && this.status === 'I') {
+      this.client.release();
+      this.client.off('error', this.#onError);
+    } else {
+      destroyClient(this.client);
     }
   }
 
   /**
    * Takes the client out of the pool at once, and stops what the server is running for it.
    *
-   * @returns when the cancel request has left: a process that ended before would leave the statement
-   *   and its locks to the server
+   * @returns a promise that resolves when the cancel request has left: if the process ended before, the
+   *   statement and its locks would stay on the server
    */
   async destroy(): Promise<void> {
     if (this.#end()) {
       const cancelled = cancelBackend(this.client);
-      // A pooler in between that sees the connection end before the request arrives cancels nothing.
+      // The socket outlives the request: a pooler that sees the connection end first cancels nothing.
       destroyClientAfter(this.client, cancelled);
       // The request does not keep the process alive; this limit does.
       this.#cancelling = withinLimit(cancelled, CANCEL_LIMIT_MS).then(() => undefined);

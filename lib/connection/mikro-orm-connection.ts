@@ -5,22 +5,22 @@ import { effectivePort, type ServerAddress } from './server-address.js';
 
 /** The part of MikroORM's SQL connection that its base type does not mention. */
 export interface SqlConnection {
-  /** Makes the pool where there is none; connects nothing by itself. */
+  /** Makes the pool if there is none; connects to nothing. */
   connect(options: { readonly skipOnConnect: true }): Promise<void>;
   /** The pool of `pg`. */
   getNativeClient(): Promise<unknown>;
-  /** The Kysely over it. */
+  /** The Kysely instance over the pool. */
   getClient(): unknown;
   getConnectionOptions(): LogIn;
 }
 
 /**
- * What MikroORM keeps to itself, and changing hosts needs. `test/e2e/mikro-orm-surface.spec.ts` fails
- * when an upgrade of MikroORM changes any of it.
+ * Internals of MikroORM that changing hosts needs. `test/e2e/mikro-orm-surface.spec.ts` fails when an
+ * upgrade of MikroORM changes any of them.
  */
 interface SqlConnectionInternals extends SqlConnection {
   readonly config: { get(key: 'driverOptions'): unknown };
-  /** Emptied by `close()`; what is missing is then taken from `config`. */
+  /** MikroORM empties these in `close()`, and takes what is missing from `config`. */
   readonly options: {
     host?: unknown;
     port?: unknown;
@@ -29,7 +29,7 @@ interface SqlConnectionInternals extends SqlConnection {
     dbName?: unknown;
     driverOptions?: unknown;
   };
-  /** Makes a Kysely and its pool from the options, and forgets those that it had. */
+  /** Makes a Kysely instance and its pool from the options, in place of the earlier ones. */
   createKysely(): void;
 }
 
@@ -38,24 +38,24 @@ interface LogIn {
   readonly host?: string | undefined;
   readonly port?: number | undefined;
   readonly user?: string | undefined;
-  /** A function as well, in `driverOptions`. */
+  /** In `driverOptions` it may also be a function. */
   readonly password?: unknown;
   readonly database?: string | undefined;
 }
 
-/** Where a connection goes by its own options. */
+/** The server in the connection's own options. */
 export interface OwnServer {
   readonly logIn: LogIn & { readonly host: string; readonly port: number };
   readonly driverOptions: unknown;
 }
 
-/** The connections to the replicas, of which `getConnection('read')` gives any. */
+/** The connections to all replicas; `getConnection('read')` returns a random one of them. */
 export function replicasOf(orm: Pick<MikroORM, 'driver'>): readonly Connection[] {
   const { replicas } = orm.driver as unknown as { readonly replicas: readonly Connection[] };
   return replicas;
 }
 
-/** Reads where a connection goes that has not been pointed elsewhere. */
+/** Reads the server from the options of a connection, which must not be pointed elsewhere. */
 export function ownServerOf(connection: SqlConnection): OwnServer {
   const { options, config } = connection as SqlConnectionInternals;
   const driverOptions = options.driverOptions ?? config.get('driverOptions');
@@ -69,13 +69,13 @@ export function ownServerOf(connection: SqlConnection): OwnServer {
 }
 
 /**
- * Makes a connection go to another server: its next pool is one of that server's. What it had before
- * lives on for those who hold it. The connection stays the same object, so whatever keeps one (the
- * entity managers, the schema generator) follows.
+ * Points a connection at another server: its next pool belongs to that server. The former pool stays in
+ * use by code that holds it. The connection stays the same object, so objects that keep it (the entity
+ * managers, the schema generator) follow.
  *
- * @param own what it goes by where `server` says nothing
- * @returns what {@link isPointed} knows it by
- * @throws {@link InvalidOptionsError} its options leave no say in the host
+ * @param own the values that are used where `server` has none
+ * @returns the value by which {@link isPointed} recognises the change
+ * @throws {@link InvalidOptionsError} the options of the connection fix its host
  */
 export function pointAt(
   connection: SqlConnection,
@@ -99,7 +99,7 @@ export function pointAt(
   return pointed;
 }
 
-/** @throws {@link InvalidOptionsError} its options leave no say in the host */
+/** @throws {@link InvalidOptionsError} the options of the connection fix its host */
 export function assertMovable(own: OwnServer, connectionName: string): void {
   if ('connectionString' in resolved(own.driverOptions)) {
     throw new InvalidOptionsError(
@@ -109,7 +109,7 @@ export function assertMovable(own: OwnServer, connectionName: string): void {
   }
 }
 
-/** Whether a connection goes where {@link pointAt} sent it; MikroORM forgets it when it reconnects. */
+/** Whether a connection still goes to the server of {@link pointAt}; MikroORM's reconnect undoes it. */
 export function isPointed(connection: SqlConnection, pointed: unknown): boolean {
   return (
     pointed !== undefined &&
@@ -117,7 +117,10 @@ export function isPointed(connection: SqlConnection, pointed: unknown): boolean 
   );
 }
 
-/** They win over all other options, and may be a function that is asked for each pool. */
+/**
+ * Puts a server into `driverOptions`, which win over all other options. They may be a function, which
+ * MikroORM calls for each pool.
+ */
 function withServer(driverOptions: unknown, server: ServerAddress): unknown {
   return typeof driverOptions === 'function'
     ? () => ({ ...resolved(driverOptions), ...server })
@@ -129,7 +132,7 @@ function resolved(driverOptions: unknown): LogIn & { readonly connectionString?:
   return given ?? {};
 }
 
-/** A `connectionString` wins over the rest. */
+/** Host and port of a `connectionString`, which wins over the other options. */
 function fromUrl({ connectionString }: { readonly connectionString?: string }): LogIn {
   if (connectionString === undefined || !URL.canParse(connectionString)) {
     return {};

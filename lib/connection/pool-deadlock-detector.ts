@@ -14,7 +14,7 @@ interface Wait {
   readonly move: ((successor: PgPool) => void) | undefined;
 }
 
-/** Pools that serve nobody any more, and the waits for which that is so. */
+/** Pools that can serve no claim any more, and the waits that keep them from it. */
 interface Deadlock {
   /** Each pool with the number of clients that had been released to it. */
   readonly releases: ReadonlyMap<PoolDeadlockDetector, number>;
@@ -33,23 +33,30 @@ interface Deadlock {
  */
 export class PoolDeadlockDetector {
   readonly #pool: PgPool;
-  readonly #held = new Map<PgClient, Claim>();
+  /**
+   * A list rather than a map: a map that lives as long as the pool, and changes with each request,
+   * makes V8 keep what the requests hold until a major collection.
+   */
+  readonly #held: { readonly client: PgClient; readonly claim: Claim }[] = [];
   readonly #waiting = new Map<Claim, Wait>();
   #successor: PgPool | undefined;
   #timer: NodeJS.Timeout | undefined;
   #releases = 0;
-  /** The deadlock that the last look found. */
+  /** The deadlock that the last check found. */
   #suspected: Deadlock | undefined;
 
   private constructor(pool: PgPool) {
     this.#pool = pool;
     pool.on('release', (_error, client) => {
-      this.#held.delete(client);
+      const index = this.#held.findIndex((each) => each.client === client);
+      if (index >= 0) {
+        this.#held.splice(index, 1);
+      }
       this.#releases++;
     });
   }
 
-  /** The detector of a pool; one for all connection names that share the pool. */
+  /** The detector of a pool; connections that share the pool share its detector. */
   static of(pool: PgPool): PoolDeadlockDetector {
     let detector = detectors.get(pool);
     if (detector === undefined) {
@@ -59,7 +66,7 @@ export class PoolDeadlockDetector {
     return detector;
   }
 
-  /** The pool that has taken the place of `pool`, in the end. */
+  /** The newest successor of `pool`, or `pool` itself. */
   static latestOf(pool: PgPool): PgPool {
     let latest = pool;
     for (
@@ -75,9 +82,9 @@ export class PoolDeadlockDetector {
     return latest;
   }
 
-  /** The clients that are held, each with the claim that it is held by. */
+  /** The clients that are in use, each with the claim that holds it. */
   get held(): ReadonlyMap<PgClient, Claim> {
-    return this.#held;
+    return new Map(this.#held.map(({ client, claim }) => [client, claim]));
   }
 
   /** Whether none of the claims that wait in the pool can ever be served. */
@@ -85,7 +92,7 @@ export class PoolDeadlockDetector {
     return this.#findDeadlock() !== undefined;
   }
 
-  /** Sends the claims that wait to another pool, and the claims that come later. */
+  /** Makes the claims that wait, and those that come later, wait in another pool. */
   retire(successor: PgPool): void {
     this.#successor = successor;
     for (const { move } of this.#waiting.values()) {
@@ -96,8 +103,8 @@ export class PoolDeadlockDetector {
   /**
    * Notes that a claim waits in the queue of the pool.
    *
-   * @param refuse called when this claim has to give up, so that others can be served
-   * @param move called when it has to go on waiting in another pool
+   * @param refuse is called when this claim has to give up, so that others can be served
+   * @param move is called when the claim has to go on waiting in another pool
    */
   waitsFor(claim: Claim, refuse: () => void, move?: (successor: PgPool) => void): void {
     const blocked = chainOf(claim.holder);
@@ -109,23 +116,27 @@ export class PoolDeadlockDetector {
     }
   }
 
-  /** Looks for a deadlock now and then, as long as a claim waits. One timer: thousands may wait. */
+  /** Checks for a deadlock repeatedly while claims wait, with one timer for all of them. */
   watch(intervalMs: number): void {
-    this.#timer ??= setInterval(() => this.#look(), intervalMs).unref();
+    this.#timer ??= setInterval(() => this.#check(), intervalMs).unref();
   }
 
   /** Notes that a claim got a client. */
   got(claim: Claim, client: PgClient): void {
     this.gaveUp(claim);
-    this.#held.set(client, claim);
+    const known = this.#held.findIndex((each) => each.client === client);
+    this.#held[known < 0 ? this.#held.length : known] = { client, claim };
   }
 
   /** Notes that a claim does not wait any more. */
   gaveUp(claim: Claim): void {
     const wait = this.#waiting.get(claim);
+    if (wait === undefined) {
+      return;
+    }
     this.#waiting.delete(claim);
-    for (const holder of wait?.blocked ?? []) {
-      waitsOf.get(holder)?.delete(wait!);
+    for (const holder of wait.blocked) {
+      waitsOf.get(holder)?.delete(wait);
     }
     if (this.#waiting.size === 0) {
       clearInterval(this.#timer);
@@ -135,10 +146,10 @@ export class PoolDeadlockDetector {
   }
 
   /**
-   * Refuses a claim where the same deadlock is found twice in a row: after one look code may just be on
-   * its way to its next statement.
+   * Refuses a claim if the same deadlock is found twice in a row: at a single check, code may just be
+   * between two statements.
    */
-  #look(): void {
+  #check(): void {
     const deadlock = this.#findDeadlock();
     if (deadlock !== undefined && isSame(this.#suspected, deadlock)) {
       this.#suspected = undefined;
@@ -148,7 +159,7 @@ export class PoolDeadlockDetector {
     }
   }
 
-  /** Starts from all pools that may be deadlocked, and takes out the pools that will be served. */
+  /** Starts from all pools that may be deadlocked, and removes those that can still serve a claim. */
   #findDeadlock(): Deadlock | undefined {
     const stuck = new Map<PoolDeadlockDetector, readonly (readonly Wait[])[]>();
     collectFull(this, stuck);
@@ -169,11 +180,11 @@ export class PoolDeadlockDetector {
   }
 
   /**
-   * The waits of each unit of work that holds a client of the pool; `undefined` where the pool will be
-   * served: a client is free, at work, or in the hands of code of which nothing is known here.
+   * The waits of each unit of work that holds a client of the pool; `undefined` where a client may come
+   * back: it is free, at work, or held by code that is unknown here.
    */
   get waitsOfHolders(): readonly (readonly Wait[])[] | undefined {
-    const claims = [...this.#held.values()];
+    const claims = this.#held.map(({ claim }) => claim);
     if (claims.length < this.#pool.options.max || claims.some(({ isBusy }) => isBusy)) {
       return undefined;
     }
@@ -181,13 +192,13 @@ export class PoolDeadlockDetector {
   }
 }
 
-/** The detectors of the pools, for as long as these live. */
+/** The detector of each pool that has one. */
 const detectors = new WeakMap<PgPool, PoolDeadlockDetector>();
 
-/** The waits that keep a unit of work from going on, its own and those of units of work inside of it. */
+/** The waits that block a unit of work: its own, and those of units of work inside of it. */
 const waitsOf = new WeakMap<Holder, Set<Wait>>();
 
-/** Puts a detector into `found`, and the detectors that its pool waits for, as far as they are full. */
+/** Adds a detector to `found` if its pool is fully in use, and then those that its pool waits for. */
 function collectFull(
   detector: PoolDeadlockDetector,
   found: Map<PoolDeadlockDetector, readonly (readonly Wait[])[]>,
@@ -199,7 +210,7 @@ function collectFull(
   }
 }
 
-/** Whether nothing has moved between two looks: no client came back, and no wait came to its end. */
+/** Whether nothing has changed between two checks: no client came back, and no wait ended. */
 function isSame(before: Deadlock | undefined, now: Deadlock): boolean {
   return (
     before !== undefined &&

@@ -4,8 +4,9 @@ import { askAlone, rowOf } from './standalone-client.js';
 import { TIMED_OUT } from './time-limit.js';
 
 /**
- * Recovery and timeline. Each promotion begins a timeline with a higher number, which the names of
- * WAL files begin with, so of two primaries the one with the higher is the later. See
+ * Asks for the timeline, which is null on a standby. Each promotion begins a timeline with a higher number,
+ * with which the names of WAL files begin, so of two primaries the one with the higher number is the
+ * later. See
  * https://www.postgresql.org/docs/current/continuous-archiving.html#BACKUP-TIMELINES
  */
 const QUESTION =
@@ -13,10 +14,10 @@ const QUESTION =
   'else substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) end as timeline';
 
 /**
- * Asks one server what it is, on a connection of its own. Never throws.
+ * Asks one server for its role, on a connection of its own. Never throws.
  *
- * @param host what it is called in the answer
- * @param client not connected yet; closed in the end, whatever comes of it
+ * @param host the name of the server in the answer
+ * @param client a client that is not connected yet; it is closed in the end, also after an error
  */
 export async function askForRole(
   host: string,
@@ -30,7 +31,7 @@ export async function askForRole(
       async () => rowOf(await client.query(QUESTION))['timeline'] ?? null,
     );
     if (timeline === TIMED_OUT) {
-      return { host, role: 'unknown', error: silence(limitMs) };
+      return { host, role: 'unknown', error: noAnswer(limitMs) };
     }
     return timeline === null ? { host, role: 'standby' } : { host, role: 'primary', timeline };
   } catch (error) {
@@ -38,7 +39,7 @@ export async function askForRole(
   }
 }
 
-/** What stands for the answer of a server that has given none. */
-export function silence(limitMs: number): Error {
+/** The error for a server that has not answered in time. */
+export function noAnswer(limitMs: number): Error {
   return new Error(`no answer within ${Math.round(limitMs)} ms`);
 }

@@ -9,14 +9,14 @@ import type { Claim, Holder } from './claim.js';
 import type { HostPool } from './host-pool.js';
 import { Replica, type ReplicaDependencies, type ReplicaState } from './replica.js';
 
-/** Pauses between two checks of how far the replicas are, in milliseconds. */
+/** Pauses between two checks of the replicas' LSNs, in milliseconds. */
 const FIRST_PAUSE_MS = 5;
 const LONGEST_PAUSE_MS = 50;
 
 /** How read-only transactions use replicas. */
 export interface ReadSettings {
   readonly readFrom: {
-    /** Which of the hosts is asked first: one of them, or its index. */
+    /** Chooses the host that is asked first; a function returns one of the hosts, or its index. */
     readonly choose: 'round-robin' | ((hosts: readonly string[]) => number | string);
     /** What happens when no replica answers. */
     readonly fallback: 'primary' | 'error';
@@ -26,9 +26,9 @@ export interface ReadSettings {
   readonly readYourWrites: ReadYourWritesSettings | undefined;
 }
 
-/** How a client that wrote reads what it wrote. */
+/** The option `readYourWrites` of a connection, with every default filled in. */
 export interface ReadYourWritesSettings {
-  /** What carries the LSN of the last write to the client and back, and its name. */
+  /** How the LSN of the last write is carried to the client and back. */
   readonly via: 'cookie' | 'header';
   readonly name: string;
   /** How long a read waits for a replica to have that LSN. */
@@ -42,7 +42,7 @@ export interface ReadYourWritesSettings {
 /** The result of asking each replica once. */
 interface Round {
   readonly client?: PgClient;
-  /** Whether a replica would have served, had it replayed more. */
+  /** Whether a replica could be reached that has not replayed enough yet. */
   readonly isBehind: boolean;
 }
 
@@ -80,8 +80,8 @@ export class ReplicaSet {
   }
 
   /**
-   * Takes a client for a read-only transaction, of a replica that has all that its unit of work must
-   * see.
+   * Takes a client for a read-only transaction, from a replica that has replayed everything that the unit
+   * of work must see.
    *
    * @returns `undefined` where the primary has to serve
    * @throws {@link ReplicasUnavailableError} no replica could be reached, and the primary is not to serve
@@ -99,12 +99,12 @@ export class ReplicaSet {
       if (client !== undefined || !isBehind || leftMs <= 0) {
         return client;
       }
-      // Without a client in hand, which others could use.
+      // No client is held during the pause, so that other transactions can use it.
       await sleep(Math.min(pauseMs, leftMs));
     }
   }
 
-  /** Closes all pools, each whatever becomes of the others. */
+  /** Closes all pools at the same time. */
   async close(isOwned: boolean): Promise<void> {
     await Promise.all(this.pools.map((pool) => pool.close(isOwned)));
   }
@@ -123,7 +123,7 @@ export class ReplicaSet {
         client.release();
         isBehind = true;
       } catch (error) {
-        // Nothing has been sent, so the next one may as well serve.
+        // Nothing of the transaction has been sent, so the next replica may serve it.
         if (!(error instanceof ConnectionFailedError)) {
           throw error;
         }
@@ -138,10 +138,10 @@ export class ReplicaSet {
     return { isBehind };
   }
 
-  /** Those that are worth asking, the chosen one first. */
+  /** The replicas that are worth asking, the chosen one first. */
   #inOrder(holder: Holder | undefined): readonly Replica[] {
     const known = this.#replicas.filter((each) => !each.isLeftOut);
-    // Rather a replica that may be back than an error.
+    // A replica that was left out may be back, and asking it is better than an error.
     const isLastResort = known.length === 0 && this.#options.readFrom.fallback === 'error';
     const candidates = isLastResort ? this.#replicas : known;
     if (!isLastResort) {

@@ -10,20 +10,20 @@ import { destroyClient } from './destroy-client.js';
 import { HostPool, type HostPoolLimits } from './host-pool.js';
 import type { ReserveHooks } from './reserve-hooks.js';
 
-/** Longest wait for a replica to say how far it is, in milliseconds. */
+/** Longest wait for a replica to answer with its LSN, in milliseconds. */
 const ASK_LIMIT_MS = 2_000;
 
 /** One replica of a connection. */
 export interface ReplicaState {
   /** Host and port, `db2:5432`. */
   readonly host: string;
-  /** Whether it could not be reached, and is not asked for a while. */
+  /** Whether the replica could not be reached, and is not asked for a while. */
   readonly isLeftOut: boolean;
   /** Counters of its pool, or `undefined` while nothing has been asked of it. */
   readonly pool: PoolState | undefined;
 }
 
-/** What replicas share. */
+/** What all replicas of a connection share. */
 export interface ReplicaDependencies {
   readonly connectionName: string;
   readonly limits: HostPoolLimits;
@@ -37,7 +37,7 @@ export class Replica {
   readonly #dependencies: ReplicaDependencies;
   readonly pool: HostPool;
   #refusal: { readonly error: unknown; retryAt: number } | undefined;
-  /** What a server has replayed stays so as long as it runs, and so as long as a client of it lives. */
+  /** The LSN that a client last answered; its server never goes back while the client is connected. */
   readonly #replayed = new WeakMap<PgClient, bigint>();
 
   constructor(connection: Connection, dependencies: ReplicaDependencies) {
@@ -53,7 +53,7 @@ export class Replica {
     return { host: this.host, isLeftOut: this.isLeftOut, pool: this.pool.state };
   }
 
-  /** What it said when it could last not be reached, if it is left out for it. */
+  /** Why the replica is left out, if it is. */
   get refusal(): unknown {
     return this.#refusal?.error;
   }
@@ -62,11 +62,11 @@ export class Replica {
     return this.#refusal !== undefined;
   }
 
-  /** Looks, in the background, whether it is back, where it is time to. */
+  /** Tries a replica that is left out again, in the background and once it is time. */
   lookAgain(): void {
     const refusal = this.#refusal;
     if (refusal !== undefined && refusal.retryAt <= Date.now()) {
-      // Not again by those who come meanwhile.
+      // Nobody else tries the replica until this attempt has ended.
       refusal.retryAt = Infinity;
       this.take({ holder: undefined, isBusy: true }).then(
         (client) => client.release(),
@@ -80,8 +80,8 @@ export class Replica {
   /**
    * Takes a client.
    *
-   * @throws {@link ConnectionFailedError} it could not be reached, and is left out from now on
-   * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError} its pool is in use
+   * @throws {@link ConnectionFailedError} the replica could not be reached, and is left out from now on
+   * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError} all clients of its pool are in use
    */
   async take(claim: Claim): Promise<PgClient> {
     const { connectionName, hooks, limits } = this.#dependencies;
@@ -91,7 +91,8 @@ export class Replica {
       this.#refusal = undefined;
       return client;
     } catch (error) {
-      // Whoever waited for a connection to be made has not met a pool that is too small.
+      // The pool is too small only if all its clients are in use. Otherwise the wait was for a new
+      // connection, which the replica did not accept in time.
       if (error instanceof AcquireTimeoutError && (await this.#isInUse())) {
         throw error;
       }
@@ -103,9 +104,9 @@ export class Replica {
   }
 
   /**
-   * Whether it has replayed what was written up to `lsn`.
+   * Whether the replica has replayed its log up to `lsn`.
    *
-   * @throws {@link ConnectionFailedError} it did not say; the client is destroyed
+   * @throws {@link ConnectionFailedError} it did not answer; the client is destroyed
    */
   async hasReached(client: PgClient, lsn: bigint): Promise<boolean> {
     const known = this.#replayed.get(client);
@@ -136,7 +137,7 @@ export class Replica {
       : new ConnectionFailedError(connectionName, error);
   }
 
-  /** Whether its pool is full of connections that are made, which the server tells their process of. */
+  /** Whether the pool is full of connected clients; only those have got a process id from the server. */
   async #isInUse(): Promise<boolean> {
     const pool = await this.pool.pool();
     const clients = clientsOf(pool);

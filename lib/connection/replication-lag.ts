@@ -7,8 +7,8 @@ import { rowOf } from './standalone-client.js';
 /** Pause between two questions to a standby that is behind, in milliseconds. */
 const LOOK_AGAIN_MS = 5;
 
-// As JSON in one column: an application may read the types of the server in ways of its own.
-// CASE, because each of these functions is an error on the other kind of server.
+// The answer is JSON in one column, since an application may have set parsers of its own for the types of
+// the server. CASE is there because each of these functions is an error on the other kind of server.
 const WRITTEN = `select json_build_object('bytes', pg_wal_lsn_diff(case when pg_is_in_recovery()
   then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end, '0/0')::bigint)::text as found`;
 
@@ -19,7 +19,7 @@ const REPLAYED = `select case when pg_is_in_recovery() then json_build_object(
   'isPaused', pg_is_wal_replay_paused()
 )::text end as found`;
 
-/** How far a primary has written, and when that was seen. */
+/** The LSN of a primary in bytes, and when it answered. */
 export interface WrittenLsn {
   readonly bytes: number;
   readonly seenAt: number;
@@ -35,16 +35,16 @@ interface ReplayState {
 /** How far a standby is behind the primary, as far as that is known. */
 export type Lag = Pick<ReplicaHealth, 'lagMs' | 'lagBytes' | 'isReplayPaused'>;
 
-/** Asks a primary how far it has written. */
+/** Asks a primary for the LSN at the end of its log. */
 export async function writtenLsnOf(client: StandaloneClient): Promise<WrittenLsn> {
   const { bytes } = (await ask(client, WRITTEN)) as { readonly bytes: number };
   return { bytes, seenAt: performance.now() };
 }
 
 /**
- * Asks a standby how far behind it is. A standby that is behind at first is given a moment to catch up:
- * the age of its last transaction says nothing of what came just now, where that transaction was the
- * last one before a quiet hour.
+ * Asks a standby how far behind it is. A standby that is behind at first gets a moment to catch up: after
+ * an hour without writes, the age of its last transaction would be an hour, although it is behind by
+ * milliseconds.
  *
  * @param written the LSN of the primary, `undefined` if it is not known
  * @param patienceMs how long to wait for that LSN, and for the standby to reach it, in milliseconds

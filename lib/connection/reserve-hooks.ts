@@ -7,7 +7,7 @@ import { TIMED_OUT, withinLimit } from './time-limit.js';
 
 type Hook = (connection: HookConnection) => Promise<void>;
 
-/** What MikroORM's connection hooks are given: enough of Kysely's `DatabaseConnection`. */
+/** The argument of MikroORM's connection hooks: the part of Kysely's `DatabaseConnection` they use. */
 interface HookConnection {
   executeQuery(query: {
     readonly sql: string;
@@ -16,8 +16,8 @@ interface HookConnection {
 }
 
 /**
- * Runs MikroORM's options `onCreateConnection` and `onReserveConnection`. MikroORM leaves them to
- * Kysely's pool handling, which a session does not go through.
+ * Runs MikroORM's options `onCreateConnection` and `onReserveConnection`. MikroORM leaves that to Kysely,
+ * but sessions take their clients from the pool without Kysely.
  */
 export class ReserveHooks {
   readonly #onCreate: Hook | undefined;

@@ -6,21 +6,21 @@ import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 import { withinLimit } from './time-limit.js';
 
 /** How long a pool may take to close after its clients were ended by force, in milliseconds. */
-const GONE_MS = 1_000;
+const CLOSE_LIMIT_MS = 1_000;
 
 /** How a pool is retired. */
 interface Retirement {
   readonly connectionName: string;
-  /** The host that it leads to, for messages. */
+  /** The host of the pool, for messages. */
   readonly host: string;
   /** How long the transactions on its connections may go on, in milliseconds. */
   readonly limitMs: number;
 }
 
 /**
- * A pool that another pool has taken the place of. Callers that wait in it, or ask it from now on (by a
- * Kysely that was kept), are served by its successor; connections that are in use finish, within a
- * limit; then the pool is closed.
+ * A pool that has a successor. Callers that wait in it, or ask it later (through a Kysely instance that
+ * the application has kept), are served by the successor. Transactions on its connections finish, within
+ * a limit; then the pool is closed.
  */
 export class RetiredPool {
   /** Resolves when the last of its connections is back and closed. */
@@ -36,8 +36,8 @@ export class RetiredPool {
     this.#how = how;
     this.#detector = PoolDeadlockDetector.of(pool);
     this.#detector.retire(successor);
-    // The claims of sessions have moved. What is left in the queue are callers that the detector does
-    // not know.
+    // The claims of sessions have moved already. The callers that are left in the queue are code that
+    // uses the pool by itself, of which the detector knows nothing.
     for (const item of queueOf(pool).splice(0)) {
       successor.connect((error, client, release) => {
         if (item.timedOut === true) {
@@ -54,14 +54,14 @@ export class RetiredPool {
   }
 
   /**
-   * Waits until the pool is closed, for at most `limitMs`: the connections that are left then are ended.
+   * Waits until the pool is closed. Connections that are still in use after `limitMs` are ended.
    *
    * @param limitMs in milliseconds
    */
   async close(limitMs: number): Promise<void> {
     const timer = setTimeout(() => this.#force(Date.now() - this.#since), limitMs);
     try {
-      await withinLimit(this.closed, limitMs + GONE_MS);
+      await withinLimit(this.closed, limitMs + CLOSE_LIMIT_MS);
     } finally {
       clearTimeout(timer);
     }
@@ -85,7 +85,7 @@ export class RetiredPool {
   }
 }
 
-/** Ends a client that other code holds: it learns that by an error, and gives the client back itself. */
+/** Ends a client that other code holds. That code gets an error, and gives the client back itself. */
 function breakOff(client: PgClient): void {
   void cancelBackend(client);
   client.connection.stream.destroy();

@@ -1,6 +1,6 @@
 import { InvalidOptionsError } from '../errors.js';
 
-/** A server and how to log in to it, as far as that was said. */
+/** The address of a server and the log-in, with the parts that were given. */
 export interface ServerAddress {
   /** Name, address or, with a leading slash, directory of the socket. IPv6 without brackets. */
   readonly host: string;
@@ -16,9 +16,8 @@ const HOST_AND_PORT = /^(?:\[([^\]\s]+)\]|(\/[^:\s]*|[^\s:/@?#[\]]+))(?::(\d{1,5
 /**
  * Reads `host`, `host:port`, `[ipv6]:port` or a `postgres://` URL.
  *
- * @param text what somebody wrote
- * @param connectionName for the message
- * @throws {@link InvalidOptionsError} it is empty, or none of these
+ * @param connectionName the name of the connection, for the message
+ * @throws {@link InvalidOptionsError} `text` is empty, or has none of these forms
  */
 export function parseServerAddress(text: string, connectionName: string): ServerAddress {
   const address =
@@ -38,7 +37,7 @@ export function formatServer({ host, port }: Pick<ServerAddress, 'host' | 'port'
   return `${host.includes(':') ? `[${host}]` : host}:${port ?? DEFAULT_PORT}`;
 }
 
-/** The port that `pg` takes for none: an empty URL's port is 0. */
+/** The port that `pg` uses where none is given, which in a URL shows as 0. */
 export function effectivePort(port: unknown): number {
   return Number(port) || Number(process.env['PGPORT']) || DEFAULT_PORT;
 }
@@ -67,7 +66,7 @@ function parseUrl(text: string): ServerAddress | undefined {
       ...(database !== '' && { database }),
     });
   } catch {
-    // Of `new URL()` or a stray per cent sign.
+    // `new URL()` refused the text, or it has a per cent sign that encodes nothing.
     return undefined;
   }
 }
@@ -91,7 +90,7 @@ function normalized(host: string): string {
   return host.startsWith('/') ? host : host.toLowerCase();
 }
 
-/** Without what may be a password. */
+/** The text in quotes, with the part replaced that may be a password. */
 function quoted(text: unknown): string {
   return typeof text === 'string' ? `"${text.replace(/\/\/.*@/, '//***@')}"` : String(text);
 }

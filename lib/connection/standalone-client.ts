@@ -1,28 +1,28 @@
 import type { PgResult, StandaloneClient } from '../postgresql/pg-client.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
-/** Longest wait for a goodbye, in milliseconds; a server that has just answered needs about one. */
-const GOODBYE_MS = 100;
+/** Longest wait for a graceful end, in milliseconds; a server that has just answered needs about one. */
+const END_LIMIT_MS = 100;
 
 /**
  * Asks a server on a connection of its own, which belongs to no pool and takes no slot, so it can be
  * used while the pool is exhausted, retired or unused.
  *
- * @param client not connected yet; closed in the end, also after an error
+ * @param client a client that is not connected yet; it is closed in the end, also after an error
  * @param limitMs longest time for connecting and asking together, in milliseconds
- * @throws what connecting or asking fails with
+ * @throws the error of connecting or asking
  */
 export async function askAlone<T>(
   client: StandaloneClient,
   limitMs: number,
   ask: (client: StandaloneClient) => Promise<T>,
 ): Promise<T | typeof TIMED_OUT> {
-  // Connecting or asking fails of the same error, so the event needs no handling of its own.
+  // Connecting or asking fails with the same error, so the event needs no handling of its own.
   client.on('error', () => undefined);
   try {
     const answer = await withinLimit(connectAndAsk(client, ask), Math.max(limitMs, 1));
     if (answer !== TIMED_OUT) {
-      await withinLimit(client.end(), GOODBYE_MS);
+      await withinLimit(client.end(), END_LIMIT_MS);
     }
     return answer;
   } finally {

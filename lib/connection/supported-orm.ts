@@ -2,12 +2,12 @@ import type { MikroORM } from '@mikro-orm/core';
 
 import { InvalidOptionsError } from '../errors.js';
 
-/** @throws {@link InvalidOptionsError} the instance cannot carry lazy sessions */
+/** @throws {@link InvalidOptionsError} the MikroORM instance cannot have lazy sessions */
 export function assertSupported(name: string, orm: MikroORM): void {
-  const mend = `Use the driver of "@mikro-orm/postgresql": connections: [defineConfig({ clientUrl, entities })].`;
+  const advice = `Use the driver of "@mikro-orm/postgresql": connections: [defineConfig({ clientUrl, entities })].`;
   if (!orm.driver.getDependencies().includes('pg')) {
     throw new InvalidOptionsError(
-      `The connection "${name}" uses ${orm.driver.constructor.name}; only PostgreSQL is supported. ${mend}`,
+      `The connection "${name}" uses ${orm.driver.constructor.name}; only PostgreSQL is supported. ${advice}`,
     );
   }
   if (orm.config.get('sessionContext') === 'connection') {
@@ -24,7 +24,7 @@ export function assertSupported(name: string, orm: MikroORM): void {
   ) {
     throw new InvalidOptionsError(
       `The connection "${name}" has a ready-made Kysely in driverOptions, whose pool cannot be reached. ` +
-        `Give the options of the pool instead (driverOptions: { ... }). ${mend}`,
+        `Give the options of the pool instead (driverOptions: { ... }). ${advice}`,
     );
   }
 }

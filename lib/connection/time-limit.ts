@@ -6,17 +6,19 @@ export function isTimeLimit(value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value <= LONGEST_LIMIT_MS;
 }
 
-/** What {@link withinLimit} resolves to when the limit came first. */
+/** The result of {@link withinLimit} when the limit came first. */
 export const TIMED_OUT = Symbol('timed out');
 
-/** Waits for `promise`, for at most `limitMs`. A late rejection of `promise` is not unhandled. */
+/** Waits for `promise`, for at most `limitMs`. A rejection of `promise` after that is ignored. */
 export function withinLimit<T>(
   promise: Promise<T>,
   limitMs: number,
 ): Promise<T | typeof TIMED_OUT> {
-  // By hand: a race and a `finally` make four promises more, several times in each request.
+  // This is not a `Promise.race()` with a `finally()`: they make four promises more, several times in
+  // each request.
   return new Promise((resolve, reject) => {
-    // Judged after what has arrived was read: an event loop that was blocked runs its timers first.
+    // The limit is judged after the sockets were read: an event loop that was blocked runs its timers
+    // first, although the answer may have arrived.
     const timer = setTimeout(() => setImmediate(resolve, TIMED_OUT), limitMs);
     promise.then(
       (value) => {

@@ -6,7 +6,7 @@ export class WrittenLsns {
   readonly #lsns = new Map<string, bigint>();
   #listener: ((connectionName: string, lsn: bigint) => void) | undefined;
 
-  /** The LSN that reads of a connection must see. */
+  /** The LSN that reads on a connection must see. */
   of(connectionName: string): bigint | undefined {
     return this.#lsns.get(connectionName);
   }

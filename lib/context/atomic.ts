@@ -1,6 +1,6 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import { InvalidTransactionStateError } from '../errors.js';
+import { InvalidOptionsError, InvalidTransactionStateError } from '../errors.js';
 import {
   checkTransactionSettings,
   type TransactionSettings,
@@ -84,8 +84,20 @@ export async function runAtomic<T>(
   }
   const { context, connectionName } = target;
   const session = context.session(connectionName);
+  if (onError === 'rollback-only' && current !== 'append') {
+    throw new InvalidOptionsError(
+      `atomic() has onError: 'rollback-only' with current: '${current}'. It concerns the transaction that ` +
+        "a block goes on in: give current: 'append', or leave onError out.",
+    );
+  }
   if (current === 'savepoint') {
     assertNoRetry(connectionName, retry);
+    if (commitOnError !== undefined) {
+      throw new InvalidOptionsError(
+        "atomic() has commitOnError with current: 'savepoint', whose end is not the block's own. Give " +
+          'commitOnError to what opened the transaction.',
+      );
+    }
     // Only a BEGIN can take them, and a savepoint is none: the transaction around it has to.
     session.demand(settings);
     // Savepoints of one session take turns by themselves.
@@ -113,8 +125,10 @@ export async function runAtomic<T>(
 
 /** The ends of the session that the context has by then: the block may have closed the one it began with. */
 function endsOf({ context, connectionName }: AtomicTarget, isMarked: boolean): Ends {
+  const restore = context.rememberRefusal(connectionName);
   const rollback = async (): Promise<void> => {
     await context.existing(connectionName)?.rollbackBlock();
+    restore();
   };
   return {
     origin: 'atomic()',
@@ -143,7 +157,7 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
   if (current === 'commit') {
     await session.commitBlock();
   } else if (current === 'rollback') {
-    await session.rollback();
+    await session.rollbackBlock();
   } else if (current === 'raise') {
     throw new InvalidTransactionStateError(
       session.connectionName,

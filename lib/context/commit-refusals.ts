@@ -1,4 +1,3 @@
-import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { UnexpectedRollbackError } from '../errors.js';
 
 /** Why a connection of a context must not be committed. */
@@ -40,6 +39,26 @@ export class CommitRefusals {
     }
   }
 
+  /** A transaction of a connection was rolled back, which is all that `rollbackOnly()` asks for. */
+  rolledBack(connectionName: string): void {
+    if (this.#refusals.get(connectionName)?.reason === 'rollback-only') {
+      this.undone(connectionName);
+    }
+  }
+
+  /** @returns forgets the failed commits of a connection since, and no others */
+  remember(connectionName: string): () => void {
+    const refusal = this.#refusals.get(connectionName);
+    return () => {
+      if (this.#refusals.get(connectionName)?.reason === 'failed-before') {
+        this.undone(connectionName);
+      }
+      if (refusal?.reason === 'failed-before') {
+        this.#set(connectionName, refusal);
+      }
+    };
+  }
+
   /** Somebody has rolled all of the context back on purpose. */
   undoneAll(): void {
     this.#refusals = NONE;
@@ -66,7 +85,7 @@ export class CommitRefusals {
    *
    * @param named the connection that is named where all of the context is meant
    */
-  errorOfAny(named = DEFAULT_CONNECTION_NAME): UnexpectedRollbackError | undefined {
+  errorOfAny(named: string): UnexpectedRollbackError | undefined {
     const [refused = named] = this.#refusals.keys();
     return this.errorOf(refused);
   }

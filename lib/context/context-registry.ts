@@ -7,6 +7,7 @@ import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { ContextTimeoutError, DbContextNotActiveError, ShuttingDownError } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
+import { innermostManager } from '../session/session-manager.js';
 import { ConnectionRegistry } from './connection-registry.js';
 import { currentContext, runWithContext } from './context-storage.js';
 import { Context, type ContextDependencies } from './context.js';
@@ -49,8 +50,12 @@ export class ContextRegistry {
   readonly connections = new ConnectionRegistry((factory) => this.#managerOf(factory));
   /** Where a fault goes that has no caller to be thrown at. */
   readonly report: FaultReporter;
-  /** With what ends them when they have been open for too long. */
-  readonly #running = new Map<Context, NodeJS.Timeout | undefined>();
+  /**
+   * The contexts that have not been settled, each at its `slot`. A list rather than a map: a map that
+   * lives as long as the application, and changes with each request, makes V8 keep what the requests
+   * hold until a major collection.
+   */
+  readonly #running: Context[] = [];
   readonly #dependencies: ContextDependencies;
   readonly #contextTimeoutMs: number | undefined;
   readonly #watch: ContextWatch | undefined;
@@ -111,7 +116,7 @@ export class ContextRegistry {
 
   /** Number of contexts that have not been settled. */
   get runningCount(): number {
-    return this.#running.size;
+    return this.#running.length;
   }
 
   /** The context that the current code runs in and that is still open. */
@@ -156,7 +161,7 @@ export class ContextRegistry {
     const context = this.require();
     const ambient = TransactionContext.currentTransactionContext()?.em;
     return ambient !== undefined && ambient !== context.ambient && ambient.config === orm.config
-      ? ambient
+      ? innermostManager(ambient)
       : context.session(name).manager;
   }
 
@@ -197,7 +202,8 @@ export class ContextRegistry {
         this.#current()?.writtenLsns ??
         (this.connections.readYourWrites.length > 0 ? new WrittenLsns() : undefined),
     });
-    this.#running.set(context, this.#expireLater(context));
+    context.slot = this.#running.push(context) - 1;
+    context.expiry = this.#expireLater(context);
     this.#watch?.opened(context);
     return context;
   }
@@ -258,16 +264,31 @@ export class ContextRegistry {
   }
 
   #hasEnded(context: Context): void {
-    clearTimeout(this.#running.get(context));
-    if (this.#running.delete(context)) {
+    if (this.#remove(context)) {
       this.#watch?.ended(context);
       if (!context.isDetached) {
         this.#probes.forEach((probe) => probe.onEnd?.(context));
       }
     }
-    if (this.#running.size === 0) {
+    if (this.#running.length === 0) {
       this.#onIdle?.();
     }
+  }
+
+  /** @returns whether the context was running */
+  #remove(context: Context): boolean {
+    const { slot } = context;
+    if (slot === undefined) {
+      return false;
+    }
+    clearTimeout(context.expiry);
+    context.slot = undefined;
+    const last = this.#running.pop()!;
+    if (last !== context) {
+      this.#running[slot] = last;
+      last.slot = slot;
+    }
+    return true;
   }
 
   /** Rolls a context back. Never throws: its caller has an error of its own to report. */
@@ -284,12 +305,12 @@ export class ContextRegistry {
    */
   async drain(timeoutMs: number): Promise<void> {
     this.#isShuttingDown = true;
-    if (this.#running.size > 0) {
+    if (this.#running.length > 0) {
       const idle = new Promise<void>((resolve) => {
         this.#onIdle = resolve;
       });
       if ((await withinLimit(idle, timeoutMs)) === TIMED_OUT) {
-        await Promise.all([...this.#running.keys()].map((each) => this.#cutOff(each)));
+        await Promise.all([...this.#running].map((each) => this.#cutOff(each)));
       }
     }
   }

@@ -14,6 +14,8 @@ import { mergeSettings, type TransactionSettings } from '../postgresql/transacti
 import type { SessionFactory } from '../session/session-factory.js';
 import type { Session, SessionObserver, SessionOptions } from '../session/session.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import type { OwnedWork } from '../session/owned-connection.js';
 import { CommitRefusals } from './commit-refusals.js';
 import type { Decision } from './end-by.js';
 import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
@@ -72,6 +74,8 @@ export class Context implements Holder, SessionObserver {
   readonly #hooks: ContextHooks;
   readonly #refusals = new CommitRefusals();
   #blocks: SerialQueue | undefined;
+  /** Work beside the transactions of its sessions, which ends with it. */
+  #owned: readonly OwnedWork[] = [];
   /** Whether it only stands for a session in no context: no code ever runs in it. */
   readonly isDetached: boolean;
   /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
@@ -81,6 +85,9 @@ export class Context implements Holder, SessionObserver {
   /** The manager of MikroORM's `TransactionContext` that it was opened in; it is none of its own. */
   readonly ambient: EntityManager | undefined;
   readonly writtenLsns: WrittenLsns | undefined;
+  /** Where the registry keeps it while it runs, and what ends it when that takes too long. */
+  slot: number | undefined;
+  expiry: NodeJS.Timeout | undefined;
   #outer: Context | undefined;
 
   constructor(options: ContextOptions) {
@@ -276,6 +283,15 @@ export class Context implements Holder, SessionObserver {
     this.#hooks.add(kind, callback, sessions, name);
   }
 
+  /**
+   * Remembers whether a connection may be committed.
+   *
+   * @returns makes it so again: what a block has done there is undone, and its caller gets the error
+   */
+  rememberRefusal(name: string): () => void {
+    return this.#refusals.remember(name);
+  }
+
   /** Takes out hooks, see {@link ContextHooks.take}. */
   takeHooks(kind: HookKind): readonly HookCallback[] {
     return this.#hooks.take(kind);
@@ -283,14 +299,14 @@ export class Context implements Holder, SessionObserver {
 
   /** Commits all sessions, and goes on. */
   async commitEarly(): Promise<void> {
-    this.sessions.forEach((session) => this.assertMayCommit(session));
+    this.#assertMayCommit();
     const { outcomes, failure } = await commitSessions(
       { list: () => this.sessions, shut: (session) => session.prepare() },
       new CommitPlan(this.sessions),
     );
     if (failure !== undefined) {
       for (const { connectionName, outcome } of outcomes) {
-        if (outcome === 'rolled-back' || outcome === 'unknown') {
+        if (outcome !== 'committed') {
           this.#refusals.failed(connectionName, failure.error);
         }
       }
@@ -303,8 +319,8 @@ export class Context implements Holder, SessionObserver {
 
   /** Rolls all sessions back, and goes on. */
   async rollbackEarly(): Promise<void> {
-    this.#refusals.undoneAll();
     await rollbackSessions(this.sessions);
+    this.#refusals.undoneAll();
     await this.#hooks.afterEarlyRollback();
   }
 
@@ -341,7 +357,8 @@ export class Context implements Holder, SessionObserver {
   }
 
   /** See {@link SessionObserver.rolledBack}. */
-  rolledBack(): Promise<void> {
+  rolledBack({ connectionName }: Session): Promise<void> {
+    this.#refusals.rolledBack(connectionName);
     return this.#hooks.afterEarlyRollback();
   }
 
@@ -373,12 +390,17 @@ export class Context implements Holder, SessionObserver {
       settings: this.#settings.get(name),
       holder: this,
       watch: this.#dependencies.watch?.session(this, name),
+      own: (work) => {
+        this.assertOpen(name);
+        this.#owned = [...this.#unfinished, work];
+      },
     };
   }
 
   async #commit(): Promise<void> {
     this.#phase = 'flushing';
-    const { outcomes, failure } = await this.#commitSessions(new CommitPlan(this.sessions));
+    const { outcomes, failure } = await this.#commitSessions();
+    await this.#endOwned();
     if (failure !== undefined) {
       await this.#hooks.afterEnd(outcomes, true);
       throw failure.error;
@@ -387,9 +409,13 @@ export class Context implements Holder, SessionObserver {
     await this.#hooks.afterEnd(outcomes, false);
   }
 
-  async #commitSessions(plan: CommitPlan): Promise<Settlement> {
-    const shutAll = (): void => {
+  async #commitSessions(): Promise<Settlement> {
+    const plan = new CommitPlan(this.sessions);
+    const shutAll = (): DbContextError | undefined => {
       this.#phase = 'closed';
+      return this.#unfinished.length > 0
+        ? new UnexpectedRollbackError(this.#anyConnection, 'unawaited-statements')
+        : undefined;
     };
     try {
       await this.#beforeCommit();
@@ -398,16 +424,25 @@ export class Context implements Holder, SessionObserver {
       await closeSessions(this.sessions);
       return { outcomes: [], failure: { error } };
     }
-    const shut = (session: Session): DbContextError | undefined => session.prepareForGood();
-    return commitSessions({ list: () => this.sessions, shutAll, shut }, plan);
+    return commitSessions(
+      { list: () => this.sessions, shutAll, shut: (session) => session.prepareForGood() },
+      plan,
+    );
+  }
+
+  /** Work beside the transactions of the sessions that is still under way (W3). */
+  get #unfinished(): readonly OwnedWork[] {
+    return this.#owned.filter((work) => !work.isOver());
+  }
+
+  /** The connection that an error is told of which concerns all of them. */
+  get #anyConnection(): string {
+    return this.#sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME;
   }
 
   /** @throws why the context must not be committed */
   async #beforeCommit(): Promise<void> {
-    const refusal = this.#refusals.errorOfAny(this.#sessions[0]?.connectionName);
-    if (refusal !== undefined) {
-      throw refusal;
-    }
+    this.#assertMayCommit();
     if (!this.#hooks.isEmpty) {
       await this.sessions.reduce(
         (work, session) => session.whileOpen(work),
@@ -416,11 +451,22 @@ export class Context implements Holder, SessionObserver {
     }
   }
 
+  async #endOwned(): Promise<void> {
+    await Promise.all(this.#unfinished.map((work) => work.end()));
+  }
+
+  #assertMayCommit(): void {
+    const refusal = this.#refusals.errorOfAny(this.#anyConnection);
+    if (refusal !== undefined) {
+      throw refusal;
+    }
+  }
+
   async #rollback(): Promise<void> {
     this.#phase = 'closed';
     // Also where no statement was sent: what was only persisted is lost as well.
     this.#undone = this.sessions[0]?.connectionName;
-    await closeSessions(this.sessions);
+    await Promise.all([closeSessions(this.sessions), this.#endOwned()]);
     await this.#hooks.afterEnd([], true);
   }
 }

@@ -2,6 +2,7 @@ import type { FaultReporter } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { HookTimeoutError } from '../errors.js';
 import type { SettlementOutcome } from '../errors.js';
+import type { Outcome } from '../outcome.js';
 import type { Session } from '../session/session.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
 
@@ -108,10 +109,9 @@ export class ContextHooks {
   /** Runs and discards what was registered in a transaction that has been rolled back early. */
   async afterEarlyRollback(): Promise<void> {
     // Nobody knows whether what these announce has happened.
-    this.#take(({ parts }) => parts.some(({ root }) => root.outcome === 'unknown'));
-    const isDue = ({ parts }: Hook): boolean =>
-      parts.some(({ root }) => root.outcome === 'rolled-back');
-    await this.#runAfter(this.#take(isDue), () => 'onRollback');
+    this.#take(({ parts }) => hasEnded(parts, 'unknown'));
+    const undone = this.#take(({ parts }) => hasEnded(parts, 'rolled-back'));
+    await this.#runAfter(undone, () => 'onRollback');
   }
 
   /** Runs the hooks of connections that were to be committed together, and goes on. */
@@ -196,6 +196,10 @@ export class ContextHooks {
       }
     }
   }
+}
+
+function hasEnded(parts: readonly TransactionPart[], outcome: Outcome): boolean {
+  return parts.some(({ root }) => root.outcome === outcome);
 }
 
 /** Whether what it announces has not happened, or has been undone with a savepoint. */

@@ -1,10 +1,21 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import type { Context } from './context.js';
-import type { ContextRegistry } from './context-registry.js';
 import { endBy, type Decision, type EndOptions } from './end-by.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import { withRetry } from './retry.js';
+
+/** What opens contexts, and ends them. */
+interface ContextRunner {
+  readonly connections: { factory(name: string): unknown };
+  /** Whether a context ends by itself when it has been open for too long. */
+  readonly limitsContexts: boolean;
+  open(origin: string): Context;
+  openDetached(origin: string): Context;
+  runIn<T>(context: Context, callback: () => T): T;
+  settle(context: Context, decision: Decision): Promise<void>;
+  abandon(context: Context): Promise<void>;
+}
 
 /** How a context of one's own is opened and ends. */
 export interface OwnContextOptions<T> extends EndOptions<T> {
@@ -17,7 +28,7 @@ export interface OwnContextOptions<T> extends EndOptions<T> {
  * @param origin what it is for, for messages
  */
 export function runInOwnContext<T>(
-  registry: ContextRegistry,
+  registry: ContextRunner,
   origin: string,
   callback: () => T | Promise<T>,
   { retry, ...ends }: OwnContextOptions<T> = {},
@@ -33,7 +44,7 @@ export function runInOwnContext<T>(
 
 /** Runs `callback` in a context that has just been opened, once, and settles it. */
 export function runAndSettle<T>(
-  registry: ContextRegistry,
+  registry: ContextRunner,
   context: Context,
   callback: () => T | Promise<T>,
   options: EndOptions<T> = {},
@@ -54,7 +65,7 @@ export function runAndSettle<T>(
 
 /** Runs `callback` with a session that is in no context, and settles that. */
 export async function runDetached<T>(
-  registry: ContextRegistry,
+  registry: ContextRunner,
   connectionName: string,
   decision: Decision,
   callback: (manager: EntityManager) => T | Promise<T>,

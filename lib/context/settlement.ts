@@ -12,8 +12,12 @@ import type { Transaction } from '../transaction/transaction.js';
 export interface SessionGroup {
   /** Those that are open now, in the order of their first use; a flush may add to them. */
   list(): readonly Session[];
-  /** Called, synchronously, right before the gates shut. */
-  shutAll?(): void;
+  /**
+   * Called, synchronously, right before the gates shut.
+   *
+   * @returns why nothing can be committed, if nothing can
+   */
+  shutAll?(): DbContextError | undefined;
   /**
    * Shuts the gate of a session, synchronously.
    *
@@ -77,10 +81,10 @@ export async function commitSessions(group: SessionGroup, plan: CommitPlan): Pro
     }
     // All gates shut in one go (F3), without an await between them, or since nothing was left to flush.
     sessions = group.list();
-    group.shutAll?.();
+    const unfinished = group.shutAll?.();
     const missing = plan.blockerFor(sessions);
     const blockers = sessions.map((session) => group.shut(session));
-    const blocker = blockers.find((each) => each !== undefined) ?? missing;
+    const blocker = blockers.find((each) => each !== undefined) ?? missing ?? unfinished;
     if (blocker !== undefined) {
       throw blocker;
     }

@@ -1,7 +1,6 @@
 import { DEFAULTS } from '../options/defaults.js';
 import type { WatchOptions } from '../options/watch-options.js';
 import type { SessionWatch } from '../session/session-watch.js';
-import type { Context } from './context.js';
 
 /** When the watch warns. */
 type WatchLimits = Required<WatchOptions>;
@@ -11,6 +10,11 @@ export function watchLimits(
   option: boolean | WatchOptions = process.env['NODE_ENV'] !== 'production',
 ): WatchLimits | undefined {
   return option === false ? undefined : { ...DEFAULTS.watch, ...(option === true ? {} : option) };
+}
+
+/** A context, as far as the watch names it. */
+interface Watched {
+  readonly origin: string;
 }
 
 /** Where it began; the text is only made when it is asked for. */
@@ -28,7 +32,7 @@ const QUIET_MS = 60_000;
 export class ContextWatch {
   readonly #limits: WatchLimits;
   readonly #warn: (message: string) => void;
-  readonly #open = new Map<Context, WatchedContext>();
+  readonly #open = new Map<Watched, WatchedContext>();
   readonly #warnedAt = new Map<string, number>();
   #sweep: NodeJS.Timeout | undefined;
 
@@ -37,7 +41,7 @@ export class ContextWatch {
     this.#warn = warn;
   }
 
-  opened(context: Context): void {
+  opened(context: Watched): void {
     this.#open.set(context, {
       openedAt: performance.now(),
       place: placeHere(),
@@ -51,7 +55,7 @@ export class ContextWatch {
     }
   }
 
-  ended(context: Context): void {
+  ended(context: Watched): void {
     this.#open.delete(context);
     if (this.#open.size === 0) {
       clearInterval(this.#sweep);
@@ -60,7 +64,7 @@ export class ContextWatch {
   }
 
   /** Looks at one session of a context. */
-  session(context: Context, connectionName: string): SessionWatch {
+  session(context: Watched, connectionName: string): SessionWatch {
     const watch = new WatchedSession(connectionName, this.#limits.idleInTransactionMs, {
       warn: (kind, what, place) => this.#tell(context, kind, what, place),
     });
@@ -69,7 +73,7 @@ export class ContextWatch {
   }
 
   /** A context was asked for a session after its end. */
-  usedLate(context: Context, connectionName: string): void {
+  usedLate(context: Watched, connectionName: string): void {
     this.#tell(context, 'late use', lateUseOf(connectionName), placeHere());
   }
 
@@ -89,7 +93,7 @@ export class ContextWatch {
     }
   }
 
-  #tell(context: Context, kind: string, what: string, place: Place): void {
+  #tell(context: Watched, kind: string, what: string, place: Place): void {
     const { origin } = context;
     const key = `${origin}: ${kind}`;
     const now = performance.now();

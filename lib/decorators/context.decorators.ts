@@ -3,12 +3,12 @@ import { decoratorsWith } from './managed-method.js';
 
 type AnyClass = abstract new (...args: never) => unknown;
 
-/** A decorator of a method, not a static one, that returns a promise. */
+/** A decorator of a method that is not static and returns a promise. */
 export type AsyncMethodDecorator = <
   Target extends object,
   Method extends (...args: never[]) => Promise<unknown>,
 >(
-  // The target of a static method is the class, which Nest injects nothing into.
+  // The target of a static method is the class itself, into which Nest injects nothing.
   target: Target extends AnyClass ? never : Target,
   key: string | symbol,
   descriptor: TypedPropertyDescriptor<Method>,
@@ -17,8 +17,9 @@ export type AsyncMethodDecorator = <
 const around = decoratorsWith(DbContext);
 
 /**
- * Runs a method in a context: in the active one, else in one of its own. For methods that no
- * interceptor reaches: cron jobs, queue consumers, event handlers. See {@link DbContext.run}.
+ * Runs a method in a context: in the active one, else in a new one that ends with the method. It is for
+ * methods that no interceptor reaches: cron jobs, queue consumers, event handlers. See
+ * {@link DbContext.run}.
  *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
  * @example

@@ -2,7 +2,7 @@ import { Inject } from '@nestjs/common';
 
 import { DecoratorNotManagedError } from '../errors.js';
 
-/** Runs a decorated method with the service that Nest put beside it. */
+/** Runs a decorated method, with the service that Nest has injected into the object it belongs to. */
 export type Around<Service> = (
   service: Service,
   method: () => Promise<unknown>,
@@ -17,10 +17,10 @@ type AnyMethodDecorator = (
 ) => void;
 
 /**
- * Makes decorators of methods that need `service`. Nest injects it by property, so that the class
- * need not name it in its constructor.
+ * Makes decorators of methods that need a service. Nest injects the service into a property that the
+ * decorator declares, so that the class need not name it in its constructor.
  *
- * @returns a function that makes one: from its name, for errors, and from what it does
+ * @returns a function that makes a decorator from its name, for errors, and from what it does
  */
 export function decoratorsWith<Service extends object>(
   service: abstract new (...args: never[]) => Service,
@@ -29,7 +29,8 @@ export function decoratorsWith<Service extends object>(
   return (decorator, around) => (target, key, descriptor) => {
     const original = descriptor.value as (...args: unknown[]) => unknown;
     if (!Object.hasOwn(target, property)) {
-      // Only a declaration for the check above; what Nest sets on the instance hides it.
+      // A second decorator in the class finds this property and declares nothing again. What Nest sets
+      // on the instance hides it.
       Object.defineProperty(target, property, { value: undefined, writable: true });
       Inject(service)(target, property);
     }
@@ -49,17 +50,16 @@ export function decoratorsWith<Service extends object>(
   };
 }
 
-// Those of a function that is written in sloppy mode cannot be defined on another one.
-const OF_THE_FUNCTION_ITSELF: ReadonlySet<string | symbol> = new Set([
-  'prototype',
-  'arguments',
-  'caller',
-]);
+// A function in sloppy mode has its own `arguments` and `caller`, which cannot be defined on another one.
+const NOT_COPIED: ReadonlySet<string | symbol> = new Set(['prototype', 'arguments', 'caller']);
 
-/** Other decorators keep what they know of a method on the function itself, also as metadata. */
+/**
+ * Copies properties and metadata of a function to the one that replaces it: other decorators keep there
+ * what they need of the method.
+ */
 function copyIdentity(from: object, to: object): void {
   for (const property of Reflect.ownKeys(from)) {
-    if (!OF_THE_FUNCTION_ITSELF.has(property)) {
+    if (!NOT_COPIED.has(property)) {
       Object.defineProperty(to, property, Object.getOwnPropertyDescriptor(from, property)!);
     }
   }

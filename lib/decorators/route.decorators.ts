@@ -61,14 +61,14 @@ export function CommitOn(policy: CommitPolicy): CustomDecorator {
 }
 
 /**
- * Says how the transactions of a route, or of all routes of a controller, begin; each setting wins
- * over that of the connection, and that of a method over that of its class. May be given once per
- * connection.
+ * Sets how the transactions of a route, or of all routes of a controller, begin (C7). Each setting wins
+ * over that of the connection, and a setting of a method over that of its class. The decorator may be
+ * given once per connection.
  *
- * @throws {@link InvalidOptionsError} as the class is loaded: a setting cannot be
- * @throws {@link UnknownConnectionError} while the application boots: nobody declares the connection
+ * @throws {@link InvalidOptionsError} as the class is loaded: a setting is not valid
+ * @throws {@link UnknownConnectionError} while the application boots: no module declares the connection
  * @throws {@link InvalidTransactionStateError} on a request, with `mount: 'middleware'`: a guard has
- *   begun the transaction without them
+ *   begun the transaction without these settings
  * @example
  * ```ts
  * @DbTransaction({ isolationLevel: 'repeatable read', readOnly: true })
@@ -86,7 +86,7 @@ export function DbTransaction(options: DbTransactionOptions): ClassDecorator & M
     const others = Reflect.getOwnMetadata(TRANSACTION_METADATA, on) as
       | RouteTransaction[]
       | undefined;
-    // Decorators are applied from the bottom up.
+    // Decorators are applied from the bottom up, and settings are to be in the order of the source.
     Reflect.defineMetadata(TRANSACTION_METADATA, [own, ...(others ?? [])], on);
   };
 }
@@ -107,7 +107,7 @@ export function DbTransaction(options: DbTransactionOptions): ClassDecorator & M
  *
  * @param options `attempts`, 2 or more, the first one included; `backoffMs`, longest pause before the
  *   second attempt in milliseconds, 20 by default
- * @throws {@link InvalidOptionsError} as the class is loaded: an option cannot be
+ * @throws {@link InvalidOptionsError} as the class is loaded: an option is not valid
  * @example
  * ```ts
  * @RetryOnSerializationFailure({ attempts: 5 })

@@ -5,12 +5,12 @@ import { deferToCommit } from './defer-to-commit.js';
 
 /** Holds events back until the context that they were published in has committed. */
 export class CommittedEventPublisher implements IEventPublisher {
-  readonly #host: ContextRegistry;
-  /** Where committed events go. */
+  readonly #registry: ContextRegistry;
+  /** The publisher that gets the events after the commit. */
   target: IEventPublisher;
 
-  constructor(host: ContextRegistry, target: IEventPublisher) {
-    this.#host = host;
+  constructor(registry: ContextRegistry, target: IEventPublisher) {
+    this.#registry = registry;
     this.target = target;
   }
 
@@ -34,21 +34,23 @@ export class CommittedEventPublisher implements IEventPublisher {
   }
 
   /**
-   * Outside of any context: the bus does not wait for handlers, and the one that a hook runs in is
-   * settled before theirs would be done with it.
+   * Publishes outside of any context: the bus does not wait for handlers, so a context of the hook would
+   * be settled while they still used it.
+   *
+   * @returns whether there is a commit to wait for; if not, nothing was published
    */
   #defer(publications: readonly (() => unknown)[]): boolean {
-    return deferToCommit(this.#host, () =>
-      this.#host.runOutside(() => Promise.all(publications.map((each) => this.#attempt(each)))),
+    return deferToCommit(this.#registry, () =>
+      this.#registry.runOutside(() => Promise.all(publications.map((each) => this.#attempt(each)))),
     );
   }
 
-  /** One that fails must not keep the next one back: no caller is left who could publish it. */
+  /** Reports what fails rather than throwing it: the publications that follow must not be lost. */
   async #attempt(publish: () => unknown): Promise<void> {
     try {
       await publish();
     } catch (error) {
-      this.#host.report('an event could not be published', error);
+      this.#registry.report('an event could not be published', error);
     }
   }
 }

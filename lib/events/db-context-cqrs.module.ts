@@ -7,12 +7,12 @@ import { InvalidOptionsError } from '../errors.js';
 import { CommittedEventPublisher } from './committed-event.publisher.js';
 
 /**
- * Makes the `EventBus` of `@nestjs/cqrs` publish an event when what it tells of is committed:
- * published in a context, after its commit, and never when that or the savepoint around is rolled
- * back; published in none, at once. It wraps the publisher that the bus has, and any that it is
- * given later.
+ * Makes the `EventBus` of `@nestjs/cqrs` publish an event only when the work that it announces is
+ * committed. An event that is published in a context leaves after the commit of the context, and is
+ * dropped when the context or the savepoint around it is rolled back; one that is published in no context
+ * leaves at once. The module wraps the publisher that the bus has, and any that is set later.
  *
- * Handlers and sagas then run in no context: one that uses a session carries `@WithDbContext()`.
+ * Handlers and sagas then run in no context; those that use a session carry `@WithDbContext()`.
  *
  * @throws {@link InvalidOptionsError} at boot: the application has no `EventBus`
  * @example
@@ -26,23 +26,23 @@ import { CommittedEventPublisher } from './committed-event.publisher.js';
  */
 @Module({})
 export class DbContextCqrsModule implements OnModuleInit {
-  readonly #host: ContextRegistry;
+  readonly #registry: ContextRegistry;
   readonly #moduleRef: ModuleRef;
 
   /** @internal */
-  constructor(host: ContextRegistry, moduleRef: ModuleRef) {
-    this.#host = host;
+  constructor(registry: ContextRegistry, moduleRef: ModuleRef) {
+    this.#registry = registry;
     this.#moduleRef = moduleRef;
   }
 
   /** @internal */
   onModuleInit(): void {
     for (const bus of this.#findBuses()) {
-      holdBack(this.#host, bus);
+      holdBack(this.#registry, bus);
     }
   }
 
-  /** `CqrsModule` and `CqrsModule.forRoot()` side by side are two modules with a bus each. */
+  /** There may be several: `CqrsModule` and `CqrsModule.forRoot()` are two modules with a bus each. */
   #findBuses(): Set<EventBus> {
     try {
       return new Set(this.#moduleRef.get<EventBus>(EventBus, { strict: false, each: true }));
@@ -55,11 +55,11 @@ export class DbContextCqrsModule implements OnModuleInit {
   }
 }
 
-function holdBack(host: ContextRegistry, bus: EventBus): void {
-  const committed = new CommittedEventPublisher(host, bus.publisher);
+function holdBack(registry: ContextRegistry, bus: EventBus): void {
+  const committed = new CommittedEventPublisher(registry, bus.publisher);
   bus.publisher = committed;
-  // Modules set publishers of their own in any hook of the boot; set directly, one that comes after
-  // this would announce what may be rolled back.
+  // Other modules may set a publisher of their own after this one, and it would announce what may be
+  // rolled back. With the accessor, such a publisher only becomes the target of ours.
   Object.defineProperty(bus, 'publisher', {
     configurable: true,
     get: () => committed.target,

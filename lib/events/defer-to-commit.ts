@@ -3,24 +3,25 @@ import type { ContextRegistry } from '../context/context-registry.js';
 import { currentContext } from '../context/context-storage.js';
 
 /**
- * Puts `work` off until the context that the calling code runs in has committed; a rollback drops
- * it. `work` has to see to a context of its own: when it comes late, it runs in one that is closed.
+ * Defers `work` until the context that the calling code runs in has committed; a rollback drops it.
+ * `work` has to open a context of its own if it needs one, since the one that it is called in may be
+ * closed.
  *
- * @param connection the connection whose commit is meant; that of the whole context if omitted
- * @returns whether there is a commit to wait for; if not, `work` is up to the caller
- * @throws {@link UnknownConnectionError}
+ * @param connection the connection whose commit is waited for; that of the whole context if omitted
+ * @returns whether there is a commit to wait for; if not, the caller runs `work` itself
+ * @throws {@link UnknownConnectionError} there is no connection of that name
  */
 export function deferToCommit(
-  host: ContextRegistry,
+  registry: ContextRegistry,
   work: () => unknown,
   connection?: string,
 ): boolean {
-  const context = currentContext(host);
+  const context = currentContext(registry);
   if (context === undefined) {
     return false;
   }
   if (context.isClosed) {
-    void runLate(host, context, work);
+    void runLate(registry, context, work);
   } else {
     context.addHook('onCommit', work, connection);
   }
@@ -28,11 +29,11 @@ export function deferToCommit(
 }
 
 /**
- * For an event that comes when the context takes no hooks any more: from work that nobody awaited,
- * or because a request-scoped listener was made in the meantime.
+ * Runs `work` of an event that is emitted when its context takes no hooks any more: by code that nobody
+ * awaited, or because Nest had to make a request-scoped listener first.
  */
 async function runLate(
-  host: ContextRegistry,
+  registry: ContextRegistry,
   context: Context,
   work: () => unknown,
 ): Promise<void> {
@@ -40,17 +41,17 @@ async function runLate(
     try {
       await work();
     } catch (error) {
-      host.report('an event that was emitted after the end of its context failed', error);
+      registry.report('an event that was emitted after the end of its context failed', error);
     }
   }
 }
 
 async function isCommitted(context: Context): Promise<boolean> {
-  // The end may have just begun, further up this very call stack.
+  // The end of the context may have begun further up this very call stack, and is not recorded yet.
   await Promise.resolve();
   return context.settle('commit').then(
     () => true,
-    // Whoever ended the context has been told.
+    // The caller that ended the context got this error.
     () => false,
   );
 }

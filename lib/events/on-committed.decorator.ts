@@ -7,7 +7,7 @@ import { decoratorsWith } from '../decorators/managed-method.js';
 import { InvalidOptionsError } from '../errors.js';
 import { deferToCommit } from './defer-to-commit.js';
 
-/** Options of {@link OnCommitted}: those of `@OnEvent()`, and the commit that is meant. */
+/** Options of {@link OnCommitted}: those of `@OnEvent()`, and the connection whose commit counts. */
 export type OnCommittedOptions = OnEventOptions & {
   /**
    * Name of the connection whose commit is waited for, an early one included.
@@ -16,7 +16,7 @@ export type OnCommittedOptions = OnEventOptions & {
   readonly connection?: string;
 };
 
-/** A decorator of a method whose result nobody gets. */
+/** A decorator of a method that returns nothing, or a promise of nothing. */
 export type ListenerDecorator = <Method extends (...args: never[]) => void | Promise<void>>(
   target: object,
   key: string | symbol,
@@ -25,21 +25,22 @@ export type ListenerDecorator = <Method extends (...args: never[]) => void | Pro
 
 const around = decoratorsWith(ContextRegistry);
 
-// On the method itself, where what stacks decorators finds it.
+// The connection is kept as metadata of the method, so that a second @OnCommitted() on it is noticed.
 const CONNECTION = Symbol.for('nestjs-db-context:on-committed');
 
 /**
- * Listens to an event of `@nestjs/event-emitter` as `@OnEvent()` does, and runs the method when what
- * the event tells of is committed: emitted in a context, after its commit, and never when that or
- * the savepoint around is rolled back; emitted in none, at once. Always in a context of its own.
+ * Listens to an event of `@nestjs/event-emitter` as `@OnEvent()` does, and runs the method only when the
+ * work that the event announces is committed. For an event that is emitted in a context, the method runs
+ * after the commit of the context, and never when the context or the savepoint around it is rolled back;
+ * for one that is emitted in no context, it runs at once. It always runs in a context of its own.
  *
- * After a commit it is a hook, see {@link DbContext.onCommit}: in order, awaited (`hookTimeoutMs`)
- * before the response leaves, and what it throws is logged and changes nothing. `suppressErrors`
- * counts only where the method runs at once. The method as a whole waits, so also for an event of
- * `@OnEvent()` beside it, and when it is called directly.
+ * After a commit the method is a hook, see {@link DbContext.onCommit}: hooks run in order and are awaited
+ * (for `hookTimeoutMs`) before the response leaves, and what they throw is logged and changes nothing.
+ * `suppressErrors` matters only where the method runs at once. The method itself is deferred, also for an
+ * event of another `@OnEvent()` on it, and when it is called directly.
  *
- * @param event as of `@OnEvent()`: a name, a symbol, or a path
- * @throws {@link InvalidOptionsError} at the declaration: several of one method name different
+ * @param event the event as for `@OnEvent()`: a name, a symbol, or a path
+ * @throws {@link InvalidOptionsError} at the declaration: several decorators of one method name different
  *   connections
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
  * @throws {@link UnknownConnectionError} on a call in a context; the emitter logs it
@@ -57,9 +58,9 @@ export function OnCommitted(
   options: OnCommittedOptions = {},
 ): ListenerDecorator {
   const { connection, ...eventOptions } = options;
-  const defer = around('OnCommitted', async (host, listener, place) => {
-    const work = (): Promise<unknown> => runInOwnContext(host, place, listener);
-    if (!deferToCommit(host, work, connection)) {
+  const defer = around('OnCommitted', async (registry, listener, place) => {
+    const work = (): Promise<unknown> => runInOwnContext(registry, place, listener);
+    if (!deferToCommit(registry, work, connection)) {
       await work();
     }
   });

@@ -10,8 +10,8 @@ import { resolveConnectionOptions } from '../options/resolve-connection-options.
 /**
  * Makes a connection from its options. Nothing connects to the database yet (L1).
  *
- * @param featureEntities entities that feature modules add
- * @param report where faults go that have no caller to be thrown at
+ * @param featureEntities the entities that feature modules add
+ * @param report is called with errors that no caller can catch
  * @throws {@link InvalidOptionsError}, or MikroORM's error for metadata that it cannot read
  */
 export async function createConnection(
@@ -41,7 +41,7 @@ async function initOrm(
   }
   const isPlain = driverOptions === undefined || driverOptions.constructor === Object;
   return MikroORM.init({
-    // MikroORM would look for the database, and create it, on a connection of its own.
+    // Otherwise MikroORM looks for the database, and creates it, on a connection of its own.
     ensureDatabase: false,
     contextName: name,
     ...options,
@@ -50,7 +50,8 @@ async function initOrm(
       driverOptions: {
         connectionTimeoutMillis: limits.acquireTimeoutMs,
         keepAlive: true,
-        // The process may exit although a connection is idle, or waits for an answer of a dead link.
+        // The process may exit although a connection is idle, or waits for an answer that a dead network
+        // link will never bring.
         allowExitOnIdle: true,
         ...(driverOptions as object | undefined),
       },

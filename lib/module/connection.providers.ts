@@ -14,25 +14,28 @@ import { createConnection } from './connection-factory.js';
 import { collectFeatureEntities, DeclaredConnection } from './declarations.js';
 import { logReporters } from './log-reporters.js';
 
-/** Optional, so that its absence gets this library's error; see {@link assertRoot}. */
-export const OPTIONAL_HOST: OptionalFactoryDependency = { token: ContextRegistry, optional: true };
+/** It is optional, so that its absence gets the error of {@link assertRoot} rather than Nest's. */
+export const OPTIONAL_REGISTRY: OptionalFactoryDependency = {
+  token: ContextRegistry,
+  optional: true,
+};
 
-/** The connection and the session of one set of options. */
+/** Providers of the connection that the options declare, and of its session. */
 export function connectionProviders(options: DbConnectionOptions): Provider[] {
   const name = connectionNameOf(options);
   return [
     declarationOf(name),
     {
       provide: getConnectionToken(name),
-      inject: [OPTIONAL_HOST, ModulesContainer],
-      useFactory: (host: ContextRegistry | undefined, modules: ModulesContainer) =>
-        connect(options, host, modules),
+      inject: [OPTIONAL_REGISTRY, ModulesContainer],
+      useFactory: (registry: ContextRegistry | undefined, modules: ModulesContainer) =>
+        connect(options, registry, modules),
     },
     sessionProvider(name),
   ];
 }
 
-/** The connection and the session of a name whose options come from the module's factory. */
+/** As {@link connectionProviders}, where the options come from the factory of the module. */
 export function asyncConnectionProviders(name: string): Provider[] {
   return [
     declarationOf(name),
@@ -40,13 +43,13 @@ export function asyncConnectionProviders(name: string): Provider[] {
       provide: getConnectionToken(name),
       inject: [ContextRegistry, ModulesContainer, DB_CONTEXT_OPTIONS],
       useFactory: (
-        host: ContextRegistry,
+        registry: ContextRegistry,
         modules: ModulesContainer,
         { connections }: DbContextModuleOptions,
       ) => {
-        // It is there: the names have been compared when the factory returned.
+        // It is never missing: the names were compared when the factory returned.
         const options = connections.find((each) => connectionNameOf(each) === name)!;
-        return connect(options, host, modules);
+        return connect(options, registry, modules);
       },
     },
     sessionProvider(name),
@@ -54,8 +57,10 @@ export function asyncConnectionProviders(name: string): Provider[] {
 }
 
 /** @throws {@link InvalidOptionsError} the application has no `DbContextModule.forRoot()` */
-export function assertRoot(host: ContextRegistry | undefined): asserts host is ContextRegistry {
-  if (host === undefined) {
+export function assertRoot(
+  registry: ContextRegistry | undefined,
+): asserts registry is ContextRegistry {
+  if (registry === undefined) {
     throw new InvalidOptionsError(
       'DbContextModule.forFeature() is imported, and DbContextModule.forRoot() is missing. Import ' +
         'it once, in the AppModule; connections: [] is enough.',
@@ -65,13 +70,13 @@ export function assertRoot(host: ContextRegistry | undefined): asserts host is C
 
 async function connect(
   options: DbConnectionOptions,
-  host: ContextRegistry | undefined,
+  registry: ContextRegistry | undefined,
   modules: ModulesContainer,
 ): Promise<DbConnection> {
-  assertRoot(host);
+  assertRoot(registry);
   const entities = collectFeatureEntities(modules, connectionNameOf(options));
   const connection = await createConnection(options, entities, logReporters.report);
-  host.connections.register(connection);
+  registry.connections.register(connection);
   return connection;
 }
 
@@ -85,11 +90,11 @@ function declarationOf(name: string): Provider {
 function sessionProvider(name: string): FactoryProvider<EntityManager> {
   return {
     provide: getSessionToken(name),
-    // The connection is awaited for its effect: it puts the session into the host.
-    inject: [OPTIONAL_HOST, getConnectionToken(name)],
-    useFactory: (host: ContextRegistry | undefined) => {
-      assertRoot(host);
-      return host.connections.handle(name);
+    // The connection is injected so that it is made first, which puts its session into the registry.
+    inject: [OPTIONAL_REGISTRY, getConnectionToken(name)],
+    useFactory: (registry: ContextRegistry | undefined) => {
+      assertRoot(registry);
+      return registry.connections.handle(name);
     },
   };
 }

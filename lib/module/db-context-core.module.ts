@@ -29,27 +29,33 @@ import { MiddlewareContexts } from '../transport/middleware-contexts.js';
 import { logReporters } from './log-reporters.js';
 import { checkRoutes } from './route-checks.js';
 
-/** Holds the place of an interceptor where there is to be none, or where it stands elsewhere. */
+/**
+ * Stands in for our interceptor as the value of `APP_INTERCEPTOR`, where there is to be none or where ours
+ * has been put in front of all others already.
+ */
 const PASS_ON: NestInterceptor = { intercept: (_context, next) => next.handle() };
 
-/** Everything of which an application has one. Global; `DbContextModule` is its public face. */
+/**
+ * Provides everything of which an application has exactly one. It is global, and imported by
+ * `DbContextModule` alone.
+ */
 @Module({})
 export class DbContextCoreModule
   implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
-  readonly #host: ContextRegistry;
+  readonly #registry: ContextRegistry;
   readonly #options: DbContextOptions;
   readonly #contextCreator: ExternalContextCreator;
   readonly #modules: ModulesContainer;
 
   constructor(
-    host: ContextRegistry,
+    registry: ContextRegistry,
     @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
     contextCreator: ExternalContextCreator,
     modules: ModulesContainer,
   ) {
     assertOnlyOne(modules);
-    this.#host = host;
+    this.#registry = registry;
     this.#options = options;
     this.#contextCreator = contextCreator;
     this.#modules = modules;
@@ -57,7 +63,7 @@ export class DbContextCoreModule
 
   /**
    * @param optionsProvider provides `DB_CONTEXT_OPTIONS`
-   * @param optionsProviders the other providers that it needs, besides those of `imports`
+   * @param optionsProviders further providers that `optionsProvider` needs, besides those of `imports`
    */
   static register(
     optionsProvider: Provider,
@@ -81,7 +87,7 @@ export class DbContextCoreModule
         {
           provide: DbContext,
           inject: [ContextRegistry],
-          useFactory: (host: ContextRegistry) => new DbContext(host),
+          useFactory: (registry: ContextRegistry) => new DbContext(registry),
         },
         MiddlewareContexts,
         DbContextInterceptor,
@@ -117,18 +123,18 @@ export class DbContextCoreModule
     }
   }
 
-  /** By now all modules have declared their connections. */
+  /** Checks the routes in this hook, since all modules have declared their connections by then. */
   onModuleInit(): void {
     checkRoutes(this.#modules);
   }
 
-  /** While the server still answers: running contexts may end, new ones are refused (H3). */
+  /** Lets running contexts end while the server still answers, and refuses new ones (H3). */
   async beforeApplicationShutdown(): Promise<void> {
-    await this.#host.drain(this.#options.shutdownTimeoutMs ?? DEFAULTS.shutdownTimeoutMs);
+    await this.#registry.drain(this.#options.shutdownTimeoutMs ?? DEFAULTS.shutdownTimeoutMs);
   }
 
   async onApplicationShutdown(): Promise<void> {
-    await this.#host.connections.close();
+    await this.#registry.connections.close();
   }
 }
 

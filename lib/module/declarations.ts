@@ -2,15 +2,16 @@ import type { EntityName } from '@mikro-orm/core';
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 
-// What modules declare is a provider of theirs, and is read from Nest's own list of modules, which
-// is complete before the first provider is made. A list of our own would outlive the application.
+// A module declares a connection or entities by a provider. These are read from Nest's own list of
+// modules, which is complete before the first provider is made; a list of our own would outlive the
+// application.
 
-/** A module declares a connection. */
+/** Says that a module declares a connection. */
 export class DeclaredConnection {
   constructor(readonly name: string) {}
 }
 
-/** A feature module adds entities to a connection. */
+/** Says that a feature module adds entities to a connection. */
 export class FeatureEntities {
   constructor(
     readonly connectionName: string,
@@ -18,7 +19,7 @@ export class FeatureEntities {
   ) {}
 }
 
-/** The names of all connections, whether they have been made yet or not. */
+/** The names of all connections that modules declare; those that are not made yet are among them. */
 export function collectConnectionNames(modules: ModulesContainer): string[] {
   return collect(modules, DeclaredConnection).map(({ name }) => name);
 }

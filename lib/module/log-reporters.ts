@@ -4,7 +4,7 @@ import type { Reporters } from '../context/context-registry.js';
 
 const logger = new Logger('DbContext');
 
-/** Tells Nest's logger of what has no caller to be thrown at. */
+/** Writes errors that no caller can catch, and warnings, to Nest's logger. */
 export const logReporters: Reporters = {
   report: (message, error) => {
     logger.error(

@@ -11,10 +11,10 @@ import {
   getRepositoryToken,
   getSessionToken,
 } from '../tokens.js';
-import { assertRoot, OPTIONAL_HOST } from './connection.providers.js';
+import { assertRoot, OPTIONAL_REGISTRY } from './connection.providers.js';
 import { collectConnectionNames } from './declarations.js';
 
-/** The repository of an entity, bound to the session of a connection. */
+/** Provider of the repository of an entity, bound to the session of a connection. */
 export function repositoryProvider(
   entity: EntityName,
   connectionName: string,
@@ -22,19 +22,19 @@ export function repositoryProvider(
   return {
     provide: getRepositoryToken(entity, connectionName),
     inject: [
-      OPTIONAL_HOST,
+      OPTIONAL_REGISTRY,
       ModulesContainer,
-      // Optional, so that an unknown name gets this library's error.
+      // They are optional, so that an unknown name gets this library's error rather than Nest's.
       { token: getConnectionToken(connectionName), optional: true },
       { token: getSessionToken(connectionName), optional: true },
     ],
     useFactory: (
-      host: ContextRegistry | undefined,
+      registry: ContextRegistry | undefined,
       modules: ModulesContainer,
       connection?: DbConnection,
       session?: EntityManager,
     ) => {
-      assertRoot(host);
+      assertRoot(registry);
       if (connection === undefined || session === undefined) {
         throw new UnknownConnectionError(connectionName, collectConnectionNames(modules));
       }

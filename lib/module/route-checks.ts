@@ -8,7 +8,7 @@ import { collectConnectionNames } from './declarations.js';
  * Looks at `@DbTransaction()` on all controllers and providers (gateways and resolvers are
  * providers), and on their methods.
  *
- * @throws {@link UnknownConnectionError} one names a connection that no module declares
+ * @throws {@link UnknownConnectionError} a decorator names a connection that no module declares
  */
 export function checkRoutes(modules: ModulesContainer): void {
   const known = new Set(collectConnectionNames(modules));
@@ -29,7 +29,8 @@ function* targetsOf(
 ): Generator<readonly [place: string, target: object]> {
   for (const { controllers, providers } of modules.values()) {
     for (const { metatype } of [...controllers.values(), ...providers.values()]) {
-      // Those of a value have none, and those of a factory are a function, which may be an arrow.
+      // A provider of a value has no metatype, and that of a factory is a function, which may be an
+      // arrow function without a prototype.
       const prototype = metatype?.prototype as Record<string, object> | undefined;
       if (metatype !== null && metatype !== undefined && prototype !== undefined) {
         yield [metatype.name, metatype];

@@ -7,15 +7,15 @@ import type { DbContextOptions } from './context-options.js';
 import type { DbContextModuleOptions } from './module-options.js';
 import { connectionNameOf } from './resolve-connection-options.js';
 
-/** The options that are one of a few strings. */
+/** The options that take one of a few strings. */
 const CHOICES = {
   mount: ['interceptor', 'middleware', 'none'],
   onDisconnect: ['finish', 'rollback'],
 } as const satisfies { [K in keyof DbContextOptions]?: readonly DbContextOptions[K][] };
 
 /**
- * Checks what can be checked before anything is made of the options: types do not reach options that
- * come from the environment, or from JavaScript.
+ * Checks the options at run time, before any provider is made, for options that come from the environment
+ * or from JavaScript.
  *
  * @throws {@link InvalidOptionsError}, {@link DuplicateConnectionError}
  */
@@ -75,7 +75,7 @@ function checkTimeLimits(limits: Readonly<Record<string, unknown>>, where: strin
 }
 
 /**
- * @param where begins the sentence of the error
+ * @param where the beginning of the error's message
  * @throws {@link InvalidOptionsError}
  */
 export function checkConnectionOptions(options: DbConnectionOptions, where: string): void {

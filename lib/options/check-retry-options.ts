@@ -6,9 +6,9 @@ import type { RetryOptions } from './retry-options.js';
 const NAMES: readonly string[] = ['attempts', 'backoffMs'] satisfies (keyof RetryOptions)[];
 
 /**
- * Checks options: types do not reach options that come from the environment, or from JavaScript.
+ * Checks options at run time, for those that come from the environment, or from JavaScript.
  *
- * @param where begins the sentence of the error
+ * @param where the beginning of the error's message
  * @throws {@link InvalidOptionsError}
  */
 export function checkRetryOptions(

@@ -16,18 +16,18 @@ export interface ConnectionTransactionOptions {
   /** Settings of every transaction. */
   readonly transaction?: TransactionSettings;
   /**
-   * Variables of the current context, for row-level security. Called when a transaction begins,
-   * before it takes a connection, in the async scope of its first statement; what it throws fails
-   * that statement. It cannot use the session that it is called for.
+   * Returns variables of the current context, for row-level security. It is called when a transaction
+   * begins, before it takes a connection, in the async context of its first statement, which fails if this
+   * throws. It cannot use the session that it is called for.
    */
   readonly sessionVariables?: (cls: ClsService) => SessionVariables | Promise<SessionVariables>;
   /** The role of every transaction, or of the current context; called as `sessionVariables` is. */
   readonly role?: string | ((cls: ClsService) => string | undefined);
   /**
-   * Awaited each time before a transaction takes its connection, before `sessionVariables`; may look
-   * for the primary and call `connection.changeHost()`. What it throws fails the statement that the
-   * transaction would have begun for; after `acquireTimeoutMs` that is {@link HookTimeoutError}. It
-   * cannot use sessions of this connection.
+   * Is awaited each time before a transaction takes its connection, before `sessionVariables` (H2). It may
+   * look for the primary and call `connection.changeHost()`. If it throws, the first statement of the
+   * transaction fails; after `acquireTimeoutMs` it fails with {@link HookTimeoutError}. The hook cannot use
+   * sessions of this connection.
    */
   readonly beforeSession?: (connection: DbConnection) => void | Promise<void>;
   /**
@@ -66,7 +66,7 @@ export type DbConnectionOptions = ConnectionLimits &
   } & (
     | {
         /**
-         * An initialised MikroORM. It stays the application's: it is used and never closed here.
+         * An initialised MikroORM. It belongs to the application, and is never closed by this library.
          * Its pool keeps its own settings; set `connectionTimeoutMillis` there.
          */
         readonly orm: MikroORM;

@@ -9,8 +9,8 @@ export interface RequestOutcome {
   /** Whether something was thrown. */
   readonly failed: boolean;
   /**
-   * HTTP status of the response to come, as far as it is known before it is sent: of the exception
-   * (500 when it carries none), of a returned web `Response`, of a redirect, else of the response
+   * The HTTP status of the response, as far as it is known before it is sent: the status of the exception
+   * (500 when it carries none), of a returned web `Response` or of a redirect, else that of the response
    * object. `undefined` for other transports.
    */
   readonly status: number | undefined;
@@ -34,9 +34,9 @@ export type CommitPolicy = (outcome: RequestOutcome) => boolean;
 export interface DbContextOptions {
   /**
    * What opens the context of a request. `interceptor`: a global interceptor, after the guards.
-   * `middleware`: a middleware, before the guards, settled by the interceptor; when that never
-   * ran (a guard refused), rolled back as the response closes. `none`: nothing is registered; use
-   * `@UseInterceptors(DbContextInterceptor)`.
+   * `middleware`: a middleware, before the guards; the interceptor settles the context, and if it never
+   * runs (a guard refused), the context is rolled back as the response closes. `none`: nothing is
+   * registered; use `@UseInterceptors(DbContextInterceptor)`.
    * @defaultValue 'interceptor'
    */
   readonly mount?: 'interceptor' | 'middleware' | 'none';
@@ -46,15 +46,15 @@ export interface DbContextOptions {
    */
   readonly commitOn?: CommitPolicy;
   /**
-   * What happens to the context when the client goes away while a Promise handler runs. `finish`:
+   * What happens to the context when the client disconnects while a Promise handler runs. `finish`:
    * the handler runs on and settles as usual. `rollback`: the context is rolled back at once, and
    * later statements of the handler are refused. An Observable handler is always rolled back.
    * @defaultValue 'finish'
    */
   readonly onDisconnect?: 'finish' | 'rollback';
   /**
-   * Methods whose HTTP requests have read-only transactions, which replicas may serve. What a
-   * `@DbTransaction({ readOnly })` or the `transaction` of a connection says wins.
+   * The HTTP methods whose requests have read-only transactions, which replicas may serve. A `readOnly` of
+   * `@DbTransaction()` or of the `transaction` of a connection wins.
    * @defaultValue none
    */
   readonly readOnlyMethods?: readonly string[];
@@ -65,7 +65,7 @@ export interface DbContextOptions {
   readonly beforeCommit?: (session: EntityManager, connectionName: string) => unknown;
   /**
    * How long the end of a context waits for one hook, in milliseconds. A `beforeCommit` hook that
-   * takes longer vetoes the commit; any other is logged, and not waited for.
+   * takes longer vetoes the commit; any other hook is logged, and no longer waited for.
    * @defaultValue 10_000
    */
   readonly hookTimeoutMs?: number;
@@ -77,8 +77,8 @@ export interface DbContextOptions {
    */
   readonly contextTimeoutMs?: number;
   /**
-   * Warns of code that works in development and hurts in production: a context that stays open, a
-   * connection that is held while nothing is asked of it, use after the end, flushes at the same
+   * Warns of code that works in development and does harm in production: a context that stays open, a
+   * connection that is held without a statement, use of a session after its end, flushes at the same
    * time. Each warning names the route and the place in the code.
    * @defaultValue on, unless `NODE_ENV` is `production`
    */

@@ -7,10 +7,10 @@ import type { ReadFromOptions, ReadYourWritesOptions } from './replica-options.j
 import type { RetryOptions } from './retry-options.js';
 import type { WatchOptions } from './watch-options.js';
 
-/** Options whose absence has a meaning of its own, so that no value stands for them. */
+/** Options without a default: leaving them out is not the same as any value. */
 type OptionWithoutDefault = 'beforeCommit' | 'contextTimeoutMs' | 'readOnlyMethods';
 
-/** The name of the connection that is meant where none is given. */
+/** The name of a connection for which no name is given. */
 export const DEFAULT_CONNECTION_NAME = 'default';
 
 /**

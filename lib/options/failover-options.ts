@@ -1,8 +1,9 @@
 /**
- * How a connection finds the primary: before a transaction takes its connection each host is asked
- * whether it is one, and {@link DbConnection.changeHost} does the rest. The answer holds for `cacheMs`,
- * and is forgotten at once when a connection is lost or refused, the server shuts down, or a write
- * meets a standby. Where no host is a primary, the statement fails with {@link NoPrimaryError}.
+ * How a connection finds the primary: before a transaction takes its connection, each host is asked
+ * whether it is the primary, and the connection changes to that host as by
+ * {@link DbConnection.changeHost}. The answer holds for `cacheMs`, and is forgotten at once when a
+ * connection is lost or refused, the server shuts down, or a standby refuses a write. Where no host is a
+ * primary, the statement fails with {@link NoPrimaryError}.
  *
  * @example
  * ```ts
@@ -12,7 +13,7 @@
  * @publicApi
  */
 export interface FailoverOptions {
-  /** Every server that may be the primary, at least two, each as in `changeHost()`. */
+  /** Every server that may be the primary, at least two, each in a form that `changeHost()` takes. */
   readonly hosts: readonly string[];
   /**
    * Longest wait for the answer of one host, in milliseconds.

@@ -14,7 +14,7 @@ import type { DbContextOptions } from './context-options.js';
  * @publicApi
  */
 export interface DbContextModuleOptions extends DbContextOptions {
-  /** The named databases; at least one, here or by `forFeature()`. */
+  /** The named databases. The list may be empty where `forFeature()` declares all of them. */
   readonly connections: readonly DbConnectionOptions[];
 }
 
@@ -40,7 +40,7 @@ interface AsyncOptionsBase extends Pick<ModuleMetadata, 'imports'> {
 /** A function makes the options. */
 interface UseFactory {
   readonly useFactory: (
-    // Nest cannot know the types of what it injects.
+    // The types of the dependencies are unknown here: `inject` names them by tokens.
     ...dependencies: never[]
   ) => DbContextModuleOptions | Promise<DbContextModuleOptions>;
   /** The tokens of the arguments that `useFactory` is called with. */

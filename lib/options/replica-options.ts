@@ -14,8 +14,8 @@ export type ReplicaChoice = (hosts: readonly string[]) => number | string;
  */
 export interface ReadFromOptions {
   /**
-   * Which replica is asked first; the others follow where it does not answer. Called once for each
-   * context, whose later read-only transactions stay on the same one.
+   * Chooses the replica that is asked first; the others follow if it does not answer. It is called once
+   * for each context, whose later read-only transactions stay on the same replica.
    * @defaultValue 'round-robin'
    */
   readonly choose?: 'round-robin' | ReplicaChoice;
@@ -26,20 +26,20 @@ export interface ReadFromOptions {
    */
   readonly fallback?: 'primary' | 'error';
   /**
-   * How long a replica is left out after it could not be reached, in milliseconds. The first request
-   * after that has it tried, and does not wait for it.
+   * How long a replica is left out after it could not be reached, in milliseconds. After that the next
+   * request makes the library try it in the background, without a wait.
    * @defaultValue 10_000
    */
   readonly retryAfterMs?: number;
 }
 
 /**
- * How a client that wrote reads what it wrote.
+ * How a client reads its own writes although replicas lag behind.
  *
  * @publicApi
  */
 export interface ReadYourWritesOptions {
-  /** How the position (LSN) of the last write is carried to the client and back. */
+  /** How the LSN of the last write, its place in the write-ahead log, is carried to the client and back. */
   readonly via: 'cookie' | 'header';
   /**
    * Name of the cookie or header.
@@ -53,7 +53,7 @@ export interface ReadYourWritesOptions {
    */
   readonly waitMs?: number;
   /**
-   * How long a position counts, in seconds. Replicas are expected to be less behind than that.
+   * How long an LSN counts, in seconds. Replicas are expected to lag by less than that.
    * @defaultValue 60
    */
   readonly maxAgeSeconds?: number;
@@ -74,7 +74,7 @@ export interface ConnectionReadOptions {
   /** Which replica a read-only transaction is sent to. */
   readonly readFrom?: ReadFromOptions;
   /**
-   * Makes a client that wrote read from replicas which have its writes, and else from the primary.
+   * Makes the reads of a client go to replicas that have its writes, and else to the primary.
    * @defaultValue off
    */
   readonly readYourWrites?: ReadYourWritesOptions;

@@ -12,7 +12,7 @@ import { resolveReplicaOptions } from './resolve-replica-options.js';
 
 const LIMIT_NAMES = Object.keys(DEFAULTS.limits) as (keyof ResolvedLimits)[];
 
-/** The options of one connection: those that this library reads, and the options that MikroORM gets. */
+/** The options of one connection, separated into those of this library and those of MikroORM. */
 export interface ResolvedConnectionOptions {
   readonly name: string;
   readonly settings: ConnectionSettings;

@@ -7,7 +7,7 @@ import { DEFAULTS } from './defaults.js';
 import type { FailoverOptions } from './failover-options.js';
 
 /**
- * Fills in the defaults, and checks what can be checked before there is a connection.
+ * Checks the option `failover` as far as that is possible without a connection, and fills in the defaults.
  *
  * @throws {@link InvalidOptionsError}
  */

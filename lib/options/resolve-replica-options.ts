@@ -95,7 +95,7 @@ function resolveReadYourWrites(
   return options;
 }
 
-/** The options that are given, all of them with names that there are. */
+/** Checks the names of options, and leaves out those that are `undefined`. */
 function given<T extends object>(
   options: T,
   names: readonly (keyof T & string)[],

@@ -1,6 +1,6 @@
 /**
- * Runs work again when the server had to undo it for the sake of a concurrent transaction
- * (SQLSTATE 40001, serialization failure; 40P01, deadlock). See
+ * Runs work again when the server rolled it back because of a concurrent transaction (SQLSTATE 40001,
+ * serialization failure; 40P01, deadlock). See
  * https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html
  *
  * @publicApi

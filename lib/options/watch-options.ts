@@ -1,5 +1,5 @@
 /**
- * When the watch of development warns, in milliseconds.
+ * After how long the option `watch` warns, in milliseconds.
  *
  * @publicApi
  */

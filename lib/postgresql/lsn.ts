@@ -1,6 +1,6 @@
 /**
- * Positions in the write-ahead log ("LSN"), by which it is known whether a replica has what the
- * primary has written. See https://www.postgresql.org/docs/current/datatype-pg-lsn.html
+ * Log sequence numbers (LSN): places in the write-ahead log, by which to find out whether a replica has
+ * replayed a write of the primary. See https://www.postgresql.org/docs/current/datatype-pg-lsn.html
  */
 import type { PgResult } from './pg-client.js';
 
@@ -44,7 +44,7 @@ export function lsnOf(answer: PgResult | PgResult[]): bigint {
   const [row] = (answer as PgResult).rows as { readonly lsn: string | null }[];
   const [, high, low] = LSN.exec(row?.lsn ?? '') ?? [];
   if (high === undefined || low === undefined) {
-    throw new Error(`the server has no position in a write-ahead log: ${row?.lsn}`);
+    throw new Error(`the server answered with no LSN: ${row?.lsn}`);
   }
   return (BigInt(`0x${high}`) << 32n) | BigInt(`0x${low}`);
 }

@@ -37,6 +37,14 @@ export function hasTriedToWrite(error: unknown): boolean {
   return sqlStateOf(error) === READ_ONLY_SQL_TRANSACTION;
 }
 
+/** The server closes a connection on which a transaction waits for its next statement for too long. */
+const IDLE_IN_TRANSACTION_SESSION_TIMEOUT = '25P03';
+
+/** Whether the server has closed the connection before the statement reached it. */
+export function isIdleTimeout(error: unknown): boolean {
+  return sqlStateOf(error) === IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
+}
+
 /** Whether the server refused the statement because its transaction had failed before. */
 export function isAborted(error: unknown): boolean {
   return sqlStateOf(error) === IN_FAILED_SQL_TRANSACTION;

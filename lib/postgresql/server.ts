@@ -4,7 +4,13 @@ import { FirstMessage } from './first-message.js';
 import { lsnOf, UNREACHABLE_LSN, WRITTEN_LSN } from './lsn.js';
 import type { PgClient } from './pg-client.js';
 import { isPlainRead } from './plain-read.js';
-import { endsConnection, hasTriedToWrite, isAborted, isServerError } from './server-errors.js';
+import {
+  endsConnection,
+  hasTriedToWrite,
+  isAborted,
+  isIdleTimeout,
+  isServerError,
+} from './server-errors.js';
 
 /**
  * What a transaction has to know of PostgreSQL: its texts, its answers and its errors. The interface
@@ -21,6 +27,7 @@ export const postgresql = {
     sql: string,
     isWhole = false,
   ) => new FirstMessage(client, begin, sql, isWhole),
+  rollback: 'rollback',
   commit: (asksWhetherWritten: boolean) => (asksWhetherWritten ? COMMIT_WITH_QUESTION : 'commit'),
   commitAnswer: endOf,
   writtenLsn: WRITTEN_LSN,
@@ -32,6 +39,7 @@ export const postgresql = {
   isRefusal: isServerError,
   endsConnection,
   isAborted,
+  isIdleTimeout,
   hasTriedToWrite,
 };
 

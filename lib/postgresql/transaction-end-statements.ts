@@ -1,6 +1,6 @@
 import type { PgResult } from './pg-client.js';
 
-/** What may hold any word without meaning it, and the beginning of a comment, which may hold comments. */
+/** Quoted text and comments, whose words are no statements; of a block comment only the beginning. */
 const WITHOUT_MEANING =
   /\$(\w*)\$[\s\S]*?\$\1\$|\be'(?:[^'\\]|\\[\s\S]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|\/\*/gi;
 
@@ -9,15 +9,15 @@ const ENDS =
   /(?:^|;)\s*(?:(?:commit|end|prepare\s+transaction)\b|(?:rollback|abort)\b(?!\s+(?:work\s+|transaction\s+)?to\b))/i;
 
 /**
- * Whether a text has ended the transaction, by the command tags of the answer, and whatever the
- * transaction status is afterwards: a text can begin a new transaction. ROLLBACK and ROLLBACK TO
- * SAVEPOINT share a tag, so their text has to tell them apart. See `CommandComplete` in
+ * Whether a text has ended the transaction, by the command tags of the answer (F4). The transaction status
+ * afterwards does not matter: a text can begin a new transaction. ROLLBACK and ROLLBACK TO SAVEPOINT share
+ * a tag, so their text has to distinguish them. See `CommandComplete` in
  * https://www.postgresql.org/docs/current/protocol-message-formats.html
  */
 export function isEnd(sql: string, answer: PgResult | PgResult[]): boolean {
   const has = (tag: string): boolean =>
     Array.isArray(answer) ? answer.some(({ command }) => command === tag) : answer.command === tag;
-  return has('COMMIT') || (has('ROLLBACK') && mayHaveEnded(sql));
+  return has('COMMIT') || has('PREPARE TRANSACTION') || (has('ROLLBACK') && mayHaveEnded(sql));
 }
 
 /** Whether a text holds a statement that ends a transaction, if the server comes to it. */

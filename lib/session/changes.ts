@@ -12,10 +12,24 @@ export function hasPendingEntities(uow: UnitOfWork): boolean {
   );
 }
 
-/** Whether a flush would write anything, before hooks add to it. */
+/**
+ * Whether a flush would write anything, before hooks add to it. Not to be asked while a flush is under
+ * way: it computes the same change sets.
+ */
 export function hasChanges(manager: EntityManager): boolean {
   const uow = manager.getUnitOfWork(false);
-  return hasPendingEntities(uow) || changedEntities(uow).length > 0;
+  if (hasPendingEntities(uow)) {
+    return true;
+  }
+  if (uow.getIdentityMap().keys().length === 0) {
+    return false;
+  }
+  try {
+    return changedEntities(uow).length > 0;
+  } catch {
+    // An entity that cannot be written is a change; the flush says what is wrong with it.
+    return true;
+  }
 }
 
 /**

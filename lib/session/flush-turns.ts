@@ -11,10 +11,14 @@ interface FlushingManager extends EntityManager {
   [LAST_FLUSH]?: Promise<void> | undefined;
 }
 
+const UNDER_WAY = Symbol('nestjs-db-context:flush-under-way');
+
 /** A unit of work, with the two of its methods that are replaced. MikroORM declares one as private. */
 interface UnitOfWorkInternals {
   clear(): void;
   postCommitCleanup(): void;
+  /** What waited as its flush began, or after a `clear()` since; only while a flush is under way. */
+  [UNDER_WAY]?: WaitingEntities | undefined;
 }
 
 /** Code of a flush, its hooks included. */
@@ -26,12 +30,6 @@ class FlushScope extends AsyncScope {
     this.manager = manager;
   }
 }
-
-/**
- * The entities that waited in a unit of work as its flush began, or after a `clear()` since; only for
- * those whose flush is under way.
- */
-const underWay = new WeakMap<UnitOfWork, WaitingEntities>();
 
 /**
  * Runs the flushes of an entity manager one after another (F5). What a branch persists or removes
@@ -67,6 +65,11 @@ export async function flushInTurn(
   }
 }
 
+/** Whether a flush of the entity manager has been asked for and has not ended. */
+export function isFlushUnderWay(manager: FlushingManager): boolean {
+  return manager[LAST_FLUSH] !== undefined;
+}
+
 /** Whether the calling code is part of a flush of the entity manager: a hook, or MikroORM itself. */
 export function isFlushing(manager: EntityManager): boolean {
   return (
@@ -82,16 +85,18 @@ function keepLateEntities(uow: UnitOfWork, flush: () => Promise<void>): Promise<
     internals.postCommitCleanup = cleanUp;
     internals.clear = clear;
   }
-  underWay.set(uow, waitingEntities(uow));
+  internals[UNDER_WAY] = waitingEntities(uow);
   return flush();
 }
 
 /** In place of `UnitOfWork.clear()`, which calls `postCommitCleanup()`: it forgets all entities. */
 function clear(this: UnitOfWork): void {
-  const isUnderWay = underWay.delete(this);
+  const internals = this as unknown as UnitOfWorkInternals;
+  const isUnderWay = internals[UNDER_WAY] !== undefined;
+  internals[UNDER_WAY] = undefined;
   (Object.getPrototypeOf(this) as UnitOfWorkInternals).clear.call(this);
   if (isUnderWay) {
-    underWay.set(this, waitingEntities(this));
+    internals[UNDER_WAY] = waitingEntities(this);
   }
 }
 
@@ -100,8 +105,9 @@ function clear(this: UnitOfWork): void {
  * of the entities that came after the flush had computed what it writes.
  */
 function cleanUp(this: UnitOfWork): void {
-  const early = underWay.get(this);
-  underWay.delete(this);
+  const internals = this as unknown as UnitOfWorkInternals;
+  const early = internals[UNDER_WAY];
+  internals[UNDER_WAY] = undefined;
   const late = early && lateEntities(this, early);
   (Object.getPrototypeOf(this) as UnitOfWorkInternals).postCommitCleanup.call(this);
   // Through the methods, since automatic flushes depend on more than the stacks. Without cascades,

@@ -29,7 +29,7 @@ export interface KyselyTransaction extends KyselyClient {
 }
 
 /** What may end a whole transaction by Kysely's own verbs. */
-export interface TransactionEnds {
+interface TransactionEnds {
   commit(): Promise<unknown>;
   rollback(): Promise<void>;
 }

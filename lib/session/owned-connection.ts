@@ -18,8 +18,19 @@ interface TransactionalOptions extends MikroOrmSettings {
 /** The session that a transaction is begun beside, and whose unit of work owns it (W3). */
 export interface TransactionOrigin extends Pick<OrmOwner, 'holder' | 'watch'> {
   readonly settings: TransactionSettings;
-  /** Takes note of a transaction that the unit of work has to end. */
-  own(transaction: OrmTransaction): void;
+  /**
+   * Takes note of work that ends with the unit of work (W3).
+   *
+   * @throws {@link SessionClosedError} the unit of work has ended
+   */
+  own(work: OwnedWork): void;
+}
+
+/** Work beside the transaction of a session: a transaction of its own, or code in none. */
+export interface OwnedWork {
+  isOver(): boolean;
+  /** Ends it without saving anything. */
+  end(): Promise<void>;
 }
 
 /**
@@ -107,6 +118,9 @@ function openTransaction(
   };
   const settings = mergeSettings(origin?.settings, settingsOf(options));
   const transaction = new OrmTransaction(parts, owner, settings);
-  origin?.own(transaction);
+  origin?.own({
+    isOver: () => transaction.transaction.outcome !== undefined,
+    end: () => transaction.rollback(),
+  });
   return transaction;
 }

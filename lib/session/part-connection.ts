@@ -113,7 +113,7 @@ export class PartConnection implements StatementConnection {
 }
 
 /** Kysely's form of an answer. */
-export function toStatementResult(answer: Answer): StatementResult {
+function toStatementResult(answer: Answer): StatementResult {
   // Several statements in one string have several results; like Kysely, none of them is chosen.
   if (Array.isArray(answer)) {
     return { rows: [] };

@@ -7,8 +7,13 @@ import type {
 } from '@mikro-orm/core';
 import { TransactionPropagation } from '@mikro-orm/core';
 
-import { InvalidTransactionStateError, SessionClosedError } from '../errors.js';
+import {
+  InvalidTransactionStateError,
+  SessionClosedError,
+  UnexpectedRollbackError,
+} from '../errors.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import type { Failure } from '../transaction/transaction-state.js';
 import { flushInTurn, isFlushing } from './flush-turns.js';
 import { asKyselyTransaction, type KyselyTransaction } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
@@ -44,6 +49,7 @@ const ROOT = Symbol('nestjs-db-context:session-root');
 const ORIGIN = Symbol('nestjs-db-context:session-origin');
 const NESTED = Symbol('nestjs-db-context:session-nested');
 const OVER = Symbol('nestjs-db-context:session-over');
+const FLUSH_FAILURE = Symbol('nestjs-db-context:session-flush-failure');
 
 /** An entity manager of the class that {@link sessionManagerClass} makes. */
 interface SessionManager extends EntityManager {
@@ -57,6 +63,8 @@ interface SessionManager extends EntityManager {
   [NESTED]?: boolean;
   /** Whether the callback that it was made for, of `not_supported`, has returned. */
   [OVER]?: boolean;
+  /** The first flush of it that failed. */
+  [FLUSH_FAILURE]?: Failure;
 }
 
 /**
@@ -84,6 +92,7 @@ export function sessionManagerClass(
     declare [ORIGIN]?: TransactionOrigin;
     declare [NESTED]?: boolean;
     declare [OVER]?: boolean;
+    declare [FLUSH_FAILURE]?: Failure;
 
     override getContext(validate?: boolean): this {
       if (this[OVER] === true) {
@@ -145,15 +154,19 @@ export function sessionManagerClass(
       const isOfSession = control !== undefined || this[ROOT] !== undefined;
       const context = isOfSession ? this.getTransactionContext() : undefined;
       const whole = asKyselyTransaction(context)?.part.whole;
-      // A subscriber can hang before the first statement (F6).
-      whole?.startDeadline();
       control?.watch?.flushBegins();
       try {
         const flushed = flushInTurn(this, () => super.flush());
-        await (whole?.whileOpen(flushed) ?? flushed);
+        // A subscriber can hang before the first statement (F6).
+        await (whole?.limit(flushed) ?? flushed);
       } catch (error) {
         if (!isFlushing(this)) {
-          control?.flushFailed(error);
+          // MikroORM forgets what it could not write (F4).
+          if (control === undefined) {
+            this[FLUSH_FAILURE] ??= { error };
+          } else {
+            control.flushFailed(error);
+          }
         }
         throw error;
       } finally {
@@ -197,6 +210,12 @@ export function sessionManagerClass(
             return callback(fork);
           }
           fork[ROOT] = root;
+          if (!fork.isInTransaction()) {
+            const end = async (): Promise<void> => {
+              fork[OVER] = true;
+            };
+            fork[ORIGIN]?.own({ isOver: () => nested.isOver, end });
+          }
           const result = await callback(fork);
           // Here, before MikroORM flushes into a transaction that has failed already.
           assertNotFailed(fork);
@@ -264,12 +283,16 @@ async function prepareNesting(
   }
 }
 
-/** @throws {@link UnexpectedRollbackError} a statement has failed, so it cannot be committed */
+/** @throws {@link UnexpectedRollbackError} a statement or a flush has failed, and its error was swallowed */
 function assertNotFailed(manager: EntityManager): void {
   const part = asKyselyTransaction(manager.getTransactionContext())?.part;
   const blocker = part?.isShut === false ? part.whole.commitBlocker : undefined;
   if (blocker !== undefined) {
     throw blocker;
+  }
+  const flushFailure = (manager as SessionManager)[FLUSH_FAILURE];
+  if (part !== undefined && flushFailure !== undefined) {
+    throw new UnexpectedRollbackError(part.connectionName, 'failed-flush', flushFailure.error);
   }
 }
 
@@ -282,6 +305,15 @@ function assertNotNested(manager: SessionManager, connectionName: string, verb: 
         'or throw to undo it.',
     );
   }
+}
+
+/**
+ * The manager of the innermost `transactional()` that the calling code runs in, where MikroORM names
+ * `manager`: its `TransactionContext` does not know the fork of `not_supported`.
+ */
+export function innermostManager(manager: EntityManager): EntityManager {
+  const root = (manager as SessionManager)[ROOT];
+  return (root && NestedTransaction.forkOf(root)) ?? manager;
 }
 
 /** The session that an entity manager is the manager of. */

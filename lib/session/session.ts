@@ -18,10 +18,12 @@ import type { TransactionPart } from '../transaction/savepoint.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
 import type { Failure } from '../transaction/transaction-state.js';
 import type { Transaction } from '../transaction/transaction.js';
-import { hasPendingEntities } from './changes.js';
+import { hasChanges, hasPendingEntities } from './changes.js';
+import { isFlushUnderWay } from './flush-turns.js';
 import { asKyselyTransaction, type KyselyTransaction } from './kysely-transaction.js';
 import { NestedTransaction } from './nested-transaction.js';
 import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
+import type { OwnedWork } from './owned-connection.js';
 import { bindControl, type SessionControl } from './session-manager.js';
 import type { SessionWatch } from './session-watch.js';
 
@@ -52,6 +54,8 @@ export interface SessionOptions {
   /** The unit of work that it is part of. */
   readonly holder?: Holder | undefined;
   readonly watch?: SessionWatch | undefined;
+  /** Takes over work beside its transaction; throws where the unit of work has ended. */
+  readonly own?: (work: OwnedWork) => void;
 }
 
 /** Code of the end of a session: one that waited for the end that it is part of would wait for ever. */
@@ -88,8 +92,7 @@ export class Session implements SessionControl, OrmOwner {
   readonly #ends = new SerialQueue();
   /** The first flush that failed since the transaction began. */
   #flushFailure: Failure | undefined;
-  /** Transactions that were begun beside its own. */
-  #owned: readonly OrmTransaction[] = [];
+  readonly #own: ((work: OwnedWork) => void) | undefined;
 
   /**
    * @param manager a fork of the class of session managers
@@ -98,12 +101,13 @@ export class Session implements SessionControl, OrmOwner {
   constructor(
     parts: TransactionParts,
     manager: EntityManager,
-    { settings = {}, holder, watch }: SessionOptions,
+    { settings = {}, holder, watch, own }: SessionOptions,
   ) {
     this.#parts = parts;
     this.#settings = settings;
     this.holder = holder;
     this.watch = watch;
+    this.#own = own;
     this.manager = manager;
     this.#current = new OrmTransaction(parts, this, settings);
     bindControl(manager, this);
@@ -140,7 +144,7 @@ export class Session implements SessionControl, OrmOwner {
 
   /** Whether a commit has anything to do. */
   get hasWork(): boolean {
-    return this.hasBegun || this.hasPendingChanges;
+    return this.hasBegun || (!isFlushUnderWay(this.manager) && hasChanges(this.manager));
   }
 
   /** Whether entities wait to be inserted or removed. */
@@ -158,14 +162,9 @@ export class Session implements SessionControl, OrmOwner {
     this.#observer = observer;
   }
 
-  /** Takes note of a transaction that was begun beside its own, which ends with the context (W3). */
-  own(transaction: OrmTransaction): void {
-    this.#owned = [...this.#unfinished, transaction];
-  }
-
-  /** Transactions that were begun beside its own and have not ended. */
-  get #unfinished(): readonly OrmTransaction[] {
-    return this.#owned.filter(({ transaction }) => transaction.outcome === undefined);
+  /** Hands work beside its own transaction to the unit of work, which ends it (W3). */
+  own(work: OwnedWork): void {
+    this.#own?.(work);
   }
 
   /** Begins now rather than with the first statement. */
@@ -231,19 +230,11 @@ export class Session implements SessionControl, OrmOwner {
     );
   }
 
-  /**
-   * As `prepare()`, at the end of the context: what was begun beside its own transaction has to be
-   * over, and no new transaction comes after this one.
-   */
+  /** As `prepare()`, at the end of the context: no new transaction comes after this one. */
   prepareForGood(): DbContextError | undefined {
     const blocker = this.prepare();
     this.#state = 'closed';
-    return (
-      blocker ??
-      (this.#unfinished.length > 0
-        ? new UnexpectedRollbackError(this.connectionName, 'unawaited-statements')
-        : undefined)
-    );
+    return blocker;
   }
 
   /** Commits what `prepare()` has let through. */
@@ -310,11 +301,10 @@ export class Session implements SessionControl, OrmOwner {
     const { transaction } = this;
     this.#state = 'closed';
     transaction.shut();
-    const owned = this.#unfinished.map((each) => each.rollback());
     // A commit() that hangs in its flush would hold this up.
     const hurried = this.#ends.unfinished > 0 ? transaction.rollback() : undefined;
     const closed = this.#exclusively('close', () => this.#rollBack());
-    await Promise.all([hurried, closed, ...owned]);
+    await Promise.all([hurried, closed]);
   }
 
   /** @throws {@link InvalidTransactionStateError} the calling code is inside em.transactional() */

@@ -9,7 +9,7 @@ import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { exceededThresholds, type HealthThresholds } from './health-thresholds.js';
 
 /**
- * What {@link DbContextHealthIndicator.pingCheck} asks, and what it calls down.
+ * How {@link DbContextHealthIndicator.pingCheck} asks, and which connection counts as down.
  *
  * @publicApi
  */
@@ -32,8 +32,8 @@ export interface DbContextHealth extends ConnectionHealth {
 }
 
 /**
- * Tells `@nestjs/terminus` of a connection, see {@link DbConnection.check}. A provider of the module
- * that has the health endpoint, which imports `TerminusModule`.
+ * Reports the health of a connection to `@nestjs/terminus`, see {@link DbConnection.check}. It is a
+ * provider of the module with the health endpoint, which imports `TerminusModule`.
  *
  * @example
  * ```ts
@@ -48,20 +48,20 @@ export interface DbContextHealth extends ConnectionHealth {
  */
 @Injectable()
 export class DbContextHealthIndicator {
-  readonly #host: ContextRegistry;
+  readonly #registry: ContextRegistry;
   readonly #indicators: HealthIndicatorService;
 
   /** @internal */
-  constructor(host: ContextRegistry, indicators: HealthIndicatorService) {
-    this.#host = host;
+  constructor(registry: ContextRegistry, indicators: HealthIndicatorService) {
+    this.#registry = registry;
     this.#indicators = indicators;
   }
 
   /**
-   * Checks one connection. Down when the server cannot be reached, or when a threshold of the
+   * Checks one connection. It is down when the server cannot be reached, or when a threshold of the
    * options is exceeded; the result has the details either way.
    *
-   * @param key of the result
+   * @param key the key of the connection in the result
    * @throws {@link UnknownConnectionError} there is no connection of that name
    * @throws {@link InvalidOptionsError} `timeoutMs` is not a number of milliseconds
    *
@@ -83,7 +83,7 @@ export class DbContextHealthIndicator {
   }
 
   #connection(name: string = DEFAULT_CONNECTION_NAME): DbConnection {
-    const { all } = this.#host.connections;
+    const { all } = this.#registry.connections;
     const found = all.find((each) => each.name === name);
     if (found === undefined) {
       throw new UnknownConnectionError(

@@ -1,7 +1,7 @@
 import type { ConnectionHealth, ReplicaHealth } from '../connection/connection-health.js';
 import { DEFAULTS } from '../options/defaults.js';
 
-/** What a healthy connection has to fulfil besides that its server can be reached. */
+/** The thresholds of a healthy connection, besides that its server can be reached. */
 export interface HealthThresholds {
   /**
    * How many callers may wait for a connection of the pool.

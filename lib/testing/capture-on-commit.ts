@@ -1,11 +1,11 @@
 import type { HookCallback } from '../context/hooks.js';
 import { DEFAULTS } from '../options/defaults.js';
-import { hostOf, type TestTarget } from './test-target.js';
+import { registryOf, type TestTarget } from './test-target.js';
 
 /** Options of {@link captureOnCommit}. */
 export interface CaptureOptions {
   /**
-   * Whether the callbacks are run when the work is done, in their order.
+   * Whether the callbacks are run, in their order, when the work is done.
    * @defaultValue false
    */
   readonly execute?: boolean;
@@ -16,9 +16,9 @@ export interface CaptureOptions {
  * them; also those of the context that the caller is in (a {@link TestContext}, `dbContext.run()`),
  * which may never commit. Callbacks that were discarded with a rollback are not among them.
  *
- * @param work what to do
+ * @param work the code whose commits are watched
  * @returns the callbacks, in the order in which they were due. Each runs in a context of its own, and
- *   throws what it throws
+ *   rejects with the error of the callback
  * @throws what `work` throws, or, with `execute`, a callback
  * @publicApi
  */
@@ -27,12 +27,12 @@ export async function captureOnCommit(
   work: () => unknown,
   { execute = DEFAULTS.captureOnCommit.execute }: CaptureOptions = {},
 ): Promise<(() => Promise<unknown>)[]> {
-  const host = hostOf(app);
+  const registry = registryOf(app);
   const captured: (() => Promise<unknown>)[] = [];
   const keep = (callback: HookCallback): void => {
-    captured.push(() => host.runApart(callback, 'an onCommit hook'));
+    captured.push(() => registry.runApart(callback, 'an onCommit hook'));
   };
-  const release = host.attach({
+  const release = registry.attach({
     runHook: (kind, callback, run) => {
       if (kind !== 'onCommit') {
         return run();
@@ -43,9 +43,9 @@ export async function captureOnCommit(
   });
   try {
     await work();
-    host.active()?.takeHooks('onCommit').forEach(keep);
+    registry.active()?.takeHooks('onCommit').forEach(keep);
     if (execute) {
-      // A callback may lead to another commit, whose callbacks are then added while this goes on.
+      // A callback may lead to another commit, whose callbacks are added to the list meanwhile.
       for (const callback of captured) {
         await callback();
       }

@@ -15,13 +15,13 @@ const SEQUENCES = `
   select format('%I.%I', schemaname, sequencename) as name, last_value::text as last
   from pg_sequences order by 1`;
 
-/** What a mark says of a table without rows. */
+/** The mark of a table without rows. */
 const EMPTY = '0/0';
 
 /**
- * What a database holds, told by marks that any committed change of rows changes: of tables the
- * number of rows and the youngest transaction that wrote one, of sequences their last value.
- * A copy of a database has the same marks.
+ * The contents of a database, as marks that every committed change of rows changes: for a table the
+ * number of its rows and the youngest transaction that wrote one, for a sequence its last value. A copy of
+ * a database has the same marks.
  */
 export interface DatabaseContents {
   readonly tables: Readonly<Record<string, string>>;
@@ -34,11 +34,12 @@ export async function readContents(run: RunSql): Promise<DatabaseContents> {
 }
 
 /**
- * Deletes what was written to tables that were empty, and puts sequences back.
+ * Deletes the rows of tables that were empty before, and puts sequences back.
  *
- * @returns whether it could; if not, nothing has changed, and only a new copy puts it back: a test
- *   has changed rows of the template, or made or dropped a table, or the role may not do it
- * @throws the server's error 55P03 when a transaction stays open
+ * @returns whether the contents are restored. If not, nothing has changed, and only a new copy of the
+ *   template helps: a test has changed rows of the template, or made or dropped a table, or the role may
+ *   not do this
+ * @throws the server's error 55P03: a transaction stayed open and kept its locks
  */
 export async function restoreContents(run: RunSql, before: DatabaseContents): Promise<boolean> {
   const tables = await readTables(run);
@@ -69,17 +70,19 @@ async function restoreRows(
   if (tables.length === 0) {
     return true;
   }
-  // Policies of row-level security would hide rows from the look at the marks; so it is refused.
+  // Policies of row-level security would hide rows when the marks are read. With this setting the server
+  // refuses to read such a table instead.
   await run(`set local lock_timeout = ${LOCK_TIMEOUT_MS}; set local row_security = off`);
-  // What is being written now would come after the look at the marks, and stay.
+  // Rows that are being written now would come after the marks are read, and stay.
   await run(`lock table ${tables.map((table) => `only ${table}`).join(', ')} in exclusive mode`);
   const marks = await readMarks(run, tables);
   const changed = tables.filter((table) => marks[table] !== before[table]);
   if (changed.some((table) => before[table] !== EMPTY)) {
     return false;
   }
-  // TRUNCATE takes 2 ms for each table; DELETE of the few rows of a test takes next to none. Foreign keys
-  // and triggers have nothing to say about it, which is for superusers and those they let.
+  // TRUNCATE takes 2 ms for each table; DELETE of the few rows of a test takes hardly any time. As
+  // `replica` the session runs no triggers and checks no foreign keys, which only superusers and roles
+  // with that privilege may set.
   if (changed.length > 0) {
     await run('set local session_replication_role = replica');
   }
@@ -89,7 +92,7 @@ async function restoreRows(
   return true;
 }
 
-/** @returns false where `attempt` failed with that SQLSTATE */
+/** @returns what `attempt` returns, or false if it failed with that SQLSTATE */
 async function mayFail(sqlState: string, attempt: () => Promise<boolean>): Promise<boolean> {
   try {
     return await attempt();
@@ -102,7 +105,7 @@ async function mayFail(sqlState: string, attempt: () => Promise<boolean>): Promi
 }
 
 async function restoreSequences(run: RunSql, before: DatabaseContents['sequences']): Promise<void> {
-  // Read again: until the tables were locked, numbers were still drawn.
+  // They are read again because numbers were still drawn until the tables were locked.
   for (const [name, last] of Object.entries(await readSequences(run))) {
     if (last !== before[name]) {
       await run(

@@ -18,9 +18,9 @@ export class DatabaseLink {
     this.#pool = pool;
   }
 
-  /** Connects when it is first used. */
+  /** Opens a link, which connects when it is first used. */
   static async open(url: string): Promise<DatabaseLink> {
-    // The driver is an optional peer; the rest of the testing kit does without it.
+    // The driver is an optional peer dependency; the rest of lib/testing does without it.
     const { MikroORM } = await import('@mikro-orm/postgresql');
     const orm = await MikroORM.init({
       entities: [],
@@ -28,18 +28,18 @@ export class DatabaseLink {
       ensureDatabase: false,
       dbName: 'postgres',
       pool: { min: 0, max: 1 },
-      // All of the URL, its ssl parameters and socket directories included, as pg reads them.
+      // pg reads the whole URL itself, with its ssl parameters and socket directories.
       driverOptions: {
         connectionString: url,
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-        // Nobody who forgets to drop a database shall have to end the process by hand.
+        // A test that forgets to drop its database must not keep the process alive.
         allowExitOnIdle: true,
       },
     });
     return new DatabaseLink((await orm.em.getConnection().getNativeClient()) as unknown as PgPool);
   }
 
-  /** Runs `work` on one connection, on which locks and settings of the session last as long as it does. */
+  /** Runs `work` on one connection, which keeps its locks and session settings until `work` has ended. */
   async use<T>(work: (run: RunSql) => Promise<T>): Promise<T> {
     const client = await this.#pool.connect();
     try {
@@ -47,7 +47,7 @@ export class DatabaseLink {
       client.release();
       return result;
     } catch (error) {
-      // Its transaction, its locks and its settings go with it.
+      // The transaction, the locks and the settings of the connection end with it.
       destroyClient(client);
       throw error;
     }

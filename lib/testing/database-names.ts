@@ -2,18 +2,18 @@ import { createHash } from 'node:crypto';
 
 import { InvalidOptionsError } from '../errors.js';
 
-/** What PostgreSQL keeps of an identifier; it cuts the rest off in silence. */
+/** Longest identifier of PostgreSQL, which cuts off the rest without an error. */
 const LONGEST_NAME_BYTES = 63;
-/** Leaves room for what tells the databases of one template apart. */
+/** Longest beginning of a name, which leaves room for the suffixes of the databases of one template. */
 const LONGEST_BASE_BYTES = 40;
 
 /** Names of all databases that belong to one template. */
 export interface DatabaseNames {
   /** The template of this version. */
   readonly template: string;
-  /** Begins the names of the template's versions. */
+  /** The prefix of the names of all versions of the template. */
   readonly templatePrefix: string;
-  /** Begins the names of templates that are not ready. */
+  /** The prefix of the names of templates that are not ready yet. */
   readonly makingPrefix: string;
   readonly worker: string;
 }
@@ -44,7 +44,7 @@ export function quoteIdentifier(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;
 }
 
-/** Key of an advisory lock, as PostgreSQL's bigint. */
+/** Key of the advisory lock of a name, a bigint of PostgreSQL. */
 export function lockKeyOf(name: string): string {
   return createHash('sha256')
     .update(`nestjs-db-context:${name}`)
@@ -56,7 +56,7 @@ export function lockKeyOf(name: string): string {
 /**
  * The URL of another database on the same server, with the same user, password and parameters.
  *
- * @throws {@link InvalidOptionsError} it is no URL
+ * @throws {@link InvalidOptionsError} `serverUrl` is no URL of PostgreSQL
  */
 export function urlOf(serverUrl: string, databaseName: string): string {
   const url = parse(serverUrl);
@@ -64,18 +64,18 @@ export function urlOf(serverUrl: string, databaseName: string): string {
   return url.href;
 }
 
-/** The URL itself, with the database that every server has where it names none. */
+/** The URL itself, or where it names no database, that of `postgres`, which every server has. */
 export function adminUrlOf(serverUrl: string): string {
   const hasDatabase = parse(serverUrl).pathname.length > 1;
   return hasDatabase ? serverUrl : urlOf(serverUrl, 'postgres');
 }
 
 function parse(serverUrl: string): URL {
-  // Never printed: it may hold a password.
+  // The error does not quote the URL, which may hold a password.
   const url = URL.parse(serverUrl);
   if (url === null || !['postgres:', 'postgresql:'].includes(url.protocol)) {
     throw new InvalidOptionsError(
-      'createWorkerDatabase() was given a serverUrl that is none. Give one such as ' +
+      'createWorkerDatabase() was given a serverUrl that is no URL of PostgreSQL. Give one such as ' +
         'postgres://user:password@localhost:5432/postgres.',
     );
   }
@@ -83,8 +83,8 @@ function parse(serverUrl: string): URL {
 }
 
 /**
- * Cut to so many bytes, and without what has a meaning in a URL: pg and MikroORM do not decode it
- * alike. Two names that differ only in what is lost stay different.
+ * Shortens a name to `bytes` bytes, and replaces characters that have a meaning in a URL, which pg and
+ * MikroORM decode differently. A digest keeps names apart that would become the same.
  */
 function fitted(name: string, bytes: number): string {
   const plain = name.replaceAll(/[^\p{L}\p{N}_.-]/gu, '_');

@@ -8,7 +8,7 @@ import { TestDbContext, type TestSessions } from './test-db-context.js';
 /**
  * A provider that takes the place of a session, for a unit test without `DbContextModule`.
  *
- * @param session what `@InjectSession(name)` is to inject
+ * @param session the object that `@InjectSession(name)` injects
  * @param name name of the connection
  * @defaultValue 'default'
  * @publicApi
@@ -21,7 +21,7 @@ export function provideTestSession<T extends object>(session: T, name?: string):
  * A provider that takes the place of a repository, for a unit test without `DbContextModule`.
  *
  * @param entity the entity class, or its `EntitySchema`
- * @param repository what `@InjectRepository(entity, name)` is to inject
+ * @param repository the object that `@InjectRepository(entity, name)` injects
  * @param name name of the connection
  * @defaultValue 'default'
  * @publicApi
@@ -38,7 +38,8 @@ export function provideTestRepository<T extends object>(
  * A provider that takes the place of the `DbContext` service, also for `@Atomic()`, `@WithDbContext()`
  * and `@NewDbContext()`. Its `useValue` is the {@link TestDbContext}.
  *
- * @param sessions what `atomic()`, `newSession()`, `session()` and the like give, by connection
+ * @param sessions the objects that `atomic()`, `newSession()`, `session()` and the like give, by
+ *   connection
  * @example
  * ```ts
  * const module = await Test.createTestingModule({

@@ -1,8 +1,8 @@
 import { DbContextError } from '../errors.js';
 
 /**
- * A test asked something of a shared transaction that it cannot show truly. Nothing is simulated
- * wrongly in silence: what follows in the test is refused as well.
+ * A test did something that a shared transaction cannot show as it would be in production. Rather than
+ * show something else, it refuses that and all later statements of the test (T1).
  *
  * @publicApi
  */

@@ -3,7 +3,7 @@ import type { HookCallback, HookKind } from '../context/hooks.js';
 interface ListedHook {
   readonly kind: HookKind;
   readonly callback: HookCallback;
-  /** Bound to the transaction of this connection, rather than to the context. */
+  /** The connection whose transaction the hook is bound to; `undefined` for the whole context. */
   readonly connection: string | undefined;
 }
 
@@ -14,8 +14,8 @@ export class HookList {
   #hooks: ListedHook[] = [];
 
   /**
-   * @param run runs a hook in a context of its own, after the end
-   * @param report is told what such a hook throws, which can change nothing any more
+   * @param run runs an `onCommit` or `onRollback` hook in a context of its own
+   * @param report is called with the error of such a hook, which can change nothing any more
    */
   constructor(run: (callback: HookCallback) => Promise<unknown>, report: (error: unknown) => void) {
     this.#run = run;
@@ -26,7 +26,7 @@ export class HookList {
     this.#hooks.push(hook);
   }
 
-  /** Takes over those of a block that has succeeded. */
+  /** Takes over the hooks of a block that has succeeded. */
   take(block: HookList): void {
     this.#hooks.push(...block.#hooks);
     block.#hooks = [];
@@ -37,7 +37,7 @@ export class HookList {
     await this.#commit(() => true);
   }
 
-  /** Those that are bound to this connection, or to any. */
+  /** Commits hooks that are bound to this connection, or, without an argument, to any connection. */
   async commitEarly(connection?: string): Promise<void> {
     await this.#commit(
       (hook) =>
@@ -49,7 +49,7 @@ export class HookList {
     await this.#runAfter('onRollback', () => true);
   }
 
-  /** As if all that are not bound to another connection had been registered in the transaction. */
+  /** Rolls back all hooks but those that are bound to another connection. */
   async rollBackEarly(connection?: string): Promise<void> {
     await this.#runAfter(
       'onRollback',
@@ -59,7 +59,7 @@ export class HookList {
 
   async #commit(isDue: (hook: ListedHook) => boolean): Promise<void> {
     try {
-      // One may register another.
+      // A hook may register another one, so the list is read again after each.
       for (let next = this.#next(isDue); next !== undefined; next = this.#next(isDue)) {
         await next.callback();
       }
@@ -76,7 +76,7 @@ export class HookList {
     return next;
   }
 
-  /** One after another; none stops the next, and none changes what has been decided. */
+  /** Runs hooks one after another. An error stops none of the others and does not change the outcome. */
   async #runAfter(kind: HookKind, isDue: (hook: ListedHook) => boolean): Promise<void> {
     const due = this.#hooks.filter((hook) => isDue(hook));
     this.#hooks = this.#hooks.filter((hook) => !isDue(hook));

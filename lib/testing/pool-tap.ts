@@ -8,10 +8,11 @@ interface TappedPool {
 }
 
 /**
- * Gives clients of another making to whoever asks a pool: MikroORM's statements that are in no
- * transaction, its global entity manager, and the application's own use of the pool.
+ * Makes a pool hand out other clients than its own: to MikroORM's statements that are in no transaction,
+ * to its global entity manager, and to the application's own code.
  *
- * @returns takes the tap away
+ * @param give makes the client that a caller gets
+ * @returns a function that undoes this
  */
 export function tapPool(pool: PgPool, give: () => PgClient): () => void {
   const tapped = pool as unknown as TappedPool;
@@ -22,7 +23,7 @@ export function tapPool(pool: PgPool, give: () => PgClient): () => void {
     if (callback === undefined) {
       return Promise.resolve(client);
     }
-    // As the pool does it: never before the caller has returned.
+    // Like the pool of pg, this never calls back before the caller has returned.
     queueMicrotask(() => callback(undefined, client, (destroy) => client.release(destroy)));
     return undefined;
   };

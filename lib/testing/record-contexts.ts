@@ -1,6 +1,6 @@
 import { AssertionError } from 'node:assert';
 
-import { hostOf, type TestTarget } from './test-target.js';
+import { registryOf, type TestTarget } from './test-target.js';
 
 /** How a context ended. */
 export interface EndedContext {
@@ -10,8 +10,8 @@ export interface EndedContext {
 }
 
 /**
- * Runs `work`, and tells how the contexts ended that ended meanwhile, in that order: of requests, of
- * `dbContext.run()` and `runInNewContext()`, and of hooks. Sessions in no context are not among them.
+ * Runs `work`, and records how the contexts that ended meanwhile did so, in that order: of requests, of
+ * `dbContext.run()` and `runInNewContext()`, and of hooks. Sessions in no context are not recorded.
  *
  * @throws what `work` throws
  * @publicApi
@@ -21,7 +21,7 @@ export async function recordContexts(
   work: () => unknown,
 ): Promise<readonly EndedContext[]> {
   const ended: EndedContext[] = [];
-  const release = hostOf(app).attach({
+  const release = registryOf(app).attach({
     onEnd: ({ isCommitted, connectionNames }) => {
       const outcome = isCommitted ? 'committed' : 'rolled-back';
       ended.push({ outcome, connections: connectionNames });

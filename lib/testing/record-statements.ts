@@ -17,14 +17,14 @@ export interface RecordOptions {
    */
   readonly connections?: readonly string[];
   /**
-   * Whether what begins, nests and ends transactions counts: BEGIN and its settings, savepoints,
-   * COMMIT and ROLLBACK.
+   * Whether the statements that control transactions count: BEGIN and its settings, savepoints, COMMIT
+   * and ROLLBACK.
    * @defaultValue false
    */
   readonly withTransactions?: boolean;
 }
 
-/** What {@link expectStatements} demands: all of them in order, their number, or a limit to it. */
+/** What {@link expectStatements} demands: all statements in order, their number, or a limit to it. */
 export type ExpectedStatements =
   | readonly (string | RegExp)[]
   | number
@@ -34,8 +34,8 @@ const CONTROL =
   /^\s*(?:begin|start\s+transaction|commit|rollback|savepoint|release|set\s|select\s+set_config\()/i;
 
 /**
- * Runs `work`, and tells which statements sessions sent meanwhile, in order. Transactions of forks are
- * among them; statements of a fork that are in no transaction are not.
+ * Runs `work`, and records the statements that sessions sent meanwhile, in order. Transactions of forks
+ * are recorded, too; statements of a fork that are in no transaction are not.
  *
  * @throws what `work` throws
  * @publicApi
@@ -70,10 +70,10 @@ export async function recordStatements(
 /**
  * Runs `work`, and demands the statements that sessions sent meanwhile: an N+1 guard.
  *
- * @param expected each statement in order (a string is part of it, a RegExp matches it), their
- *   number, or the largest number
+ * @param expected each statement in order (as a string that is part of it, or a RegExp that matches it),
+ *   their number, or the largest number
  * @returns what `work` returns
- * @throws AssertionError they were others; it lists them
+ * @throws AssertionError other statements were sent; the message lists them
  * @throws what `work` throws
  * @example
  * ```ts

@@ -1,7 +1,7 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
-import { hostOf, type TestTarget } from './test-target.js';
+import { registryOf, type TestTarget } from './test-target.js';
 
 /** A session that never commits by itself, see {@link openRollbackSession}. */
 export interface RollbackSession<E extends EntityManager = EntityManager> extends AsyncDisposable {
@@ -11,9 +11,9 @@ export interface RollbackSession<E extends EntityManager = EntityManager> extend
 }
 
 /**
- * Opens a session of the test's own, in no context, on a connection of its own: what it does is
- * rolled back when it is closed, unless the test commits it (`session.commit()`). It sees what the
- * application has committed, and nothing else.
+ * Opens a session for a test, in no context and on a connection of its own. Its work is rolled back when
+ * it is closed, unless the test commits it (`session.commit()`). Of the work of the application it sees
+ * only what is committed.
  *
  * @param name name of the connection
  * @typeParam E the driver's EntityManager
@@ -25,12 +25,12 @@ export function openRollbackSession<E extends EntityManager = EntityManager>(
   app: TestTarget,
   name: string = DEFAULT_CONNECTION_NAME,
 ): RollbackSession<E> {
-  const host = hostOf(app);
-  host.connections.factory(name);
-  const container = host.openDetached('openRollbackSession()');
-  const close = (): Promise<void> => host.settle(container, 'rollback');
+  const registry = registryOf(app);
+  registry.connections.factory(name);
+  const context = registry.openDetached('openRollbackSession()');
+  const close = (): Promise<void> => registry.settle(context, 'rollback');
   return {
-    session: container.session(name).manager as E,
+    session: context.session(name).manager as E,
     close,
     [Symbol.asyncDispose]: close,
   };

@@ -4,31 +4,63 @@ import { callbackify } from 'node:util';
 import type { Holder } from '../connection/claim.js';
 import { COMMIT_WITH_QUESTION, HAS_WRITTEN } from '../postgresql/commit-message.js';
 import type { PgClient, PgResult } from '../postgresql/pg-client.js';
-import type { SharedTransaction } from './shared-transaction.js';
 
 const BEGIN = /^\s*(?:begin|start\s+transaction)\b(?<modes>[^;]*);?\s*(?<rest>[\s\S]*)$/i;
-/** What a read that is all of its transaction has at its end; it holds no other semicolon. */
+/** The end of a text with one read as its whole transaction; the read itself holds no semicolon. */
 const COMMIT_OF_READ = /;commit$/;
 const COMMIT = /^\s*(?:commit|end)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
 const ROLLBACK = /^\s*(?:rollback|abort)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
 
 type Callback = (error: Error | null, result: PgResult | PgResult[]) => void;
 
+/** The real transaction on one real client whose savepoints are the transactions of shared clients. */
+export interface SharedConnection {
+  /** The client that sends the statements of all shared clients. */
+  readonly realClient: PgClient;
+  /** The error listeners of all shared clients. */
+  readonly errorListeners: Set<(error: Error) => void>;
+
+  /** Begins the savepoint of a client. */
+  open(client: SharedClient, isReadOnly: boolean): Promise<void>;
+
+  /** Sends a statement inside the savepoint of a client. */
+  send(
+    client: SharedClient,
+    sql: string,
+    values: readonly unknown[],
+    query: () => Promise<PgResult | PgResult[]>,
+  ): Promise<PgResult | PgResult[]>;
+
+  /** Sends a statement of a client that has no savepoint open. */
+  sendAlone(query: () => Promise<PgResult | PgResult[]>): Promise<PgResult | PgResult[]>;
+
+  /** @returns whether it is committed; if not, it was rolled back, as PostgreSQL does it */
+  commit(client: SharedClient): Promise<boolean>;
+
+  rollBack(client: SharedClient): Promise<void>;
+
+  /** Rolls the savepoint of a destroyed client back at once, with all savepoints inside of it. */
+  abandon(client: SharedClient): Promise<void>;
+
+  /** An error that says what a shared transaction cannot show. */
+  refusal(reason: string): Error;
+}
+
 /**
- * What a pool gives out while a test shares its transaction: to its user a client of its own, whose
- * BEGIN, COMMIT and ROLLBACK are those of a savepoint.
+ * The client that a pool hands out while a test shares its transaction. To its user it looks like a
+ * client of its own, whose BEGIN, COMMIT and ROLLBACK are those of a savepoint.
  */
 export class SharedClient implements PgClient {
   readonly holder: Holder | undefined;
   readonly connection = Object.assign(new EventEmitter(), {
     stream: { destroy: (): void => undefined },
   });
-  readonly #shared: SharedTransaction;
+  readonly #shared: SharedConnection;
   #isOpen = false;
   #isReleased = false;
   #isRunning = false;
 
-  constructor(shared: SharedTransaction, holder: Holder | undefined) {
+  constructor(shared: SharedConnection, holder: Holder | undefined) {
     this.#shared = shared;
     this.holder = holder;
   }
@@ -41,7 +73,7 @@ export class SharedClient implements PgClient {
     return this.#shared.realClient.port;
   }
 
-  /** Only while a statement of its own runs: a cancel request must not hit another's. */
+  /** It has one only while its own statement runs: a cancel request must not hit another client's. */
   get processID(): number | null {
     return this.#isRunning ? this.#shared.realClient.processID : null;
   }
@@ -68,7 +100,7 @@ export class SharedClient implements PgClient {
     return this;
   }
 
-  /** As `pool.query()` of `pg` calls them. */
+  /** `pool.query()` of `pg` calls this one and `removeListener()`. */
   once(event: 'error', listener: (error: Error) => void): this {
     return this.on(event, listener);
   }
@@ -77,7 +109,7 @@ export class SharedClient implements PgClient {
     return this.off(event, listener);
   }
 
-  /** All forms that `pg` takes: text, a config object, and the callback of either. */
+  /** Takes all forms that `pg` takes: a text or a config object, with or without a callback. */
   query(...args: readonly unknown[]): Promise<PgResult | PgResult[]> {
     const callback = args.at(-1);
     if (typeof callback === 'function') {
@@ -94,7 +126,7 @@ export class SharedClient implements PgClient {
     this.#isReleased = true;
     if (this.#isOpen) {
       this.#isOpen = false;
-      // What makes this fail makes all that follows fail as well, and says so.
+      // The cause of a failure here makes all later statements fail as well, and they report it.
       this.#shared.abandon(this).catch(() => undefined);
     }
   }
@@ -145,7 +177,7 @@ export class SharedClient implements PgClient {
     return answerTo(isCommitted ? 'COMMIT' : 'ROLLBACK');
   }
 
-  /** What leaves together with BEGIN; its errors are placed as in the whole text. */
+  /** Sends what follows BEGIN in one text; the position in its errors is that in the whole text. */
   async #sendRest(sql: string, rest: string): Promise<PgResult | PgResult[]> {
     try {
       return await this.#send(rest, [], [rest]);

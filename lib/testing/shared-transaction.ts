@@ -5,7 +5,7 @@ import type { PgClient, PgResult } from '../postgresql/pg-client.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
 import { TestIsolationError } from './errors.js';
 import { tapPool } from './pool-tap.js';
-import { SharedClient } from './shared-client.js';
+import { SharedClient, type SharedConnection } from './shared-client.js';
 import { countWrites, deferredConstraints, SimulatedCommit } from './simulated-commit.js';
 
 const WRITE_COMMANDS = /^(insert|update|delete|merge|copy|create|alter|drop|truncate)/i;
@@ -13,10 +13,10 @@ const WRITE_COMMANDS = /^(insert|update|delete|merge|copy|create|alter|drop|trun
 /** How long transactions of the application may take to end after their test, in milliseconds. */
 const GRACE_MS = 1_000;
 
-/** Connections whose transaction is shared now. */
+/** The shared transaction of each connection; `undefined` while it begins. */
 const active = new WeakMap<DbConnection, SharedTransaction | undefined>();
 
-/** What the transaction of a connection is shared with now. */
+/** The shared transaction of a connection, while there is one. */
 export function sharedTransactionOf(connection: DbConnection): SharedTransaction | undefined {
   return active.get(connection);
 }
@@ -26,34 +26,34 @@ interface Level {
   readonly client: SharedClient;
   readonly savepoint: string;
   readonly commit: SimulatedCommit;
-  /** Of the whole shared transaction as it began; only looked at inside of another one. */
+  /** How many rows the whole shared transaction had written before; known for inner transactions only. */
   readonly writesBefore: bigint | undefined;
-  /** Whether something that must outlive it lies inside of it. */
+  /** Whether an inner transaction has committed rows, which would be saved even if this one fails. */
   holdsCommitted: boolean;
 }
 
 /**
- * One real transaction of one connection, in which all transactions of the application and of the
- * test are savepoints. Savepoints are a stack: one is open inside of another only where its unit of
- * work is, and all others take turns.
+ * One real transaction of one connection, in which all transactions of the application and of the test
+ * are savepoints (T1). Savepoints are a stack: one is open inside of another only where its unit of work
+ * runs inside of the other's, and all others take turns.
  *
- * What cannot be shown truly is refused: a rollback to a savepoint would also undo what an inner
+ * What would differ from production is refused: a rollback to a savepoint would also undo what an inner
  * unit of work had committed for good.
  */
-export class SharedTransaction {
+export class SharedTransaction implements SharedConnection {
   readonly connection: DbConnection;
-  /** Marks the test's own session, inside of which everything else runs. */
+  /** The holder of the test's own session, inside of which everything else runs. */
   readonly testHolder: Holder = { outer: undefined };
   readonly #client: PgClient;
   readonly #deferred: string | undefined;
   readonly #levels: Level[] = [];
   readonly #queue = new SerialQueue();
   readonly #undo: (() => void)[] = [];
-  /** Of all parts; the real client would warn of so many. */
+  // They are kept here because an event emitter such as the real client warns of more than ten.
   readonly errorListeners = new Set<(error: Error) => void>();
   #changed = Promise.withResolvers<void>();
   #savepoints = 0;
-  /** Why no statement is sent any more: what it would show is not true. */
+  /** Why no statement is sent any more: its result would differ from that in production. */
   #refused: TestIsolationError | undefined;
 
   private constructor(connection: DbConnection, client: PgClient, deferred: string | undefined) {
@@ -63,9 +63,10 @@ export class SharedTransaction {
   }
 
   /**
-   * Takes a connection and begins; from here on everybody who asks the pool gets a part of this.
+   * Takes a connection and begins. From then on the pool of the connection hands out shared clients.
    *
    * @throws {@link AcquireTimeoutError}, {@link ConnectionFailedError}
+   * @throws {@link TestIsolationError} one has begun on the connection and not ended
    */
   static async begin(connection: DbConnection): Promise<SharedTransaction> {
     if (active.has(connection)) {
@@ -97,21 +98,21 @@ export class SharedTransaction {
     }
   }
 
-  /** The real client, for what a part of it has to know of its connection. */
+  /** The real client, of which shared clients say the address, the status and the process id. */
   get realClient(): PgClient {
     return this.#client;
   }
 
-  /** Number of transactions that are open, the test's own one aside. */
+  /** Number of transactions of the application that are open. */
   get openTransactions(): number {
     return this.#levels.filter(({ client }) => client.holder !== this.testHolder).length;
   }
 
   /**
-   * Ends it, and undoes everything. Transactions of the application get a moment to end by
-   * themselves: some responses leave before the commit.
+   * Rolls everything back. Transactions of the application get a moment to end by themselves before, since
+   * some responses leave before the commit.
    *
-   * @throws {@link TestIsolationError} one is still open
+   * @throws {@link TestIsolationError} a transaction of the application is still open
    */
   async end(): Promise<void> {
     const deadline = performance.now() + GRACE_MS;
@@ -137,12 +138,12 @@ export class SharedTransaction {
     }
   }
 
-  /** An error that says what cannot be done. */
+  /** An error that says what a shared transaction cannot show. */
   refusal(reason: string): TestIsolationError {
     return new TestIsolationError(this.connection.name, reason);
   }
 
-  /** Begins a part. */
+  /** Begins the savepoint of a client. */
   async open(client: SharedClient, isReadOnly: boolean): Promise<void> {
     await this.#inTurn(
       () => this.#mayOpen(client),
@@ -160,7 +161,7 @@ export class SharedTransaction {
     );
   }
 
-  /** Sends a statement of a part that is open, or of the test itself. */
+  /** Sends a statement of a client whose savepoint is open, or of the test itself. */
   async send(
     client: SharedClient,
     sql: string,
@@ -174,7 +175,7 @@ export class SharedTransaction {
         await this.#levelOf(client)?.commit.remember(sql, values);
         const result = await query();
         if (isTest && WRITE_COMMANDS.test(commandOf(result))) {
-          // Undone with whatever is open above it.
+          // The test wrote inside of the savepoints that are open, and a rollback to one undoes it.
           this.#levels.forEach((level) => {
             level.holdsCommitted ||= !this.#isTest(level);
           });
@@ -184,7 +185,7 @@ export class SharedTransaction {
     );
   }
 
-  /** Sends a statement that commits by itself. */
+  /** Sends a statement that is in no transaction, in a savepoint of its own. */
   async sendAlone(query: () => Promise<PgResult | PgResult[]>): Promise<PgResult | PgResult[]> {
     return this.#inTurn(
       () => true,
@@ -231,7 +232,7 @@ export class SharedTransaction {
     await this.#endOf(client, (level) => this.#rollBack(level));
   }
 
-  /** Undoes a part at once, with all that is open inside of it: its client was destroyed. */
+  /** Rolls the savepoint of a destroyed client back at once, with all savepoints inside of it. */
   async abandon(client: SharedClient): Promise<void> {
     await this.#queue.run(async () => {
       const level = this.#levelOf(client);
@@ -265,7 +266,7 @@ export class SharedTransaction {
 
   async #undoTo(savepoint: string): Promise<void> {
     const undo = `rollback to savepoint ${savepoint}; release savepoint ${savepoint}`;
-    // A cancel request that was on its way to the statement before may hit this one.
+    // A cancel request that was meant for the statement before may arrive late and hit this one.
     for (let attempt = 1; ; attempt++) {
       try {
         await this.#client.query(undo);
@@ -309,7 +310,10 @@ export class SharedTransaction {
     return false;
   }
 
-  /** Runs a task as soon as it may, one at a time: between the look and the task nobody gets in. */
+  /**
+   * Runs a task as soon as `may()` allows it. Tasks run one at a time, and nothing runs between that
+   * check and the task.
+   */
   async #inTurn<T>(may: () => boolean, task: () => Promise<T>): Promise<T> {
     const limitMs = this.connection.limits.acquireTimeoutMs;
     const deadline = performance.now() + limitMs;

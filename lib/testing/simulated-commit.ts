@@ -2,14 +2,14 @@ import type { PgClient } from '../postgresql/pg-client.js';
 import { rowsOf } from './rows-of.js';
 
 const CONFIG_CALL = /\bset_config\(\s*(?:\$(\d+)|'([^']+)')/gi;
-/** Wherever a statement begins: in the text, after another one, after a comment. */
+/** A SET at the beginning of a statement, which may follow another statement or a comment. */
 const SET_STATEMENT =
   /(?:^|;)(?:\s|--[^\n]*\n|\/\*[\s\S]*?\*\/)*set\s+(?:local\s+|session\s+)?("?[\w.]+"?)\s*(?:=|to\b|\s)/gi;
 
-/** What SET takes besides settings. */
-const NO_SETTINGS = new Set(['transaction', 'constraints', 'characteristics', 'authorization']);
+/** The words after SET that name no setting. */
+const NOT_SETTINGS = new Set(['transaction', 'constraints', 'characteristics', 'authorization']);
 
-/** Constraints that a real transaction starts out with as deferred. */
+/** The constraints that are deferred at the beginning of a transaction. */
 const DEFERRED_CONSTRAINTS = `
   select string_agg(format('%I.%I', n.nspname, c.conname), ', ') as names
   from pg_constraint c join pg_namespace n on n.oid = c.connamespace
@@ -19,8 +19,8 @@ const WRITES =
   'select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::text as writes from pg_stat_xact_all_tables';
 
 /**
- * What COMMIT does besides saving, done inside of a transaction that goes on: deferred constraints
- * are checked, and settings that are local to the transaction go back to what they were.
+ * Does what COMMIT does besides saving, inside of a transaction that goes on: deferred constraints are
+ * checked, and settings that are local to the transaction get their earlier values back.
  */
 export class SimulatedCommit {
   readonly #client: PgClient;
@@ -40,8 +40,8 @@ export class SimulatedCommit {
           name,
         ]);
         const value = (row?.['value'] ?? undefined) as string | undefined;
-        // A variable that was never set reads as empty after the transaction that set it. A name
-        // without a dot that is not known is none: it stood in the text of something else.
+        // A variable that was never set reads as empty after the transaction that sets it. An unknown
+        // name without a dot is no setting; it was part of another text.
         if (value !== undefined || name.includes('.')) {
           this.#before.set(name, value ?? '');
         }
@@ -52,9 +52,9 @@ export class SimulatedCommit {
   /** @throws the server's error for a constraint that is violated */
   async apply(): Promise<void> {
     const back = this.#deferred === undefined ? '' : `; set constraints ${this.#deferred} deferred`;
-    // Triggers that COMMIT would fire run here, still with the role and the variables.
+    // Triggers that COMMIT would fire run here, while the role and the variables are still set.
     await this.#client.query(`set constraints all immediate${back}`);
-    // The role last in, first out: it may not be allowed to set the others.
+    // In reverse order, so that the role goes first: it may not be allowed to set the variables.
     for (const [name, value] of [...this.#before].toReversed()) {
       await this.#client.query('select set_config($1, $2, true)', [name, value]);
     }
@@ -79,7 +79,7 @@ function changedSettings(sql: string, values: readonly unknown[]): readonly stri
   );
   const set = [...sql.matchAll(SET_STATEMENT)]
     .map(([, name]) => name!.replaceAll('"', '').toLowerCase())
-    .filter((name) => !NO_SETTINGS.has(name))
+    .filter((name) => !NOT_SETTINGS.has(name))
     .map((name) => (name === 'time' ? 'timezone' : name));
   return [...called, ...set];
 }

@@ -5,7 +5,10 @@ import { onDatabase, type RunSql } from './database-link.js';
 import { lockKeyOf, quoteIdentifier, urlOf, type DatabaseNames } from './database-names.js';
 import { WorkerDatabaseError } from './worker-database-error.js';
 
-/** How often a statement is sent that needs a database to itself; the server waits 5 s each time. */
+/**
+ * How often a statement is sent that fails while others are connected to its database. The server itself
+ * waits 5 s for them each time.
+ */
 const ATTEMPTS = 3;
 
 /** How a template is made. */
@@ -17,12 +20,12 @@ export interface TemplatePlan {
 }
 
 /**
- * Makes the template unless it is there. Whoever asks meanwhile, in whatever process, waits.
+ * Makes the template unless it exists already. Other processes that need it meanwhile wait.
  *
- * It is made under another name and renamed when all is done, so that one that is half made is
- * never taken for one that is ready.
+ * The template is made under another name and renamed when it is complete, so that an incomplete one is
+ * never taken for it.
  *
- * @returns what it holds
+ * @returns the contents of the template
  * @throws {@link WorkerDatabaseError}
  */
 export async function ensureTemplate(run: RunSql, plan: TemplatePlan): Promise<DatabaseContents> {
@@ -32,7 +35,7 @@ export async function ensureTemplate(run: RunSql, plan: TemplatePlan): Promise<D
     return ready;
   }
   return underLock(run, names.templatePrefix, prepareTimeoutMs, async () => {
-    // The one who had the lock before may have made it.
+    // The process that had the lock before may have made it.
     const made = await findTemplate(run, names.template);
     if (made !== undefined) {
       return made;
@@ -44,10 +47,10 @@ export async function ensureTemplate(run: RunSql, plan: TemplatePlan): Promise<D
 }
 
 /**
- * Runs `work` while nobody else on the server has the lock of that name. It is the server's: it goes
- * with the process that has it.
+ * Runs `work` under an advisory lock of the server, which no other process has at the same time. The
+ * server releases it when the process that has it dies.
  *
- * @param waitMs longest time to wait for it, in milliseconds
+ * @param waitMs longest time to wait for the lock, in milliseconds
  */
 export async function underLock<T>(
   run: RunSql,
@@ -66,7 +69,7 @@ export async function underLock<T>(
   }
 }
 
-/** Sends a statement that fails while somebody is connected to a database, as long as it does. */
+/** Sends a statement, and sends it again a few times while it fails because the database is in use. */
 export async function whenFree(run: RunSql, sql: string): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -100,22 +103,22 @@ async function makeTemplate(run: RunSql, plan: TemplatePlan): Promise<DatabaseCo
   try {
     await prepare(url);
   } catch (error) {
-    // Where this fails as well, the next one who makes a template tries it again.
+    // Where this fails as well, the next process that makes a template drops the database.
     await run(`drop database if exists ${quoted} with (force)`).catch(() => undefined);
     throw new WorkerDatabaseError('prepare', names.template, error);
   }
   const contents = await onDatabase(url, readContents);
-  // Nobody may be connected while it is copied, so nobody may connect.
+  // PostgreSQL copies a database only while no client is connected to it.
   await run(`alter database ${quoted} with allow_connections false`);
   await run('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [making]);
-  // A comment takes no parameter.
+  // COMMENT takes no parameters, so the server quotes the text before.
   const [row] = await run('select quote_literal($1::text) as literal', [JSON.stringify(contents)]);
   await run(`comment on database ${quoted} is ${String(row!['literal'])}`);
   await whenFree(run, `alter database ${quoted} rename to ${quoteIdentifier(names.template)}`);
   return contents;
 }
 
-/** Of those who made a template and died, since only one makes one at a time. */
+/** Drops what processes left that died while they made a template: only one makes one at a time. */
 async function dropUnfinished(run: RunSql, { makingPrefix }: DatabaseNames): Promise<void> {
   for (const name of await databasesWith(run, makingPrefix)) {
     await run(`drop database if exists ${quoteIdentifier(name)} with (force)`);
@@ -123,8 +126,8 @@ async function dropUnfinished(run: RunSql, { makingPrefix }: DatabaseNames): Pro
 }
 
 /**
- * All but the newest one before this: two branches of the code that are tested in turn keep theirs.
- * A process that still needs one that is dropped makes it again.
+ * Drops all versions but the current one and the newest one before: two branches of the code that are
+ * tested in turn keep theirs. A process that still needs a dropped version makes it again.
  */
 async function dropOldVersions(run: RunSql, names: DatabaseNames): Promise<void> {
   const others = (await databasesWith(run, names.templatePrefix)).filter(
@@ -135,7 +138,10 @@ async function dropOldVersions(run: RunSql, names: DatabaseNames): Promise<void>
   }
 }
 
-/** Newest first. What follows the prefix is ten hexadecimal digits, so that no other name is meant. */
+/**
+ * The databases of a prefix, the newest first. Only names with ten hexadecimal digits after the prefix
+ * count, so that no other database with such a prefix is touched.
+ */
 async function databasesWith(run: RunSql, prefix: string): Promise<string[]> {
   const rows = await run(
     `select datname as name from pg_database

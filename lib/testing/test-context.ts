@@ -3,15 +3,15 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
-import { hostOf, type TestTarget } from './test-target.js';
+import { registryOf, type TestTarget } from './test-target.js';
 
 /**
- * A context that is open for as long as a test wants. Whatever runs in no context of its own joins
- * it: the test, and requests, which then share its sessions and settle nothing (S8). It is rolled
- * back when it is closed.
+ * A context that stays open until a test closes it, and is rolled back then. All code that runs in no
+ * context of its own joins it: the test, and requests, which then share its sessions and settle nothing
+ * (S8).
  *
- * What a request only persisted is not written until the test asks for it (`commit()`, or
- * `session().flush()`). Where requests shall behave as in production, use {@link TestTransaction}.
+ * Entities that a request only persisted are not written until the test flushes (`commit()`, or
+ * `session().flush()`). Where requests are to behave as in production, use {@link TestTransaction}.
  *
  * @example
  * ```ts
@@ -23,15 +23,15 @@ import { hostOf, type TestTarget } from './test-target.js';
  * @publicApi
  */
 export class TestContext {
-  readonly #host: ContextRegistry;
-  readonly #container: Context;
+  readonly #registry: ContextRegistry;
+  readonly #context: Context;
   readonly #leave: () => void;
 
   /** @internal */
-  constructor(host: ContextRegistry) {
-    this.#host = host;
-    this.#container = host.open('openTestContext()');
-    this.#leave = host.attach({ common: this.#container });
+  constructor(registry: ContextRegistry) {
+    this.#registry = registry;
+    this.#context = registry.open('openTestContext()');
+    this.#leave = registry.attach({ common: this.#context });
   }
 
   /**
@@ -44,23 +44,23 @@ export class TestContext {
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
-    return this.#container.session(name).manager as E;
+    return this.#context.session(name).manager as E;
   }
 
   /**
-   * Commits what was done so far, hooks of single connections included, and goes on. Together with a
-   * {@link TestTransaction} nothing of it outlives the test.
+   * Commits the work so far, and runs the hooks that are bound to single connections; the context stays
+   * open. Together with a {@link TestTransaction} nothing of it outlives the test.
    *
    * @throws what `dbContext.commitAll()` throws
    */
   async commit(): Promise<void> {
-    await this.#host.runIn(this.#container, () => this.#container.commitEarly());
+    await this.#registry.runIn(this.#context, () => this.#context.commitEarly());
   }
 
-  /** Rolls back what is not committed, and lets nobody join any more. May be called again. */
+  /** Rolls back what is not committed; other code no longer joins. May be called again. */
   async close(): Promise<void> {
     this.#leave();
-    await this.#host.settle(this.#container, 'rollback');
+    await this.#registry.settle(this.#context, 'rollback');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -69,11 +69,11 @@ export class TestContext {
 }
 
 /**
- * Opens a {@link TestContext}; whoever opens one closes it.
+ * Opens a {@link TestContext}. The caller has to close it.
  *
  * @throws {@link ShuttingDownError} the application is closing
  * @publicApi
  */
 export function openTestContext(app: TestTarget): TestContext {
-  return new TestContext(hostOf(app));
+  return new TestContext(registryOf(app));
 }

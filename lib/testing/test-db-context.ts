@@ -11,9 +11,10 @@ import {
   type RunAllOptions,
   type RunOptions,
 } from '../context/db-context.service.js';
+import { endBy } from '../context/end-by.js';
 import type { HookCallback } from '../context/hooks.js';
 import { mayRetry } from '../context/retry.js';
-import { UnknownConnectionError } from '../errors.js';
+import { UnexpectedRollbackError, UnknownConnectionError } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import type { RetryOptions } from '../options/retry-options.js';
@@ -96,20 +97,16 @@ export class TestDbContext extends DbContext {
 
   override async runInNewContext<T>(
     callback: () => T | Promise<T>,
-    { commitOn = () => true, retry }: RunOptions<T> = {},
+    { retry, ...options }: RunOptions<T> = {},
   ): Promise<T> {
-    return withRetry(retry, async () => {
+    return withRetry(retry, () => {
       const hooks = this.#newHooks();
-      let result: T;
-      try {
-        result = await this.#current.run(hooks, callback);
-      } catch (error) {
-        await hooks.rollBack();
-        throw error;
-      }
       // What a beforeCommit hook registers belongs to the same context.
-      await this.#current.run(hooks, () => (commitOn(result) ? hooks.commit() : hooks.rollBack()));
-      return result;
+      const inside = <R>(work: () => R): R => this.#current.run(hooks, work);
+      const rollback = (): Promise<void> => inside(() => hooks.rollBack());
+      const commit = (): Promise<void> => inside(() => hooks.commit());
+      const ends = { origin: 'runInNewContext()', commit, rollback, abandon: rollback };
+      return endBy(ends, options, () => inside(callback));
     });
   }
 
@@ -127,26 +124,29 @@ export class TestDbContext extends DbContext {
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
   override async atomic<T, E extends EntityManager = EntityManager>(
     callback: (session: E) => T | Promise<T>,
-    { connection = DEFAULT_CONNECTION_NAME, current, retry }: AtomicOptions = {},
+    { connection = DEFAULT_CONNECTION_NAME, current, retry, ...options }: AtomicOptions = {},
   ): Promise<T> {
-    return withRetry(retry, async () => {
+    return withRetry(retry, () => {
       const outer = this.#hooks();
       const block = this.#newHooks();
-      let result: T;
-      try {
-        // A decorated method takes no session, so none need be given.
-        result = await this.#current.run(block, async () =>
-          callback(this.#sessions.get(connection) as E),
-        );
-      } catch (error) {
+      const rollback = async (): Promise<void> => {
         await block.rollBack();
-        throw error;
-      }
-      outer.take(block);
-      if (current !== 'savepoint') {
-        await outer.commitEarly(connection);
-      }
-      return result;
+        if (options.onError === 'rollback-only') {
+          this.rollbackOnly({ connection });
+        }
+      };
+      const commit = async (): Promise<void> => {
+        outer.take(block);
+        if (current !== 'savepoint') {
+          await outer.commitEarly(connection);
+        }
+      };
+      const ends = { origin: 'atomic()', commit, rollback, abandon: rollback };
+      const { commitOnError } = options;
+      // A decorated method takes no session, so none need be given.
+      return endBy(ends, { commitOnError }, () =>
+        this.#current.run(block, async () => callback(this.#sessions.get(connection) as E)),
+      );
     });
   }
 
@@ -188,6 +188,14 @@ export class TestDbContext extends DbContext {
 
   override async closeAll(): Promise<void> {
     await this.#hooks().rollBackEarly();
+  }
+
+  override rollbackOnly({ connection }: ConnectionChoice = {}): void {
+    const name = connection ?? DEFAULT_CONNECTION_NAME;
+    const callback = (): never => {
+      throw new UnexpectedRollbackError(name, 'rollback-only');
+    };
+    this.#hooks().add({ kind: 'beforeCommit', callback, connection });
   }
 
   override beforeCommit(callback: HookCallback, { connection }: ConnectionChoice = {}): void {

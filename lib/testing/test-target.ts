@@ -6,19 +6,19 @@ import { ContextRegistry } from '../context/context-registry.js';
 /** An application or a compiled `TestingModule`. */
 export type TestTarget = Pick<INestApplicationContext, 'get'>;
 
-/** @throws Nest's error when the application does not import `DbContextModule` */
-export function hostOf(app: TestTarget): ContextRegistry {
+/** @throws UnknownElementException the application does not import `DbContextModule` */
+export function registryOf(app: TestTarget): ContextRegistry {
   return app.get(ContextRegistry, { strict: false });
 }
 
 /**
- * The connections of those names, or all.
+ * The connections of the given names, or all connections.
  *
  * @throws {@link UnknownConnectionError}
  */
 export function connectionsOf(app: TestTarget, names?: readonly string[]): DbConnection[] {
-  const host = hostOf(app);
+  const registry = registryOf(app);
   return names === undefined
-    ? [...host.connections.all]
-    : names.map((name) => host.connections.factory(name).connection);
+    ? [...registry.connections.all]
+    : names.map((name) => registry.connections.factory(name).connection);
 }

@@ -9,9 +9,9 @@ import type { SessionFactory } from '../session/session-factory.js';
 import type { TransactionOwner, TransactionSource } from '../transaction/begin-plan.js';
 import { Transaction } from '../transaction/transaction.js';
 import { SharedTransaction } from './shared-transaction.js';
-import { connectionsOf, hostOf, type TestTarget } from './test-target.js';
+import { connectionsOf, registryOf, type TestTarget } from './test-target.js';
 
-/** What a test shares its transaction on. */
+/** Options of {@link TestTransaction.begin}. */
 export interface TestTransactionOptions {
   /**
    * Names of the connections.
@@ -20,7 +20,7 @@ export interface TestTransactionOptions {
   readonly connections?: readonly string[];
 }
 
-/** The test's part of one connection. */
+/** The shared transaction of one connection, with the transaction of the test itself in it. */
 interface TestPart {
   readonly shared: SharedTransaction;
   readonly connection: DbConnection;
@@ -29,11 +29,10 @@ interface TestPart {
 }
 
 /**
- * One transaction per connection that a test and the application share, and that is rolled back
- * when the test ends. Everything the application does works as in production: its commits are
- * seen by the test and by later requests, its rollbacks undo what they should; but nothing of it is
- * ever committed. It works across HTTP requests, since the connection is shared rather than a
- * context.
+ * One transaction per connection that a test and the application share, and that is rolled back when the
+ * test ends (T1). The application works as in production: its commits are seen by the test and by later
+ * requests, and its rollbacks undo what they would undo there; but nothing is really committed. It works
+ * across HTTP requests, since it is the connection that is shared, not a context.
  *
  * @example
  * ```ts
@@ -53,7 +52,7 @@ export class TestTransaction {
   }
 
   /**
-   * Begins. One connection of each pool is held until {@link TestTransaction.end}.
+   * Begins the transactions. One connection of each pool is held until {@link TestTransaction.end}.
    *
    * @param app the application, initialised or not
    * @throws {@link UnknownConnectionError}, {@link ConnectionFailedError}
@@ -63,12 +62,12 @@ export class TestTransaction {
     app: TestTarget,
     { connections }: TestTransactionOptions = {},
   ): Promise<TestTransaction> {
-    const host = hostOf(app);
+    const registry = registryOf(app);
     const parts = new Map<string, TestPart>();
     const transaction = new TestTransaction(parts);
     try {
       for (const connection of connectionsOf(app, connections)) {
-        parts.set(connection.name, await beginPart(host.connections.factory(connection.name)));
+        parts.set(connection.name, await beginPart(registry.connections.factory(connection.name)));
       }
     } catch (error) {
       await transaction.end();
@@ -78,13 +77,13 @@ export class TestTransaction {
   }
 
   /**
-   * A session in the test's own transaction, to prepare data and to look at it. A new one each time,
-   * so that it shows what is in the database rather than what it has seen before. It cannot commit
-   * or roll back; `flush()` is enough for the application to see what it wrote.
+   * A session in the test's own transaction, to prepare data and to look at it. Each call makes a new one,
+   * so that it shows the rows of the database rather than entities that were loaded before. It cannot
+   * commit or roll back; after its `flush()` the application sees what it wrote.
    *
    * @param name name of the connection
    * @typeParam E the driver's EntityManager
-   * @throws {@link UnknownConnectionError} the transaction was not begun for it
+   * @throws {@link UnknownConnectionError} the test transaction does not include that connection
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
@@ -132,7 +131,7 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
   const source: TransactionSource = {
     name,
     server,
-    // A test that is looked at in a debugger takes as long as it takes.
+    // A test under a debugger may take any time.
     limits: { ...limits, transactionTimeoutMs: LONGEST_LIMIT_MS },
     transactionOptions: {},
     checkOut: (claim) => connection.checkOut(claim),
@@ -141,7 +140,8 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
     onStatement: (sql, tookMs) => connection.onStatement(sql, tookMs),
     report: connection.report,
   };
-  // Not a session of the application: no variables, role or hooks of its contexts.
+  // This transaction belongs to no session of the application, so it has none of the variables, the role
+  // or the hooks of one.
   const statements = [{ sql: 'begin', values: [] }];
   const owner: TransactionOwner = {
     holder: shared.testHolder,

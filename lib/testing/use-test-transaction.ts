@@ -9,12 +9,12 @@ type Hook = (callback: () => Promise<void>) => unknown;
 /** Options of {@link useTestTransaction}. */
 export interface UseTestTransactionOptions extends TestTransactionOptions {
   /**
-   * Of the test runner.
+   * The `beforeEach()` of the test runner.
    * @defaultValue the global one (Jest, Mocha, Vitest with `globals`)
    */
   readonly beforeEach?: Hook;
   /**
-   * Of the test runner.
+   * The `afterEach()` of the test runner.
    * @defaultValue the global one
    */
   readonly afterEach?: Hook;
@@ -24,11 +24,11 @@ export interface UseTestTransactionOptions extends TestTransactionOptions {
 export type CurrentTestTransaction = Pick<TestTransaction, 'session' | 'openTransactions'>;
 
 /**
- * Wraps each test of a file or a block into a {@link TestTransaction}: whatever it or the
+ * Runs each test of a file or a block in a {@link TestTransaction}: everything that the test or the
  * application does is rolled back afterwards.
  *
- * @param app gives the application, which `beforeAll` may make
- * @throws {@link InvalidOptionsError} there are no global hooks, and none were given
+ * @param app returns the application; it is called before each test, so `beforeAll` may make it
+ * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given
  * @example
  * ```ts
  * const db = useTestTransaction(() => app);
@@ -55,7 +55,7 @@ export function useTestTransaction(
     'afterEach',
     afterEach,
   )(async () => {
-    // None, where it could not begin.
+    // There is no transaction where it could not begin.
     const ended = current;
     current = undefined;
     await ended?.end();

@@ -1,11 +1,11 @@
 import { DbContextError } from '../errors.js';
 
-/** What was being done to a database of the tests. */
+/** The step that failed, see {@link WorkerDatabaseError}. */
 export type WorkerDatabaseStep = 'connect' | 'prepare' | 'create' | 'reset' | 'drop';
 
 /**
  * A database of the tests could not be made, put back or dropped; `cause` is the reason. After a
- * failed `prepare()` nothing of the template is used, and the next caller makes it from the beginning.
+ * failed `prepare()` nothing of the template is used, and the next call makes it from the beginning.
  *
  * @publicApi
  */
@@ -17,7 +17,7 @@ export class WorkerDatabaseError extends DbContextError {
   ) {
     super(
       'WORKER_DATABASE',
-      `${FAILED[step]} "${databaseName}": ${describe(cause)}. ${mendOf(step, cause)}`,
+      `${FAILED[step]} "${databaseName}": ${describe(cause)}. ${adviceOn(step, cause)}`,
       cause,
     );
   }
@@ -31,31 +31,33 @@ const FAILED: Record<WorkerDatabaseStep, string> = {
   drop: 'Could not drop the test database',
 };
 
-const MENDS: Record<WorkerDatabaseStep, string> = {
+const ADVICE: Record<WorkerDatabaseStep, string> = {
   connect: 'Start the server, install @mikro-orm/postgresql, or correct serverUrl.',
-  prepare: 'Mend prepare(); what it did is dropped, and it runs again at the next call.',
+  prepare: 'Correct prepare(); what it did is dropped, and it runs again at the next call.',
   create: 'Look at the cause; calling createWorkerDatabase() again is safe.',
-  reset: 'Look at the cause; createWorkerDatabase() makes the database anew whatever became of it.',
+  reset:
+    'Look at the cause; createWorkerDatabase() makes the database anew, also after this failure.',
   drop: 'The next createWorkerDatabase() for the same worker replaces it.',
 };
 
-const MENDS_BY_CODE: Readonly<Record<string, string>> = {
+const ADVICE_BY_CODE: Readonly<Record<string, string>> = {
   '42501': 'Let serverUrl name a role with CREATEDB that owns the databases of the tests.',
   '55006':
-    'Somebody stays connected to the database that it is copied from; close that connection.',
+    'A client stays connected to the database that it is copied from; close that connection.',
 };
 
-function mendOf(step: WorkerDatabaseStep, cause: unknown): string {
+function adviceOn(step: WorkerDatabaseStep, cause: unknown): string {
   const { code } = (cause ?? {}) as { readonly code?: unknown };
   if (code === '55P03') {
     return step === 'reset'
       ? 'A transaction of the application is still open; await the request or the call that opened it.'
       : 'Another process prepares the template, and takes longer than prepareTimeoutMs; raise that.';
   }
-  return (step === 'prepare' ? undefined : MENDS_BY_CODE[String(code)]) ?? MENDS[step];
+  return (step === 'prepare' ? undefined : ADVICE_BY_CODE[String(code)]) ?? ADVICE[step];
 }
 
-// A refused connection to a name with several addresses is an AggregateError with an empty message.
+// Node reports a refused connection to a host with several addresses as an AggregateError, whose own
+// message is empty.
 function describe(cause: unknown): string {
   if (cause instanceof AggregateError && cause.errors.length > 0) {
     return cause.errors.map((each) => describe(each)).join('; ');

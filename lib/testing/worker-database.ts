@@ -7,24 +7,24 @@ import { adminUrlOf, databaseNames, quoteIdentifier, urlOf } from './database-na
 import { ensureTemplate, underLock, whenFree, type TemplatePlan } from './template-database.js';
 import { WorkerDatabaseError, type WorkerDatabaseStep } from './worker-database-error.js';
 
-/** How often a template may be dropped by others just before it is copied. */
+/** How often a template is made again after another process dropped it just before it was copied. */
 const ATTEMPTS = 5;
 
-/** The database that those of all workers are copies of. */
+/** The database of which the databases of all workers are copies. */
 export interface TemplateOptions {
-  /** Begins the names of all databases that are made. One per project and server. */
+  /** The prefix of the names of all databases that are made; choose one per project and server. */
   readonly name: string;
   /**
-   * Fills the template, with migrations and what all tests share. Runs once, whoever else asks
-   * meanwhile, and closes what it opens.
+   * Fills the template with the schema and the rows that all tests share. It runs once, also when several
+   * processes need the template at the same time, and has to close the connections that it opens.
    *
-   * @param url of an empty database
+   * @param url the URL of an empty database
    */
   readonly prepare: (url: string) => unknown;
   /**
-   * Changes when `prepare` would make something else, such as a hash of the migrations: the template
-   * is then made anew. The newest version before it is kept, older ones are dropped.
-   * @defaultValue '', so that the template is made once and for all
+   * A text that changes when `prepare` would make something else, such as a hash of the migrations: the
+   * template is then made anew. The newest version before it is kept, older ones are dropped.
+   * @defaultValue '', so that the template is made only once
    */
   readonly version?: string;
 }
@@ -38,7 +38,7 @@ export interface WorkerDatabaseOptions {
   readonly serverUrl: string;
   readonly template: TemplateOptions;
   /**
-   * Tells those apart who run at the same time.
+   * A text that differs between workers that run at the same time.
    * @defaultValue the worker of Vitest (`VITEST_POOL_ID`), Jest (`JEST_WORKER_ID`) or Mocha
    *   (`MOCHA_WORKER_ID`), else `process.pid`
    */
@@ -55,17 +55,17 @@ export interface WorkerDatabase extends AsyncDisposable {
   readonly url: string;
   readonly name: string;
   /**
-   * Puts everything back to what the template holds: rows and sequences. It deletes what was written
-   * to tables that the template left empty, which takes a few milliseconds, and waits up to 5 s for
-   * transactions that are still writing. Where that is not enough (a test has changed rows of the
-   * template, or made or dropped a table), and where the role is no superuser, the database is made
-   * anew; that closes the connections to it.
+   * Restores the rows and sequences of the template. It deletes the rows of tables that are empty in the
+   * template, which takes a few milliseconds, and waits up to 5 s for transactions that are still
+   * writing. Where that is not enough (a test has changed rows of the template, or made or dropped a
+   * table), and where the role is no superuser, the database is made anew; that closes the connections to
+   * it.
    *
    * @throws {@link WorkerDatabaseError}
    */
   reset(): Promise<void>;
   /**
-   * Drops it, whoever is still connected. May be called again. The template stays.
+   * Drops the database, also while clients are connected to it. May be called again. The template stays.
    *
    * @throws {@link WorkerDatabaseError}
    */
@@ -73,13 +73,14 @@ export interface WorkerDatabase extends AsyncDisposable {
 }
 
 /**
- * Makes the database of a test worker: a copy of the template, made anew each time it is asked for,
- * so that workers which run at the same time do not meet. The first one to ask makes the template.
+ * Makes the database of a test worker: a new copy of the template at each call, so that workers which run
+ * at the same time do not share rows. The first call makes the template.
  *
  * Needs `@mikro-orm/postgresql` and PostgreSQL 13 or later.
  *
- * @throws {@link WorkerDatabaseError} the server, the role or `prepare` does not let it
- * @throws {@link InvalidOptionsError} an option cannot be
+ * @throws {@link WorkerDatabaseError} the server cannot be reached, the role may not do it, or `prepare`
+ *   failed
+ * @throws {@link InvalidOptionsError} an option is not valid
  * @example
  * ```ts
  * const database = await createWorkerDatabase({
@@ -176,10 +177,10 @@ async function copyTemplate(run: RunSql, plan: TemplatePlan): Promise<DatabaseCo
   for (let count = 1; ; count++) {
     const contents = await ensureTemplate(run, plan);
     try {
-      // Of two who name the same worker at once, one waits.
+      // Two processes may use the same worker id at the same time; then one waits for the other.
       await underLock(run, worker, plan.prepareTimeoutMs, async () => {
         await run(dropSql(worker));
-        // The server's own strategy: since version 15 wal_log, which is faster for small databases.
+        // No strategy is given: the default since version 15, wal_log, is faster for small databases.
         await whenFree(
           run,
           `create database ${quoteIdentifier(worker)} template ${quoteIdentifier(template)}`,
@@ -187,7 +188,7 @@ async function copyTemplate(run: RunSql, plan: TemplatePlan): Promise<DatabaseCo
       });
       return contents;
     } catch (error) {
-      // A process with a newer version has cleaned up meanwhile.
+      // A process with a newer version of the template has dropped this one meanwhile.
       const isGone = (error as { readonly code?: unknown }).code === '3D000';
       if (!isGone || count === ATTEMPTS) {
         throw error;
@@ -220,7 +221,7 @@ async function attempt<T>(
   }
 }
 
-/** Of the network or of the log-in (SQLSTATE 28...), or the driver is not installed. */
+/** Whether the network or the log-in (SQLSTATE 28...) failed, or the driver is not installed. */
 function isConnectFailure(error: unknown): boolean {
   const { code, syscall } = error as { readonly code?: unknown; readonly syscall?: unknown };
   return (

@@ -58,7 +58,7 @@ export interface TransactionOwner {
 }
 
 /** Limits of a transaction, in milliseconds. */
-export interface TransactionLimits {
+interface TransactionLimits {
   /** From its first work to its end. */
   readonly transactionTimeoutMs: number;
   /** Longest wait for statements in flight before a rollback. */

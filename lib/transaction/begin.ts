@@ -113,8 +113,7 @@ export class Begin {
   ): Promise<Answer | undefined> {
     const scope = new BeginScope(this);
     const begin = await this.#whileOpen(scope.during(() => this.#owner.planOfRead(settings)));
-    const lease = await this.#take();
-    this.#machine.reading(lease);
+    const lease = await this.#take((taken) => this.#machine.reading(taken));
     try {
       part.assertOpen();
       onSend?.();
@@ -159,13 +158,15 @@ export class Begin {
   }
 
   async #acquire(): Promise<Lease> {
-    const lease = await this.#orBreak(this.#take());
-    this.#machine.acquired(lease);
-    return lease;
+    return this.#orBreak(this.#take((lease) => this.#machine.acquired(lease)));
   }
 
-  /** Takes a connection, for `transactionTimeoutMs` at most (F6). */
-  async #take(): Promise<Lease> {
+  /**
+   * Takes a connection, for `transactionTimeoutMs` at most (F6).
+   *
+   * @param note called in the same turn, so that nobody ends the transaction without its connection
+   */
+  async #take(note: (lease: Lease) => void): Promise<Lease> {
     const client = await this.#source.checkOut(this.#claim);
     const machine = this.#machine;
     if (!machine.isOpen) {
@@ -173,8 +174,8 @@ export class Begin {
       throw refusalOf(machine.state, this.#source.name)!;
     }
     const lease: Lease = new Lease(client, (error) => machine.connectionFailed(lease, error));
-    machine.stopDeadline();
     machine.startDeadline();
+    note(lease);
     return lease;
   }
 
@@ -182,6 +183,7 @@ export class Begin {
   async #send(lease: Lease, plan: BeginPlan): Promise<void> {
     for (const { sql, values } of plan.statements) {
       const startedAt = Date.now();
+      this.#assertOpen();
       this.#source.onSend(sql);
       await this.#orBreak(lease.query(sql, values));
       this.#source.onStatement(sql, Date.now() - startedAt);
@@ -232,6 +234,13 @@ export class Begin {
       this.#source.onStatement(each.sql, Date.now() - startedAt);
     }
     this.#machine.sends(sql);
+  }
+
+  #assertOpen(): void {
+    const refusal = refusalOf(this.#machine.state, this.#source.name);
+    if (refusal !== undefined) {
+      throw refusal;
+    }
   }
 
   #whileOpen<T>(work: Promise<T>): Promise<T> {

@@ -6,7 +6,7 @@ import type { Outcome } from '../outcome.js';
 import { AsyncScope } from './async-scope.js';
 import type { Server } from './server.js';
 
-/** The whole transaction, as its parts see it. */
+/** The whole transaction, as its parts see it; see `Transaction` for the members. */
 export interface WholeTransaction {
   readonly connectionName: string;
   readonly server: Server;
@@ -15,21 +15,13 @@ export interface WholeTransaction {
   readonly isShut: boolean;
   /** Resolves when the gate shuts. */
   readonly whenShut: Promise<void>;
-  /** Whether it is, or will be, read-only. */
   readonly isReadOnly: boolean;
-  /** Why it cannot be committed as it is now. */
   readonly commitBlocker: DbContextError | undefined;
-  /** The first failure that no savepoint has undone. */
   readonly failure: { readonly error: unknown } | undefined;
   /** @throws what a statement would be refused with */
   assertOpen(): void;
-  /** Starts the limit of the whole transaction, where it has not started. */
-  startDeadline(): void;
-  /** Waits for work of others for as long as the transaction is open. */
-  whileOpen<T>(work: Promise<T>): Promise<T>;
-  /** Cancels the statement in flight. */
+  limit<T>(work: Promise<T>): Promise<T>;
   cancel(): void;
-  /** Ends it at once. */
   kill(reason: Error): void;
   /** Sends a statement of `part`, after all that were sent before. */
   send(

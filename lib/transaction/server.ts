@@ -8,7 +8,7 @@ export interface Statement {
 }
 
 /** Several statements in one message, which saves the round trips between them. */
-export interface CombinedMessage {
+interface CombinedMessage {
   /**
    * Sends the message.
    *
@@ -21,7 +21,7 @@ export interface CombinedMessage {
 }
 
 /** What the server has answered to COMMIT. */
-export interface CommitAnswer {
+interface CommitAnswer {
   readonly isCommitted: boolean;
   /** Whether the transaction had written anything, where that was asked for. */
   readonly hasWritten: boolean;
@@ -49,6 +49,8 @@ export interface Server {
     isWhole?: boolean,
   ): CombinedMessage;
 
+  /** The text of ROLLBACK. */
+  readonly rollback: string;
   /** The text of COMMIT. */
   commit(asksWhetherWritten: boolean): string;
   commitAnswer(answer: Answer): CommitAnswer;
@@ -70,6 +72,8 @@ export interface Server {
   isRefusal(error: unknown): boolean;
   /** Whether the server has said that it closes the connection. */
   endsConnection(error: unknown): boolean;
+  /** Whether the server closed the connection because nothing was sent, so before a COMMIT reached it. */
+  isIdleTimeout(error: unknown): boolean;
   /** Whether a statement was refused for an earlier failure in its transaction. */
   isAborted(error: unknown): boolean;
   /** Whether a statement was refused because it wanted to write in a read-only transaction. */

@@ -88,6 +88,13 @@ export class StateMachine {
     }
   }
 
+  /** Ends the limit of work that has come to no statement. */
+  stopIdleDeadline(): void {
+    if (this.#state.tag === 'idle') {
+      this.stopDeadline();
+    }
+  }
+
   stopDeadline(): void {
     clearTimeout(this.#deadline);
     this.#deadline = undefined;
@@ -228,8 +235,8 @@ export class StateMachine {
   }
 
   /** It has ended. */
-  end(outcome: Outcome, blocker = this.commitBlocker): void {
-    this.#state = { tag: 'ended', outcome, blocker };
+  end(outcome: Outcome, blocker = this.commitBlocker, killedBy?: Error): void {
+    this.#state = { tag: 'ended', outcome, blocker, ...(killedBy && { killedBy }) };
     this.stopDeadline();
     this.#onEnd();
   }
@@ -248,7 +255,7 @@ export class StateMachine {
       state.tag === 'broken'
         ? state
         : ({ tag: 'broken', cause: { error: reason }, hasBegun: true } as const);
-    this.end('rolled-back', commitBlockerOf(broken, this.#source.name));
+    this.end('rolled-back', commitBlockerOf(broken, this.#source.name), reason);
     this.#tellShut();
   }
 
@@ -261,8 +268,11 @@ export class StateMachine {
 
   /** What a statement fails with that was in flight as its transaction was ended. */
   #outranked(error: unknown): unknown {
-    const { commitBlocker } = this;
-    return isTimeout(commitBlocker) ? commitBlocker : error;
+    const { state, commitBlocker } = this;
+    if (isTimeout(commitBlocker)) {
+      return commitBlocker;
+    }
+    return state.tag === 'ended' && state.killedBy !== undefined ? state.killedBy : error;
   }
 
   #endedByStatement(): InvalidTransactionStateError {

@@ -35,6 +35,10 @@ export async function commitOn(
     const text = server.commit(noteWrite !== undefined);
     answer = await withinLimit(lease.query(text), limits.endTimeoutMs);
   } catch (error) {
+    if (server.isIdleTimeout(error)) {
+      await lease.destroy();
+      throw new UnexpectedRollbackError(name, 'connection-lost', error);
+    }
     if (server.isRefusal(error)) {
       await announce('beforeTransactionRollback');
       // The answer to ROLLBACK tells whether the server that refused is still there.
@@ -58,8 +62,12 @@ export async function commitOn(
   if (isCommitted && hasWritten && noteWrite !== undefined) {
     noteWrite(await askLsn(lease, source));
   }
+  if (!isCommitted) {
+    await announce('beforeTransactionRollback');
+  }
   lease.giveBack();
   if (!isCommitted) {
+    await announce('afterTransactionRollback');
     throw new UnexpectedRollbackError(name, 'server-rollback');
   }
 
@@ -106,7 +114,10 @@ export async function rollbackOn(lease: Lease, source: TransactionSource): Promi
   const startedAt = Date.now();
   source.onSend('rollback');
   try {
-    const answer = await withinLimit(lease.query('rollback'), source.limits.endTimeoutMs);
+    const answer = await withinLimit(
+      lease.query(source.server.rollback),
+      source.limits.endTimeoutMs,
+    );
     if (answer !== TIMED_OUT) {
       source.onStatement('rollback', Date.now() - startedAt);
       lease.giveBack();

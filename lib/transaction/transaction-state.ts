@@ -58,6 +58,8 @@ export type TransactionState =
       readonly tag: 'ended';
       readonly outcome: Outcome;
       readonly blocker: DbContextError | undefined;
+      /** Why it was ended under a statement in flight, if it was. */
+      readonly killedBy?: Error;
     };
 
 /** Whether statements are let through, as far as the gate is concerned (F3). */

@@ -1,29 +1,22 @@
 import type { Answer } from '../connection/lease.js';
 import type { Claim, Holder } from '../connection/claim.js';
-import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
-  CommitOutcomeUnknownError,
   InvalidTransactionStateError,
   SessionClosedError,
   UnexpectedRollbackError,
   type DbContextError,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
-import {
-  isCovered,
-  mergeSettings,
-  type TransactionSettings,
-} from '../postgresql/transaction-settings.js';
+import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { TransactionOwner, TransactionSource } from './begin-plan.js';
 import { Begin, type FirstStatement } from './begin.js';
+import { End } from './end.js';
+import { RequestedSettings } from './requested-settings.js';
 import { TransactionPart, type WholeTransaction } from './savepoint.js';
 import { SerialQueue } from './serial-queue.js';
 import type { Server } from './server.js';
 import { StateMachine, whileOpen } from './state-machine.js';
-import { commitOn, rollbackOn } from './transaction-end.js';
 import { failureOf, hasBegun, leaseOf, refusalOf, type Failure } from './transaction-state.js';
-
-const ignore = (): void => undefined;
 
 /**
  * One transaction on one connection, from its first statement to its verified end.
@@ -32,28 +25,26 @@ const ignore = (): void => undefined;
  * - F3: statements go one at a time, each after a look at the gate: `send()`. The gate shuts
  *   synchronously, before COMMIT or ROLLBACK: `shut()`.
  * - F4: what has failed forbids the commit: {@link StateMachine}.
- * - F1: it ends once, and a second end waits for the first: `commit()`, `rollback()`.
+ * - F1: it ends once, and a second end waits for the first: {@link End}.
  */
 export class Transaction extends TransactionPart implements WholeTransaction, Claim {
   readonly #source: TransactionSource;
   readonly #owner: TransactionOwner;
   readonly #machine: StateMachine;
   readonly #begin: Begin;
+  readonly #end: End;
   readonly #queue = new SerialQueue();
-  /** Its own settings, which win over those of the connection. */
-  #settings: TransactionSettings;
-  /** Both, merged when they are first asked for. */
-  #merged: TransactionSettings | undefined;
-  #ending: Promise<unknown> | undefined;
+  readonly #settings: RequestedSettings;
 
   /** @param settings win over those of the connection */
   constructor(source: TransactionSource, owner: TransactionOwner, settings: TransactionSettings) {
     super();
     this.#source = source;
     this.#owner = owner;
-    this.#settings = settings;
+    this.#settings = new RequestedSettings(source.transactionOptions.transaction, settings);
     this.#machine = new StateMachine(source, () => this.#hasEnded());
     this.#begin = new Begin(source, owner, this.#machine, this);
+    this.#end = new End(source, owner, this.#machine);
   }
 
   get whole(): this {
@@ -88,17 +79,12 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
 
   /** Whether it is, or will be, read-only. */
   get isReadOnly(): boolean {
-    return this.#effective.readOnly === true;
-  }
-
-  get #effective(): TransactionSettings {
-    this.#merged ??= mergeSettings(this.#source.transactionOptions.transaction, this.#settings);
-    return this.#merged;
+    return this.#settings.effective.readOnly === true;
   }
 
   /** See {@link Claim.mayReadReplica}. A standby knows no serializable transactions. */
   get mayReadReplica(): boolean {
-    return this.isReadOnly && this.#effective.isolationLevel !== 'serializable';
+    return this.isReadOnly && this.#settings.effective.isolationLevel !== 'serializable';
   }
 
   /** Whether a connection was asked for, so that there is something to end. */
@@ -147,9 +133,18 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     }
   }
 
-  /** See {@link StateMachine.startDeadline}: work can hang before its first statement. */
-  startDeadline(): void {
+  /**
+   * Limits work that can hang before its first statement (F6).
+   *
+   * @throws what `work` throws, or why the transaction is over
+   */
+  async limit<T>(work: Promise<T>): Promise<T> {
     this.#machine.startDeadline();
+    try {
+      return await this.whileOpen(work);
+    } finally {
+      this.#machine.stopIdleDeadline();
+    }
   }
 
   /**
@@ -168,21 +163,7 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
    * @throws {@link InvalidTransactionStateError} it has begun with others
    */
   demand(settings: TransactionSettings): void {
-    const { state } = this.#machine;
-    if (!hasBegun(state)) {
-      this.#settings = mergeSettings(this.#settings, settings);
-      this.#merged = undefined;
-      return;
-    }
-    const plan = state.tag === 'beginning' || state.tag === 'open' ? state.plan : undefined;
-    if (!isCovered(settings, plan?.settings ?? this.#effective)) {
-      throw new InvalidTransactionStateError(
-        this.connectionName,
-        'settings (isolation level, read-only mode, timeouts, variables or role) were asked for, and ' +
-          'the transaction has begun without them. Ask before the first statement, or with ' +
-          'propagation "requires_new".',
-      );
-    }
+    this.#settings.demand(settings, this.#machine.state, this.connectionName);
   }
 
   /**
@@ -200,12 +181,11 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     }
     this.demand(settings);
     if (this.#begin.currentScope !== undefined) {
-      await this.#begin.runInside();
-      return;
+      throw this.#owner.planMisused();
     }
     await this.#queue.run(() => {
       this.assertOpen();
-      return this.#begin.run(this.#settings, undefined);
+      return this.#begin.run(this.#settings.own, undefined);
     });
   }
 
@@ -267,16 +247,16 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     const { server } = this.#source;
     if (
       first.values.length === 0 &&
-      this.#owner.mayReadAhead(this.#effective) &&
+      this.#owner.mayReadAhead(this.#settings.effective) &&
       server.isPlainRead(first.sql)
     ) {
-      const answer = await this.#begin.readAhead(this.#settings, first);
+      const answer = await this.#begin.readAhead(this.#settings.own, first);
       if (answer !== undefined) {
         return answer;
       }
       first.part.assertOpen();
     }
-    return this.#begin.run(this.#settings, first);
+    return this.#begin.run(this.#settings.own, first);
   }
 
   /** Cancels the statement in flight; it fails with the server's error 57014. */
@@ -327,39 +307,12 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
       await this.rollback();
       throw blocker;
     }
-    const { state } = this.#machine;
-    if (this.#ending !== undefined || state.tag !== 'shut') {
-      throw new SessionClosedError(this.connectionName);
-    }
-    const { lease } = state;
-    if (lease === undefined) {
-      this.#machine.end('untouched');
-      return 'untouched';
-    }
-    this.#machine.ending();
-    const ending = commitOn(lease, this.#source, {
-      hasOnlyRead: () => this.isReadOnly || this.#machine.hasOnlyRead,
-      noteWrite: this.#noteWrite,
-      announce: (event) => this.#owner.announce(event),
+    const { effective } = this.#settings;
+    return this.#end.commit({
+      isReadOnly: this.isReadOnly,
+      // A serializable read is only known to be right by its COMMIT.
+      mayLoseAnswer: effective.isolationLevel !== 'serializable',
     });
-    this.#ending = ending;
-    try {
-      await ending;
-    } catch (error) {
-      this.#machine.end(error instanceof CommitOutcomeUnknownError ? 'unknown' : 'rolled-back');
-      throw error;
-    }
-    this.#machine.end('committed');
-    await this.#owner.announce('afterTransactionCommit');
-    return 'committed';
-  }
-
-  /** Notes how far a replica must be to show what was written; `undefined` where nobody asks. */
-  get #noteWrite(): ((lsn: bigint) => void) | undefined {
-    const { writtenLsns } = this.holder ?? {};
-    return writtenLsns === undefined || this.#source.readYourWrites === undefined || this.isReadOnly
-      ? undefined
-      : (lsn) => writtenLsns.wrote(this.connectionName, lsn);
   }
 
   /**
@@ -368,39 +321,7 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
    */
   async rollback(): Promise<void> {
     this.shut();
-    this.#ending ??= this.#rollBack();
-    await this.#ending.catch(ignore);
-  }
-
-  async #rollBack(): Promise<void> {
-    const { hasBegun: isTold } = this;
-    if (isTold) {
-      await this.#owner.announce('beforeTransactionRollback');
-    }
-    await this.#drain();
-    const { state } = this.#machine;
-    if (state.tag === 'shut') {
-      this.#machine.ending();
-      if (state.lease !== undefined) {
-        await rollbackOn(state.lease, this.#source);
-      }
-      this.#machine.end('rolled-back');
-    }
-    await this.#machine.destroyed;
-    if (isTold) {
-      await this.#owner.announce('afterTransactionRollback');
-    }
-  }
-
-  /** Waits for the statements in flight, and gives the connection up when they take too long (F6). */
-  async #drain(): Promise<void> {
-    const queue = this.#begin.currentScope?.queue ?? this.#queue;
-    if (leaseOf(this.#machine.state) !== undefined && queue.unfinished > 0) {
-      const { drainTimeoutMs } = this.#source.limits;
-      if ((await withinLimit(queue.run(ignore), drainTimeoutMs)) === TIMED_OUT) {
-        this.kill(new SessionClosedError(this.connectionName));
-      }
-    }
+    await this.#end.rollback(this.#begin.currentScope?.queue ?? this.#queue);
   }
 
   #hasEnded(): void {

@@ -16,7 +16,7 @@ import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { httpRequestOf, httpResponseOf, type HttpResponse } from './http-exchange.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
-import { RequestAttempt, type RequestInHand } from './request-attempt.js';
+import { RequestAttempt, type InterceptedRequest } from './request-attempt.js';
 import { requestLsns, sendLsns } from './request-lsns.js';
 import { runAttempts } from './request-retry.js';
 import { RouteLog } from './route-log.js';
@@ -24,8 +24,8 @@ import { RouteSettingsReader } from './route-settings.js';
 
 /**
  * Opens a context around the handler, and settles it before the response leaves: Nest sends the
- * response when the Observable that this returns completes, and it completes after the COMMIT.
- * The same holds for the answer of a microservice.
+ * response when the Observable that `intercept()` returns completes, and it completes after the COMMIT
+ * (S1). The same holds for the answer of a microservice.
  *
  * Registered globally by default; with `mount: 'none'` use `@UseInterceptors(DbContextInterceptor)`,
  * as for WebSocket gateways, which global interceptors do not reach.
@@ -34,7 +34,7 @@ import { RouteSettingsReader } from './route-settings.js';
  */
 @Injectable()
 export class DbContextInterceptor implements NestInterceptor {
-  readonly #host: ContextRegistry;
+  readonly #registry: ContextRegistry;
   readonly #options: DbContextOptions;
   readonly #routes: RouteSettingsReader;
   readonly #fromMiddleware: MiddlewareContexts;
@@ -42,24 +42,24 @@ export class DbContextInterceptor implements NestInterceptor {
 
   /** @internal */
   constructor(
-    host: ContextRegistry,
+    registry: ContextRegistry,
     @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
     reflector: Reflector,
     fromMiddleware: MiddlewareContexts,
   ) {
-    this.#host = host;
+    this.#registry = registry;
     this.#options = options;
     this.#routes = new RouteSettingsReader(reflector);
     this.#fromMiddleware = fromMiddleware;
   }
 
-  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const route = this.#routes.of(context);
-    const response = httpResponseOf(context);
+  intercept(executionContext: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const route = this.#routes.of(executionContext);
+    const response = httpResponseOf(executionContext);
     if (route.isSkipped) {
       return this.#runOutside(response, next);
     }
-    if (!this.#fromMiddleware.has(response) && this.#host.active() !== undefined) {
+    if (!this.#fromMiddleware.has(response) && this.#registry.active() !== undefined) {
       return next.handle();
     }
     const {
@@ -67,51 +67,58 @@ export class DbContextInterceptor implements NestInterceptor {
       onDisconnect = DEFAULTS.onDisconnect,
       readOnlyMethods,
     } = this.#options;
-    const method = readOnlyMethods === undefined ? undefined : httpRequestOf(context)?.method;
-    // Deferred: an Observable that nobody subscribes to would hold what it has claimed for ever.
+    const method =
+      readOnlyMethods === undefined ? undefined : httpRequestOf(executionContext)?.method;
+    // The context is claimed on subscription: an Observable that is never subscribed to would keep it
+    // open for ever.
     return new Observable((subscriber) => {
       const claimed = this.#fromMiddleware.claim(response);
       if (claimed !== undefined) {
         claimed.origin = route.name;
         if (claimed.writtenLsns !== undefined && response !== undefined) {
-          // Fastify's reply, in place of Node's response that its middleware gets.
-          sendLsns(claimed.writtenLsns, this.#host.connections.readYourWrites, response);
+          // Fastify gives a middleware Node's response, and an interceptor its own reply; headers are
+          // set on the reply from here on.
+          sendLsns(claimed.writtenLsns, this.#registry.connections.readYourWrites, response);
         }
       }
       const isInUse = claimed?.isUntouched === false;
-      const request: RequestInHand = {
-        host: this.#host,
+      const request: InterceptedRequest = {
+        registry: this.#registry,
         next,
         response,
         route,
         commitOn: route.commitOn ?? commitOn,
-        endsWithClient: onDisconnect === 'rollback',
+        rollsBackOnDisconnect: onDisconnect === 'rollback',
         log: this.#log,
         isReadOnly: method !== undefined && readOnlyMethods?.includes(method) === true,
       };
-      const container = claimed ?? this.#open(context, response, route.name);
+      const context = claimed ?? this.#open(executionContext, response, route.name);
       return route.retry === undefined
-        ? new RequestAttempt(request, container).runFor(subscriber)
-        : runAttempts(request, route.retry, container, isInUse).subscribe(subscriber);
+        ? new RequestAttempt(request, context).runFor(subscriber)
+        : runAttempts(request, route.retry, context, isInUse).subscribe(subscriber);
     });
   }
 
-  #open(context: ExecutionContext, response: HttpResponse | undefined, origin: string): Context {
-    const { readYourWrites } = this.#host.connections;
+  #open(
+    executionContext: ExecutionContext,
+    response: HttpResponse | undefined,
+    origin: string,
+  ): Context {
+    const { readYourWrites } = this.#registry.connections;
     const writtenLsns =
       readYourWrites.length === 0
         ? undefined
-        : requestLsns(readYourWrites, httpRequestOf(context), response);
-    return openForRequest(this.#host, origin, writtenLsns);
+        : requestLsns(readYourWrites, httpRequestOf(executionContext), response);
+    return openForRequest(this.#registry, origin, writtenLsns);
   }
 
   #runOutside(response: HttpResponse | undefined, next: CallHandler): Observable<unknown> {
     return new Observable((subscriber) => {
       const opened = this.#fromMiddleware.claim(response);
       if (opened !== undefined) {
-        void this.#host.abandon(opened);
+        void this.#registry.abandon(opened);
       }
-      return this.#host.runOutside(() => next.handle().subscribe(subscriber));
+      return this.#registry.runOutside(() => next.handle().subscribe(subscriber));
     });
   }
 }

@@ -10,27 +10,27 @@ import { requestLsns } from './request-lsns.js';
 /** Opens the context of a request before its guards run (`mount: 'middleware'`). */
 @Injectable()
 export class DbContextMiddleware implements NestMiddleware {
-  readonly #host: ContextRegistry;
+  readonly #registry: ContextRegistry;
   readonly #contexts: MiddlewareContexts;
 
-  constructor(host: ContextRegistry, contexts: MiddlewareContexts) {
-    this.#host = host;
+  constructor(registry: ContextRegistry, contexts: MiddlewareContexts) {
+    this.#registry = registry;
     this.#contexts = contexts;
   }
 
   use(request: HttpRequest, response: HttpResponse, next: (error?: unknown) => void): void {
-    let container: Context;
+    let context: Context;
     try {
-      container = openForRequest(
-        this.#host,
+      context = openForRequest(
+        this.#registry,
         nameOfRequest(request),
-        requestLsns(this.#host.connections.readYourWrites, request, response),
+        requestLsns(this.#registry.connections.readYourWrites, request, response),
       );
     } catch (error) {
       next(error);
       return;
     }
-    this.#contexts.watch(container, this.#host, response);
-    this.#host.runIn(container, () => next());
+    this.#contexts.watch(context, this.#registry, response);
+    this.#registry.runIn(context, () => next());
   }
 }

@@ -9,14 +9,15 @@ interface InterceptorRegistry {
 }
 
 /**
- * Makes an interceptor the first of the global ones, so that it also settles what the others do. To be
- * called while providers are made: Nest adds those of `APP_INTERCEPTOR` afterwards, in the order of
- * the modules, in which the AppModule, which imports all others, comes first. Later is too late for
- * a microservice, whose handlers are bound before any hook of a module runs.
+ * Makes an interceptor the first of the global ones, so that it is around all others and also settles
+ * what they do. It has to be called while providers are made: afterwards Nest adds the interceptors of
+ * `APP_INTERCEPTOR` in the order of the modules, of which the AppModule, which imports all others, is the
+ * first. A hook of a module would be too late for a microservice, whose handlers are bound before it
+ * runs.
  *
  * `test/e2e/nest-surface.spec.ts` fails when an upgrade of Nest moves the list elsewhere.
  *
- * @returns whether the list was found; if not, only `APP_INTERCEPTOR` is left
+ * @returns whether Nest's list was found; if not, the caller has to use `APP_INTERCEPTOR`
  */
 export function prependGlobalInterceptor(
   creator: ExternalContextCreator,

@@ -3,10 +3,10 @@ import { BaseExceptionFilter } from '@nestjs/core';
 
 import type { RequestOutcome } from '../options/context-options.js';
 
-/** What Express' and Fastify's responses have in common, as far as it is needed here. */
+/** The members of Express' and Fastify's responses that this library uses. */
 export interface HttpResponse {
   readonly statusCode?: number;
-  /** Node's own response, under Fastify's reply. */
+  /** Node's own response, which Fastify's reply wraps. */
   readonly raw?: HttpResponse;
   readonly headersSent?: boolean;
   readonly writableFinished?: boolean;
@@ -15,17 +15,17 @@ export interface HttpResponse {
   off?(event: 'close', listener: () => void): unknown;
   once?(event: 'close', listener: () => void): unknown;
   getHeader?(name: string): number | string | readonly string[] | undefined;
-  /** Not Fastify's reply, which has `header()`. */
+  /** Replaces a header of Express' or Node's response; Fastify's reply has `header()` instead. */
   setHeader?(name: string, value: string | readonly string[]): unknown;
   removeHeader?(name: string): unknown;
-  /** Fastify's, which adds to the cookies that there are. */
+  /** Sets a header of Fastify's reply; cookies are added to those that are set already. */
   header?(name: string, value: string | readonly string[]): unknown;
 }
 
-/** What is needed of a request. */
+/** The members of Express', Fastify's and Node's requests that this library uses. */
 export interface HttpRequest {
   readonly method?: string;
-  /** Under Express; Fastify's middleware gets Node's own request, with `url` alone. */
+  /** Only Express has it; a middleware under Fastify gets Node's own request, which has `url` alone. */
   readonly originalUrl?: string;
   readonly url?: string;
   readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>;
@@ -40,39 +40,41 @@ export function nameOfRequest({ method, originalUrl, url }: HttpRequest): string
 export const REDIRECT_METADATA = '__redirect__';
 export const SSE_METADATA = '__sse__';
 
-// Asked what status an error gets, and nothing else; it has no state.
+// It is only asked which status an error gets. It has no state, so two applications can share it.
 const nestDefaultFilter = new BaseExceptionFilter();
 
 /** The response of an HTTP request, or `undefined` for other transports. */
-export function httpResponseOf(context: ExecutionContext): HttpResponse | undefined {
-  return context.getType() === 'http'
-    ? context.switchToHttp().getResponse<HttpResponse>()
+export function httpResponseOf(executionContext: ExecutionContext): HttpResponse | undefined {
+  return executionContext.getType() === 'http'
+    ? executionContext.switchToHttp().getResponse<HttpResponse>()
     : undefined;
 }
 
 /** The HTTP request, or `undefined` for other transports. */
-export function httpRequestOf(context: ExecutionContext): HttpRequest | undefined {
-  return context.getType() === 'http'
-    ? context.switchToHttp().getRequest<HttpRequest>()
+export function httpRequestOf(executionContext: ExecutionContext): HttpRequest | undefined {
+  return executionContext.getType() === 'http'
+    ? executionContext.switchToHttp().getRequest<HttpRequest>()
     : undefined;
 }
 
 /** Whether a route answers with server-sent events. */
-export function isSse(context: ExecutionContext): boolean {
-  return Reflect.getMetadata(SSE_METADATA, context.getHandler()) === true;
+export function isSse(executionContext: ExecutionContext): boolean {
+  return Reflect.getMetadata(SSE_METADATA, executionContext.getHandler()) === true;
 }
 
-/** What `@Redirect()` says. */
+/** The arguments of `@Redirect()` that matter here. */
 export interface Redirect {
   readonly statusCode?: number;
 }
 
 /** Where a route redirects to, if it does. */
-export function redirectOf(context: ExecutionContext): Redirect | undefined {
-  return Reflect.getMetadata(REDIRECT_METADATA, context.getHandler()) as Redirect | undefined;
+export function redirectOf(executionContext: ExecutionContext): Redirect | undefined {
+  return Reflect.getMetadata(REDIRECT_METADATA, executionContext.getHandler()) as
+    | Redirect
+    | undefined;
 }
 
-/** Whether the head of the response has left. */
+/** Whether the headers of the response have been sent. */
 export function headersWereSent(response: HttpResponse | undefined): boolean {
   return (response?.raw ?? response)?.headersSent === true;
 }
@@ -84,10 +86,10 @@ export function clientHasLeft(response: HttpResponse): boolean {
 }
 
 /**
- * Calls `listener` when the client goes away before the response is complete; at once when it has
- * gone already.
+ * Calls `listener` when the client disconnects before the response is complete, or at once when it has
+ * disconnected already.
  *
- * @returns stops listening
+ * @returns a function that stops listening
  */
 export function onDisconnect(response: HttpResponse, listener: () => void): () => void {
   const raw = response.raw ?? response;
@@ -127,7 +129,7 @@ export function outcomeOfFailure(
   };
 }
 
-// The response object does not know the status yet where Nest sets it while sending.
+// Where Nest sets the status while it sends the response, the response object does not have it yet.
 function statusOfSuccess(
   redirect: Redirect | undefined,
   response: HttpResponse,
@@ -147,11 +149,11 @@ function statusOfFailure(error: unknown): number {
   if (error instanceof HttpException) {
     return error.getStatus();
   }
-  // As Nest does it: `http-errors` and the like keep their status, any other `statusCode` is a 500.
+  // Nest keeps the status of errors of `http-errors` and the like; any other `statusCode` becomes a 500.
   return nestDefaultFilter.isHttpError(error) ? error.statusCode : 500;
 }
 
-// By its tag, as Nest does it: the class of another realm or of a polyfill is not ours.
+// By its tag, as Nest does it: a response of another realm or of a polyfill is no instance of our class.
 function isWebResponse(value: unknown): value is Response {
   return Object.prototype.toString.call(value) === '[object Response]';
 }

@@ -3,28 +3,29 @@ import type { ContextRegistry } from '../context/context-registry.js';
 import type { HttpResponse } from './http-exchange.js';
 
 /**
- * The contexts that the middleware opened and no interceptor has taken over yet. Where none does (a
- * guard refused, there is no such route), the context is rolled back as the response closes.
+ * The contexts that the middleware opened and no interceptor has taken over yet. Where no interceptor
+ * does (a guard refused, there is no such route), the context is rolled back as the response closes (W1).
  *
- * Kept by response rather than looked up in the current store: a middleware that loses the store,
- * or a client that left in the meantime, must not make the interceptor open a second context.
+ * They are kept by response rather than looked up in the current async context: a middleware that loses
+ * the async context, or a client that has disconnected, must not make the interceptor open a second one.
  */
 export class MiddlewareContexts {
   readonly #unclaimed = new WeakMap<HttpResponse, Context>();
 
-  /** Looks after a context until it is claimed. */
-  watch(container: Context, host: ContextRegistry, response: HttpResponse): void {
+  /** Keeps a context until it is claimed, and rolls it back when the response closes before that. */
+  watch(context: Context, registry: ContextRegistry, response: HttpResponse): void {
     const raw = response.raw ?? response;
-    this.#unclaimed.set(raw, container);
+    this.#unclaimed.set(raw, context);
     raw.once?.('close', () => {
-      // It stays claimable: what the guards did is undone, so the handler must not go on alone.
+      // The context stays claimable: the work of the guards is undone, so the handler must fail rather
+      // than work in a new context without it.
       if (this.#unclaimed.has(raw)) {
-        void host.abandon(container);
+        void registry.abandon(context);
       }
     });
   }
 
-  /** Whether the middleware opened a context that nobody has claimed. */
+  /** Whether the middleware has opened a context for this response that is not claimed yet. */
   has(response: HttpResponse | undefined): boolean {
     return response !== undefined && this.#unclaimed.has(response.raw ?? response);
   }
@@ -35,8 +36,8 @@ export class MiddlewareContexts {
       return undefined;
     }
     const raw = response.raw ?? response;
-    const container = this.#unclaimed.get(raw);
+    const context = this.#unclaimed.get(raw);
     this.#unclaimed.delete(raw);
-    return container;
+    return context;
   }
 }

@@ -13,12 +13,12 @@ import { ShuttingDownError } from '../errors.js';
  * @throws ServiceUnavailableException the application is shutting down; another instance may answer
  */
 export function openForRequest(
-  host: ContextRegistry,
+  registry: ContextRegistry,
   origin: string,
   writtenLsns?: WrittenLsns,
 ): Context {
   try {
-    return host.open(origin, writtenLsns);
+    return registry.open(origin, writtenLsns);
   } catch (error) {
     throw error instanceof ShuttingDownError
       ? new ServiceUnavailableException(error.message, { cause: error })

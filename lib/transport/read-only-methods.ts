@@ -3,22 +3,22 @@ import type { ContextRegistry } from '../context/context-registry.js';
 import type { RouteSettings } from './route-settings.js';
 
 /**
- * Makes the transactions of a request read-only because of its method, where nobody has said otherwise:
- * neither a decorator nor the connection, nor a guard that has begun one.
+ * Makes the transactions of a request read-only because of its HTTP method. Left alone are connections
+ * for which a decorator or the options set `readOnly`, and transactions that a guard has begun.
  */
 export function makeReadOnly(
-  container: Context,
-  host: ContextRegistry,
+  context: Context,
+  registry: ContextRegistry,
   { transactions }: RouteSettings,
 ): void {
-  for (const { name, transactionOptions } of host.connections.all) {
-    const isSaid =
+  for (const { name, transactionOptions } of registry.connections.all) {
+    const isSet =
       transactionOptions.transaction?.readOnly !== undefined ||
       transactions.some(
         ({ connection, settings }) => connection === name && settings.readOnly !== undefined,
       );
-    if (!isSaid && container.existing(name)?.hasBegun !== true) {
-      container.configure(name, { readOnly: true });
+    if (!isSet && context.existing(name)?.hasBegun !== true) {
+      context.configure(name, { readOnly: true });
     }
   }
 }

@@ -18,89 +18,89 @@ import { settleRequest } from './request-settlement.js';
 import type { RouteLog } from './route-log.js';
 import type { RouteSettings } from './route-settings.js';
 
-/** A request, on its way through the interceptor. */
-export interface RequestInHand {
-  readonly host: ContextRegistry;
+/** A request that the interceptor serves, with how it is to be served. */
+export interface InterceptedRequest {
+  readonly registry: ContextRegistry;
   readonly next: CallHandler;
   readonly response: HttpResponse | undefined;
   readonly route: RouteSettings;
   readonly commitOn: CommitPolicy;
-  /** Whether the context is rolled back as the client goes away. */
-  readonly endsWithClient: boolean;
+  /** Whether the context is rolled back as soon as the client disconnects. */
+  readonly rollsBackOnDisconnect: boolean;
   readonly log: RouteLog;
-  /** Whether its method makes its transactions read-only. */
+  /** Whether the HTTP method of the request makes its transactions read-only. */
   readonly isReadOnly: boolean;
 }
 
 /**
- * One run of a handler in a context of its own, which is settled before the last value goes on.
- * It fails only after the context has ended.
+ * One run of a handler in a context of its own. The context is settled before the last value of the
+ * handler is passed on, and an error is passed on only after the context has ended (S1, S4).
  */
 export class RequestAttempt {
-  readonly #request: RequestInHand;
-  readonly #container: Context;
-  #isBeyondUndoing = false;
+  readonly #request: InterceptedRequest;
+  readonly #context: Context;
+  #hasLastingEffect = false;
 
-  /** @param container settled by this attempt, from the subscription on */
-  constructor(request: RequestInHand, container: Context) {
+  /** @param context is settled by this attempt, once somebody has subscribed to it */
+  constructor(request: InterceptedRequest, context: Context) {
     this.#request = request;
-    this.#container = container;
+    this.#context = context;
   }
 
-  /** Whether something of it stays, although it failed: a commit, or a value that went on. */
-  get isBeyondUndoing(): boolean {
-    return this.#isBeyondUndoing;
+  /** Whether something of a failed attempt stays: a commit, or a value that was passed on. */
+  get hasLastingEffect(): boolean {
+    return this.#hasLastingEffect;
   }
 
-  /** Runs the handler, pipes and inner interceptors included. For one subscriber. */
+  /** Runs the handler, with its pipes and inner interceptors. May be subscribed to once. */
   run(): Observable<unknown> {
     return new Observable((subscriber) => this.runFor(subscriber));
   }
 
-  /** As `run()`, for a subscriber that there is already. */
+  /** Does what `run()` does, for a subscriber that exists already. */
   runFor(subscriber: Subscriber<unknown>): TeardownLogic {
-    const { host, next, response, route, log, isReadOnly } = this.#request;
-    const container = this.#container;
+    const { registry, next, response, route, log, isReadOnly } = this.#request;
+    const context = this.#context;
     try {
       if (isReadOnly) {
-        makeReadOnly(container, host, route);
+        makeReadOnly(context, registry, route);
       }
       for (const { connection, settings } of route.transactions) {
-        container.configure(connection, settings);
+        context.configure(connection, settings);
       }
     } catch (error) {
-      void host.abandon(container).then(() => subscriber.error(error));
+      void registry.abandon(context).then(() => subscriber.error(error));
       return undefined;
     }
-    if (this.#isForNobody) {
-      void host.abandon(container).then(() => subscriber.complete());
+    if (this.#hasLostItsClient) {
+      void registry.abandon(context).then(() => subscriber.complete());
       return undefined;
     }
-    let held: { readonly value: unknown } | undefined;
+    let heldBack: { readonly value: unknown } | undefined;
     let isFinishing = false;
     let hasExpired = false;
     const stopListening = this.#watchDisconnect();
     const pass = (value: unknown): void => {
-      this.#isBeyondUndoing = true;
+      this.#hasLastingEffect = true;
       subscriber.next(value);
     };
 
     const conclude = (outcome: RequestOutcome, isCommitted: boolean): void => {
-      this.#isBeyondUndoing ||= isCommitted;
+      this.#hasLastingEffect ||= isCommitted;
       if (outcome.failed) {
-        subscriber.error(this.#told(outcome.error));
+        subscriber.error(this.#errorForClient(outcome.error));
         return;
       }
-      if (held !== undefined) {
-        pass(held.value);
+      if (heldBack !== undefined) {
+        pass(heldBack.value);
       }
       subscriber.complete();
     };
     const fail = (outcome: RequestOutcome, error: unknown): void => {
       if (subscriber.closed && !hasExpired && error !== outcome.error) {
-        log.untold(route, error);
+        log.commitFailedAfterDisconnect(route, error);
       }
-      subscriber.error(this.#told(error));
+      subscriber.error(this.#errorForClient(error));
     };
     const finish = (outcome: RequestOutcome): void => {
       isFinishing = true;
@@ -117,56 +117,56 @@ export class RequestAttempt {
     };
 
     // Subscribed inside the store: an Observable handler does its work on subscription.
-    const subscription = host.runIn(container, () =>
+    const subscription = registry.runIn(context, () =>
       next.handle().subscribe({
         next: (value: unknown) => {
           if (route.isLive) {
             pass(value);
             return;
           }
-          // A value goes on only when the next one comes, and the last one after the commit:
-          // whoever gets it, over whatever transport, takes it for a success.
-          if (held !== undefined) {
-            pass(held.value);
+          // A value is passed on only when the next one comes, and the last one after the commit:
+          // on every transport a client that receives it takes it for a success.
+          if (heldBack !== undefined) {
+            pass(heldBack.value);
           }
-          held = { value };
+          heldBack = { value };
         },
         error: (error: unknown) => finish(outcomeOfFailure(response, error)),
-        complete: () => finish(outcomeOfSuccess(route.redirect, response, held?.value)),
+        complete: () => finish(outcomeOfSuccess(route.redirect, response, heldBack?.value)),
       }),
     );
 
-    // First a constant: V8 puts a function that is assigned to a property as it is made into the old
-    // space, where it keeps all that it sees of this request until a major collection.
-    const expire: typeof container.onExpire = (error) => {
+    // The function is put into a constant first: V8 allocates a function literal that is assigned to a
+    // property in the old space, where it keeps this request alive until a major collection.
+    const expire: typeof context.onExpire = (error) => {
       isFinishing = true;
       hasExpired = true;
       stopListening();
       subscription.unsubscribe();
-      // The host rolls it back; the response need not wait for that.
+      // The registry rolls the context back; the response need not wait for that.
       subscriber.error(new ServiceUnavailableException(error.message, { cause: error }));
     };
-    container.onExpire = expire;
+    context.onExpire = expire;
 
     return () => {
       subscription.unsubscribe();
       stopListening();
       if (!isFinishing) {
-        void host.abandon(container);
+        void registry.abandon(context);
       }
     };
   }
 
   #settle(outcome: RequestOutcome): boolean | Promise<boolean> {
-    const { host, commitOn, response, route, log } = this.#request;
+    const { registry, commitOn, response, route, log } = this.#request;
     return settleRequest(
       {
-        host,
-        container: this.#container,
+        registry,
+        context: this.#context,
         commitOn,
         onCommit: () => {
           if (headersWereSent(response)) {
-            log.sentTooEarly(route);
+            log.responseSentBeforeCommit(route);
           }
         },
       },
@@ -174,25 +174,31 @@ export class RequestAttempt {
     );
   }
 
-  /** A handler that is started now would work for a client that has left, in a context that is over. */
-  get #isForNobody(): boolean {
-    const { response, endsWithClient } = this.#request;
-    return endsWithClient && response !== undefined && clientHasLeft(response);
+  /**
+   * Whether the client has disconnected already, and the context is rolled back because of it. A handler
+   * that started now would work for nobody.
+   */
+  get #hasLostItsClient(): boolean {
+    const { response, rollsBackOnDisconnect } = this.#request;
+    return rollsBackOnDisconnect && response !== undefined && clientHasLeft(response);
   }
 
-  /** A session that a shutdown has closed is not the fault of the handler. */
-  #told(error: unknown): unknown {
-    return this.#request.host.isShuttingDown && error instanceof SessionClosedError
-      ? new ServiceUnavailableException(new ShuttingDownError(this.#container.origin).message, {
+  /**
+   * The error that the client gets: 503 in place of a {@link SessionClosedError} during a shutdown, since
+   * it was the shutdown, not the handler, that closed the session.
+   */
+  #errorForClient(error: unknown): unknown {
+    return this.#request.registry.isShuttingDown && error instanceof SessionClosedError
+      ? new ServiceUnavailableException(new ShuttingDownError(this.#context.origin).message, {
           cause: error,
         })
       : error;
   }
 
   #watchDisconnect(): () => void {
-    const { host, response, endsWithClient } = this.#request;
-    return endsWithClient && response !== undefined
-      ? onDisconnect(response, () => void host.abandon(this.#container))
+    const { registry, response, rollsBackOnDisconnect } = this.#request;
+    return rollsBackOnDisconnect && response !== undefined
+      ? onDisconnect(response, () => void registry.abandon(this.#context))
       : () => undefined;
   }
 }

@@ -6,7 +6,7 @@ import { cookieOf, setCookie, setHeader } from './response-headers.js';
 
 /**
  * The LSNs of what the client of a request had written before, which the reads of the request must see.
- * With each commit of the request the client is sent the new LSN.
+ * With each commit of the request the new LSN is sent to the client.
  *
  * @param connections those with `readYourWrites`
  * @returns `undefined` where there are no such connections, or no client to send an LSN to
@@ -38,8 +38,8 @@ export function requestLsns(
 }
 
 /**
- * Puts the LSN of each commit into the response at once: a handler may send its response right after
- * the commit, and a request that fails later has written all the same.
+ * Puts the LSN of each commit into the response as soon as it is known: a handler may send its response
+ * right after an early commit, and a request that fails later has written all the same.
  */
 export function sendLsns(
   writtenLsns: WrittenLsns,

@@ -7,39 +7,41 @@ import { drawPauseMs, mayRetry } from '../context/retry.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import { clientHasLeft, headersWereSent } from './http-exchange.js';
 import { openForRequest } from './open-for-request.js';
-import { RequestAttempt, type RequestInHand } from './request-attempt.js';
+import { RequestAttempt, type InterceptedRequest } from './request-attempt.js';
 import type { RetryObstacle } from './route-log.js';
 
 /**
- * Runs a handler, and runs it again in a new context when the server undid it for the sake of a
- * concurrent transaction, as often as its route allows.
+ * Runs a handler, and runs it again in a new context when the server has rolled its transaction back
+ * because of a concurrent one, as often as its route allows.
  *
  * @param first the context of the first attempt
- * @param isInUse whether somebody has worked in `first` before: a new one would be without that
- * @returns fails with the error of the last attempt
+ * @param isInUse whether a guard or a middleware has worked in `first` already; a new context would be
+ *   without that work
+ * @returns an Observable that fails with the error of the last attempt
  */
 export function runAttempts(
-  request: RequestInHand,
+  request: InterceptedRequest,
   retry: RetryOptions,
   first: Context,
   isInUse: boolean,
 ): Observable<unknown> {
-  const { host, log, response, route } = request;
-  // Each attempt starts with the store as it is now, not with what an earlier one put into it.
-  const asNow = AsyncLocalStorage.snapshot();
+  const { registry, log, response, route } = request;
+  // Each attempt starts with the async context of this call, not with what an earlier attempt put into
+  // it.
+  const runAsCalled = AsyncLocalStorage.snapshot();
   const isTooLate = (): boolean =>
     response !== undefined && (headersWereSent(response) || clientHasLeft(response));
 
-  const run = (container: Context, number: number): Observable<unknown> => {
-    const attempt = new RequestAttempt(request, container);
+  const run = (context: Context, number: number): Observable<unknown> => {
+    const attempt = new RequestAttempt(request, context);
     return attempt.run().pipe(
       catchError((error: unknown) => {
-        if (!mayRetry(retry, number, error) || attempt.isBeyondUndoing || isTooLate()) {
+        if (!mayRetry(retry, number, error) || attempt.hasLastingEffect || isTooLate()) {
           throw error;
         }
-        const obstacle = obstacleOf(container, isInUse);
+        const obstacle = obstacleOf(context, isInUse);
         if (obstacle !== undefined) {
-          log.notRunAgain(route, obstacle);
+          log.notRetried(route, obstacle);
           throw error;
         }
         return runLater(number + 1, drawPauseMs(retry, number), error);
@@ -49,22 +51,23 @@ export function runAttempts(
 
   const runLater = (number: number, pauseMs: number, error: unknown): Observable<unknown> =>
     new Observable((subscriber) =>
-      asNow(() => {
-        // Before the pause: a shutdown waits for it, or refuses it while the client can be told.
-        const container = openForRequest(host, route.name, first.writtenLsns);
+      runAsCalled(() => {
+        // The context is opened before the pause, so that a shutdown waits for it, or refuses it while
+        // the client can still get an error.
+        const context = openForRequest(registry, route.name, first.writtenLsns);
         let isWaiting = true;
         const timer = setTimeout(() => {
           isWaiting = false;
           if (isTooLate()) {
-            void host.abandon(container).then(() => subscriber.error(error));
+            void registry.abandon(context).then(() => subscriber.error(error));
           } else {
-            run(container, number).subscribe(subscriber);
+            run(context, number).subscribe(subscriber);
           }
         }, pauseMs);
         return () => {
           clearTimeout(timer);
           if (isWaiting) {
-            void host.abandon(container);
+            void registry.abandon(context);
           }
         };
       }),
@@ -73,9 +76,9 @@ export function runAttempts(
   return run(first, 1);
 }
 
-function obstacleOf(container: Context, isInUse: boolean): RetryObstacle | undefined {
+function obstacleOf(context: Context, isInUse: boolean): RetryObstacle | undefined {
   if (isInUse) {
     return 'work-before-handler';
   }
-  return container.earlyCommits > 0 ? 'committed-early' : undefined;
+  return context.earlyCommits > 0 ? 'committed-early' : undefined;
 }

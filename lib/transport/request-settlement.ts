@@ -5,31 +5,32 @@ import type { CommitPolicy, RequestOutcome } from '../options/context-options.js
 
 /** How one request is to be settled. */
 export interface RequestSettlement {
-  readonly host: ContextRegistry;
-  readonly container: Context;
+  readonly registry: ContextRegistry;
+  readonly context: Context;
   readonly commitOn: CommitPolicy;
-  /** Told before a commit that the server will hear of, while the transaction is still open. */
+  /** Called before a commit that sends something, while the transaction is still open. */
   onCommit(): void;
 }
 
 /**
- * Settles the context of a request by its outcome; at once where nothing was done in it.
+ * Settles the context of a request by the outcome of its handler (S2). A context that no code has worked
+ * in is settled synchronously.
  *
- * @returns whether it was committed; the promise fails with why it was not, or with what the policy
- *   threw
+ * @returns whether the context was committed; the promise fails with the reason why it was not, or with
+ *   what the policy threw
  */
 export function settleRequest(
   settlement: RequestSettlement,
   outcome: RequestOutcome,
 ): boolean | Promise<boolean> {
-  const { host, container, commitOn } = settlement;
+  const { registry, context, commitOn } = settlement;
   let decision: Decision;
   try {
-    decision = decisionOf(commitOn(outcome), 'commitOn', container);
+    decision = decisionOf(commitOn(outcome), 'commitOn', context);
   } catch (error) {
-    return host.abandon(container).then(() => Promise.reject(error as Error));
+    return registry.abandon(context).then(() => Promise.reject(error as Error));
   }
-  return host.endUntouched(container, decision)
+  return registry.endUntouched(context, decision)
     ? decision === 'commit'
     : settleWork(settlement, outcome, decision);
 }
@@ -39,14 +40,14 @@ async function settleWork(
   outcome: RequestOutcome,
   decision: Decision,
 ): Promise<boolean> {
-  const { host, container } = settlement;
+  const { registry, context } = settlement;
   if (decision === 'rollback' && outcome.failed) {
-    await host.abandon(container);
+    await registry.abandon(context);
     return false;
   }
-  if (decision === 'commit' && container.hasWork) {
+  if (decision === 'commit' && context.hasWork) {
     settlement.onCommit();
   }
-  await host.settle(container, decision);
+  await registry.settle(context, decision);
   return decision === 'commit';
 }

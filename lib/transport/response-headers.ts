@@ -1,6 +1,6 @@
 import { headersWereSent, type HttpResponse } from './http-exchange.js';
 
-/** Sets a header, in place of what it was; not any more where the head of the response has left. */
+/** Sets a header, in place of its earlier value; does nothing once the headers have been sent. */
 export function setHeader(
   response: HttpResponse,
   name: string,
@@ -20,8 +20,8 @@ export function setHeader(
 /**
  * Sets a cookie beside the others, in place of an earlier one of the same name.
  *
- * @param name of the cookie
- * @param cookie all of it: `name=value; Path=/`
+ * @param name the name of the cookie
+ * @param cookie the whole header: `name=value; Path=/`
  */
 export function setCookie(response: HttpResponse, name: string, cookie: string): void {
   const current = response.getHeader?.('set-cookie') ?? [];

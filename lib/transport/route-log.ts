@@ -5,13 +5,13 @@ import type { RouteSettings } from './route-settings.js';
 /** Why a request that failed is not run again, although its route asks for it. */
 export type RetryObstacle = 'work-before-handler' | 'committed-early';
 
-/** What the log is told of routes; each warning once per route. */
+/** Writes what concerns a route to Nest's log; each warning once per route. */
 export class RouteLog {
   readonly #logger = new Logger('DbContext');
   readonly #warned = new WeakMap<RouteSettings, Set<string>>();
 
-  /** The response leaves before the commit. */
-  sentTooEarly(route: RouteSettings): void {
+  /** Warns that the response of a route leaves before its commit. */
+  responseSentBeforeCommit(route: RouteSettings): void {
     this.#warnOnce(
       route,
       'sent',
@@ -22,13 +22,13 @@ export class RouteLog {
     );
   }
 
-  /** The request failed as `@RetryOnSerializationFailure()` expects, and cannot run again. */
-  notRunAgain(route: RouteSettings, obstacle: RetryObstacle): void {
+  /** Warns that a request failed as `@RetryOnSerializationFailure()` expects, and cannot run again. */
+  notRetried(route: RouteSettings, obstacle: RetryObstacle): void {
     this.#warnOnce(route, obstacle, `${route.name} ${OBSTACLES[obstacle]}`);
   }
 
-  /** A commit failed, and the client to whom that would be told has left. */
-  untold(route: RouteSettings, error: unknown): void {
+  /** Reports a commit that failed after its client had disconnected, so that no response says it. */
+  commitFailedAfterDisconnect(route: RouteSettings, error: unknown): void {
     this.#logger.error(
       `${route.name} could not be committed, and its client has left: ${String(error)}`,
       error instanceof Error ? error.stack : undefined,

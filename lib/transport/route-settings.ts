@@ -12,49 +12,49 @@ import type { CommitPolicy } from '../options/context-options.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import { isSse, redirectOf, type Redirect } from './http-exchange.js';
 
-/** What the decorators of a handler and of its class say. */
+/** The settings of a route, from the decorators of its handler and of its class. */
 export interface RouteSettings {
   /** `Class.method`, for the log. */
   readonly name: string;
   readonly isSkipped: boolean;
-  /** Whether each value is for the client at once, rather than the last one after the commit. */
+  /** Whether each value is sent at once (server-sent events), rather than the last one after the commit. */
   readonly isLive: boolean;
   readonly redirect: Redirect | undefined;
   readonly commitOn: CommitPolicy | undefined;
-  /** Those of the class come first, so that those of the method win. */
+  /** The settings of the class come before those of the method, so that those of the method win. */
   readonly transactions: readonly RouteTransaction[];
   readonly retry: RetryOptions | undefined;
 }
 
-/** Reads what decorators say once per route: they do not change, and requests are many. */
+/** Reads the decorators of each route once: they do not change, and every request needs them. */
 export class RouteSettingsReader {
   readonly #reflector: Reflector;
-  // By the class as well: a handler that is inherited has other settings in each class.
+  // By handler, and then by class: an inherited handler has other settings in each class.
   readonly #known = new WeakMap<object, WeakMap<object, RouteSettings>>();
 
   constructor(reflector: Reflector) {
     this.#reflector = reflector;
   }
 
-  of(context: ExecutionContext): RouteSettings {
-    const handler = context.getHandler();
+  of(executionContext: ExecutionContext): RouteSettings {
+    const handler = executionContext.getHandler();
     const ofHandler = this.#known.get(handler) ?? new WeakMap<object, RouteSettings>();
     this.#known.set(handler, ofHandler);
-    const known = ofHandler.get(context.getClass()) ?? this.#read(context);
-    ofHandler.set(context.getClass(), known);
+    const known = ofHandler.get(executionContext.getClass()) ?? this.#read(executionContext);
+    ofHandler.set(executionContext.getClass(), known);
     return known;
   }
 
-  #read(context: ExecutionContext): RouteSettings {
-    const handler = context.getHandler();
-    const owner = context.getClass();
+  #read(executionContext: ExecutionContext): RouteSettings {
+    const handler = executionContext.getHandler();
+    const owner = executionContext.getClass();
     const nearest = (key: string): unknown =>
       this.#reflector.getAllAndOverride<unknown>(key, [handler, owner]);
     return {
       name: `${owner.name}.${handler.name}`,
       isSkipped: nearest(SKIP_METADATA) === true,
-      isLive: isSse(context),
-      redirect: redirectOf(context),
+      isLive: isSse(executionContext),
+      redirect: redirectOf(executionContext),
       commitOn: nearest(COMMIT_ON_METADATA) as CommitPolicy | undefined,
       transactions: [owner, handler].flatMap(
         (target) => this.#reflector.get<RouteTransaction[]>(TRANSACTION_METADATA, target) ?? [],

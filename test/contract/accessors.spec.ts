@@ -50,7 +50,7 @@ describe('what the entity managers of an ORM share', () => {
 
 describe('what belongs to the session', () => {
   compare(
-    'is told by each of its faces alike',
+    'is the same through each of its accessors',
     touching(async (em) => [
       em.getContext(false) === em.getContext(),
       // oxlint-disable-next-line no-underscore-dangle -- MikroORM's name

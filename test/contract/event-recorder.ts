@@ -53,9 +53,9 @@ export class EventRecorder {
     return {
       event,
       arguments: Object.keys(args).toSorted(),
-      // That of a plain transaction is not known before it has begun.
+      // The manager of a plain transaction is not known before it has begun.
       isOwn: this.em === undefined || em === this.em,
-      // A subscriber may look at either; both have to tell the same unit of work.
+      // A subscriber may read either, so both have to show the same unit of work.
       uowIsOfEm: args.uow === undefined || args.uow === em.getUnitOfWork(false),
       hasTransaction: args.transaction !== undefined,
       ...(entity !== undefined && { entity: entity.constructor.name, ...describeKey(entity) }),

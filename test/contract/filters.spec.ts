@@ -81,7 +81,7 @@ describe('filters that are added to the entity manager', () => {
     await builder.applyFilters();
     return builder.orderBy({ id: 'asc' }).getResult();
   });
-  compare('are told by applyFilters()', (em) => {
+  compare('are returned by applyFilters()', (em) => {
     em.addFilter(ONLY_DEAR as never);
     return em.applyFilters(Book, {}, {}, 'read');
   });

@@ -138,7 +138,7 @@ describe('transactional()', () => {
       });
     }
   });
-  own('read-only: a flush that has something to write tells before it is sent', async (em) => {
+  own('read-only: a flush that has something to write fails before it is sent', async (em) => {
     await expect(
       em.transactional(async (inner) => void inner.create(Tag, { name: 'x' }), { readOnly: true }),
     ).rejects.toMatchObject({ code: 'READ_ONLY_TRANSACTION' });

@@ -8,10 +8,10 @@ import {
 } from '@mikro-orm/core';
 
 /**
- * Makes a value of whatever kind comparable: entities become their class and their data, objects
+ * Makes a value of any kind comparable: entities become their class and their data, objects
  * that live on become the name of their class.
  *
- * @param em stands for itself, in whatever guise
+ * @param em is replaced by a mark, also where a proxy or a fork of it stands for it
  */
 export function plainValue(
   value: unknown,
@@ -72,7 +72,7 @@ export function plainValue(
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, within(each)]));
 }
 
-/** What a caller can tell errors apart by. */
+/** The properties by which a caller can distinguish errors. */
 export function plainError(error: unknown): unknown {
   if (!(error instanceof Error)) {
     return { thrown: plainValue(error) };

@@ -5,7 +5,7 @@ import type { EntityManager, EntityRepository } from '@mikro-orm/postgresql';
 /**
  * The spec of this folder that drives each public member of MikroORM's EntityManager through both
  * faces of the session. TypeScript refuses a member that an upgrade adds, and `surface.spec.ts`
- * refuses one that the declarations do not tell of.
+ * refuses a member that the declarations do not have.
  */
 export const COVERED_BY = {
   find: 'reading',

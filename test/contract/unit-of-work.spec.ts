@@ -56,7 +56,7 @@ describe('clear and detach', () => {
       em.getUnitOfWork(false).getPersistStack(),
     ];
   });
-  compare('the unit of work tells what is to be written', async (em) => {
+  compare('the unit of work shows what is to be written', async (em) => {
     const author = await em.findOneOrFail(Author, 1);
     author.age = 1;
     em.create(Tag, { name: 'new' });
@@ -80,7 +80,7 @@ describe('refresh', () => {
     const same = await em.refresh(author);
     return [same === author, author, await em.refreshOrFail(author, { populate: ['books'] })];
   });
-  compare('tells when the row is gone', async (em) => {
+  compare('says when the row is gone', async (em) => {
     const tag = await em.findOneOrFail(Tag, 3);
     await em.execute('delete from book_tag; delete from tag where id = 3');
     return [

@@ -81,7 +81,7 @@ export function useContract(defaults: CompareOptions = {}): Contract {
     try {
       let result: unknown;
       await run(async (em) => {
-        // Not the handle: it stands for nobody any more when the last events come.
+        // This is the session, not the handle, which stands for no session any more when the last events come.
         events.em = em.getContext(false);
         result = plainValue(await scenario(em, kitFor(isSession)), em);
       });

@@ -18,7 +18,7 @@ describe('create, persist and flush', () => {
     await em.flush();
     return [author, author.version, author.books];
   });
-  compare('create() neither persists nor writes when it is told so', async (em) => {
+  compare('create() with persist: false neither persists nor writes', async (em) => {
     const author = em.create(Author, DAN, { persist: false });
     const managed = em.create(Author, { id: 2, name: 'as is' } as never, { managed: true });
     await em.flush();
@@ -71,11 +71,11 @@ describe('create, persist and flush', () => {
     (await em.findOneOrFail(Author, 2)).name = 'Rob';
     em.create(Tag, { name: 'late' });
   });
-  compare.failure('a flush that fails tells why', async (em) => {
+  compare.failure('a flush that fails throws the reason', async (em) => {
     em.create(Author, { ...DAN, email: 'ann@example.org' });
     await em.flush();
   });
-  compare.failure('a flush at the end that fails tells why', (em) => {
+  compare.failure('a flush at the end that fails throws the reason', (em) => {
     em.create(Author, { ...DAN, status: 'unheard of' as never });
   });
   compare.failure('a missing value is found before anything is sent', async (em) => {

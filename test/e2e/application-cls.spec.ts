@@ -464,7 +464,7 @@ describe('the store of the application, where no request opens it', () => {
     expect(await shared.world.savedTexts()).toEqual([]);
   });
 
-  it('W4: two contexts side by side do not see one another, whatever their stores', async () => {
+  it('W4: two contexts side by side do not see one another, with any stores', async () => {
     const xids = await cls.runWith({}, () =>
       Promise.all([1, 2].map(() => run(() => cls.exit(() => xid())))),
     );

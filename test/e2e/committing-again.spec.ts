@@ -3,7 +3,7 @@ import { UnexpectedRollbackError } from 'nestjs-db-context';
 
 import { useWorld } from '../support/use-world.js';
 
-// Found by test/guarantees: the first commit() is told; but the session is gone with it, so
+// Found by test/guarantees: the first commit() throws; but the session is gone with it, so
 // a second one had nothing to commit, resolved, and the request was answered with 200.
 describe('F4: there is one attempt to commit', () => {
   const current = useWorld();
@@ -52,7 +52,7 @@ describe('F4: there is one attempt to commit', () => {
     });
   });
 
-  it('F4: a block that failed to commit is told, and nobody else', async () => {
+  it('F4: a block that failed to commit throws, and no other one', async () => {
     await current.run(async () => {
       const block = current.dbContext.atomic(async () => {
         await current.session.execute('set constraints note_text_unique deferred');

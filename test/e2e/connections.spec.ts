@@ -170,7 +170,7 @@ describe('several connections', () => {
     const error = await app.dbContext
       .run(async () => {
         await insert(left, 'committed');
-        await insert(right, 'saved, but nobody was told');
+        await insert(right, 'saved, but its commit is unknown');
         await insert(third, 'rolled back');
       })
       .catch((reason: unknown) => reason);

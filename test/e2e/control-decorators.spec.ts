@@ -194,7 +194,7 @@ describe('decorators of methods', () => {
     await world.dbContext.run(() => world.app.get(AuditedWork)[key]());
   });
 
-  it('keep the properties of a method through several decorators, whatever their order', () => {
+  it('keep the properties of a method through several decorators, in any order', () => {
     const method = Reflect.get(AuditedWork.prototype, 'inAll') as object;
     expect(Reflect.get(method, 'name')).toBe('inAll');
     expect(Reflect.get(method, 'audit')).toBe('above');

@@ -257,7 +257,7 @@ describe('an event published in a context', () => {
     expect(await world.savedTexts()).toEqual(['order', 'order shipped, saw order']);
   });
 
-  it('C5: whose handler fails is told to the UnhandledExceptionBus, not to the caller', async () => {
+  it('C5: whose handler fails is published on the UnhandledExceptionBus, not thrown to the caller', async () => {
     await run(async () => {
       await insert('order');
       bus.publish(new Broken());

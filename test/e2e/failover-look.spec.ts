@@ -192,7 +192,7 @@ describe('failover: the look for the primary', () => {
       `no answer within ${TIMEOUT_MS} ms`,
     ]);
     expect(error.cause).toBe(error.answers[0]!.error);
-    // Of the look, one that is still open, and never asked anything.
+    // The connection of the search is still open, and was never asked anything.
     expect(two.openConnections).toBe(1);
     two.thaw();
     await save('back');

@@ -22,7 +22,7 @@ import { waitFor } from '../support/wait-for.js';
 const CLIENTS = 8;
 const POOL = 5;
 
-/** Of one request; times are those of `performance.now()`. */
+/** The outcome of one request; times are those of `performance.now()`. */
 interface Outcome {
   readonly text: string;
   readonly startedAt: number;
@@ -44,7 +44,7 @@ class NotesController {
   }
 }
 
-/** Tells clients what they would otherwise find in the log. */
+/** Sends clients the errors that would otherwise only be in the log. */
 @Catch()
 class TellingFilter implements ExceptionFilter {
   catch(error: Error & { readonly code?: string }, host: ArgumentsHost): void {
@@ -108,7 +108,7 @@ describe('failover of a real cluster', () => {
       ({ text }) => text,
     );
 
-  /** Requests one after another from each client, until it is told to stop. */
+  /** Requests one after another from each client, until it is stopped. */
   function load(outcomes: Outcome[]): () => Promise<void> {
     const state = { isOver: false };
     const client = async (number: number): Promise<void> => {
@@ -158,7 +158,7 @@ describe('failover of a real cluster', () => {
     const failed = failures();
     expect(failed.filter(({ endedAt }) => endedAt < killedAt)).toEqual([]);
     expect(failed.filter(({ startedAt }) => startedAt > promotedAt)).toEqual([]);
-    // Those in flight when it died, those that met its closed port, and those after them.
+    // The requests in flight when the primary died, those that met its closed port, and those after them.
     const codes = failed.map(({ code }) => code);
     const clear =
       /^(NO_PRIMARY|CONNECTION_FAILED|COMMIT_OUTCOME_UNKNOWN|UNEXPECTED_ROLLBACK|TRANSACTION_ABORTED|57P0[123]|ECONNRESET|EPIPE)?$/;
@@ -206,7 +206,7 @@ describe('failover of a real cluster', () => {
     // Somebody who goes there by hand is taken to mean it.
     await cluster.kill(0);
     await connection().changeHost(hostOf(primaryUrl));
-    // Only read: a COMMIT would wait there for a standby.
+    // The server is only read: a COMMIT on it would wait for a standby.
     expect(await app!.dbContext.run(() => app!.session().count(Note))).toBe(1);
     expect(connection().host).toBe(hostOf(primaryUrl));
   }, 60_000);

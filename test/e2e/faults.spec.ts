@@ -101,7 +101,7 @@ describe('F1: no fault costs a pool slot', () => {
     expect(await world.savedTexts()).toEqual([]);
   });
 
-  it('F1, F4: the backend killed before COMMIT: rolled back, and the caller is told', async () => {
+  it('F1, F4: the backend killed before COMMIT: rolled back, and the caller gets the error', async () => {
     const errors = await repeat((index) =>
       run(async () => {
         await insert(`${index}`);
@@ -462,7 +462,7 @@ describe('F3: the end of a transaction is a gate', () => {
 
   it('F3: a branch that goes on after another failed writes nothing, anywhere', async () => {
     // The traps of a plain em.transactional(): the late row is autocommitted, or lands in the
-    // transaction of whoever has the connection by then.
+    // transaction of the next user of the connection.
     const isAlive = { value: true };
     const others = Array.from({ length: 4 }, async () => {
       while (isAlive.value) {
@@ -608,7 +608,7 @@ describe('F2: which clients go back', () => {
   });
 
   it('S6: a COMMIT that the server answers with ROLLBACK is an error', async () => {
-    // A statement that fails past the session, so that only the answer to COMMIT tells.
+    // A statement that fails past the session, so that only the answer to COMMIT shows it.
     await expect(
       run(async () => {
         await insert('lost');

@@ -177,7 +177,7 @@ describe('a primary and a standby', () => {
     await app.connection().changeHost(before);
   });
 
-  it('without the primary a standby still tells what it has received and not replayed', async () => {
+  it('without the primary a standby still shows what it has received and not replayed', async () => {
     await cluster.kill('primary');
     const { isReachable, error, replica } = await check();
     expect([isReachable, error?.code]).toEqual([false, 'ECONNREFUSED']);

@@ -44,8 +44,8 @@ const shared = useWorld(() =>
       controllers: [HookController],
       hookTimeoutMs: 200,
       beforeCommit: (manager, name) => {
-        told.push(name);
-        manager.persist(new Note(`told ${told.length}`));
+        called.push(name);
+        manager.persist(new Note(`called ${called.length}`));
         if (veto !== undefined) {
           throw veto;
         }
@@ -59,7 +59,7 @@ let session: EntityManager;
 let dbContext: DbContext;
 const log = new LogRecorder();
 let calls: string[] = [];
-let told: string[] = [];
+let called: string[] = [];
 let veto: Error | undefined;
 
 beforeAll(() => {
@@ -70,35 +70,35 @@ beforeAll(() => {
 beforeEach(() => {
   log.lines.length = 0;
   calls = [];
-  told = [];
+  called = [];
   veto = undefined;
 });
 
 const call = (name: string) => () => void calls.push(name);
 const saved = async (): Promise<string[]> =>
-  (await world.savedTexts()).filter((text) => !text.startsWith('told'));
+  (await world.savedTexts()).filter((text) => !text.startsWith('called'));
 
 describe('before a commit', () => {
-  it('C5: the option is told once of each session that commits, inside its transaction', async () => {
+  it('C5: the option is called once for each session that commits, inside its transaction', async () => {
     await run(() => insert('a'));
-    expect(told).toEqual(['default']);
-    expect(await world.savedTexts()).toEqual(['a', 'told 1']);
+    expect(called).toEqual(['default']);
+    expect(await world.savedTexts()).toEqual(['a', 'called 1']);
     await run(async () => void session.getUnitOfWork());
     await run(async () => {
       await insert('b');
       fail();
     }).catch(() => undefined);
-    expect(told).toEqual(['default']);
+    expect(called).toEqual(['default']);
     await dbContext.runInNewContext(() => insert('c'));
     await run(async () => {
       await insert('d');
       await session.commit();
     });
-    expect(told).toHaveLength(3);
+    expect(called).toHaveLength(3);
     await dbContext.newAtomicSession((em: EntityManager) => em.insert(Note, { text: 'e' }));
     await dbContext.newSession((em: EntityManager) => em.insert(Note, { text: 'undone' }));
-    expect(told).toHaveLength(4);
-    expect(await world.savedTexts()).toContain('told 4');
+    expect(called).toHaveLength(4);
+    expect(await world.savedTexts()).toContain('called 4');
   });
 
   it('C5: the option vetoes by throwing', async () => {

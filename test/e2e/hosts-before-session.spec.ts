@@ -176,7 +176,7 @@ describe('beforeSession', () => {
           connection: 'other',
         }),
     ],
-  ])('H2: is told when it uses %s', async (_what, use) => {
+  ])('H2: gets an error when it uses %s', async (_what, use) => {
     const other = noteConnection(two.url, {
       name: 'other',
       beforeSession: async () => {

@@ -12,7 +12,7 @@ import { noteConnection, startApp, type TestApp } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
 
 const REQUESTS = 200;
-/** Of them, those that are in the middle of their transaction when the host is changed. */
+/** Number of requests in the middle of their transaction when the host is changed. */
 const HELD = 3;
 const APPLICATION = 'hosts_two_servers';
 
@@ -95,7 +95,7 @@ describe('two servers', () => {
     expect([...onOne, ...onTwo].toSorted()).toEqual(
       Array.from({ length: REQUESTS }, (_, id) => `${id} first, ${id} second`).toSorted(),
     );
-    // Those that had begun there stayed there; those that waited, and came later, went on.
+    // Requests that had begun on the old host stayed there; those that waited or came later went to the new one.
     expect(onOne).toEqual(expect.arrayContaining(['0 first, 0 second', '2 first, 2 second']));
     expect(onTwo.length).toBeGreaterThan(0);
     expect(await connectionsOf(two)).not.toEqual([]);

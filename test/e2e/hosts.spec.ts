@@ -271,7 +271,7 @@ describe('what waits while the host is changed', () => {
 });
 
 describe('what stays on the old host', () => {
-  it('H1: is ended after hostDrainTimeoutMs, and its caller is told why', async () => {
+  it('H1: is ended after hostDrainTimeoutMs, and its caller gets the reason', async () => {
     await start({ hostDrainTimeoutMs: 50 });
     const { host } = at.one;
     const held = hold('old');

@@ -172,8 +172,8 @@ describe.each<AdapterName>(['express', 'fastify'])('mounts over %s', (adapter) =
     world = await startWorld({}, { adapter, controllers: CONTROLLERS, ...options });
   };
   const contextsAreGone = async (): Promise<void> => {
-    const host = world.app.get(ContextRegistry);
-    await waitFor(() => host.runningCount === 0, { what: 'the context to end' });
+    const registry = world.app.get(ContextRegistry);
+    await waitFor(() => registry.runningCount === 0, { what: 'the context to end' });
     await world.serverIsIdle();
     expect(world.pool().checkedOut).toBe(0);
   };

@@ -72,8 +72,8 @@ describe.each<AdapterName>(['express', 'fastify'])('shutdown over %s', (adapter)
     waitFor(
       () => {
         try {
-          const host = world.app.get(ContextRegistry);
-          void host.abandon(host.open('a test'));
+          const registry = world.app.get(ContextRegistry);
+          void registry.abandon(registry.open('a test'));
           return false;
         } catch {
           return true;

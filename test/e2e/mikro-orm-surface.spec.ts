@@ -33,7 +33,7 @@ describe('the part of MikroORM that changing hosts stands on', () => {
 
   const optionsOf = async (connection: SqlConnection): Promise<Record<string, unknown>> => {
     const pool = (await connection.getNativeClient()) as { options: Record<string, unknown> };
-    // Not enumerable.
+    // The password is not enumerable.
     return { ...pool.options, password: pool.options['password'] };
   };
 

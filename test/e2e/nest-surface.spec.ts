@@ -26,7 +26,7 @@ class OtherInterceptor implements NestInterceptor {
   }
 }
 
-// What lib/transport takes from Nest without being told that it may. When one of these fails after
+// The internals of Nest that lib/transport uses. When one of these fails after
 // an upgrade, look at lib/transport/global-interceptor.ts and lib/transport/http-exchange.ts.
 describe('the parts of Nest that are not its public API', () => {
   it("http-exchange.ts: the metadata keys are Nest's", () => {
@@ -34,7 +34,7 @@ describe('the parts of Nest that are not its public API', () => {
     expect(nestInternals.SSE_METADATA).toBe(SSE_METADATA);
   });
 
-  it('http-exchange.ts: BaseExceptionFilter tells which errors keep their status', () => {
+  it('http-exchange.ts: BaseExceptionFilter says which errors keep their status', () => {
     const filter = new BaseExceptionFilter();
     const gone = Object.assign(new Error('gone'), { statusCode: 410, status: 410, expose: true });
     expect(filter.isHttpError(gone)).toBe(true);
@@ -48,7 +48,7 @@ describe('the parts of Nest that are not its public API', () => {
     expect(response).toMatchObject({ closed: false, headersSent: false, writableFinished: false });
   });
 
-  describe.each<AdapterName>(['express', 'fastify'])('outermost.ts over %s', (adapter) => {
+  describe.each<AdapterName>(['express', 'fastify'])('global-interceptor.ts over %s', (adapter) => {
     let app: TestApp;
     const useGlobal = new OtherInterceptor();
 

@@ -34,11 +34,11 @@ describe('the part of pg that the library stands on', () => {
 
   it('a pool makes a client that is not its own, as which it knows its password', async () => {
     const seen = pool as unknown as PgPool;
-    const lone = new seen.Client(seen.options);
-    await lone.connect();
-    expect(await lone.query('select 1 as a')).toMatchObject({ rows: [{ a: 1 }] });
-    expect(lone.password).toBe(decodeURIComponent(new URL(database.url).password));
-    await lone.end();
+    const standalone = new seen.Client(seen.options);
+    await standalone.connect();
+    expect(await standalone.query('select 1 as a')).toMatchObject({ rows: [{ a: 1 }] });
+    expect(standalone.password).toBe(decodeURIComponent(new URL(database.url).password));
+    await standalone.end();
     expect([pool.totalCount, pool.idleCount]).toEqual([1, 0]);
   });
 
@@ -75,7 +75,7 @@ describe('the part of pg that the library stands on', () => {
     ]);
   });
 
-  it('errors of the server are told from all others', async () => {
+  it('errors of the server differ from all others', async () => {
     const error = await client.query('select 1 / 0').catch((reason: unknown) => reason);
     expect(isServerError(error)).toBe(true);
     expect(isServerError(Object.assign(new Error('cut'), { code: 'EPIPE' }))).toBe(false);

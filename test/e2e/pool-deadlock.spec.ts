@@ -38,7 +38,7 @@ describe('a context that waits for a connection that only it holds', () => {
     ],
   ];
 
-  it.each(ways)('C3: by %s, is told so, and can go on', async (_, wait) => {
+  it.each(ways)('C3: by %s, gets an error, and can go on', async (_, wait) => {
     await at.run(async () => {
       await at.insert('outer');
       const error: unknown = await wait().catch((reason: unknown) => reason);

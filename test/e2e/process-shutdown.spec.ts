@@ -90,7 +90,7 @@ describe.each<AdapterName>(['express', 'fastify'])('a process that gets SIGTERM,
     ['enableShutdownHooks()', true, { code: null, signal: 'SIGTERM' }],
     ['app.close() alone', false, { code: 0, signal: null }],
   ] as const)(
-    'H3: %s: what ends in time is committed, the rest is rolled back and told, and the process ends',
+    'H3: %s: what ends in time is committed, the rest is rolled back and gets an error, and the process ends',
     async (_name, usesShutdownHooks, end) => {
       const running = await start({ usesShutdownHooks });
       const inTime = get('/work/in-time');

@@ -59,7 +59,7 @@ const xidOf = async (em: EntityManager): Promise<string> => {
   return row!.xid;
 };
 
-/** What a program leaves behind that the database does not tell. */
+/** The traces of a program that are not in the database. */
 interface Trace {
   outer?: string;
   inner?: readonly [string, string];
@@ -286,7 +286,7 @@ const REFUSED: Cells = {
   d: [[], 'refused'],
 };
 
-/** In a context, whether it has begun or not: laziness cannot be seen. */
+/** The cells in a context, the same before and after BEGIN: laziness cannot be seen. */
 const IN_A_CONTEXT: Record<Propagation, readonly [Cells, Outcome['ranIn']]> = {
   'no propagation': [SAVEPOINT, 'the outer one'],
   REQUIRED: [JOINED, 'the outer one'],
@@ -317,7 +317,7 @@ const REFUSED_ALONE: Cells = {
   d: [['before'], 'refused'],
 };
 
-/** Of plain MikroORM, on a fork that is in no transaction. */
+/** The cells of plain MikroORM, on a fork that is in no transaction. */
 const PLAIN_ALONE: Record<Propagation, readonly [Cells, Outcome['ranIn']]> = {
   'no propagation': [OWN, 'one of its own'],
   REQUIRED: [OWN, 'one of its own'],

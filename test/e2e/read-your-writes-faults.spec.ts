@@ -11,7 +11,7 @@ import { WireProxy } from '../support/wire-proxy.js';
 
 const POOL_SIZE = 3;
 const TIMES = 10;
-const POSITION = /^select pg_catalog\.pg_current_wal_insert_lsn/;
+const ASKS_LSN = /^select pg_catalog\.pg_current_wal_insert_lsn/;
 const NEVER_REACHED = /^db-position-default=ffffffffffffffff\./;
 
 @Controller()
@@ -29,7 +29,7 @@ class FaultsController {
   @Post('aborted/:text')
   async aborted(@Param('text') text: string): Promise<void> {
     await this.session.insert(Note, { text });
-    // Past the session, so that only the end tells.
+    // The statement goes past the session, so that only the COMMIT shows its failure.
     const client = await clientOf(this.session, this.connection);
     await client.query('select 1 / 0').catch(() => undefined);
   }
@@ -54,7 +54,7 @@ class FaultsController {
 }
 
 // Its replica is the same server, past the proxy: what is sent to the primary is what the proxy sees.
-describe('the position of a write', () => {
+describe('the LSN of a write', () => {
   let database: TestDatabase;
   let proxy: WireProxy;
   let app: TestApp;
@@ -110,14 +110,14 @@ describe('the position of a write', () => {
     expect(response.headers.getSetCookie()).toHaveLength(1);
     expect(proxy.messages.slice(1)).toEqual([
       expect.stringMatching(/^select pg_catalog\.pg_current_xact_id_if_assigned\(\).*;commit$/),
-      expect.stringMatching(POSITION),
+      expect.stringMatching(ASKS_LSN),
     ]);
     proxy.reset();
     expect((await post('/nothing')).headers.getSetCookie()).toEqual([]);
     expect(proxy.messages).toHaveLength(2);
   });
 
-  it('S6: a transaction that had failed unseen is an error, and saves and tells nothing', async () => {
+  it('S6: a transaction that had failed unseen is an error, and saves and sends nothing', async () => {
     const response = await post('/aborted/lost');
     expect(response.status).toBe(500);
     expect(response.headers.getSetCookie()).toEqual([]);
@@ -125,7 +125,7 @@ describe('the position of a write', () => {
     expect(await saved()).toBe(0);
   });
 
-  it('F4: a COMMIT that the server refuses is its error, and tells nothing', async () => {
+  it('F4: a COMMIT that the server refuses is its error, and sends no LSN', async () => {
     const response = await post('/deferred/twice');
     expect(response.status).toBe(500);
     expect(response.headers.getSetCookie()).toEqual([]);
@@ -152,7 +152,7 @@ describe('the position of a write', () => {
 
   it(`F1: where it cannot be asked for, the request has succeeded all the same, ${TIMES} times`, async () => {
     for (let time = 1; time <= TIMES; time++) {
-      proxy.dropAnswerTo(POSITION);
+      proxy.dropAnswerTo(ASKS_LSN);
       const response = await post(`/notes/asked-${time}`);
       expect(response.status).toBe(201);
       expect(response.headers.getSetCookie()).toEqual([expect.stringMatching(NEVER_REACHED)]);
@@ -169,7 +169,7 @@ describe('the position of a write', () => {
     let isHeld = false;
     let release = (): void => undefined;
     proxy.onStatement = (sql) => {
-      if (!POSITION.test(sql)) {
+      if (!ASKS_LSN.test(sql)) {
         return undefined;
       }
       isHeld = true;

@@ -239,14 +239,14 @@ describe('reading your own writes', () => {
       await database.pause(0);
       const text = `header-${adapter}`;
       const response = await post(`/notes/${text}`);
-      const position = response.headers.get('x-written')!;
-      expect(position).toMatch(/^[0-9a-f]+\.\d+$/);
+      const lsn = response.headers.get('x-written')!;
+      expect(lsn).toMatch(/^[0-9a-f]+\.\d+$/);
       expect(response.headers.getSetCookie()).toEqual([]);
-      expect(await read(text, { 'x-written': position })).toEqual({ standby: false, found: true });
+      expect(await read(text, { 'x-written': lsn })).toEqual({ standby: false, found: true });
       expect(await read(text)).toEqual({ standby: true, found: false });
     });
 
-    it('Read-your-own-writes: an early commit is told, whatever becomes of the request; a rollback and a read are not', async () => {
+    it('Read-your-own-writes: the LSN of an early commit is sent, also if the request fails; a rollback and a read send none', async () => {
       await start({ via: 'cookie' }, { adapter });
       for (const path of ['failing', 'sent', 'apart', 'both', 'hooked', 'again']) {
         const response = await post(`/${path}/${path}-${adapter}`);
@@ -267,7 +267,7 @@ describe('reading your own writes', () => {
       ]);
     });
 
-    it('Read-your-own-writes: what a guard committed is told, also where it refuses', async () => {
+    it('Read-your-own-writes: the LSN of what a guard committed is sent, also where it refuses', async () => {
       await start({ via: 'cookie' }, { adapter, mount: 'middleware', providers: [WritingGuard] });
       const response = await app!.fetch('/guarded');
       expect(response.status).toBe(403);
@@ -313,7 +313,7 @@ describe('reading your own writes', () => {
   });
 
   it.each([
-    ['no position', 'nonsense'],
+    ['no LSN', 'nonsense'],
     ['SQL', "0'; drop table note; --.1"],
     ['a quoted one', '"1.1"'],
     ['too many digits', `${'f'.repeat(17)}.${now()}`],
@@ -331,7 +331,7 @@ describe('reading your own writes', () => {
   it.each([
     ['no server has come to', 'fffffffffffffff'],
     ['none ever comes to', 'ffffffffffffffff'],
-  ])('Read-your-own-writes: a forged position that %s leads to the primary', async (_, digits) => {
+  ])('Read-your-own-writes: a forged LSN that %s leads to the primary', async (_, digits) => {
     await start({ via: 'cookie', waitMs: 20 }, { standbys: [0, 1] });
     const cookie = `db-position-default=${digits}.${now()}`;
     expect(await read('forged', { cookie })).toEqual({ standby: false, found: false });

@@ -116,7 +116,7 @@ describe('replicas', () => {
     await waitFor(async () => (await connections()) === 0, { what: 'no connection to be left' });
   });
 
-  /** Of the applications, on all servers that answer. */
+  /** Number of connections of the applications, on all servers that answer. */
   async function connections(): Promise<number> {
     const counts = await Promise.all(
       (['primary', 0, 1] as const).map((server) =>

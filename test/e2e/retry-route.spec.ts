@@ -367,8 +367,8 @@ describe.each<AdapterName>(['express', 'fastify'])(
       await world.database.query(SCHEMA);
     };
     const contextsAreGone = async (): Promise<void> => {
-      const host = world.app.get(ContextRegistry);
-      await waitFor(() => host.runningCount === 0, { what: 'the contexts to end' });
+      const registry = world.app.get(ContextRegistry);
+      await waitFor(() => registry.runningCount === 0, { what: 'the contexts to end' });
       await world.serverIsIdle();
       expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
     };
@@ -682,8 +682,8 @@ describe.each<AdapterName>(['express', 'fastify'])(
         const answer = get('/slow-pause');
         await reached.promise;
         const closing = world.app.close();
-        const host = world.app.get(ContextRegistry);
-        await waitFor(() => isDraining(host), { what: 'the drain to begin' });
+        const registry = world.app.get(ContextRegistry);
+        await waitFor(() => isDraining(registry), { what: 'the drain to begin' });
         mayGoOn.resolve();
         expect((await answer)[0]).toBe(503);
         await closing;
@@ -691,9 +691,9 @@ describe.each<AdapterName>(['express', 'fastify'])(
         expect(await world.savedTexts()).toEqual([]);
       });
 
-      const isDraining = (host: ContextRegistry): boolean => {
+      const isDraining = (registry: ContextRegistry): boolean => {
         try {
-          void host.abandon(host.open('a test'));
+          void registry.abandon(registry.open('a test'));
           return false;
         } catch {
           return true;

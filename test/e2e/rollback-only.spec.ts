@@ -179,7 +179,7 @@ describe('rollbackOnly()', () => {
     expect(shared.world.proxy.log).not.toContain('commit');
   });
 
-  it('C1, S2: what rolls back anyway tells its own error, or none', async () => {
+  it('C1, S2: what rolls back anyway throws its own error, or none', async () => {
     const error = new Error('the context');
     await expect(
       run(async () => {
@@ -602,7 +602,7 @@ describe('commitOnError', () => {
     expect(await shared.world.savedTexts()).toEqual([]);
   });
 
-  it('S8: a run() that joins settles nothing, whatever the option says', async () => {
+  it('S8: a run() that joins settles nothing, with any value of the option', async () => {
     await expect(run(() => run(failing(known), { commitOnError }))).rejects.toBe(known);
     expect(await shared.world.savedTexts()).toEqual([]);
   });

@@ -26,7 +26,7 @@ class OnInherited extends OnMethod {}
 @Controller('class')
 class OnClass {}
 
-/** As a gateway or a resolver is one. */
+/** A provider, as gateways and resolvers are. */
 @Injectable()
 class OnProvider {
   @DbTransaction({ connection: 'nope' })

@@ -125,7 +125,7 @@ class NoteController {
   }
 }
 
-/** Of the application: works in the transaction of the message, so it must be inside of it. */
+/** An interceptor of the application, which works in the transaction of the message. */
 @Injectable()
 class LastWord implements NestInterceptor {
   constructor(private readonly dbContext: DbContext) {}
@@ -144,7 +144,7 @@ class LastWord implements NestInterceptor {
 
 interface Service {
   readonly client: ClientProxy;
-  readonly host: ContextRegistry;
+  readonly registry: ContextRegistry;
   readonly interceptor: DbContextInterceptor;
   readonly handler: NoteController;
   checkedOut(): number;
@@ -176,7 +176,7 @@ async function startHybrid(url: string): Promise<Service> {
   const client = connect((microservice as unknown as { unwrap(): Server }).unwrap());
   return {
     client,
-    host: app.app.get(ContextRegistry),
+    registry: app.app.get(ContextRegistry),
     interceptor: app.app.get(DbContextInterceptor),
     handler: app.app.get(NoteController),
     checkedOut: () => app.pool().checkedOut,
@@ -204,7 +204,7 @@ async function startStandalone(url: string): Promise<Service> {
   const pool = app.get<DbConnection>(getConnectionToken());
   return {
     client,
-    host: app.get(ContextRegistry),
+    registry: app.get(ContextRegistry),
     interceptor: app.get(DbContextInterceptor),
     handler: app.get(NoteController),
     checkedOut: () => pool.poolState()?.checkedOut ?? 0,
@@ -253,7 +253,7 @@ describe.each([
   });
 
   afterEach(async () => {
-    await waitFor(() => service.host.runningCount === 0, { what: 'the contexts to end' });
+    await waitFor(() => service.registry.runningCount === 0, { what: 'the contexts to end' });
     expect(service.checkedOut()).toBe(0);
   });
 
@@ -309,7 +309,7 @@ describe.each([
     source = undefined;
     const held = ask(service.client, 'held');
     await waitFor(() => source !== undefined, { what: 'the handler' });
-    expect(service.host.runningCount).toBe(1);
+    expect(service.registry.runningCount).toBe(1);
     source!.next('a');
     source!.next('b');
     source!.complete();

@@ -22,7 +22,7 @@ describe('runAllInNewContexts()', () => {
 
   it.each<readonly [string, { concurrency?: number }, number]>([
     ['half of the pool', {}, 3],
-    ['as many as it is told', { concurrency: 4 }, 4],
+    ['as many as the option says', { concurrency: 4 }, 4],
     ['all that there are', { concurrency: 6 }, 6],
   ])('C3: holds at most %s at the same time', async (_, options, expected) => {
     let most = 0;

@@ -349,9 +349,9 @@ describe('gates of savepoints', () => {
     },
   );
 
-  it('F6: who waits for a savepoint of a transaction that ran out of time is told just that', async () => {
+  it('F6: a wait for a savepoint of a transaction that ran out of time fails with its timeout', async () => {
     await start({ transactionTimeoutMs: 300, savepointTimeoutMs: 2_000 });
-    let told = '';
+    let received = '';
     await run(async () => {
       const isInside = deferred();
       const hangs = deferred();
@@ -362,10 +362,10 @@ describe('gates of savepoints', () => {
       });
       nested.catch(() => undefined);
       await isInside.promise;
-      told = await outcome(insert('b'));
+      received = await outcome(insert('b'));
       hangs.resolve();
     }).catch(() => undefined);
-    expect(told).toBe(TransactionTimeoutError.name);
+    expect(received).toBe(TransactionTimeoutError.name);
   });
 });
 
@@ -399,7 +399,7 @@ describe('ends that meet', () => {
     expect(await saved()).toEqual(['saved']);
   });
 
-  it('F4: the settlement waits for a commit() that nobody awaited, and tells its outcome', async () => {
+  it('F4: the settlement waits for a commit() that nobody awaited, and has its outcome', async () => {
     await start();
     const result = await outcome(
       run(async () => {
@@ -466,7 +466,7 @@ describe('ends that meet', () => {
     expect(await saved()).toEqual(['a', 'b']);
   });
 
-  it('F3: a statement that meets a commit() at any point is saved as it was told, or refused', async () => {
+  it('F3: a statement that meets a commit() at any point is saved as its caller was answered, or refused', async () => {
     await start();
     for (let count = 0; count < 60; count++) {
       await database.query('truncate note');
@@ -526,10 +526,10 @@ describe('ends that meet', () => {
 
   it('F6: a flush hook that asks for the end that it is part of is refused, and does not wait for it', async () => {
     await start({ transactionTimeoutMs: 1_000 });
-    let told: string | undefined;
+    let received: string | undefined;
     subscribe({
       async afterCreate() {
-        told = await outcome(app.dbContext.commitAll());
+        received = await outcome(app.dbContext.commitAll());
       },
     });
     const result = run(async () => {
@@ -537,8 +537,11 @@ describe('ends that meet', () => {
       await session.commit();
     });
     result.catch(() => undefined);
-    await waitFor(() => told !== undefined, { what: 'the hook to be told', timeoutMs: 3_000 });
-    expect(told).not.toBe('ok');
+    await waitFor(() => received !== undefined, {
+      what: 'the outcome of commitAll() in the hook',
+      timeoutMs: 3_000,
+    });
+    expect(received).not.toBe('ok');
     await Promise.allSettled([result]);
   });
 

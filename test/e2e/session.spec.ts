@@ -387,10 +387,10 @@ describe('nested transactions', () => {
 });
 
 describe('subscribers', () => {
-  it('C6: are told of begin, commit and rollback, and may run statements', async () => {
+  it('C6: are called for begin, commit and rollback, and may run statements', async () => {
     const events: string[] = [];
     let isListening = true;
-    const tell =
+    const record =
       (name: string, mayQuery: boolean) =>
       async ({ em }: TransactionEventArgs): Promise<void> => {
         if (isListening) {
@@ -402,12 +402,12 @@ describe('subscribers', () => {
       };
     const manager = world.connection().orm.em.getEventManager();
     manager.registerSubscriber({
-      beforeTransactionStart: tell('beforeTransactionStart', false),
-      afterTransactionStart: tell('afterTransactionStart', true),
-      beforeTransactionCommit: tell('beforeTransactionCommit', true),
-      afterTransactionCommit: tell('afterTransactionCommit', false),
-      beforeTransactionRollback: tell('beforeTransactionRollback', false),
-      afterTransactionRollback: tell('afterTransactionRollback', false),
+      beforeTransactionStart: record('beforeTransactionStart', false),
+      afterTransactionStart: record('afterTransactionStart', true),
+      beforeTransactionCommit: record('beforeTransactionCommit', true),
+      afterTransactionCommit: record('afterTransactionCommit', false),
+      beforeTransactionRollback: record('beforeTransactionRollback', false),
+      afterTransactionRollback: record('afterTransactionRollback', false),
     });
     await run(() => insert('kept'));
     await expect(

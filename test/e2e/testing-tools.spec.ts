@@ -122,7 +122,7 @@ describe('openTestContext()', () => {
     expect(await world.savedTexts()).toEqual(['persisted']);
   });
 
-  it('together with a shared transaction leaves nothing, whatever is committed', async () => {
+  it('together with a shared transaction leaves nothing of what is committed', async () => {
     const db = await TestTransaction.begin(world.app);
     const context = openTestContext(world.app);
     await insert('of the test');
@@ -202,7 +202,7 @@ describe('captureOnCommit()', () => {
 });
 
 describe('recordContexts() and what expects', () => {
-  it('tells how contexts ended, and which connections they used', async () => {
+  it('records how contexts ended, and which connections they used', async () => {
     const ended = await recordContexts(world.app, async () => {
       await post('/notes', { text: 'a' });
       await post('/notes', { text: 'b', fail: true });

@@ -114,7 +114,7 @@ describe('requests in a shared test transaction', () => {
     );
   });
 
-  it('and what they do in a new context before their own work, whatever becomes of that', async () => {
+  it('and what they do in a new context before their own work, also if that fails', async () => {
     expect((await post('/audited', { text: 'a' })).status).toBe(201);
     expect((await post('/audited', { text: 'b', fail: true })).status).toBe(422);
     expect(await texts()).toEqual(['audit of a', 'a', 'audit of b']);
@@ -391,7 +391,7 @@ describe('what a shared transaction cannot show', () => {
     }
   });
 
-  it('two transactions that wait for one another are told so', async () => {
+  it('two transactions that wait for one another get an error', async () => {
     const second = deferred();
     const first = run(async () => {
       await insert('first');
@@ -414,7 +414,7 @@ describe('what a shared transaction cannot show', () => {
     await expect(TestTransaction.begin(world.app)).rejects.toThrow('has begun already');
   });
 
-  it('work that nobody awaited is told of at the end, and never reaches the pool', async () => {
+  it('work that nobody awaited is reported at the end, and never reaches the pool', async () => {
     const mayGoOn = deferred();
     const late = run(async () => {
       await insert('early');

@@ -25,7 +25,7 @@ const SERVER_URL = process.env['DB_CONTEXT_TEST_URL']!;
 
 let server: Client;
 let count = 0;
-/** Of the running test; what is left of its databases is dropped with it. */
+/** The template name of the running test, with which its databases are found and dropped. */
 let name: string;
 
 beforeAll(async () => {
@@ -107,7 +107,7 @@ describe('createWorkerDatabase()', () => {
     expect(await databases()).toEqual([expect.stringContaining('_template_')]);
   });
 
-  it('is dropped by await using, whoever is connected', async () => {
+  it('is dropped by await using, also while clients are connected', async () => {
     const client = new Client({ connectionString: SERVER_URL });
     {
       await using database = await create();
@@ -155,7 +155,7 @@ describe('createWorkerDatabase()', () => {
     const error: unknown = await create({}, failing).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(WorkerDatabaseError);
     expect(error).toMatchObject({ code: 'WORKER_DATABASE', step: 'prepare' });
-    expect((error as Error).message).toMatch(/no such migration.*Mend prepare\(\)/s);
+    expect((error as Error).message).toMatch(/no such migration.*Correct prepare\(\)/s);
     expect(await databases()).toEqual([]);
     await create();
     expect(prepared).toHaveLength(2);
@@ -247,7 +247,7 @@ describe('createWorkerDatabase()', () => {
     await expect(creating).rejects.toThrow(message);
   });
 
-  it('tells what is wrong with the server or the role', async () => {
+  it('says what is wrong with the server or the role', async () => {
     const url = new URL(SERVER_URL);
     url.port = '1';
     await expect(create({ serverUrl: url.href })).rejects.toMatchObject({ step: 'connect' });
@@ -283,7 +283,7 @@ describe('reset()', () => {
       expect(await on(database.url, 'select * from visit')).toEqual([]);
       expect(await on(database.url, 'select * from country')).toHaveLength(2);
     }
-    // Not made anew: that would have closed them.
+    // The database was not made anew: that would have closed the connections.
     expect(
       await on(database.url, 'select oid from pg_database where datname = current_database()'),
     ).toEqual([before]);

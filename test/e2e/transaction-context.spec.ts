@@ -44,7 +44,7 @@ class NoteService {
     return row!.xid;
   }
 
-  /** In a savepoint of whatever transaction the session is in. */
+  /** Inserts in a savepoint of the transaction that the session is in. */
   async writeAndFail(text: string): Promise<void> {
     await this.session.transactional(async () => {
       await this.write(text);

@@ -91,7 +91,7 @@ describe.each(Object.entries(ENDINGS))('%s by a branch that nobody awaits', (_, 
     expect(await saved()).toEqual([0, 0]);
   });
 
-  it('S1: at whatever moment of the end, a success is told of saved work alone', async () => {
+  it('S1: at any moment of the end, only saved work is answered with a success', async () => {
     const outcomes = new Set<string>();
     for (let turns = 0; turns < 40; turns++) {
       await databases[0]!.query('truncate note');

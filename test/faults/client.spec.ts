@@ -13,7 +13,7 @@ const STAGES = ['before the handler', 'between statements', 'during a statement'
 type Kind = 'promise' | 'observable' | 'eager';
 type OnDisconnect = 'finish' | 'rollback';
 
-/** What is left of a request by then; nobody is told, so nobody can be told a lie. */
+/** What such a request may have saved; its client is gone, so no answer can be false. */
 function savedOf(stage: string, kind: Kind, onDisconnect: OnDisconnect): Saved {
   if (stage === 'during COMMIT') {
     return 'all';

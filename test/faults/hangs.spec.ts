@@ -190,7 +190,7 @@ describe('faults: hooks that hang, without contextTimeoutMs', () => {
   );
 
   it.each(some(inSettlement))(
-    'F6: the request of %s that never returns is told at transactionTimeoutMs',
+    'F6: the request of %s that never returns is answered after transactionTimeoutMs',
     async (_, fault) => {
       const { answer } = await hangOne(fault, {});
       expect(await withinLimit(answer, ANSWER_LIMIT_MS)).toMatchObject({ status: 500 });

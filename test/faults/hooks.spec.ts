@@ -54,7 +54,7 @@ const subscribers = (
   },
   handler: writes,
   heal: behave,
-  // MikroORM takes whatever fails a statement for an error of the driver.
+  // MikroORM takes any error of a statement for an error of the driver.
   answers: ['500 DriverException', '500 HookFailed'],
   saved: 'nothing',
   afterwards: (_, answers) => {

@@ -40,7 +40,7 @@ const faults: readonly Fault[] = [
       await work.look();
       await work.write('outer');
       await world.dbContext.newAtomicSession(async (em) => {
-        // Of its own transaction, which is not the one of the request.
+        // The read is in a transaction of its own, not in that of the request.
         await em.find(Note, { text: 'none' });
       });
     },
@@ -74,7 +74,7 @@ describe('faults: load, a crowd', () => {
     await expectClosing(world);
   }, 180_000);
 
-  it(`F1, S1: ${CROWD} requests at once that cannot all be served: each is told so`, async () => {
+  it(`F1, S1: ${CROWD} requests at once that cannot all be served: each gets an error that says so`, async () => {
     const world = await current.start({ limits: { acquireTimeoutMs: 150 } });
     world.scenario.handler = async (work) => {
       await work.look();

@@ -66,7 +66,7 @@ describe('faults: the server restarts at once', () => {
   });
 
   it.each(IS_FULL ? STAGES : STAGES.slice(0, 1))(
-    'F1, L1: %s: all are told, the next are served with no restart of ours',
+    'F1, L1: %s: all get an error, the next are served with no restart of ours',
     async (stage, handlerOf) => {
       world = await startLibraryWorld(faultDatabase, {
         acquireTimeoutMs: 2_000,

@@ -124,9 +124,9 @@ describe.each<AdapterName>(['express', 'fastify'])('faults: shutdown over %s', (
 });
 
 function isDraining(world: LibraryWorld): boolean {
-  const host = world.app.get(ContextRegistry);
+  const registry = world.app.get(ContextRegistry);
   try {
-    void host.abandon(host.open('a look'));
+    void registry.abandon(registry.open('a look'));
     return false;
   } catch {
     return true;

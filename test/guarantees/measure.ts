@@ -30,10 +30,10 @@ export interface Figures extends Verdict {
   readonly hanging: number;
   /** What the others were answered, with how often. */
   readonly answered: Readonly<Record<string, number>>;
-  /** Of the next 5 requests, how many were served. */
+  /** How many of the next 5 requests were served. */
   readonly nextServed: number;
   readonly closes: boolean;
-  /** Errors that nobody heard, each of which ends a process by default. */
+  /** Errors without a listener, each of which ends a process by default. */
   readonly unheard: number;
   /** What else the fault counts. */
   readonly counted: readonly [number, string] | undefined;

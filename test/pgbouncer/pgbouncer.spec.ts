@@ -62,7 +62,7 @@ throughPooler('PgBouncer in transaction mode', () => {
     await one.query('rollback');
   });
 
-  it('SET outlives the transaction, on the backend, for whoever is next; SET LOCAL does not', async () => {
+  it('SET outlives the transaction, on the backend, for the next client; SET LOCAL does not', async () => {
     const [one, other] = [await connect(), await connect()];
     await one.query(`begin; set local work_mem = '7MB'; commit`);
     expect(await valueOf(other, `select current_setting('work_mem') as value`)).not.toBe('7MB');

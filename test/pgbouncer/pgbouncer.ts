@@ -29,7 +29,7 @@ export class PgBouncer {
   }
 
   /**
-   * @param serverUrl what it leads to, and the role that it logs in as, whoever connects
+   * @param serverUrl the server behind it, with the role that it logs in as for every client
    * @param owner whom it runs as
    */
   static async start(

@@ -1,5 +1,5 @@
 /**
- * What the properties of this folder have found, each as small as it gets. What is not mended yet
+ * What the properties of this folder have found, each as small as it gets. What is not fixed yet
  * stands here as `it.failing`.
  */
 import { TransactionPropagation } from '@mikro-orm/core';
@@ -30,22 +30,22 @@ it('F3, S5: what the callback of requires_new left behind is refused', async () 
     ended.resolve();
     await late;
   });
-  const told = await late;
-  expect({ told, saved: await shared.world.savedTexts() }).toEqual({
-    told: 'SessionClosedError',
+  const result = await late;
+  expect({ result, saved: await shared.world.savedTexts() }).toEqual({
+    result: 'SessionClosedError',
     saved: [],
   });
 });
 
-it('F4: a commit with pending changes tells the first failure, too', async () => {
-  const told = await outcome(
+it('F4: a commit with pending changes throws the first failure, too', async () => {
+  const result = await outcome(
     run(async () => {
       await insert('a');
       await outcome(insert('a'));
       shared.session.persist(new Note('pending'));
     }),
   );
-  expect(told).toBe('UnexpectedRollbackError(23505)');
+  expect(result).toBe('UnexpectedRollbackError(23505)');
 });
 
 it('C5: an early commit that fails runs onRollback', async () => {
@@ -76,50 +76,53 @@ it('C5: hooks are discarded with a requires_new that is rolled back', async () =
 });
 
 it('C2: parallel blocks inside of a block take turns', async () => {
-  const told = await outcome(
+  const result = await outcome(
     run(() =>
       shared.dbContext.atomic(async () => {
         await Promise.all(['a', 'b'].map((text) => shared.dbContext.atomic(() => insert(text))));
       }),
     ),
   );
-  expect({ told, saved: await shared.world.savedTexts() }).toEqual({
-    told: 'ok',
+  expect({ result, saved: await shared.world.savedTexts() }).toEqual({
+    result: 'ok',
     saved: ['a', 'b'],
   });
 });
 
 it('F6: parallel savepoints end, also when the flush before them fails', async () => {
   await run(() => insert('taken'));
-  let told: unknown;
+  let result: unknown;
   await outcome(
     run(async () => {
       shared.session.persist(new Note('taken'));
       const savepoint = (): Promise<string> =>
         outcome(shared.session.transactional(async () => insert('inside')));
       // Without an end the test would run into its own limit.
-      told = await Promise.all([savepoint(), savepoint()]);
+      result = await Promise.all([savepoint(), savepoint()]);
       fail();
     }),
   );
-  expect(told).toEqual([expect.stringContaining('UniqueConstraint'), expect.any(String)]);
+  expect(result).toEqual([expect.stringContaining('UniqueConstraint'), expect.any(String)]);
 });
 
 it('C1: after an end inside of a callback that joined, the session goes on', async () => {
-  const told = await outcome(
+  const result = await outcome(
     run(async () => {
       await shared.session.transactional(() => shared.session.commit(), REQUIRED);
       await insert('a');
     }),
   );
-  expect({ told, saved: await shared.world.savedTexts() }).toEqual({ told: 'ok', saved: ['a'] });
+  expect({ result, saved: await shared.world.savedTexts() }).toEqual({
+    result: 'ok',
+    saved: ['a'],
+  });
 });
 
 it('C1, C6: an end inside of not_supported is refused', async () => {
-  const told = await outcome(
+  const result = await outcome(
     run(() => shared.session.transactional(() => shared.dbContext.commit(), NOT_SUPPORTED)),
   );
-  expect(told).toBe('InvalidTransactionStateError');
+  expect(result).toBe('InvalidTransactionStateError');
 });
 
 it('F3, S5: what the callback of not_supported left behind is refused', async () => {
@@ -131,16 +134,16 @@ it('F3, S5: what the callback of not_supported left behind is refused', async ()
     }, NOT_SUPPORTED),
   );
   ended.resolve();
-  const told = await late;
-  expect({ told, saved: await shared.world.savedTexts() }).toEqual({
-    told: 'SessionClosedError',
+  const result = await late;
+  expect({ result, saved: await shared.world.savedTexts() }).toEqual({
+    result: 'SessionClosedError',
     saved: [],
   });
 });
 
-it('F4: a commit tells the first failure also when it was in a beforeCommit hook', async () => {
+it('F4: a commit throws the first failure also when it was in a beforeCommit hook', async () => {
   await run(() => insert('taken'));
-  const told = await outcome(
+  const result = await outcome(
     run(async () => {
       await insert('a');
       const hook = async (): Promise<void> => {
@@ -150,15 +153,15 @@ it('F4: a commit tells the first failure also when it was in a beforeCommit hook
       shared.dbContext.beforeCommit(hook, { connection: 'default' });
     }),
   );
-  expect(told).toBe('UnexpectedRollbackError(23505)');
+  expect(result).toBe('UnexpectedRollbackError(23505)');
 });
 
 it('F4: a first statement that fails says why', async () => {
   await run(() => insert('taken'));
-  const told = new Set<string>();
+  const result = new Set<string>();
   // Once is not enough: the answer may come in one piece or in two.
   for (let each = 0; each < 50; each++) {
-    told.add(await outcome(run(() => insert('taken'))));
+    result.add(await outcome(run(() => insert('taken'))));
   }
-  expect([...told]).toEqual(['UniqueConstraintViolationException(23505)']);
+  expect([...result]).toEqual(['UniqueConstraintViolationException(23505)']);
 });

@@ -42,7 +42,7 @@ const op = (step: Step): Op => ({ ...step, id: 0 });
 
 const step = (arbitrary: fc.Arbitrary<Step>, weight: number): Weighted => ({ weight, arbitrary });
 
-/** Mostly caught: a program whose first step ends it tells little. */
+/** Mostly caught: a program that its first step ends shows little. */
 const throwing = (arbitrary: fc.Arbitrary<Step>, weight: number): Weighted => ({
   weight,
   arbitrary: fc.oneof(

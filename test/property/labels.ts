@@ -7,9 +7,6 @@ export class Boom extends Error {}
 /** The class of an error, and what the promises say of its fields. */
 export function labelOf(error: unknown): string {
   const { name } = (error as Error).constructor;
-  if (codeOf(error) === '25P02') {
-    return 'aborted(25P02)';
-  }
   if (error instanceof UnexpectedRollbackError) {
     const { reason, cause } = error;
     return `${name}(${reason === 'failed-statement' ? String(codeOf(cause)) : reason})`;

@@ -6,7 +6,7 @@ export function printed(program: Program): string {
 }
 
 /** What a program came to, as text that a diff shows well. */
-export function printedOutcome({ result, trace, rows, told }: Outcome): string {
+export function printedOutcome({ result, trace, rows, beforeCommits }: Outcome): string {
   const databases = Object.entries(rows).map(([name, all]) => {
     const texts = all.map(({ text, transaction }) => `${text}@${transaction}`);
     return `rows of ${name}: ${texts.join(' ')}`;
@@ -14,7 +14,7 @@ export function printedOutcome({ result, trace, rows, told }: Outcome): string {
   return [
     `result: ${result}`,
     ...databases,
-    `beforeCommit was told: ${JSON.stringify(told)}`,
+    `calls of beforeCommit: ${JSON.stringify(beforeCommits)}`,
     'trace:',
     ...traceLines(trace),
   ].join('\n');

@@ -101,8 +101,8 @@ export interface Outcome {
   readonly result: string;
   readonly trace: Trace;
   readonly rows: Readonly<Record<Database, readonly Row[]>>;
-  /** How often the application's own `beforeCommit` was told of a session. */
-  readonly told: Readonly<Record<Database, number>>;
+  /** How often the application's own `beforeCommit` was called. */
+  readonly beforeCommits: Readonly<Record<Database, number>>;
 }
 
 export function perDatabase<T>(create: (db: Database) => T): Record<Database, T> {
@@ -129,7 +129,7 @@ export function numbered(program: Program): Program {
   return each(program);
 }
 
-/** All steps, at whatever depth. */
+/** All steps, at any depth. */
 function flattened(program: Program): Op[] {
   return program.flatMap((op) => {
     const bodies = op.kind === 'parallel' ? op.branches : 'body' in op ? [op.body] : [];

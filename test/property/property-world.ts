@@ -21,7 +21,7 @@ import { Runner } from './runner.js';
 /** Longest time that a program may take; it takes some milliseconds. */
 const PROGRAM_TIMEOUT_MS = 6_000;
 
-/** Every wait of the library ends before a program is given up, so that it is told why. */
+/** Every wait of the library ends before the program times out, so that its error says why. */
 const LIMITS = {
   // More than a program can hold at once: these are no tests of full pools.
   poolMax: 40,
@@ -45,23 +45,23 @@ const OPEN_TRANSACTIONS = `
 export class PropertyWorld {
   readonly #databases: Readonly<Record<Database, TestDatabase>>;
   readonly #app: TestApp;
-  readonly #told: Record<Database, number>;
+  readonly #beforeCommits: Record<Database, number>;
 
   private constructor(
     databases: Readonly<Record<Database, TestDatabase>>,
     app: TestApp,
-    told: Record<Database, number>,
+    beforeCommits: Record<Database, number>,
   ) {
     this.#databases = databases;
     this.#app = app;
-    this.#told = told;
+    this.#beforeCommits = beforeCommits;
   }
 
   /** @param begin what begins the transactions */
   static async start(begin?: TransactionSettings['begin']): Promise<PropertyWorld> {
     const [first, second] = await Promise.all([createTestDatabase(), createTestDatabase()]);
     const databases = { default: first, other: second };
-    const told = perDatabase(() => 0);
+    const beforeCommits = perDatabase(() => 0);
     await Promise.all(DATABASES.map((db) => databases[db].query(SCHEMA)));
     const app = await startApp({
       connections: DATABASES.map((name) =>
@@ -72,10 +72,10 @@ export class PropertyWorld {
         }),
       ),
       beforeCommit: (_, name) => {
-        told[name as Database]++;
+        beforeCommits[name as Database]++;
       },
     });
-    return new PropertyWorld(databases, app, told);
+    return new PropertyWorld(databases, app, beforeCommits);
   }
 
   async close(): Promise<void> {
@@ -90,7 +90,7 @@ export class PropertyWorld {
    */
   async outcomeOf(program: Program): Promise<Outcome> {
     await Promise.all(DATABASES.map((db) => this.#seed(db, program)));
-    DATABASES.forEach((db) => (this.#told[db] = 0));
+    DATABASES.forEach((db) => (this.#beforeCommits[db] = 0));
     const runner = new Runner({
       dbContext: this.#app.dbContext,
       sessions: perDatabase((db): EntityManager => this.#app.session(db)),
@@ -103,7 +103,7 @@ export class PropertyWorld {
       result,
       trace,
       rows: { default: first!, other: second! },
-      told: { ...this.#told },
+      beforeCommits: { ...this.#beforeCommits },
     };
   }
 

@@ -28,7 +28,7 @@ type Of<K extends Op['kind']> = Extract<Op, { readonly kind: K }>;
 /** Runs programs as an application would. */
 export class Runner {
   readonly #target: Target;
-  /** What the program left running, of whatever outcome. */
+  /** What the program left running, with any outcome. */
   readonly #leftovers: Promise<unknown>[] = [];
 
   constructor(target: Target) {

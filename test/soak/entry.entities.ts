@@ -3,7 +3,7 @@ import { Entity, PrimaryKey, Property } from '@mikro-orm/decorators/legacy';
 /** One of the rows that a unit of work writes: all of them, or none. */
 @Entity({ tableName: 'entry' })
 export class Entry {
-  /** Of the unit of work. */
+  /** The key of the unit of work that wrote the row. */
   @PrimaryKey({ type: 'text' })
   key!: string;
 

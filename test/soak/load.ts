@@ -6,7 +6,7 @@ const DISCONNECT_SHARE = 0.03;
 /** Far beyond every limit of the application: nobody may ever wait for so long. */
 const WATCHDOG_MS = 15_000;
 
-/** What clients were told in one round. */
+/** The answers that clients got in one round. */
 export class Log {
   requests = 0;
   acknowledged = 0;
@@ -16,7 +16,7 @@ export class Log {
   readonly errors = new Map<string, number>();
   /** Keys of units of work that were acknowledged, in one database or in both. */
   readonly saved = new Map<string, 'default' | 'both'>();
-  /** Keys of requests that were told of a failure, and of none whose outcome is unknown. */
+  /** Keys of requests that were answered with a failure whose outcome is known. */
   readonly failed = new Map<string, string>();
 }
 
@@ -57,7 +57,7 @@ async function askOne(
     } else {
       const { error } = JSON.parse(text) as { error: string };
       log.errors.set(error, (log.errors.get(error) ?? 0) + 1);
-      // Of both databases one may have been committed; PartialCommitError tells which.
+      // One of the two databases may have been committed; PartialCommitError says which.
       if (error !== 'CommitOutcomeUnknownError' && error !== 'PartialCommitError') {
         log.failed.set(key, error);
       }

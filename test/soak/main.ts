@@ -48,7 +48,7 @@ const startedAt = Date.now();
 try {
   await runRounds();
 } catch (error) {
-  // Of the script itself; the listener above would take it for one of the application.
+  // This is an error of the script itself; the listener above would count it as one of the application.
   console.error(error);
   process.exit(2);
 }
@@ -62,7 +62,7 @@ const leaks = samples.filter(
 const isFlat = growth < FLAT_MB_PER_MINUTE && leaks.length === 0;
 console.log(`
 requests: ${requests}; faults: ${list(Object.entries(trouble.counts))}
-errors that clients were told of: ${list([...errors])}
+errors that clients got: ${list([...errors])}
 heap over the second half: ${growth.toFixed(3)} MB per minute; counters and heap are ${isFlat ? 'flat' : 'NOT flat'}
 errors that nobody heard: ${unheard.length}; closed within ${Date.now() - closingAt} ms
 rows amiss: ${problems.length}`);
@@ -85,12 +85,12 @@ async function runRounds(): Promise<void> {
     }
     // What the proxies have seen would be taken for a leak.
     app.connections.forEach(({ proxy }) => proxy.reset());
-    const told = line(log, found.length);
+    const row = line(log, found.length);
     log.saved.clear();
     log.failed.clear();
     const sample = await takeSample(app, startedAt);
     samples.push(sample);
-    console.log(told(sample));
+    console.log(row(sample));
   }
 }
 
@@ -113,7 +113,7 @@ async function untilQuiet({ connections, openContexts }: SoakApp): Promise<void>
 /** The row of a round, but for its sample, which must not see the log any more. */
 function line(log: Log, amiss: number): (sample: Sample) => string {
   const failed = [...log.errors.values()].reduce((sum, count) => sum + count, 0);
-  const told = [log.requests, log.acknowledged, failed, log.disconnected, log.hanging];
+  const answered = [log.requests, log.acknowledged, failed, log.disconnected, log.hanging];
   return (sample) => {
     const left = [
       sample.heapMb.toFixed(1),
@@ -124,7 +124,7 @@ function line(log: Log, amiss: number): (sample: Sample) => string {
       sample.openContexts,
       amiss,
     ];
-    return `| ${[sample.minute.toFixed(1), ...told, ...left].join(' | ')} |`;
+    return `| ${[sample.minute.toFixed(1), ...answered, ...left].join(' | ')} |`;
   };
 }
 

@@ -19,7 +19,7 @@ export async function reconcile(app: SoakApp, log: Log): Promise<string[]> {
       }
       const error = log.failed.get(key);
       if (error !== undefined) {
-        problems.push(`${name}: ${key} is saved, its client was told ${error}`);
+        problems.push(`${name}: ${key} is saved, its client got ${error}`);
       }
     }
     for (const [key, where] of log.saved) {
@@ -38,7 +38,7 @@ export async function reconcile(app: SoakApp, log: Log): Promise<string[]> {
   return problems;
 }
 
-/** For the next round. */
+/** Empties the tables for the next round. */
 export async function forget(app: SoakApp): Promise<void> {
   for (const { database } of app.connections) {
     await database.query('truncate entry; update tally set value = 0');

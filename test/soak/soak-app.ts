@@ -55,7 +55,7 @@ export interface SoakApp {
 class SoakModule {}
 
 export async function startSoakApp(): Promise<SoakApp> {
-  const sites = await Promise.all(
+  const databases = await Promise.all(
     CONNECTIONS.map(async (name) => {
       const database = await createTestDatabase();
       await database.query(SOAK_SCHEMA);
@@ -66,7 +66,7 @@ export async function startSoakApp(): Promise<SoakApp> {
     watch: false,
     contextTimeoutMs: 4_000,
     shutdownTimeoutMs: 2_000,
-    connections: sites.map(({ name, proxy }) => ({
+    connections: databases.map(({ name, proxy }) => ({
       name,
       ...defineConfig({
         clientUrl: proxy.url,
@@ -88,13 +88,13 @@ export async function startSoakApp(): Promise<SoakApp> {
   return {
     url: `http://127.0.0.1:${port}`,
     openContexts: () => host.runningCount,
-    connections: sites.map((site) => ({
-      ...site,
-      ...lookingAt(site.database, app.get<DbConnection>(getConnectionToken(site.name))),
+    connections: databases.map((each) => ({
+      ...each,
+      ...lookingAt(each.database, app.get<DbConnection>(getConnectionToken(each.name))),
     })),
     close: async () => {
       await app.close();
-      for (const { proxy, database } of sites) {
+      for (const { proxy, database } of databases) {
         await proxy.stop();
         await database.drop();
       }

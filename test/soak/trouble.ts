@@ -18,7 +18,7 @@ const TROUBLES = {
 };
 type Trouble = keyof typeof TROUBLES;
 
-/** Makes trouble until told to stop, and mends everything then. */
+/** Injects faults until it is stopped, and then restores everything. */
 export class TroubleMaker {
   readonly counts: Partial<Record<Trouble, number>> = {};
   readonly #app: SoakApp;

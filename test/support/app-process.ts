@@ -39,11 +39,11 @@ export class AppProcess {
       code: code as number | null,
       signal: signal as NodeJS.Signals | null,
     }));
-    const complaint = text(child.stderr);
+    const errorOutput = text(child.stderr);
     for await (const url of createInterface({ input: child.stdout })) {
       return new AppProcess(url, ended, child);
     }
-    throw new Error(`The application did not start: ${await complaint}`);
+    throw new Error(`The application did not start: ${await errorOutput}`);
   }
 
   /** Asks it to end. */

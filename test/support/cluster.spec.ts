@@ -116,7 +116,7 @@ describe('a cluster for tests', () => {
     await appearsOn(follower, 'on the new primary');
   });
 
-  it('what it is told and cannot do is an error', async () => {
+  it('a command that it cannot carry out is an error', async () => {
     cluster = await Cluster.start();
     await expect(cluster.promote(1)).rejects.toThrow('there is no standby 1');
     await expect(cluster.promote(0)).resolves.toBeUndefined();

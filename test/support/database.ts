@@ -14,7 +14,7 @@ export interface TestDatabase {
     sql: string,
     params?: readonly unknown[],
   ): Promise<Row[]>;
-  /** Closes the direct connections and drops the database, whoever is still connected to it. */
+  /** Closes the direct connections and drops the database, also while clients are connected to it. */
   drop(): Promise<void>;
 }
 

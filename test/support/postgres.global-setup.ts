@@ -24,14 +24,14 @@ export default async function startPostgres(): Promise<void> {
     { detached: true, stdio: ['pipe', 'pipe', 'pipe'] },
   );
   if (isLogged) server.stderr.pipe(process.stderr);
-  const complaint = text(server.stderr);
+  const errorOutput = text(server.stderr);
 
   for await (const line of createInterface({ input: server.stdout })) {
     process.env['DB_CONTEXT_TEST_URL'] = (JSON.parse(line) as { primary: string }).primary;
     break;
   }
   if (process.env['DB_CONTEXT_TEST_URL'] === undefined) {
-    throw new Error(`The test PostgreSQL did not start: ${await complaint}`);
+    throw new Error(`The test PostgreSQL did not start: ${await errorOutput}`);
   }
   Object.assign(globalThis, { [Symbol.for('nestjs-db-context:test-postgres')]: server });
 }

@@ -16,7 +16,7 @@ export interface WaitForOptions {
 /**
  * Polls `predicate` every 10 ms until it holds.
  *
- * @throws Error that says what was awaited, when it does not hold within `timeoutMs`; and whatever
+ * @throws Error that says what was awaited, when it does not hold within `timeoutMs`; and any error that
  * `predicate` throws, at once
  */
 export async function waitFor(

@@ -21,7 +21,7 @@ export type StatementFate =
   | 'lose-request'
   | 'lose-answer';
 
-/** What a connection asks and tells its proxy. */
+/** The part of the proxy that its connections use. */
 export interface WireConnectionHost {
   /** Delay of each direction, in milliseconds. */
   delayMs(): number;
@@ -84,7 +84,7 @@ export class WireConnection {
     });
   }
 
-  /** Process id of the backend, as soon as the server has told the client. */
+  /** Process id of the backend, as soon as the server has sent it to the client. */
   get backendPid(): number | undefined {
     return this.#backendPid;
   }

@@ -227,7 +227,7 @@ describe('WireProxy', () => {
     await expect(failing.stop()).rejects.toThrow('WireProxy.onStatement failed');
   });
 
-  it('delayMs: delays each direction by that much, whatever the number of chunks', async () => {
+  it('delayMs: delays each direction by that much, for any number of chunks', async () => {
     const client = await connect();
     proxy.delayMs = 100;
     const startedAt = performance.now();

@@ -49,7 +49,7 @@ export class WireProxy {
   /** Delay in each direction, in milliseconds, from the arrival of the bytes at the proxy. */
   delayMs = 0;
   /**
-   * Awaited before a statement is forwarded; whatever follows on that connection waits too. When it
+   * Awaited before a statement is forwarded; later messages on that connection wait, too. When it
    * fails, the connection is cut and {@link stop} throws the error.
    */
   onStatement?: ((sql: string, connection: number) => void | Promise<void>) | undefined;

@@ -1,6 +1,6 @@
 // The code of docs/control.md; tsc checks it here, and a spec checks that it is the same.
 import { EntityManager } from '@mikro-orm/postgresql';
-import { Injectable } from '@nestjs/common';
+import { ForbiddenException, Injectable } from '@nestjs/common';
 import { Atomic, DbContext, InjectSession, NewDbContext, WithDbContext } from 'nestjs-db-context';
 
 import { Note } from '../support/note.entity.js';
@@ -18,6 +18,8 @@ export async function examples(
     own.persist(new Note('saved, whatever the request does afterwards'));
   });
 
+  await dbContext.atomic(() => increment(), { current: 'append', onError: 'rollback-only' });
+
   const [notes, count] = await Promise.all([
     dbContext.runInNewContext(() => session.find(Note, {})),
     dbContext.runInNewContext(() => session.count(Note)),
@@ -27,6 +29,13 @@ export async function examples(
     orders.map((order) => () => priceOf(order)),
     { concurrency: 3 },
   );
+
+  await dbContext.run(() => increment(), {
+    commitOnError: (error) => error instanceof ForbiddenException,
+  });
+
+  dbContext.rollbackOnly();
+  dbContext.rollbackOnly({ connection: 'audit' });
 
   await dbContext.newSession(async (own: EntityManager) => {
     await own.insert(Note, { text: 'committed by hand' });

@@ -22,7 +22,7 @@ export function haveInCommon(error: DbContextError): void {
   expectTypeOf<DbContextError>().toExtend<DriverException>();
   expectTypeOf<'SESSION_CLOSED'>().toExtend<DbContextErrorCode>();
   expectTypeOf<'SESION_CLOSED'>().not.toExtend<DbContextErrorCode>();
-  // @ts-expect-error -- what tells the cases apart cannot be changed
+  // @ts-expect-error -- the code of an error cannot be changed
   error.code = 'OTHER';
   // @ts-expect-error -- a base, nobody's error by itself
   void new DbContextError('CODE', 'message');

@@ -58,7 +58,7 @@ export function forRootAsync(): void {
   DbContextModule.forRootAsync({
     useFactory: async () => ({ connections: [], mount: 'middleware' }),
   });
-  // What is injected has whatever types the factory names.
+  // The factory names the types of its dependencies.
   DbContextModule.forRootAsync({
     connectionNames: ['default', 'audit'],
     inject: [Config, { token: 'SECRET', optional: true }],

@@ -64,7 +64,7 @@ export function failover(): void {
 
 export function replicas(): void {
   expectTypeOf<ConnectionReadOptions>().toExtend<Pick<DbConnectionOptions, 'readFrom'>>();
-  // @ts-expect-error -- by what the client is told has no default
+  // @ts-expect-error -- how the LSN is sent to the client has no default
   expectTypeOf({} satisfies ReadYourWritesOptions);
   // @ts-expect-error -- chosen as the transaction begins, not awaited
   expectTypeOf({ choose: async () => 0 } satisfies ReadFromOptions);
@@ -86,7 +86,7 @@ export function contextOptions(): void {
 }
 
 export function policies(): void {
-  // Told apart on purpose: a status that is not known is given, an error that is none is not.
+  // `status` is always given, as undefined if it is unknown; `error` is missing if there is none.
   expectTypeOf(commitOnSuccess({ failed: false, status: undefined })).toEqualTypeOf<boolean>();
   // @ts-expect-error -- a policy of one's own must not forget the status as it wraps this one
   commitOnSuccess({ failed: false });

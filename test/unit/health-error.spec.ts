@@ -1,6 +1,6 @@
 import { healthErrorOf } from '../../lib/connection/health-error.js';
 
-describe('what a health endpoint tells of an error', () => {
+describe('what a health endpoint shows of an error', () => {
   it.each([
     ['an error', new Error('gone'), { message: 'gone' }],
     [
@@ -15,8 +15,8 @@ describe('what a health endpoint tells of an error', () => {
     ],
     ['something else', 'gone', { message: 'gone' }],
     ['nothing', undefined, { message: 'undefined' }],
-  ])('%s', (_what, error, told) => {
-    expect(healthErrorOf(error)).toEqual(told);
+  ])('%s', (_what, error, shown) => {
+    expect(healthErrorOf(error)).toEqual(shown);
   });
 
   it('all refusals of a name with several addresses', () => {

@@ -41,7 +41,7 @@ describe('the judge of the faults', () => {
   it.each<readonly [string, readonly SavedRow[], Answer, Saved]>([
     ['a success whose rows are there', ALL, SUCCESS, 'as answered'],
     ['a failure without rows', [], FAILURE, 'as answered'],
-    ['all rows, whatever was answered', ALL, FAILURE, 'all'],
+    ['all rows, with any answer', ALL, FAILURE, 'all'],
     ['nothing', [], FAILURE, 'nothing'],
     ['all of what nobody can know', ALL, NONE, 'all or nothing'],
     ['nothing of what nobody can know', [], NONE, 'all or nothing'],

@@ -7,10 +7,10 @@ type Callback = (error: Error | undefined, client?: PgClient, release?: () => vo
 
 describe('a pool that is retired', () => {
   it('H1: serves nobody whose time is over when the connection comes', async () => {
-    const told: unknown[] = [];
+    const received: unknown[] = [];
     const asked: Callback[] = [];
     const waiter = (): { callback: Callback; timedOut?: boolean } => ({
-      callback: (_error, client) => told.push(client),
+      callback: (_error, client) => received.push(client),
     });
     const [late, patient] = [waiter(), waiter()];
     const pool = Object.assign(new EventEmitter(), {
@@ -33,9 +33,9 @@ describe('a pool that is retired', () => {
     let released = 0;
     const release = (): void => void released++;
     asked.forEach((callback) => callback(undefined, client, release));
-    expect([told, released]).toEqual([[client], 1]);
+    expect([received, released]).toEqual([[client], 1]);
     // An error of the successor is nobody's then.
     asked[0]!(new Error('refused'));
-    expect(told).toHaveLength(1);
+    expect(received).toHaveLength(1);
   });
 });

@@ -16,7 +16,7 @@ class BareInterceptor implements NestInterceptor {
   }
 }
 
-/** Another candidate with an interceptor that does nothing: what Nest itself takes for having one. */
+/** Another candidate with an interceptor that does nothing, for the time that Nest itself takes for one. */
 @Module({})
 export class BareInterceptorModule {
   static register(candidate: DynamicModule): DynamicModule {

@@ -5,8 +5,8 @@ import { openOrm, type Database } from '../orm.js';
 import { Unit, type Work } from '../unit.js';
 
 /**
- * One for each request, and with it whatever it is injected into: the services and the controller.
- * The transaction is begun and ended by hand.
+ * A unit for each request, and so also new services and a new controller, into which it is injected. The
+ * transaction is begun and ended by hand.
  */
 class RequestScopeUnit extends Unit {
   constructor(private readonly fork: EntityManager) {

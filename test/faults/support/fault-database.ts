@@ -7,10 +7,10 @@ import { waitFor } from '../../support/wait-for.js';
 
 /** A row, as the server has it. */
 export interface SavedRow {
-  /** Of the request that wrote it. */
+  /** The key of the request that wrote the row. */
   readonly key: string;
   readonly text: string;
-  /** Of the transaction that wrote it. */
+  /** The id of the transaction that wrote the row. */
   readonly xid: string;
 }
 

@@ -10,7 +10,7 @@ export interface InjectedFault<W extends World> {
    * @defaultValue 'promise'
    */
   readonly kind?: AskOptions['kind'];
-  /** Rather than all requests at once. */
+  /** Whether requests are sent one by one rather than all at once. */
   readonly oneByOne?: boolean;
   /** What each request does. */
   readonly handler: (world: W) => Handler;

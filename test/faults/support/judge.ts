@@ -4,15 +4,15 @@ import type { Answer } from './world.js';
 
 /** Which rows of the requests are to be there. */
 export type Saved =
-  /** Those of requests that were answered with a success, and no other. */
+  /** The rows of requests that were answered with a success, and no others. */
   | 'as answered'
   /** The same; of a request whose client cannot know its outcome, either all rows or none or some. */
   | 'as known'
   /** No row at all. */
   | 'nothing'
-  /** All rows, whatever the clients were answered. */
+  /** All rows; the answers of the clients do not matter. */
   | 'all'
-  /** Of each request either all or nothing: nobody can know. */
+  /** Either all rows of a request or none: nobody can know which. */
   | 'all or nothing';
 
 /** One thing that should not be. */
@@ -88,7 +88,7 @@ function demandOf(
   saved: Saved,
   texts: readonly string[],
 ): 'all' | 'none' | 'any' {
-  // Never a success for lost work, whatever else the fault may do.
+  // No fault may lead to a success for lost work.
   if (status >= 200 && status < 300) {
     return 'all';
   }

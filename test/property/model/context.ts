@@ -24,13 +24,13 @@ export interface ContextRegistry extends ModelWorld {
  * the hooks.
  */
 export class ModelContext {
-  readonly #host: ContextRegistry;
+  readonly #registry: ContextRegistry;
   readonly #sessions = new Map<Database, ModelSession>();
   readonly #failedCommits = new Set<Database>();
   readonly hooks = new ModelHooks();
 
-  constructor(host: ContextRegistry) {
-    this.#host = host;
+  constructor(registry: ContextRegistry) {
+    this.#registry = registry;
   }
 
   get sessions(): readonly ModelSession[] {
@@ -46,7 +46,7 @@ export class ModelContext {
     if (existing !== undefined) {
       return existing;
     }
-    const session = new ModelSession(this.#host.databases[db], this.#host);
+    const session = new ModelSession(this.#registry.databases[db], this.#registry);
     this.#sessions.delete(db);
     this.#sessions.set(db, session);
     return session;
@@ -96,6 +96,7 @@ export class ModelContext {
   commitAll(): void {
     const { sessions } = this;
     this.#assertNotNested(sessions);
+    this.#assertNothingFailed();
     for (const session of sessions.filter(({ hasWork }) => !hasWork)) {
       this.#assertNoBound(session.database.name, 'the commit of nothing');
     }
@@ -140,6 +141,7 @@ export class ModelContext {
   /** The end of the context, when all went well. */
   settleByCommit(): void {
     try {
+      this.#assertNothingFailed();
       const isOfContext = ({ kind, bound }: ModelHook): boolean =>
         kind === 'beforeCommit' && bound === undefined;
       const isMixed = DATABASES.some((db) => this.hooks.hasBound(db));
@@ -147,7 +149,7 @@ export class ModelContext {
       if (isMixed && due.length > 0) {
         throw new Undetermined('the order of hooks of the context and of a connection');
       }
-      due.forEach((hook) => this.#host.runInside(hook, this));
+      due.forEach((hook) => this.#registry.runInside(hook, this));
       this.#commitAll();
     } catch (error) {
       this.#drop(this.sessions);
@@ -164,6 +166,13 @@ export class ModelContext {
     this.#runAtEnd('onRollback');
   }
 
+  /** F4: before any hook runs, and before anything is flushed. */
+  #assertNothingFailed(): void {
+    if (this.#failedCommits.size > 0) {
+      throw failedBefore();
+    }
+  }
+
   /** M1: all are flushed before any is committed. */
   #commitAll(): void {
     // A hook may bring further sessions.
@@ -174,9 +183,6 @@ export class ModelContext {
       }
       flushed.add(next);
       this.#flush(next);
-    }
-    if (this.#failedCommits.size > 0) {
-      throw failedBefore();
     }
     const { sessions } = this;
     sessions.forEach((session) => session.assertKeepable());
@@ -209,9 +215,9 @@ export class ModelContext {
     const isDue = ({ kind, bound }: ModelHook): boolean =>
       kind === 'beforeCommit' && bound === name;
     if (session.hasWork) {
-      session.database.told++;
+      session.database.beforeCommits++;
       const due = this.hooks.take('beforeCommit', isDue);
-      due.forEach((hook) => this.#host.runInside(hook, this));
+      due.forEach((hook) => this.#registry.runInside(hook, this));
     } else if (this.hooks.hasBound(name)) {
       throw new Undetermined('a hook of a transaction that never began');
     }
@@ -225,7 +231,7 @@ export class ModelContext {
     session.commit();
   }
 
-  /** F4, C5: after an end that failed the sessions are gone, which their hooks are told of. */
+  /** F4, C5: after an end that failed the sessions are gone, and their onRollback hooks run. */
   #endTogether(open: () => readonly ModelSession[], end: () => void): void {
     try {
       end();
@@ -251,7 +257,7 @@ export class ModelContext {
   }
 
   #rollBack(sessions: readonly ModelSession[]): void {
-    const { strayFrame } = this.#host;
+    const { strayFrame } = this.#registry;
     // What is running on these is waited for, and undone; elsewhere time goes by.
     const isTold = sessions.some(({ current }) => current === strayFrame?.transaction);
     if (strayFrame !== undefined && !isTold) {
@@ -263,12 +269,12 @@ export class ModelContext {
   #runAfterCommit(names: readonly Database[]): void {
     const isDue = ({ bound }: ModelHook): boolean => bound !== undefined && names.includes(bound);
     const due = this.hooks.take('onCommit', isDue);
-    due.forEach((hook) => this.#host.runApart(hook));
+    due.forEach((hook) => this.#registry.runApart(hook));
   }
 
   #runAfterRollback(roots: readonly Frame[]): void {
     const undone = this.hooks.takeRolledBack(roots.filter(({ state }) => state === 'undone'));
-    undone.forEach((hook) => this.#host.runApart(hook));
+    undone.forEach((hook) => this.#registry.runApart(hook));
   }
 
   #runAtEnd(kind: 'onCommit' | 'onRollback', error?: unknown): void {
@@ -279,7 +285,7 @@ export class ModelContext {
     if (due.length > 0 && error instanceof ModelError && error.label.startsWith('Partial')) {
       throw new Undetermined('hooks of a commit that went half through');
     }
-    due.forEach((hook) => this.#host.runApart(hook));
+    due.forEach((hook) => this.#registry.runApart(hook));
   }
 
   #assertNotNested(sessions: readonly ModelSession[]): void {

@@ -18,7 +18,7 @@ export interface Env {
   readonly trace: Trace;
   /** Where the manager at hand is the one that the callback of a nested transaction was given. */
   readonly forks: readonly Database[];
-  /** Of these, where the code is in a further nested transaction, of which it uses no manager. */
+  /** The `forks` for which the code is in a further nested transaction, whose manager it does not use. */
   readonly outerForks: readonly Database[];
 }
 

@@ -12,8 +12,7 @@ export class ModelError extends Error {
 export class Undetermined extends Error {}
 
 export const BOOM = 'Boom';
-/** Whatever the class: a statement after a failed one says nothing that the first has not said. */
-export const ABORTED = 'aborted(25P02)';
+export const ABORTED = 'TransactionAbortedError';
 export const CLOSED = 'SessionClosedError';
 export const REFUSED = 'InvalidTransactionStateError';
 export const ORPHANED = 'ForeignKeyConstraintViolationException(23503)';

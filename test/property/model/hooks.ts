@@ -31,7 +31,7 @@ export class ModelHooks {
       frames: sessions.filter(isOpen).map(({ top }) => top),
       unclear: [
         ...sessions.filter((session) => !isOpen(session)).map(({ top }) => top),
-        // Of a transaction that `requires_new` set aside.
+        // The frames of transactions that `requires_new` has set aside.
         ...sessions.flatMap(({ transactions }) => transactions.slice(0, -1).map(({ top }) => top)),
       ],
     });
@@ -56,7 +56,7 @@ export class ModelHooks {
     return candidates.filter((hook) => !isUndone(hook));
   }
 
-  /** Of a transaction that has just been rolled back; what was registered in it is over. */
+  /** Takes the hooks of transactions that have just been rolled back. */
   takeRolledBack(roots: readonly Frame[]): readonly ModelHook[] {
     const isWithin = ({ transaction }: Frame): boolean => roots.includes(transaction.root);
     if (this.#hooks.some(({ unclear }) => unclear.some(isWithin))) {

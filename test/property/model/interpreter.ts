@@ -39,7 +39,12 @@ class Interpreter extends Blocks {
     const rows = perDatabase((db) =>
       [...this.databases[db].rows].map(([text, transaction]) => ({ text, transaction })),
     );
-    return { result, trace, rows, told: perDatabase((db) => this.databases[db].told) };
+    return {
+      result,
+      trace,
+      rows,
+      beforeCommits: perDatabase((db) => this.databases[db].beforeCommits),
+    };
   }
 
   protected override step(op: Op, env: Env): void {

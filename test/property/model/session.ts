@@ -62,7 +62,7 @@ export class ModelSession {
   /** Whether a read that is sent now is in no transaction of this session. */
   get isReadAhead(): boolean {
     const { hasBegun, isAutocommit } = this.current;
-    // In one of requires_new MikroORM may have to be told of the begin.
+    // For requires_new MikroORM may have to be notified of the begin.
     const isOwn = this.transactions.length === 1;
     return this.#world.readsAhead && isOwn && !hasBegun && !isAutocommit;
   }
@@ -219,7 +219,7 @@ export class ModelSession {
     changes.forEach((change) => change(this.database.rows));
   }
 
-  /** ROLLBACK of the current transaction, whatever is open in it. */
+  /** ROLLBACK of the current transaction, with all savepoints that are open in it. */
   rollback(): void {
     const { current } = this;
     if (current.root.state !== 'open') {

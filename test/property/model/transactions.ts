@@ -10,7 +10,7 @@ export class ModelDatabase {
   readonly rows: Rows;
   /** Transactions that have begun and not ended. */
   open = 0;
-  told = 0;
+  beforeCommits = 0;
 
   constructor(name: Database, seeds: readonly string[]) {
     this.name = name;
@@ -53,7 +53,7 @@ let lastTransaction = 0;
 
 export const nextNumber = (): number => ++lastTransaction;
 
-/** That of a session, or what a `propagation` puts on top: `not_supported` is none of its own. */
+/** The transaction of a session, or what a `propagation` puts on top; `not_supported` begins none. */
 type TransactionKind = 'session' | 'requires_new' | 'not_supported';
 
 export class Transaction {
