@@ -1,5 +1,3 @@
-import { setImmediate as turn } from 'node:timers/promises';
-
 import {
   Controller,
   ForbiddenException,
@@ -27,7 +25,7 @@ import { fail, useWorld } from '../support/use-world.js';
 // Each test stands here because a line of the library could be broken without a test that failed
 // (`npm run mutations`).
 
-describe('a transaction with propagation "requires_new" that nobody awaits', () => {
+describe('a transaction beside that of the session', () => {
   const at = useWorld();
 
   /** Work that was left behind. */
@@ -83,38 +81,15 @@ describe('a transaction with propagation "requires_new" that nobody awaits', () 
     expect(checkedOut).toBe(0);
     expect(await at.world.savedTexts()).toEqual([]);
   });
-});
 
-describe('a statement whose signal is aborted while it waits for its turn', () => {
-  const at = useWorld();
-
-  it('C6: is not sent when its turn comes', async () => {
-    await at.run(async () => {
-      const hasBegun = deferred();
-      const gate = deferred();
-      const nested = at.session.transactional(async (em) => {
-        await at.insert('nested', em);
-        hasBegun.resolve();
-        await gate.promise;
-      });
-      await hasBegun.promise;
-      const controller = new AbortController();
-      const waiting = at.session.insert(
-        Note,
-        { text: 'aborted' },
-        { signal: controller.signal, inflightQueryAbortStrategy: 'cancel query' },
-      );
-      const error = waiting.catch((each: unknown) => each);
-      // All that it does before it has to wait is done in one turn.
-      await turn();
-      controller.abort(new RangeError('aborted'));
-      expect(await error).toMatchObject({ message: 'aborted' });
-      gate.resolve();
-      await nested;
-      // A statement that is asked for now has its turn after the one that was waiting.
-      await at.insert('after');
+  it('W3: does not begin any more once its context has ended', async () => {
+    const fork = await at.run(async () => {
+      await at.insert('own');
+      return { manager: at.session.fork() };
     });
-    expect(await at.world.savedTexts()).toEqual(['nested', 'after']);
+    const late = fork.manager.transactional((em) => at.insert('late', em));
+    await expect(late).rejects.toBeInstanceOf(SessionClosedError);
+    expect(await at.world.savedTexts()).toEqual(['own']);
   });
 });
 

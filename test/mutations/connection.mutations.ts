@@ -18,7 +18,7 @@ export const CONNECTION_MUTATIONS: readonly Mutation[] = [
     find: 'destroyClientAfter(this.client, cancelled);',
     replace: '',
     spec: 'e2e/faults.spec',
-    test: 'F1: the backend killed between',
+    test: 'F1: the network cut',
   },
   {
     id: 'F1',
@@ -95,7 +95,7 @@ export const CONNECTION_MUTATIONS: readonly Mutation[] = [
     id: 'H3',
     what: 'The pools stay open when the application closes.',
     file: 'lib/module/db-context-core.module.ts',
-    find: 'await this.#host.connections.close();',
+    find: 'await this.#registry.connections.close();',
     replace: '',
     spec: 'e2e/http-shutdown.spec',
     test: 'H3: app.close\\(\\) closes the pool',
