@@ -142,7 +142,12 @@ export class Context implements Holder, SessionObserver {
 
   /** Whether nobody has used it yet, or nothing of the use is left. */
   get isUntouched(): boolean {
-    return this.sessions.length === 0 && this.#hooks.isEmpty && this.#refusals.isEmpty;
+    return (
+      this.sessions.length === 0 &&
+      this.#hooks.isEmpty &&
+      this.#refusals.isEmpty &&
+      this.#unfinished.length === 0
+    );
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */

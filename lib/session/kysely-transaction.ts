@@ -1,5 +1,6 @@
 import { InvalidTransactionStateError } from '../errors.js';
 import { Savepoint, TransactionPart } from '../transaction/savepoint.js';
+import { Autocommit } from './autocommit.js';
 import type {
   Command,
   CompiledStatement,
@@ -60,10 +61,7 @@ export function kyselyTransactionFactory(
   const Kysely = client.constructor as KyselyConstructor;
   const executor = client.getExecutor();
   const hasPlugins = executor.plugins.length > 0;
-  const dialect = {
-    createAdapter: () => executor.adapter,
-    createIntrospector: () => client.introspection,
-  };
+  const dialect = dialectOf(client);
   let cursors = 0;
   const nextCursorId = (): number => ++cursors;
 
@@ -170,6 +168,37 @@ export function kyselyTransactionFactory(
   return (part, ends, isWithin) => new PartTransaction(part, ends, isWithin);
 }
 
+/** What stands for statements in no transaction, where MikroORM has a transaction context. */
+export interface KyselyAutocommit extends KyselyClient {
+  readonly autocommit: Autocommit;
+}
+
+/** Makes what stands for statements in no transaction, see {@link kyselyTransactionFactory}. */
+export function kyselyAutocommit(client: KyselyClient, autocommit: Autocommit): KyselyAutocommit {
+  const Kysely = client.constructor as KyselyConstructor;
+  const dialect = dialectOf(client);
+  const executor = client.getExecutor().withConnectionProvider({
+    provideConnection: (consumer) => autocommit.withConnection(consumer),
+  });
+  const driver = new NestedTransactionsRefused(autocommit);
+  return Object.assign(new Kysely({ config: { dialect }, dialect, driver, executor }), {
+    autocommit,
+  });
+}
+
+/** Whether a transaction context of MikroORM stands for statements in no transaction. */
+export function isAutocommit(context: unknown): boolean {
+  return (context as Partial<KyselyAutocommit> | undefined)?.autocommit instanceof Autocommit;
+}
+
+function dialectOf(client: KyselyClient): object {
+  const { adapter } = client.getExecutor();
+  return {
+    createAdapter: () => adapter,
+    createIntrospector: () => client.introspection,
+  };
+}
+
 /** A transaction context of MikroORM, if it is one of this library's. */
 export function asKyselyTransaction(context: unknown): KyselyTransaction | undefined {
   const candidate = context as Partial<KyselyTransaction> | undefined;
@@ -182,9 +211,9 @@ export function asKyselyTransaction(context: unknown): KyselyTransaction | undef
  * the outer one.
  */
 class NestedTransactionsRefused {
-  readonly #part: TransactionPart;
+  readonly #part: { readonly connectionName: string };
 
-  constructor(part: TransactionPart) {
+  constructor(part: { readonly connectionName: string }) {
     this.#part = part;
   }
 

@@ -32,6 +32,16 @@ export class NestedTransaction extends SavepointScope {
     return AsyncScope.innermost(NestedTransaction, isOf)?.fork;
   }
 
+  /** The nested transaction that MikroORM is just making the fork for. */
+  static beingOpened(): NestedTransaction | undefined {
+    return AsyncScope.isEmpty
+      ? undefined
+      : AsyncScope.innermost(
+          NestedTransaction,
+          ({ fork, isOver }) => fork === undefined && !isOver,
+        );
+  }
+
   /** Runs `transactional` as a nested transaction of `root`. */
   static async of<T>(
     root: EntityManager,

@@ -1,7 +1,7 @@
 import type { Connection, TransactionEventType } from '@mikro-orm/core';
 
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
-import type { KyselyTransaction } from './kysely-transaction.js';
+import { isAutocommit, type KyselyTransaction } from './kysely-transaction.js';
 import { settingsOf, type MikroOrmSettings } from './mikro-orm-settings.js';
 import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
 
@@ -15,15 +15,31 @@ interface TransactionalOptions extends MikroOrmSettings {
   readonly sessionContext?: unknown;
 }
 
-/** The session that a transaction is begun beside, and whose unit of work owns it (W3). */
+/** The session that a transaction is begun beside. */
 export interface TransactionOrigin extends Pick<OrmOwner, 'holder' | 'watch'> {
   readonly settings: TransactionSettings;
+}
+
+/** The unit of work that a transaction ends with. */
+export interface WorkOwner {
   /**
    * Takes note of work that ends with the unit of work (W3).
    *
    * @throws {@link SessionClosedError} the unit of work has ended
    */
   own(work: OwnedWork): void;
+}
+
+/** What a transaction takes over from the manager that it is begun by. */
+interface Beside {
+  /** The session that the manager is a fork of; the options of a call win over its settings. */
+  readonly origin: TransactionOrigin | undefined;
+  readonly owner: WorkOwner | undefined;
+  /**
+   * Whether the calling code is part of what the transaction is for; MikroORM sends the statements of
+   * parallel branches in the transaction of a flush as well, and they run outside of it.
+   */
+  readonly isWithin: (() => boolean) | undefined;
 }
 
 /** Work beside the transaction of a session: a transaction of its own, or code in none. */
@@ -41,36 +57,36 @@ export interface OwnedWork {
  * In all else it stays MikroORM's object; a proxy, because its class keeps private state that a
  * derived object could not reach.
  *
- * @param origin the session that the caller is a fork of; the options of a call win over its settings
- * @param isWithin whether the calling code is part of what the transaction is for; MikroORM sends the
- *   statements of parallel branches in the transaction of a flush as well, and they run outside of it
+ * @param beside what the transactions take over from the manager that they are begun by
  */
 export function ownedConnection(
   target: Connection,
   parts: TransactionParts,
-  origin: TransactionOrigin | undefined,
-  isWithin?: () => boolean,
+  beside: Beside,
 ): Connection {
   const open = (options: TransactionalOptions): OrmTransaction =>
-    openTransaction(parts, origin, options, isWithin);
+    openTransaction(parts, beside, options);
   return new Proxy(target, {
     get: (_, property) => {
       if (property === 'transactional') {
         return (callback: TransactionCallback, options: TransactionalOptions = {}) =>
-          options.ctx === undefined
+          isOwn(options)
             ? runTransaction(open(options), callback)
             : target.transactional(callback, options as never);
       }
       if (property === 'begin') {
         return (options: TransactionalOptions = {}) =>
-          options.ctx === undefined
-            ? beginTransaction(open(options))
-            : target.begin(options as never);
+          isOwn(options) ? beginTransaction(open(options)) : target.begin(options as never);
       }
       const value: unknown = Reflect.get(target, property, target);
       return typeof value === 'function' ? (value.bind(target) as unknown) : value;
     },
   });
+}
+
+/** Whether a transaction of its own is asked for, rather than a savepoint. */
+function isOwn({ ctx }: TransactionalOptions): boolean {
+  return ctx === undefined || isAutocommit(ctx);
 }
 
 type TransactionCallback = (context: KyselyTransaction) => Promise<unknown>;
@@ -100,9 +116,8 @@ async function beginTransaction({
 
 function openTransaction(
   parts: TransactionParts,
-  origin: TransactionOrigin | undefined,
+  { origin, owner: workOwner, isWithin }: Beside,
   options: TransactionalOptions,
-  isWithin: (() => boolean) | undefined,
 ): OrmTransaction {
   const { eventBroadcaster, sessionContext } = options;
   const owner: OrmOwner = {
@@ -118,7 +133,7 @@ function openTransaction(
   };
   const settings = mergeSettings(origin?.settings, settingsOf(options));
   const transaction = new OrmTransaction(parts, owner, settings);
-  origin?.own({
+  workOwner?.own({
     isOver: () => transaction.transaction.outcome !== undefined,
     end: () => transaction.rollback(),
   });

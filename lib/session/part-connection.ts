@@ -1,4 +1,3 @@
-import type { Answer } from '../connection/lease.js';
 import { SessionClosedError } from '../errors.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
 import type {
@@ -7,10 +6,7 @@ import type {
   StatementConnection,
   StatementResult,
 } from './kysely-shapes.js';
-
-const WRITE_COMMANDS = new Set(['INSERT', 'UPDATE', 'DELETE', 'MERGE']);
-const READS = /^(?:\s|\(|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(?:select|with|values|table)\b/i;
-const MAY_WRITE = /\b(?:insert|update|delete|merge|into)\b/i;
+import { readCursor, takesCursor, toStatementResult } from './statement-result.js';
 
 /**
  * What Kysely and MikroORM take for a database connection: hands each statement to a part of a
@@ -58,8 +54,7 @@ export class PartConnection implements StatementConnection {
     chunkSize: number,
     options?: ExecuteOptions,
   ): AsyncIterableIterator<StatementResult> {
-    // A cursor takes no statement that writes, also not inside of a WITH.
-    if (!READS.test(sql) || MAY_WRITE.test(sql)) {
+    if (!takesCursor(sql)) {
       yield await this.executeQuery({ sql, parameters }, options);
       return;
     }
@@ -67,17 +62,11 @@ export class PartConnection implements StatementConnection {
     const part = this.#part;
     const cursor = `db_context_cursor_${this.#nextCursorId()}`;
     await part.run(`declare ${cursor} no scroll cursor for ${sql}`, parameters, assertWanted);
-    let isRead = false;
     try {
-      while (!isRead) {
+      yield* readCursor(cursor, chunkSize, async (fetch) => {
         this.#assertNotCutOff();
-        const fetch = `fetch forward ${chunkSize} from ${cursor}`;
-        const chunk = toStatementResult(await part.run(fetch, [], assertWanted));
-        isRead = chunk.rows.length < chunkSize;
-        if (chunk.rows.length > 0) {
-          yield chunk;
-        }
-      }
+        return toStatementResult(await part.run(fetch, [], assertWanted));
+      });
     } finally {
       // After a failure there is no cursor any more: the transaction is aborted, or has ended.
       if (!part.isShut && part.whole.failure === undefined) {
@@ -110,16 +99,4 @@ export class PartConnection implements StatementConnection {
       this.#part.whole.kill(new Error('the session was killed by an aborted signal'));
     }
   }
-}
-
-/** Kysely's form of an answer. */
-function toStatementResult(answer: Answer): StatementResult {
-  // Several statements in one string have several results; like Kysely, none of them is chosen.
-  if (Array.isArray(answer)) {
-    return { rows: [] };
-  }
-  const { command, rowCount, rows } = answer;
-  return command !== null && WRITE_COMMANDS.has(command)
-    ? { numAffectedRows: BigInt(rowCount ?? 0), rows }
-    : { rows };
 }

@@ -70,6 +70,10 @@ export function createSessionHandle(
       return this.getContext(false).fork(options);
     }
 
+    override isInTransaction(): boolean {
+      return this.getContext(false).isInTransaction();
+    }
+
     // What follows is what MikroORM does with private state of this very object, past getContext().
 
     override setTransactionContext(context?: Transaction): void {

@@ -5,7 +5,7 @@ import type {
   Transaction,
   TransactionOptions,
 } from '@mikro-orm/core';
-import { TransactionPropagation } from '@mikro-orm/core';
+import { TransactionPropagation, TransactionStateError } from '@mikro-orm/core';
 
 import {
   InvalidTransactionStateError,
@@ -15,16 +15,23 @@ import {
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { Failure } from '../transaction/transaction-state.js';
 import { flushInTurn, isFlushing } from './flush-turns.js';
-import { asKyselyTransaction, type KyselyTransaction } from './kysely-transaction.js';
+import { Autocommit } from './autocommit.js';
+import type { KyselyClient } from './kysely-shapes.js';
+import {
+  asKyselyTransaction,
+  isAutocommit,
+  kyselyAutocommit,
+  type KyselyTransaction,
+} from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
 import { NestedTransaction } from './nested-transaction.js';
 import type { TransactionParts } from './orm-transaction.js';
-import { ownedConnection, type TransactionOrigin } from './owned-connection.js';
+import { ownedConnection, type TransactionOrigin, type WorkOwner } from './owned-connection.js';
 import { assertMayFlush, hasChanges } from './changes.js';
 import type { SessionWatch } from './session-watch.js';
 
 /** The session behind an entity manager. */
-export interface SessionControl extends TransactionOrigin {
+export interface SessionControl extends TransactionOrigin, WorkOwner {
   readonly watch: SessionWatch | undefined;
   /** The current transaction context; a new one after each commit and rollback. */
   readonly context: KyselyTransaction;
@@ -203,6 +210,8 @@ export function sessionManagerClass(
       const root: SessionManager = this[ROOT] ?? this;
       root[NESTED] = true;
       return NestedTransaction.of(root, async (nested) => {
+        /** The statements of a callback in no transaction. */
+        let autocommit: Autocommit | undefined;
         const inner = async (fork: this): Promise<T> => {
           nested.fork = fork;
           // REQUIRED and its like run the callback on this very manager.
@@ -211,10 +220,7 @@ export function sessionManagerClass(
           }
           fork[ROOT] = root;
           if (!fork.isInTransaction()) {
-            const end = async (): Promise<void> => {
-              fork[OVER] = true;
-            };
-            fork[ORIGIN]?.own({ isOver: () => nested.isOver, end });
+            autocommit = ownStatements(parts, fork, controlOf(root));
           }
           const result = await callback(fork);
           // Here, before MikroORM flushes into a transaction that has failed already.
@@ -223,9 +229,10 @@ export function sessionManagerClass(
         };
         try {
           // MikroORM writes into the options, which may be a constant of the application.
-          return await super.transactional(inner, { ...options });
+          return await super.transactional(inner, { ...options, ...outsideOf(this, options) });
         } finally {
           const { fork } = nested as { fork?: SessionManager };
+          autocommit?.shut();
           if (fork !== undefined && fork !== this && !fork.isInTransaction()) {
             fork[OVER] = true;
           }
@@ -233,14 +240,59 @@ export function sessionManagerClass(
       });
     }
 
+    override isInTransaction(): boolean {
+      const context: unknown = this.getTransactionContext();
+      return context !== undefined && !isAutocommit(context);
+    }
+
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- MikroORM's signature
     override getConnection<C extends Connection>(type?: ConnectionType): C {
       const origin = this[CONTROL] ?? this[ORIGIN];
       // Called by a flush, for a transaction of its own: parallel branches are not part of that.
       const isWithin = isFlushing(this) ? (): boolean => isFlushing(this) : undefined;
-      return ownedConnection(super.getConnection(type), parts, origin, isWithin) as C;
+      // A fork of the application is its own (W2); one that transactional() makes is the context's.
+      const root = this[ROOT] ?? NestedTransaction.beingOpened()?.root;
+      const owner = root && controlOf(root);
+      return ownedConnection(super.getConnection(type), parts, { origin, owner, isWithin }) as C;
     }
   };
+}
+
+/** The propagation that comes to the same, where MikroORM takes `not_supported` for a transaction. */
+function outsideOf(
+  manager: EntityManager,
+  { propagation }: TransactionOptions,
+): Pick<TransactionOptions, 'propagation'> {
+  if (!isAutocommit(manager.getTransactionContext())) {
+    return {};
+  }
+  switch (propagation) {
+    case TransactionPropagation.REQUIRED:
+      return { propagation: TransactionPropagation.NESTED };
+    case TransactionPropagation.SUPPORTS:
+    case TransactionPropagation.NEVER:
+      return { propagation: TransactionPropagation.NOT_SUPPORTED };
+    case TransactionPropagation.MANDATORY:
+      throw TransactionStateError.requiredTransactionNotFound(propagation);
+    default:
+      return {};
+  }
+}
+
+/** Makes the statements of a fork in no transaction part of the unit of work of a session (W3). */
+function ownStatements(
+  { connection }: TransactionParts,
+  fork: SessionManager,
+  control: SessionControl | undefined,
+): Autocommit | undefined {
+  // With a context of row-level security MikroORM wraps each statement in a transaction.
+  if (control === undefined || fork.getTransactionSessionContext() !== undefined) {
+    return undefined;
+  }
+  const autocommit = new Autocommit(connection, control.holder);
+  control.own(autocommit);
+  fork.setTransactionContext(kyselyAutocommit(connection.getKysely() as KyselyClient, autocommit));
+  return autocommit;
 }
 
 /** @param endByMikroOrm MikroORM's own way, for what is not the transaction of a session */

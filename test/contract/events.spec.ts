@@ -59,6 +59,7 @@ describe('events of entities and flushes', () => {
       // Let through: a session whose flush failed in silence refuses to commit (F4).
       throw Object.assign(new Error('the flush failed'), { thrown, count });
     },
+    { fails: true },
   );
   compare('a subscriber may ask in the same transaction', async (em, { events }) => {
     const seen: unknown[] = [];

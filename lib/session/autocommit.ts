@@ -1,0 +1,161 @@
+import type { DbConnection } from '../connection/db-connection.js';
+import type { Claim, Holder } from '../connection/claim.js';
+import { Lease, type Answer } from '../connection/lease.js';
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { SessionClosedError } from '../errors.js';
+import type {
+  CompiledStatement,
+  ExecuteOptions,
+  StatementConnection,
+  StatementResult,
+} from './kysely-shapes.js';
+import type { OwnedWork } from './owned-connection.js';
+import { readCursor, takesCursor, toStatementResult } from './statement-result.js';
+
+const ignore = (): void => undefined;
+
+/**
+ * Statements in no transaction: those of a callback with the propagation `not_supported`. Each has a
+ * client of the pool for as long as it runs, and all end with the unit of work (W3).
+ */
+export class Autocommit implements OwnedWork {
+  readonly #connection: DbConnection;
+  readonly #holder: Holder | undefined;
+  readonly #leases = new Set<Lease>();
+  #isShut = false;
+  #onIdle: (() => void) | undefined;
+
+  constructor(connection: DbConnection, holder: Holder | undefined) {
+    this.#connection = connection;
+    this.#holder = holder;
+  }
+
+  get connectionName(): string {
+    return this.#connection.name;
+  }
+
+  /** Refuses later statements: its callback has returned. */
+  shut(): void {
+    this.#isShut = true;
+  }
+
+  /** See {@link OwnedWork.isOver}. */
+  isOver(): boolean {
+    return this.#isShut && this.#leases.size === 0;
+  }
+
+  /** See {@link OwnedWork.end}: waits for the statements in flight, and then cancels them. */
+  async end(): Promise<void> {
+    this.shut();
+    if (this.#leases.size > 0) {
+      const idle = new Promise<void>((resolve) => {
+        this.#onIdle = resolve;
+      });
+      if ((await withinLimit(idle, this.#connection.limits.drainTimeoutMs)) === TIMED_OUT) {
+        await Promise.all([...this.#leases].map((lease) => lease.destroy()));
+      }
+    }
+  }
+
+  /** Runs `work` with a connection that is taken for it, and given back after it. */
+  async withConnection<T>(work: (connection: StatementConnection) => Promise<T>): Promise<T> {
+    this.#assertOpen();
+    let lease: Lease | undefined;
+    const claim: Claim = {
+      holder: this.#holder,
+      isBusy: true,
+      kill: () => void lease?.destroy(),
+    };
+    lease = new Lease(await this.#connection.checkOut(claim), ignore);
+    this.#leases.add(lease);
+    try {
+      return await work(new AutocommitConnection(this, lease));
+    } finally {
+      this.#leases.delete(lease);
+      lease.giveBack();
+      if (this.#leases.size === 0) {
+        this.#onIdle?.();
+      }
+    }
+  }
+
+  /** Sends a statement on a connection that was taken for it. */
+  async send(
+    lease: Lease,
+    { sql, parameters }: CompiledStatement,
+    options: ExecuteOptions | undefined,
+  ): Promise<Answer> {
+    this.#assertOpen();
+    options?.signal?.throwIfAborted();
+    this.#connection.onSend(sql);
+    try {
+      return await lease.query(sql, parameters);
+    } catch (error) {
+      this.#connection.onFailure(error, lease.client, false);
+      throw error;
+    }
+  }
+
+  /** @throws {@link SessionClosedError} its callback has returned, or its context has ended */
+  #assertOpen(): void {
+    if (this.#isShut) {
+      throw new SessionClosedError(this.connectionName);
+    }
+  }
+}
+
+/** What Kysely takes for a connection, for one statement or one stream. */
+class AutocommitConnection implements StatementConnection {
+  readonly #work: Autocommit;
+  readonly #lease: Lease;
+
+  constructor(work: Autocommit, lease: Lease) {
+    this.#work = work;
+    this.#lease = lease;
+  }
+
+  async executeQuery(
+    statement: CompiledStatement,
+    options?: ExecuteOptions,
+  ): Promise<StatementResult> {
+    return toStatementResult(await this.#work.send(this.#lease, statement, options));
+  }
+
+  /** As in a transaction, through a cursor of the server, which has to be one WITH HOLD here. */
+  async *streamQuery(
+    statement: CompiledStatement,
+    chunkSize: number,
+    options?: ExecuteOptions,
+  ): AsyncIterableIterator<StatementResult> {
+    const run = (sql: string, parameters: readonly unknown[] = []): Promise<StatementResult> =>
+      this.executeQuery({ sql, parameters }, options);
+    if (!takesCursor(statement.sql)) {
+      yield await this.executeQuery(statement, options);
+      return;
+    }
+    const cursor = 'db_context_cursor';
+    const { sql, parameters } = statement;
+    await run(`declare ${cursor} no scroll cursor with hold for ${sql}`, parameters);
+    let isRead = false;
+    try {
+      yield* readCursor(cursor, chunkSize, run);
+      await run(`close ${cursor}`);
+      isRead = true;
+    } finally {
+      if (!isRead) {
+        // Nothing of the cursor may stay for the next borrower of the client.
+        await this.#lease.destroy();
+      }
+    }
+  }
+
+  async collectSessionInfo(): Promise<void> {}
+
+  async cancelQuery(): Promise<void> {
+    await this.#lease.destroy();
+  }
+
+  async killSession(): Promise<void> {
+    await this.#lease.destroy();
+  }
+}
