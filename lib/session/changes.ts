@@ -49,8 +49,10 @@ export function assertMayFlush(manager: EntityManager): void {
 
 /** Class names of the entities that a flush would write: a change shows only in what it computes. */
 function changedEntities(uow: UnitOfWork): readonly string[] {
+  const stacks = [uow.getPersistStack(), uow.getRemoveStack(), uow.getOrphanRemoveStack()];
+  const before = stacks.map((stack) => new Set<object>(stack));
   uow.computeChangeSets();
-  return [
+  const changed = [
     ...uow.getChangeSets().map((changeSet) => changeSet.meta.className),
     // In other collections the side that changed is an entity, and among the above.
     ...uow
@@ -59,4 +61,12 @@ function changedEntities(uow: UnitOfWork): readonly string[] {
       .map(({ owner }) => owner.constructor.name),
     ...[...uow.getExtraUpdates()].map(([entity]) => entity.constructor.name),
   ];
+  // Computing cascades to all entities that are managed, which then wait as if they were new.
+  stacks.forEach((stack, index) => {
+    [...stack].filter((each) => !before[index]!.has(each)).forEach((each) => stack.delete(each));
+  });
+  if (changed.length === 0 && !hasPendingEntities(uow)) {
+    uow.clearActionsQueue();
+  }
+  return changed;
 }
