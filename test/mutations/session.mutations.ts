@@ -76,9 +76,10 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
     id: 'W3',
     what: 'The unit of work does not learn of a transaction that is begun beside its own.',
     file: 'lib/session/owned-connection.ts',
-    find: 'origin?.own({',
+    find: 'workOwner?.own({',
     replace: 'void ({',
-    spec: 'e2e/survivors.spec',
+    spec: 'e2e/(owned-transactions|survivors).spec',
+    test: 'W3',
   },
   {
     id: 'C6',
