@@ -9,13 +9,13 @@ export type { ConnectionLimits } from './connection/connection-limits.js';
 export { DbConnection } from './connection/db-connection.js';
 export type { ReplicaState } from './connection/replica.js';
 export type { AtomicSettings, CurrentTransaction } from './context/atomic.js';
-export {
-  DbContext,
-  type AtomicOptions,
-  type ConnectionChoice,
-  type RunAllOptions,
-  type RunOptions,
-} from './context/db-context.service.js';
+export { DbContext } from './context/db-context.service.js';
+export type {
+  AtomicOptions,
+  ConnectionChoice,
+  RunAllOptions,
+  RunOptions,
+} from './context/run-options.js';
 export type { RunAllResults } from './context/bounded.js';
 export type { HookCallback } from './context/hooks.js';
 export { DbContextModule } from './db-context.module.js';

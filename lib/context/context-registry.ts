@@ -7,40 +7,22 @@ import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { ContextTimeoutError, DbContextNotActiveError, ShuttingDownError } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
-import { innermostManager } from '../session/session-manager.js';
+import { innermostManager } from '../session/session-marks.js';
 import { ConnectionRegistry } from './connection-registry.js';
+import type { ContextProbe, Reporters } from './context-probe.js';
 import { currentContext, runWithContext } from './context-storage.js';
-import { Context, type ContextDependencies } from './context.js';
+import type { ContextDependencies } from './context-sessions.js';
+import { Context } from './context.js';
 import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { runAndSettle } from './run-and-settle.js';
 import { ContextWatch, watchLimits } from './watch.js';
-
-/** What tools for tests may attach. */
-export interface ContextProbe {
-  /** The context of code that runs in none. */
-  readonly common?: Context | undefined;
-  /** Called with each context that has ended. */
-  readonly onEnd?: (context: Context) => void;
-  /** Runs a hook that is due, or does not. */
-  readonly runHook?: (
-    kind: HookKind,
-    callback: HookCallback,
-    run: () => Promise<unknown>,
-  ) => Promise<unknown>;
-}
 
 /** The part of the options that is not about requests. */
 type RegistryOptions = Pick<
   DbContextOptions,
   'beforeCommit' | 'hookTimeoutMs' | 'contextTimeoutMs' | 'watch'
 >;
-
-/** Where what nobody asked about is reported. */
-export interface Reporters {
-  readonly report: FaultReporter;
-  readonly warn: (message: string) => void;
-}
 
 /**
  * The running contexts of one application. Everything that opens or ends a context goes through here,

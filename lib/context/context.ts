@@ -3,22 +3,19 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { Holder } from '../connection/claim.js';
 import type { WrittenLsns } from '../connection/written-lsns.js';
 import {
-  InvalidTransactionStateError,
   SessionClosedError,
   UnexpectedRollbackError,
   type ContextTimeoutError,
   type DbContextError,
   type ShuttingDownError,
 } from '../errors.js';
-import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
-import type { SessionFactory } from '../session/session-factory.js';
-import type { Session, SessionObserver, SessionOptions } from '../session/session.js';
+import type { SessionObserver } from '../session/session-observer.js';
+import type { Session } from '../session/session.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
-import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
-import type { OwnedWork } from '../session/owned-connection.js';
 import { CommitRefusals } from './commit-refusals.js';
+import { ContextSessions, type ContextDependencies } from './context-sessions.js';
 import type { Decision } from './end-by.js';
-import { ContextHooks, type HookCallback, type HookEnvironment, type HookKind } from './hooks.js';
+import { ContextHooks, type HookCallback, type HookKind } from './hooks.js';
 import {
   closeSessions,
   CommitPlan,
@@ -26,15 +23,6 @@ import {
   rollbackSessions,
   type Settlement,
 } from './settlement.js';
-import type { ContextWatch } from './watch.js';
-
-/** What the contexts of an application share. */
-export interface ContextDependencies {
-  /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
-  readonly factory: (name: string) => SessionFactory;
-  readonly environment: HookEnvironment;
-  readonly watch: ContextWatch | undefined;
-}
 
 /** How a context is opened. */
 export interface ContextOptions {
@@ -55,17 +43,11 @@ export interface ContextOptions {
  */
 type Phase = 'open' | 'flushing' | 'closed' | 'committed';
 
-const NO_SETTINGS: ReadonlyMap<string, TransactionSettings> = new Map();
-
 /**
  * One unit of work: at most one session for each connection, made on first use (M1), and settled
  * exactly once (S4).
  */
-export class Context implements Holder, SessionObserver {
-  readonly #dependencies: ContextDependencies;
-  /** In the order of their first use; a closed one stays until another one takes its place. */
-  #sessions: readonly Session[] = [];
-  #settings = NO_SETTINGS;
+export class Context extends ContextSessions implements Holder, SessionObserver {
   #phase: Phase = 'open';
   /** The end that is under way or over; a second one waits for it. */
   #settlement: Promise<void> | undefined;
@@ -74,8 +56,6 @@ export class Context implements Holder, SessionObserver {
   readonly #hooks: ContextHooks;
   readonly #refusals = new CommitRefusals();
   #blocks: SerialQueue | undefined;
-  /** Work beside the transactions of its sessions, which ends with it. */
-  #owned: readonly OwnedWork[] = [];
   /** Whether it only stands for a session in no context: no code ever runs in it. */
   readonly isDetached: boolean;
   /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
@@ -92,13 +72,17 @@ export class Context implements Holder, SessionObserver {
 
   constructor(options: ContextOptions) {
     const { dependencies, origin, isDetached, outer, ambient, writtenLsns } = options;
-    this.#dependencies = dependencies;
+    super(dependencies);
     this.isDetached = isDetached;
     this.origin = origin;
     this.#hooks = new ContextHooks(dependencies.environment);
     this.#outer = outer;
     this.ambient = ambient;
     this.writtenLsns = writtenLsns;
+  }
+
+  protected get observer(): this {
+    return this;
   }
 
   /** The context that it was opened in, and that is still open: it goes on when this one ends. */
@@ -119,16 +103,6 @@ export class Context implements Holder, SessionObserver {
     return this.#phase === 'committed';
   }
 
-  /** The sessions that are open, in the order of their first use. */
-  get sessions(): readonly Session[] {
-    return this.#sessions.filter((session) => !session.isClosed);
-  }
-
-  /** Names of all connections that it has, or had, a session of. */
-  get connectionNames(): readonly string[] {
-    return this.#sessions.map(({ connectionName }) => connectionName);
-  }
-
   /** Whether a transaction is open, or a commit will open one to write what was only persisted. */
   get hasWork(): boolean {
     return this.sessions.some((session) => session.hasWork);
@@ -146,7 +120,7 @@ export class Context implements Holder, SessionObserver {
       this.sessions.length === 0 &&
       this.#hooks.isEmpty &&
       this.#refusals.isEmpty &&
-      this.#unfinished.length === 0
+      this.unfinished.length === 0
     );
   }
 
@@ -156,79 +130,22 @@ export class Context implements Holder, SessionObserver {
   }
 
   /**
-   * The session of a connection, made on first use and again after it was closed.
-   *
-   * @throws {@link SessionClosedError} the context has been settled
-   * @throws {@link UnknownConnectionError}
-   */
-  session(name: string): Session {
-    this.assertOpen(name);
-    return this.existing(name) ?? this.#keep(this.#factory(name).create(this.#optionsOf(name)));
-  }
-
-  /** The session of a connection, if it has one that is open. */
-  existing(name: string): Session | undefined {
-    const session = this.#sessions.find((each) => each.connectionName === name);
-    return session?.isClosed === true ? undefined : session;
-  }
-
-  /**
    * The session that an end is asked for; also a new one, where a failed commit has closed the last.
    *
    * @throws {@link SessionClosedError}, {@link UnknownConnectionError}
    */
   toEnd(name: string): Session | undefined {
     this.assertOpen(name);
-    this.#factory(name);
+    this.factory(name);
     return this.#refusals.errorOf(name) === undefined ? this.existing(name) : this.session(name);
   }
 
   /** @throws {@link SessionClosedError} the context has been settled */
   assertOpen(name: string): void {
     if (this.isClosed) {
-      this.#dependencies.watch?.usedLate(this, name);
+      this.dependencies.watch?.usedLate(this, name);
       throw new SessionClosedError(name);
     }
-  }
-
-  /**
-   * Makes the transactions of a connection begin with these settings.
-   *
-   * @throws {@link InvalidTransactionStateError} one has begun with others
-   * @throws {@link UnknownConnectionError}
-   */
-  configure(name: string, settings: TransactionSettings): void {
-    this.#factory(name);
-    this.existing(name)?.configure(settings);
-    const merged = mergeSettings(this.#settings.get(name), settings);
-    this.#settings = new Map([...this.#settings, [name, merged]]);
-  }
-
-  /**
-   * Makes an entity manager the session of a connection.
-   *
-   * @throws {@link InvalidTransactionStateError} there is a session already, or the fork is in a
-   *   transaction of its own
-   */
-  put(name: string, manager: EntityManager): void {
-    this.assertOpen(name);
-    const session = this.#factory(name).from(manager, this.#optionsOf(name));
-    if ((this.existing(name) ?? session) !== session) {
-      throw new InvalidTransactionStateError(
-        name,
-        'the context has a session already. Take it out with popSession() first.',
-      );
-    }
-    this.#keep(session);
-  }
-
-  /** Takes a session out of the context, which then no longer settles it. */
-  pop(name: string): Session | undefined {
-    this.assertOpen(name);
-    const session = this.existing(name);
-    session?.observe(undefined);
-    this.#sessions = this.#sessions.filter((each) => each.connectionName !== name);
-    return session;
   }
 
   /**
@@ -238,7 +155,7 @@ export class Context implements Holder, SessionObserver {
    */
   rollbackOnly(name?: string): void {
     if (name !== undefined) {
-      this.#factory(name);
+      this.factory(name);
     }
     this.#refusals.rollbackOnly(name);
   }
@@ -377,35 +294,10 @@ export class Context implements Holder, SessionObserver {
     this.#refusals.failed(connectionName, error);
   }
 
-  /** A session that takes the place of another counts as used anew, at the end of the order. */
-  #keep(session: Session): Session {
-    session.observe(this);
-    const { connectionName } = session;
-    const others = this.#sessions.filter((each) => each.connectionName !== connectionName);
-    this.#sessions = [...others, session];
-    return session;
-  }
-
-  #factory(name: string): SessionFactory {
-    return this.#dependencies.factory(name);
-  }
-
-  #optionsOf(name: string): SessionOptions {
-    return {
-      settings: this.#settings.get(name),
-      holder: this,
-      watch: this.#dependencies.watch?.session(this, name),
-      own: (work) => {
-        this.assertOpen(name);
-        this.#owned = [...this.#unfinished, work];
-      },
-    };
-  }
-
   async #commit(): Promise<void> {
     this.#phase = 'flushing';
     const { outcomes, failure } = await this.#commitSessions();
-    await this.#endOwned();
+    await this.endOwned();
     if (failure !== undefined) {
       await this.#hooks.afterEnd(outcomes, true);
       throw failure.error;
@@ -418,8 +310,8 @@ export class Context implements Holder, SessionObserver {
     const plan = new CommitPlan(this.sessions);
     const shutAll = (): DbContextError | undefined => {
       this.#phase = 'closed';
-      return this.#unfinished.length > 0
-        ? new UnexpectedRollbackError(this.#anyConnection, 'unawaited-statements')
+      return this.unfinished.length > 0
+        ? new UnexpectedRollbackError(this.anyConnection, 'unawaited-statements')
         : undefined;
     };
     try {
@@ -435,16 +327,6 @@ export class Context implements Holder, SessionObserver {
     );
   }
 
-  /** Work beside the transactions of the sessions that is still under way (W3). */
-  get #unfinished(): readonly OwnedWork[] {
-    return this.#owned.filter((work) => !work.isOver());
-  }
-
-  /** The connection that an error is told of which concerns all of them. */
-  get #anyConnection(): string {
-    return this.#sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME;
-  }
-
   /** @throws why the context must not be committed */
   async #beforeCommit(): Promise<void> {
     this.#assertMayCommit();
@@ -456,12 +338,8 @@ export class Context implements Holder, SessionObserver {
     }
   }
 
-  async #endOwned(): Promise<void> {
-    await Promise.all(this.#unfinished.map((work) => work.end()));
-  }
-
   #assertMayCommit(): void {
-    const refusal = this.#refusals.errorOfAny(this.#anyConnection);
+    const refusal = this.#refusals.errorOfAny(this.anyConnection);
     if (refusal !== undefined) {
       throw refusal;
     }
@@ -471,7 +349,7 @@ export class Context implements Holder, SessionObserver {
     this.#phase = 'closed';
     // Also where no statement was sent: what was only persisted is lost as well.
     this.#undone = this.sessions[0]?.connectionName;
-    await Promise.all([closeSessions(this.sessions), this.#endOwned()]);
+    await Promise.all([closeSessions(this.sessions), this.endOwned()]);
     await this.#hooks.afterEnd([], true);
   }
 }

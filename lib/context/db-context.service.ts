@@ -6,53 +6,11 @@ import type { Session } from '../session/session.js';
 import type { Context } from './context.js';
 import type { ContextRegistry } from './context-registry.js';
 import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
-import { runAtomic, type AtomicSettings } from './atomic.js';
+import { runAtomic } from './atomic.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
-import type { RetryOptions } from '../options/retry-options.js';
+import type { AtomicOptions, ConnectionChoice, RunAllOptions, RunOptions } from './run-options.js';
 import { runDetached, runInOwnContext } from './run-and-settle.js';
-
-/** Options of {@link DbContext.run}. */
-export interface RunOptions<T> {
-  /**
-   * Whether a result commits.
-   * @defaultValue every result commits
-   */
-  readonly commitOn?: (result: T) => boolean;
-  /**
-   * Whether what is thrown commits all the same; it is thrown on afterwards.
-   * @defaultValue no error commits
-   */
-  readonly commitOnError?: (error: unknown) => boolean;
-  /**
-   * Runs the callback again, in a new context, on a serialization failure or a deadlock; never by
-   * default, never where an active context is joined, and not after it has committed a part early.
-   */
-  readonly retry?: RetryOptions;
-}
-
-/** Options of {@link DbContext.runAllInNewContexts}. */
-export interface RunAllOptions {
-  /**
-   * How many functions may run at the same time, and so how many connections of one pool they hold.
-   * @defaultValue half of the smallest pool of the application (`pool.max`), at least 1
-   */
-  readonly concurrency?: number;
-  /** Runs a function again, in a new context, on a serialization failure or a deadlock. */
-  readonly retry?: RetryOptions;
-}
-
-/** Which connection is meant. */
-export interface ConnectionChoice {
-  /**
-   * Name of the connection.
-   * @defaultValue 'default'
-   */
-  readonly connection?: string;
-}
-
-/** Options of {@link DbContext.atomic}. */
-export interface AtomicOptions extends ConnectionChoice, AtomicSettings {}
 
 /**
  * The context of the current unit of work: its sessions, and the ways to end them early. The

@@ -1,4 +1,5 @@
-import { DbContext, type AtomicOptions } from '../context/db-context.service.js';
+import { DbContext } from '../context/db-context.service.js';
+import type { AtomicOptions } from '../context/run-options.js';
 import { decoratorsWith } from './managed-method.js';
 
 type AnyClass = abstract new (...args: never) => unknown;

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 
-import type { Reporters } from '../context/context-registry.js';
+import type { Reporters } from '../context/context-probe.js';
 
 const logger = new Logger('DbContext');
 

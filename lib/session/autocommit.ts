@@ -9,7 +9,7 @@ import type {
   StatementConnection,
   StatementResult,
 } from './kysely-shapes.js';
-import type { OwnedWork } from './owned-connection.js';
+import type { OwnedWork } from './owned-work.js';
 import { readCursor, takesCursor, toStatementResult } from './statement-result.js';
 
 const ignore = (): void => undefined;

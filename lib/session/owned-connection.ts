@@ -3,6 +3,7 @@ import type { Connection, TransactionEventType } from '@mikro-orm/core';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import { isAutocommit, type KyselyTransaction } from './kysely-transaction.js';
 import { settingsOf, type MikroOrmSettings } from './mikro-orm-settings.js';
+import type { WorkOwner } from './owned-work.js';
 import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
 
 /** The options that MikroORM passes to `connection.transactional()` and `.begin()`. */
@@ -20,16 +21,6 @@ export interface TransactionOrigin extends Pick<OrmOwner, 'holder' | 'watch'> {
   readonly settings: TransactionSettings;
 }
 
-/** The unit of work that a transaction ends with. */
-export interface WorkOwner {
-  /**
-   * Takes note of work that ends with the unit of work (W3).
-   *
-   * @throws {@link SessionClosedError} the unit of work has ended
-   */
-  own(work: OwnedWork): void;
-}
-
 /** What a transaction takes over from the manager that it is begun by. */
 interface Beside {
   /** The session that the manager is a fork of; the options of a call win over its settings. */
@@ -40,13 +31,6 @@ interface Beside {
    * parallel branches in the transaction of a flush as well, and they run outside of it.
    */
   readonly isWithin: (() => boolean) | undefined;
-}
-
-/** Work beside the transaction of a session: a transaction of its own, or code in none. */
-export interface OwnedWork {
-  isOver(): boolean;
-  /** Ends it without saving anything. */
-  end(): Promise<void>;
 }
 
 /**

@@ -7,8 +7,10 @@ import { kyselyTransactionFactory, type KyselyTransaction } from './kysely-trans
 import type { KyselyClient } from './kysely-shapes.js';
 import type { TransactionParts } from './orm-transaction.js';
 import { createSessionHandle } from './session-handle.js';
-import { controlOf, sessionManagerClass, type EntityManagerClass } from './session-manager.js';
-import { Session, type SessionOptions } from './session.js';
+import { sessionManagerClass, type EntityManagerClass } from './session-manager.js';
+import { controlOf } from './session-marks.js';
+import type { SessionOptions } from './session-observer.js';
+import { Session } from './session.js';
 
 /** Makes the sessions of one connection, and the handle that stands for them. */
 export class SessionFactory {

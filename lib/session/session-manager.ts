@@ -5,43 +5,36 @@ import type {
   Transaction,
   TransactionOptions,
 } from '@mikro-orm/core';
-import { TransactionPropagation, TransactionStateError } from '@mikro-orm/core';
 
-import {
-  InvalidTransactionStateError,
-  SessionClosedError,
-  UnexpectedRollbackError,
-} from '../errors.js';
-import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import { SessionClosedError } from '../errors.js';
 import type { Failure } from '../transaction/transaction-state.js';
+import type { Autocommit } from './autocommit.js';
+import { assertMayFlush } from './changes.js';
 import { flushInTurn, isFlushing } from './flush-turns.js';
-import { Autocommit } from './autocommit.js';
-import type { KyselyClient } from './kysely-shapes.js';
-import {
-  asKyselyTransaction,
-  isAutocommit,
-  kyselyAutocommit,
-  type KyselyTransaction,
-} from './kysely-transaction.js';
+import { asKyselyTransaction, isAutocommit } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
 import { NestedTransaction } from './nested-transaction.js';
+import {
+  assertNotFailed,
+  assertNotNested,
+  endTransaction,
+  outsideOf,
+  ownStatements,
+  prepareNesting,
+} from './nesting.js';
 import type { TransactionParts } from './orm-transaction.js';
-import { ownedConnection, type TransactionOrigin, type WorkOwner } from './owned-connection.js';
-import { assertMayFlush, hasChanges } from './changes.js';
-import type { SessionWatch } from './session-watch.js';
-
-/** The session behind an entity manager. */
-export interface SessionControl extends TransactionOrigin, WorkOwner {
-  readonly watch: SessionWatch | undefined;
-  /** The current transaction context; a new one after each commit and rollback. */
-  readonly context: KyselyTransaction;
-  begin(settings: TransactionSettings): Promise<void>;
-  demand(settings: TransactionSettings): void;
-  commit(): Promise<void>;
-  rollback(): Promise<void>;
-  /** A flush has failed, and MikroORM forgets what it could not write. */
-  flushFailed(error: unknown): void;
-}
+import { ownedConnection, type TransactionOrigin } from './owned-connection.js';
+import {
+  CONTROL,
+  controlOf,
+  FLUSH_FAILURE,
+  NESTED,
+  ORIGIN,
+  OVER,
+  ROOT,
+  type SessionControl,
+  type SessionManager,
+} from './session-marks.js';
 
 /** What `em.begin()` takes. */
 export type BeginOptions = Omit<TransactionOptions, 'ignoreNestedTransactions'>;
@@ -50,29 +43,6 @@ export type BeginOptions = Omit<TransactionOptions, 'ignoreNestedTransactions'>;
 export type EntityManagerClass = new (
   ...args: ConstructorParameters<typeof EntityManager>
 ) => EntityManager;
-
-const CONTROL = Symbol('nestjs-db-context:session-control');
-const ROOT = Symbol('nestjs-db-context:session-root');
-const ORIGIN = Symbol('nestjs-db-context:session-origin');
-const NESTED = Symbol('nestjs-db-context:session-nested');
-const OVER = Symbol('nestjs-db-context:session-over');
-const FLUSH_FAILURE = Symbol('nestjs-db-context:session-flush-failure');
-
-/** An entity manager of the class that {@link sessionManagerClass} makes. */
-interface SessionManager extends EntityManager {
-  /** The session that this is the entity manager of. */
-  [CONTROL]?: SessionControl;
-  /** The manager that the outermost `transactional()` was called on, for the fork of a callback. */
-  [ROOT]?: EntityManager;
-  /** The session that this is a fork of. */
-  [ORIGIN]?: TransactionOrigin;
-  /** Whether `transactional()` was ever called on it. */
-  [NESTED]?: boolean;
-  /** Whether the callback that it was made for, of `not_supported`, has returned. */
-  [OVER]?: boolean;
-  /** The first flush of it that failed. */
-  [FLUSH_FAILURE]?: Failure;
-}
 
 /**
  * The entity manager class of a session: MikroORM's own, with what a lazy transaction needs.
@@ -256,125 +226,4 @@ export function sessionManagerClass(
       return ownedConnection(super.getConnection(type), parts, { origin, owner, isWithin }) as C;
     }
   };
-}
-
-/** The propagation that comes to the same, where MikroORM takes `not_supported` for a transaction. */
-function outsideOf(
-  manager: EntityManager,
-  { propagation }: TransactionOptions,
-): Pick<TransactionOptions, 'propagation'> {
-  if (!isAutocommit(manager.getTransactionContext())) {
-    return {};
-  }
-  switch (propagation) {
-    case TransactionPropagation.REQUIRED:
-      return { propagation: TransactionPropagation.NESTED };
-    case TransactionPropagation.SUPPORTS:
-    case TransactionPropagation.NEVER:
-      return { propagation: TransactionPropagation.NOT_SUPPORTED };
-    case TransactionPropagation.MANDATORY:
-      throw TransactionStateError.requiredTransactionNotFound(propagation);
-    default:
-      return {};
-  }
-}
-
-/** Makes the statements of a fork in no transaction part of the unit of work of a session (W3). */
-function ownStatements(
-  { connection }: TransactionParts,
-  fork: SessionManager,
-  control: SessionControl | undefined,
-): Autocommit | undefined {
-  // With a context of row-level security MikroORM wraps each statement in a transaction.
-  if (control === undefined || fork.getTransactionSessionContext() !== undefined) {
-    return undefined;
-  }
-  const autocommit = new Autocommit(connection, control.holder);
-  control.own(autocommit);
-  fork.setTransactionContext(kyselyAutocommit(connection.getKysely() as KyselyClient, autocommit));
-  return autocommit;
-}
-
-/** @param endByMikroOrm MikroORM's own way, for what is not the transaction of a session */
-async function endTransaction(
-  manager: SessionManager,
-  connectionName: string,
-  verb: 'commit' | 'rollback',
-  endByMikroOrm: () => Promise<void>,
-): Promise<void> {
-  const control = manager[CONTROL];
-  assertNotNested(manager, connectionName, verb);
-  const context = asKyselyTransaction(manager.getTransactionContext());
-  if (control === undefined) {
-    await endByMikroOrm();
-  } else if (context?.parent === undefined) {
-    await control[verb]();
-  } else {
-    // A savepoint of begin({ ctx }): MikroORM ends it, and leaves no context behind.
-    await endByMikroOrm();
-    manager.setTransactionContext(context.parent);
-  }
-}
-
-async function prepareNesting(
-  manager: EntityManager,
-  control: SessionControl | undefined,
-  { isolationLevel, readOnly, propagation }: TransactionOptions,
-): Promise<void> {
-  const isNested = propagation === undefined || propagation === TransactionPropagation.NESTED;
-  // Isolation level and access mode can only be had from a BEGIN, and a savepoint is none.
-  const isJoined = isNested || propagation === TransactionPropagation.REQUIRED;
-  if (control !== undefined && isJoined && (isolationLevel !== undefined || readOnly === true)) {
-    control.demand(settingsOf({ isolationLevel, readOnly }));
-  }
-  // Changes from before would be written inside of the savepoint, and be lost with it.
-  const isInTransaction = asKyselyTransaction(manager.getTransactionContext()) !== undefined;
-  // Inside of a flush hook there is nothing to do: the changes are being written already.
-  if (isNested && isInTransaction && !isFlushing(manager) && hasChanges(manager)) {
-    await manager.flush();
-  }
-}
-
-/** @throws {@link UnexpectedRollbackError} a statement or a flush has failed, and its error was swallowed */
-function assertNotFailed(manager: EntityManager): void {
-  const part = asKyselyTransaction(manager.getTransactionContext())?.part;
-  const blocker = part?.isShut === false ? part.whole.commitBlocker : undefined;
-  if (blocker !== undefined) {
-    throw blocker;
-  }
-  const flushFailure = (manager as SessionManager)[FLUSH_FAILURE];
-  if (part !== undefined && flushFailure !== undefined) {
-    throw new UnexpectedRollbackError(part.connectionName, 'failed-flush', flushFailure.error);
-  }
-}
-
-/** MikroORM itself ends the transaction of a callback; a second end would be one too many. */
-function assertNotNested(manager: SessionManager, connectionName: string, verb: string): void {
-  if (manager.getContext(false) !== manager || manager[ROOT] !== undefined) {
-    throw new InvalidTransactionStateError(
-      connectionName,
-      `${verb}() was called inside em.transactional(). Return from its callback to keep the work, ` +
-        'or throw to undo it.',
-    );
-  }
-}
-
-/**
- * The manager of the innermost `transactional()` that the calling code runs in, where MikroORM names
- * `manager`: its `TransactionContext` does not know the fork of `not_supported`.
- */
-export function innermostManager(manager: EntityManager): EntityManager {
-  const root = (manager as SessionManager)[ROOT];
-  return (root && NestedTransaction.forkOf(root)) ?? manager;
-}
-
-/** The session that an entity manager is the manager of. */
-export function controlOf(manager: EntityManager): SessionControl | undefined {
-  return (manager as SessionManager)[CONTROL];
-}
-
-/** Makes a manager of that class the entity manager of a session. */
-export function bindControl(manager: EntityManager, control: SessionControl): void {
-  (manager as SessionManager)[CONTROL] = control;
-  manager.setTransactionContext(control.context);
 }

@@ -1,6 +1,5 @@
-import type { EntityManager, TransactionEventType } from '@mikro-orm/core';
+import type { EntityManager } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/claim.js';
 import {
   InvalidTransactionStateError,
   SessionClosedError,
@@ -8,55 +7,14 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
-import {
-  hasSettings,
-  mergeSettings,
-  type TransactionSettings,
-} from '../postgresql/transaction-settings.js';
 import { AsyncScope } from '../transaction/async-scope.js';
-import type { TransactionPart } from '../transaction/savepoint.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
-import type { Failure } from '../transaction/transaction-state.js';
-import type { Transaction } from '../transaction/transaction.js';
-import { hasChanges, hasPendingEntities } from './changes.js';
-import { isFlushUnderWay } from './flush-turns.js';
-import { asKyselyTransaction, type KyselyTransaction } from './kysely-transaction.js';
 import { NestedTransaction } from './nested-transaction.js';
-import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
-import type { OwnedWork } from './owned-connection.js';
-import { bindControl, type SessionControl } from './session-manager.js';
-import type { SessionWatch } from './session-watch.js';
-
-/** Who is told of the ends of a session. */
-export interface SessionObserver {
-  /**
-   * Asked before anything of a commit is done.
-   *
-   * @throws {@link UnexpectedRollbackError} it must not succeed
-   */
-  assertMayCommit(session: Session): void;
-  /** As `assertMayCommit()`, for a block that a commit which failed before is no concern of. */
-  assertNotRollbackOnly(session: Session): void;
-  /** Called before the flush of a commit, when there is something to commit. */
-  beforeCommit(session: Session): Promise<void> | undefined;
-  committed(session: Session): Promise<void>;
-  rolledBack(session: Session): Promise<void>;
-  /** Somebody has asked for a rollback, which also undoes what a commit that failed has left behind. */
-  undone(session: Session): void;
-  /** A commit of its own has failed, and what was to be committed is gone. */
-  commitFailed(session: Session, error: unknown): void;
-}
-
-/** How a session is made. */
-export interface SessionOptions {
-  /** Win over those of the connection. */
-  readonly settings?: TransactionSettings | undefined;
-  /** The unit of work that it is part of. */
-  readonly holder?: Holder | undefined;
-  readonly watch?: SessionWatch | undefined;
-  /** Takes over work beside its transaction; throws where the unit of work has ended. */
-  readonly own?: (work: OwnedWork) => void;
-}
+import type { TransactionParts } from './orm-transaction.js';
+import type { OwnedWork } from './owned-work.js';
+import { bindControl, type SessionControl } from './session-marks.js';
+import type { SessionObserver, SessionOptions } from './session-observer.js';
+import { SessionTransactions } from './session-transactions.js';
 
 /** Code of the end of a session: one that waited for the end that it is part of would wait for ever. */
 class EndScope extends AsyncScope {
@@ -75,14 +33,8 @@ const ignore = (): void => undefined;
  * commits in steps, so that a context with several sessions can take each step on all of them before
  * the next (M1): `flush()`, `prepare()`, `complete()`.
  */
-export class Session implements SessionControl, OrmOwner {
-  readonly manager: EntityManager;
-  readonly holder: Holder | undefined;
-  readonly watch: SessionWatch | undefined;
-  readonly #parts: TransactionParts;
-  #current: OrmTransaction;
+export class Session extends SessionTransactions implements SessionControl {
   #observer: SessionObserver | undefined;
-  #settings: TransactionSettings;
   /**
    * `prepared`: its gate is shut and its COMMIT is to come, so that nobody else may end it. `failed`: a
    * commit has failed, and its unit of work no longer knows what is in the database.
@@ -90,8 +42,6 @@ export class Session implements SessionControl, OrmOwner {
   #state: 'usable' | 'prepared' | 'failed' | 'closed' = 'usable';
   /** The ends of its transactions, one after another: a later one finds a new transaction. */
   readonly #ends = new SerialQueue();
-  /** The first flush that failed since the transaction began. */
-  #flushFailure: Failure | undefined;
   readonly #own: ((work: OwnedWork) => void) | undefined;
 
   /**
@@ -103,53 +53,9 @@ export class Session implements SessionControl, OrmOwner {
     manager: EntityManager,
     { settings = {}, holder, watch, own }: SessionOptions,
   ) {
-    this.#parts = parts;
-    this.#settings = settings;
-    this.holder = holder;
-    this.watch = watch;
+    super(parts, manager, settings, { holder, watch });
     this.#own = own;
-    this.manager = manager;
-    this.#current = new OrmTransaction(parts, this, settings);
     bindControl(manager, this);
-  }
-
-  get connectionName(): string {
-    return this.#parts.connection.name;
-  }
-
-  get context(): KyselyTransaction {
-    return this.#current.context;
-  }
-
-  get settings(): TransactionSettings {
-    return this.#settings;
-  }
-
-  /** Its current transaction; another one after each end. */
-  get transaction(): Transaction {
-    return this.#current.transaction;
-  }
-
-  /** The transaction, or the savepoint of it, that the calling code runs in. */
-  get currentPart(): TransactionPart {
-    const fork = NestedTransaction.forkOf(this.manager);
-    // The transaction of `requires_new` is no part of this session's.
-    return asKyselyTransaction(fork?.getTransactionContext())?.part ?? this.transaction.innermost;
-  }
-
-  /** Whether a transaction has begun and not ended yet. */
-  get hasBegun(): boolean {
-    return this.transaction.hasBegun;
-  }
-
-  /** Whether a commit has anything to do. */
-  get hasWork(): boolean {
-    return this.hasBegun || (!isFlushUnderWay(this.manager) && hasChanges(this.manager));
-  }
-
-  /** Whether entities wait to be inserted or removed. */
-  get hasPendingChanges(): boolean {
-    return hasPendingEntities(this.manager.getUnitOfWork(false));
   }
 
   /** Whether it has ended for good; its context then makes a new one. */
@@ -165,41 +71,6 @@ export class Session implements SessionControl, OrmOwner {
   /** Hands work beside its own transaction to the unit of work, which ends it (W3). */
   own(work: OwnedWork): void {
     this.#own?.(work);
-  }
-
-  /** Begins now rather than with the first statement. */
-  begin(settings: TransactionSettings = {}): Promise<void> {
-    return this.transaction.begin(settings);
-  }
-
-  /** See {@link Transaction.demand}. */
-  demand(settings: TransactionSettings): void {
-    const fork = NestedTransaction.forkOf(this.manager);
-    const whole = asKyselyTransaction(fork?.getTransactionContext())?.part.whole;
-    if (whole !== undefined && whole !== this.transaction && hasSettings(settings)) {
-      throw new InvalidTransactionStateError(
-        this.connectionName,
-        'settings were asked for inside of a transaction with propagation "requires_new". Give that ' +
-          'one its settings: em.transactional(callback, { isolationLevel, readOnly }).',
-      );
-    }
-    this.transaction.demand(settings);
-  }
-
-  /** Makes this and all later transactions begin with these settings; otherwise as `demand()`. */
-  configure(settings: TransactionSettings): void {
-    this.transaction.demand(settings);
-    this.#settings = mergeSettings(this.#settings, settings);
-  }
-
-  /** Takes note of what a flush has lost: nobody can find it in the unit of work any more (F4). */
-  flushFailed(error: unknown): void {
-    this.#flushFailure ??= { error };
-  }
-
-  /** See {@link Transaction.whileOpen}. */
-  whileOpen<T>(work: Promise<T>): Promise<T> {
-    return this.transaction.whileOpen(work);
   }
 
   /** Writes the changes of the unit of work, after an end that is still under way. */
@@ -220,14 +91,7 @@ export class Session implements SessionControl, OrmOwner {
     this.#state = 'prepared';
     return this.#ends.unfinished > 0
       ? new UnexpectedRollbackError(this.connectionName, 'unawaited-statements')
-      : (this.transaction.shut() ?? this.#flushBlocker);
-  }
-
-  get #flushBlocker(): DbContextError | undefined {
-    const failure = this.#flushFailure;
-    return (
-      failure && new UnexpectedRollbackError(this.connectionName, 'failed-flush', failure.error)
-    );
+      : (this.transaction.shut() ?? this.flushBlocker);
   }
 
   /** As `prepare()`, at the end of the context: no new transaction comes after this one. */
@@ -321,34 +185,24 @@ export class Session implements SessionControl, OrmOwner {
 
   async #flush(): Promise<void> {
     // Not first into a transaction that has failed: its first failure is the one to be told.
-    this.#assertNotFailed();
+    this.assertNotFailed();
     const hooks = this.hasWork ? this.#observer?.beforeCommit(this) : undefined;
     if (hooks !== undefined) {
       await this.whileOpen(hooks);
       // A hook may have swallowed the failure of a statement, too.
-      this.#assertNotFailed();
+      this.assertNotFailed();
     }
     await this.manager.flush();
-    const announced = this.#current.announceCommit();
+    const announced = this.announceCommit();
     if (announced !== undefined) {
       await this.whileOpen(announced);
-    }
-  }
-
-  #assertNotFailed(): void {
-    const { transaction } = this;
-    const blocker = transaction.isOpen
-      ? (transaction.commitBlocker ?? this.#flushBlocker)
-      : undefined;
-    if (blocker !== undefined) {
-      throw blocker;
     }
   }
 
   async #flushAndCommit(): Promise<void> {
     try {
       await this.#flush();
-      const blocker = this.transaction.shut() ?? this.#flushBlocker;
+      const blocker = this.transaction.shut() ?? this.flushBlocker;
       if (blocker !== undefined) {
         throw blocker;
       }
@@ -365,7 +219,7 @@ export class Session implements SessionControl, OrmOwner {
 
   async #commit(): Promise<Outcome> {
     try {
-      const outcome = await this.#current.commit();
+      const outcome = await this.commitTransaction();
       this.#renew();
       return outcome;
     } catch (error) {
@@ -384,12 +238,9 @@ export class Session implements SessionControl, OrmOwner {
     this.#renew();
   }
 
-  /** Makes the next statement begin a new transaction. */
   #renew(): void {
-    this.#flushFailure = undefined;
     if (this.#state === 'usable') {
-      this.#current = new OrmTransaction(this.#parts, this, this.#settings);
-      this.manager.setTransactionContext(this.context);
+      this.renewTransaction();
     }
   }
 
@@ -409,34 +260,6 @@ export class Session implements SessionControl, OrmOwner {
           'under way. Throw there to undo the transaction.',
       );
     }
-  }
-
-  /** See {@link OrmOwner.isSession}. */
-  get isSession(): true {
-    return true;
-  }
-
-  /** See {@link OrmOwner.hasListeners}. */
-  hasListeners(event: TransactionEventType): boolean {
-    for (const subscriber of this.manager.getEventManager().getSubscribers()) {
-      if (subscriber[event] !== undefined) {
-        return true;
-      }
-    }
-    return false;
-  }
-
-  /** See {@link OrmOwner.sessionContext}. */
-  sessionContext(): unknown {
-    // Staged before the fork became the session, which is always in a transaction.
-    return this.manager.getTransactionSessionContext();
-  }
-
-  /** See {@link OrmOwner.broadcast}. */
-  async broadcast(event: TransactionEventType, transaction?: KyselyTransaction): Promise<void> {
-    const em = this.manager;
-    const uow = em.getUnitOfWork(false);
-    await em.getEventManager().dispatchEvent(event, { em, uow, transaction });
   }
 
   #assertUsable(): void {

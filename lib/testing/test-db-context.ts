@@ -4,16 +4,16 @@ import type { EntityManager } from '@mikro-orm/core';
 import { Logger } from '@nestjs/common';
 
 import { checkConcurrency, runBounded, type RunAllResults } from '../context/bounded.js';
-import {
-  DbContext,
-  type AtomicOptions,
-  type ConnectionChoice,
-  type RunAllOptions,
-  type RunOptions,
-} from '../context/db-context.service.js';
+import { DbContext } from '../context/db-context.service.js';
 import { endBy } from '../context/end-by.js';
 import type { HookCallback } from '../context/hooks.js';
 import { mayRetry } from '../context/retry.js';
+import type {
+  AtomicOptions,
+  ConnectionChoice,
+  RunAllOptions,
+  RunOptions,
+} from '../context/run-options.js';
 import { UnexpectedRollbackError, UnknownConnectionError } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';

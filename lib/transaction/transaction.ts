@@ -34,6 +34,8 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
   readonly #begin: Begin;
   readonly #end: End;
   readonly #queue = new SerialQueue();
+  /** How many calls of `limit()` are under way. */
+  #limited = 0;
   readonly #settings: RequestedSettings;
 
   /** @param settings win over those of the connection */
@@ -140,10 +142,14 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
    */
   async limit<T>(work: Promise<T>): Promise<T> {
     this.#machine.startDeadline();
+    this.#limited++;
     try {
       return await this.whileOpen(work);
     } finally {
-      this.#machine.stopIdleDeadline();
+      this.#limited--;
+      if (this.#limited === 0) {
+        this.#machine.stopIdleDeadline();
+      }
     }
   }
 

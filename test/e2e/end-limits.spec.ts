@@ -1,5 +1,6 @@
 import { Socket } from 'node:net';
 
+import { IsolationLevel } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Get, Post } from '@nestjs/common';
 import {
@@ -256,6 +257,63 @@ describe('the answer to the COMMIT of what has only read', () => {
     });
     expect(ran).toEqual(['onCommit']);
   });
+
+  /** Ways to read in a transaction of an isolation level. */
+  const readAt = (
+    isolationLevel: IsolationLevel,
+    text: 'repeatable read' | 'serializable',
+  ): (readonly [string, () => Promise<unknown>])[] => {
+    const settings = { isolationLevel: text };
+    const count = (em: EntityManager): Promise<number> => em.count(Note);
+    return [
+      ['atomic()', () => at.run(() => at.dbContext.atomic(count, settings))],
+      [
+        'atomic(), declared read-only',
+        () => at.run(() => at.dbContext.atomic(count, { ...settings, readOnly: true })),
+      ],
+      [
+        'em.transactional(), declared read-only',
+        () => at.run(() => at.session.transactional(count, { isolationLevel, readOnly: true })),
+      ],
+      [
+        'begin()',
+        () =>
+          at.run(async () => {
+            await at.session.begin({ isolationLevel });
+            const found = await at.session.count(Note);
+            await at.session.commit();
+            return found;
+          }),
+      ],
+    ];
+  };
+
+  // A serializable read may be a wrong one, and only its COMMIT says so.
+  it.each(
+    losses.flatMap(([loss, lose]) =>
+      readAt(IsolationLevel.SERIALIZABLE, 'serializable').map(
+        ([way, work]) => [loss, way, lose, work] as const,
+      ),
+    ),
+  )('F4: %s, it is an unknown outcome of a serializable read (%s)', async (_, _way, lose, work) => {
+    lose();
+    await expect(work()).rejects.toMatchObject({
+      constructor: CommitOutcomeUnknownError,
+      code: 'COMMIT_OUTCOME_UNKNOWN',
+      connectionName: 'default',
+    });
+    expect(at.world.proxy.log.filter((sql) => sql === 'commit')).toHaveLength(1);
+    expect(at.world.pool()).toMatchObject({ checkedOut: 0, idle: 0, waiting: 0 });
+  });
+
+  it.each(readAt(IsolationLevel.REPEATABLE_READ, 'repeatable read'))(
+    'F4: it is none of a read that sees one snapshot (%s)',
+    async (_, work) => {
+      at.world.proxy.dropAnswerTo(/^commit/);
+      expect(await work()).toBe(0);
+      expect(at.world.pool()).toMatchObject({ checkedOut: 0, idle: 0, waiting: 0 });
+    },
+  );
 
   it.each<readonly [string, () => Promise<unknown>, string[]]>([
     ['an INSERT', () => at.insert('written'), ['written']],

@@ -89,15 +89,11 @@ describe('F1: no fault costs a pool slot', () => {
         await insert(`${index}, again`);
       }),
     );
-    expect(errors).toEqual(
-      errors.map(() =>
-        expect.objectContaining({
-          constructor: TransactionAbortedError,
-          code: 'TRANSACTION_ABORTED',
-          cause: expect.objectContaining({ code: '57P01' }),
-        }),
-      ),
+    // The end of the connection is seen before the second statement, or by it.
+    const causes = errors.map((error) =>
+      error instanceof TransactionAbortedError ? error.cause : error,
     );
+    expect(causes).toEqual(errors.map(() => expect.objectContaining({ code: '57P01' })));
     expect(await world.savedTexts()).toEqual([]);
   });
 

@@ -1,5 +1,5 @@
 import { Controller, Get, Post } from '@nestjs/common';
-import { DriverException, LockMode, type EntityManager } from '@mikro-orm/postgresql';
+import { LockMode, type EntityManager } from '@mikro-orm/postgresql';
 import {
   DbTransaction,
   InjectSession,

@@ -18,6 +18,7 @@ import {
 } from 'nestjs-db-context';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { deferred } from '../support/deferred.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
 import { noteConnection, type AdapterName } from '../support/test-app.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
@@ -39,7 +40,7 @@ interface RollbackOnlyContext {
   ): Promise<T>;
 }
 
-const apiOf = (dbContext: DbContext): RollbackOnlyContext => dbContext as never;
+const apiOf = (dbContext: DbContext): RollbackOnlyContext => dbContext;
 
 /** An error that the application expects. */
 class KnownError extends Error {}
@@ -48,7 +49,7 @@ class KnownError extends Error {}
 class Work {
   constructor(@InjectSession() private readonly session: EntityManager) {}
 
-  @Atomic({ current: 'append', onError: 'rollback-only' } as AtomicOptions)
+  @Atomic({ current: 'append', onError: 'rollback-only' })
   async joinAndFail(): Promise<void> {
     await this.session.insert(Note, { text: 'inner' });
     throw new KnownError('the block');
@@ -361,6 +362,106 @@ describe('rollbackOnly() with two connections', () => {
     expect(await otherTexts()).toEqual(['kept']);
   });
 
+  it.each(['commit', 'append', 'rollback', 'raise', 'savepoint'] as const)(
+    'C1, C2: the mark of a parallel branch survives an atomic() with current: %j that fails',
+    async (current) => {
+      const blockError = new KnownError('the block');
+      const began = deferred();
+      const isMarked = deferred();
+      let caught: unknown;
+      const error = await errorOf(
+        run(async () => {
+          const block = errorOf(
+            api.atomic(
+              async () => {
+                await insert('of the block');
+                began.resolve();
+                await isMarked.promise;
+                throw blockError;
+              },
+              { current },
+            ),
+          );
+          await began.promise;
+          await insertOther('undone');
+          api.rollbackOnly({ connection: 'other' });
+          isMarked.resolve();
+          caught = await block;
+          await insert('undone');
+        }),
+      );
+      expect(caught).toBe(blockError);
+      expect(error).toMatchObject(refused('other'));
+      expect([await shared.world.savedTexts(), await otherTexts()]).toEqual([[], []]);
+    },
+  );
+
+  it.each(['commit', 'append', 'rollback', 'raise'] as const)(
+    'C1, C2: a mark on the connection of an atomic() with current: %j that has been rolled back is one of what comes after',
+    async (current) => {
+      const blockError = new KnownError('the block');
+      const isRolledBack = deferred();
+      const isMarked = deferred();
+      let caught: unknown;
+      const error = await errorOf(
+        run(async () => {
+          const block = errorOf(
+            api.atomic(
+              async () => {
+                await insert('of the block');
+                shared.dbContext.onRollback(() => {
+                  isRolledBack.resolve();
+                  return isMarked.promise;
+                });
+                throw blockError;
+              },
+              { current },
+            ),
+          );
+          // By a parallel branch, while the block has not come to its end.
+          await isRolledBack.promise;
+          api.rollbackOnly({ connection: 'default' });
+          isMarked.resolve();
+          caught = await block;
+          await insert('undone');
+        }),
+      );
+      expect(caught).toBe(blockError);
+      expect(error).toMatchObject(refused());
+      expect(await shared.world.savedTexts()).toEqual([]);
+    },
+  );
+
+  it('C1, C2: a mark on the connection of a block in a savepoint survives its failure', async () => {
+    const blockError = new KnownError('the block');
+    const began = deferred();
+    const isMarked = deferred();
+    let caught: unknown;
+    const error = await errorOf(
+      run(async () => {
+        const block = errorOf(
+          api.atomic(
+            async () => {
+              await insert('of the block');
+              began.resolve();
+              await isMarked.promise;
+              throw blockError;
+            },
+            { current: 'savepoint' },
+          ),
+        );
+        await began.promise;
+        api.rollbackOnly({ connection: 'default' });
+        isMarked.resolve();
+        caught = await block;
+        await insert('undone');
+      }),
+    );
+    expect(caught).toBe(blockError);
+    expect(error).toMatchObject(refused());
+    expect(await shared.world.savedTexts()).toEqual([]);
+  });
+
   it('M1: an unknown connection is named', async () => {
     const error = await errorOf(run(async () => api.rollbackOnly({ connection: 'nope' })));
     expect(error).toBeInstanceOf(UnknownConnectionError);
@@ -478,6 +579,36 @@ describe("atomic() with onError: 'rollback-only'", () => {
     expect(error).toMatchObject(refused());
     expect(await shared.world.savedTexts()).toEqual([]);
   });
+
+  it.each(['commit', 'rollback', 'raise', 'savepoint', undefined] as const)(
+    'C2: with current: %j it is refused, and the block does not run',
+    async (current) => {
+      let calls = 0;
+      await run(async () => {
+        await insert('before');
+        const before = await xid();
+        const error = await errorOf(
+          api.atomic(
+            async () => {
+              calls += 1;
+            },
+            { onError: 'rollback-only', ...(current !== undefined && { current }) },
+          ),
+        );
+        expect(error).toMatchObject({
+          constructor: InvalidOptionsError,
+          code: 'INVALID_OPTIONS',
+          message: expect.stringMatching(
+            `onError: 'rollback-only' with current: '${current ?? 'commit'}'.*give current: 'append'`,
+          ),
+        });
+        // The transaction around it goes on as it was.
+        expect(await xid()).toBe(before);
+      });
+      expect(calls).toBe(0);
+      expect(await shared.world.savedTexts()).toEqual(['before']);
+    },
+  );
 
   it.each([
     ['by default', {}],
@@ -600,6 +731,29 @@ describe('commitOnError', () => {
     expect(error).toBeInstanceOf(InvalidOptionsError);
     expect((error as Error).message).toContain('commitOnError returned a promise');
     expect(await shared.world.savedTexts()).toEqual([]);
+  });
+
+  it("C2: atomic() with current: 'savepoint' refuses it, and the block does not run", async () => {
+    let calls = 0;
+    await run(async () => {
+      await insert('before');
+      const error = await errorOf(
+        api.atomic(
+          async () => {
+            calls += 1;
+          },
+          { current: 'savepoint', commitOnError },
+        ),
+      );
+      expect(error).toMatchObject({
+        constructor: InvalidOptionsError,
+        code: 'INVALID_OPTIONS',
+        message: expect.stringContaining("commitOnError with current: 'savepoint'"),
+      });
+    });
+    expect(calls).toBe(0);
+    expect(shared.world.proxy.log.filter((sql) => sql.startsWith('savepoint'))).toEqual([]);
+    expect(await shared.world.savedTexts()).toEqual(['before']);
   });
 
   it('S8: a run() that joins settles nothing, with any value of the option', async () => {

@@ -1,6 +1,8 @@
 import { UniqueConstraintViolationException } from '@mikro-orm/core';
 import { defineConfig, MikroORM, type EntityManager } from '@mikro-orm/postgresql';
+import { UnexpectedRollbackError } from 'nestjs-db-context';
 
+import { clientOf } from '../support/client-of.js';
 import { Note } from '../support/note.entity.js';
 import { useWorld } from '../support/use-world.js';
 
@@ -196,6 +198,39 @@ describe('subscribers hear what they hear on plain MikroORM', () => {
           'beforeTransactionRollback',
           'afterTransactionRollback',
         ]);
+      },
+    );
+
+    // PostgreSQL answers COMMIT of a failed transaction with the tag ROLLBACK and no error; plain
+    // MikroORM takes that for a success.
+    it.each(ends)(
+      'S6, C6: %s, whose COMMIT is answered with ROLLBACK, is one of a rollback',
+      async (_, settle) => {
+        at.world.proxy.reset();
+        const { events, error } = await listen(() =>
+          settle(async (em) => {
+            await em.insert(Note, { text: 'lost' });
+            // A statement that fails past the session, so that only the answer to COMMIT says so.
+            const client = await clientOf(em, at.world.connection());
+            const failed = client.query('select 1 / 0');
+            await expect(failed).rejects.toMatchObject({ code: '22012' });
+          }),
+        );
+        expect(ofEnds(events)).toEqual([
+          'beforeTransactionCommit',
+          'beforeTransactionRollback',
+          'afterTransactionRollback',
+        ]);
+        expect(error).toMatchObject({
+          constructor: UnexpectedRollbackError,
+          code: 'UNEXPECTED_ROLLBACK',
+          connectionName: 'default',
+          reason: 'server-rollback',
+        });
+        expect(at.world.proxy.log.filter((sql) => /^(?:commit|rollback)/.test(sql))).toEqual([
+          'commit',
+        ]);
+        expect(await at.world.savedTexts()).toEqual(['there']);
       },
     );
 

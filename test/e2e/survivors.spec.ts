@@ -20,15 +20,17 @@ import { fail, useWorld } from '../support/use-world.js';
 // Each test stands here because a line of the library could be broken without a test that failed
 // (`npm run mutations`).
 
-describe('a transaction beside that of the session, of a fork', () => {
+describe('a transaction with propagation "requires_new"', () => {
   const at = useWorld();
 
   it('W3: does not begin any more once its context has ended', async () => {
-    const fork = await at.run(async () => {
+    const manager = await at.run(async () => {
       await at.insert('own');
-      return { manager: at.session.fork() };
+      return at.dbContext.getSession()!;
     });
-    const late = fork.manager.transactional((em) => at.insert('late', em));
+    const late = manager.transactional((em) => at.insert('late', em as EntityManager), {
+      propagation: 'requires_new',
+    });
     await expect(late).rejects.toBeInstanceOf(SessionClosedError);
     expect(await at.world.savedTexts()).toEqual(['own']);
   });

@@ -57,7 +57,7 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'C1',
     what: 'After an early end the session keeps the transaction that has ended.',
-    file: 'lib/session/session.ts',
+    file: 'lib/session/session-transactions.ts',
     find: 'this.manager.setTransactionContext(this.context);',
     replace: '',
     spec: 'e2e/session.spec',
@@ -78,8 +78,8 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
     file: 'lib/session/owned-connection.ts',
     find: 'workOwner?.own({',
     replace: 'void ({',
-    spec: 'e2e/(owned-transactions|survivors).spec',
-    test: 'W3',
+    spec: 'e2e/owned-transactions.spec',
+    test: 'requires_new .*W3, F3: objects to',
   },
   {
     id: 'C6',
@@ -93,7 +93,7 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'C6',
     what: 'A transaction that has not begun yet does not count as one for the propagation of another.',
-    file: 'lib/session/session-manager.ts',
+    file: 'lib/session/session-marks.ts',
     find: '[CONTROL] = control;\n  manager.setTransactionContext(control.context);',
     replace: '[CONTROL] = control;',
     spec: 'e2e/propagation.spec',
@@ -110,7 +110,7 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'C6',
     what: 'em.transactional() flushes before its savepoint also where nothing waits to be written.',
-    file: 'lib/session/session-manager.ts',
+    file: 'lib/session/nesting.ts',
     find: ' && hasChanges(manager)) {',
     replace: ') {',
     spec: 'e2e/subscribers-of-ends.spec',
@@ -119,7 +119,7 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'C6',
     what: 'A joined em.transactional() does not ask for its isolation level and access mode.',
-    file: 'lib/session/session-manager.ts',
+    file: 'lib/session/nesting.ts',
     find: 'const isJoined = isNested ||',
     replace: 'const isJoined = !isNested &&',
     spec: 'e2e/(session-edges|transaction-options).spec',
@@ -137,7 +137,7 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'F4',
     what: 'A flush that failed does not forbid the commit.',
-    file: 'lib/session/session.ts',
+    file: 'lib/session/session-transactions.ts',
     find: 'this.#flushFailure ??= { error };',
     replace: '',
     spec: 'e2e/(failed-is-a-fact|flushes-in-parallel|first-write).spec',
@@ -145,7 +145,7 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'F4',
     what: 'A flush that failed counts only where what was thrown is true as a value.',
-    file: 'lib/session/session.ts',
+    file: 'lib/session/session-transactions.ts',
     find: 'failure && new UnexpectedRollbackError(',
     replace: '(failure?.error ? true : undefined) && new UnexpectedRollbackError(',
     spec: 'e2e/failed-is-a-fact.spec',

@@ -127,7 +127,7 @@ function lookingAt(
 
 /** The class that knows the open contexts is internal: it is looked for in the built package. */
 async function contextHost(): Promise<new () => unknown> {
-  const url = new URL('context/context-host.js', import.meta.resolve('nestjs-db-context'));
+  const url = new URL('context/context-registry.js', import.meta.resolve('nestjs-db-context'));
   const { ContextRegistry } = (await import(url.href)) as { ContextRegistry: new () => unknown };
   return ContextRegistry;
 }

@@ -1,11 +1,15 @@
-import { CommitOutcomeUnknownError } from 'nestjs-db-context';
+import {
+  CommitOutcomeUnknownError,
+  InvalidTransactionStateError,
+  UnexpectedRollbackError,
+} from 'nestjs-db-context';
 
-import type { PgClient, PgResult } from '../../lib/postgresql/pg-client.js';
+import type { PgClient } from '../../lib/postgresql/pg-client.js';
 import { postgresql } from '../../lib/postgresql/server.js';
 import { Transaction } from '../../lib/transaction/transaction.js';
 
 /** A client whose answers are scripted, for what a real server cannot be made to say. */
-function scriptedClient(answers: Record<string, () => Promise<PgResult>>): {
+function scriptedClient(answers: Record<string, () => ReturnType<PgClient['query']>>): {
   client: PgClient;
   released: unknown[];
 } {
@@ -90,4 +94,51 @@ describe('the client of a transaction', () => {
       expect(released).toEqual([true]);
     },
   );
+
+  it('F4, F2: that was closed by the idle limit before it read COMMIT has committed nothing', async () => {
+    const idle = Object.assign(new Error('terminating connection due to idle-in-transaction'), {
+      severity: 'FATAL',
+      code: '25P03',
+    });
+    const sent: string[] = [];
+    const { client, released } = scriptedClient({
+      commit: () => Promise.reject(idle),
+      rollback: () => {
+        sent.push('rollback');
+        return Promise.reject(new Error('Connection terminated'));
+      },
+    });
+    const transaction = transactionOn(client);
+    await transaction.run("insert into note (text) values ('a')");
+    await expect(transaction.commit()).rejects.toMatchObject({
+      constructor: UnexpectedRollbackError,
+      code: 'UNEXPECTED_ROLLBACK',
+      connectionName: 'default',
+      reason: 'connection-lost',
+      cause: idle,
+    });
+    // Nothing more is sent to a connection that is gone, and its client is not given back.
+    expect(sent).toEqual([]);
+    expect(released).toEqual([true]);
+  });
+
+  it('F4: that has prepared its transaction and begun another is found out by the command tag', async () => {
+    const text = "prepare transaction 'x'; begin";
+    const { client, released } = scriptedClient({
+      [text]: () =>
+        Promise.resolve(
+          ['PREPARE TRANSACTION', 'BEGIN'].map((command) => ({ command, rowCount: 0, rows: [] })),
+        ),
+      commit: () => Promise.reject(new Error('COMMIT must not be sent')),
+    });
+    const transaction = transactionOn(client);
+    await transaction.run("insert into note (text) values ('a')");
+    await transaction.run(text);
+    await expect(transaction.commit()).rejects.toMatchObject({
+      constructor: InvalidTransactionStateError,
+      code: 'INVALID_TRANSACTION_STATE',
+      connectionName: 'default',
+    });
+    expect(released).toEqual([true]);
+  });
 });

@@ -1,0 +1,23 @@
+import type { FaultReporter } from '../connection/db-connection.js';
+import type { Context } from './context.js';
+import type { HookCallback, HookKind } from './hooks.js';
+
+/** What tools for tests may attach. */
+export interface ContextProbe {
+  /** The context of code that runs in none. */
+  readonly common?: Context | undefined;
+  /** Called with each context that has ended. */
+  readonly onEnd?: (context: Context) => void;
+  /** Runs a hook that is due, or does not. */
+  readonly runHook?: (
+    kind: HookKind,
+    callback: HookCallback,
+    run: () => Promise<unknown>,
+  ) => Promise<unknown>;
+}
+
+/** Where what nobody asked about is reported. */
+export interface Reporters {
+  readonly report: FaultReporter;
+  readonly warn: (message: string) => void;
+}

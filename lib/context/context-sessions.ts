@@ -1,0 +1,148 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import type { Holder } from '../connection/claim.js';
+import { InvalidTransactionStateError } from '../errors.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
+import type { OwnedWork } from '../session/owned-work.js';
+import type { SessionFactory } from '../session/session-factory.js';
+import type { SessionObserver, SessionOptions } from '../session/session-observer.js';
+import type { Session } from '../session/session.js';
+import type { HookEnvironment } from './hooks.js';
+import type { ContextWatch } from './watch.js';
+
+/** What the contexts of an application share. */
+export interface ContextDependencies {
+  /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
+  readonly factory: (name: string) => SessionFactory;
+  readonly environment: HookEnvironment;
+  readonly watch: ContextWatch | undefined;
+}
+
+const NO_SETTINGS: ReadonlyMap<string, TransactionSettings> = new Map();
+
+/** The sessions of one unit of work: at most one for each connection (M1), and what is owned beside them. */
+export abstract class ContextSessions {
+  protected readonly dependencies: ContextDependencies;
+  /** In the order of their first use; a closed one stays until another one takes its place. */
+  #sessions: readonly Session[] = [];
+  #settings = NO_SETTINGS;
+  /** Work beside the transactions of the sessions, which ends with them. */
+  #owned: readonly OwnedWork[] = [];
+
+  constructor(dependencies: ContextDependencies) {
+    this.dependencies = dependencies;
+  }
+
+  /** The unit of work itself. */
+  protected abstract readonly observer: Holder & SessionObserver & { readonly origin: string };
+
+  /** @throws {@link SessionClosedError} it gives out no sessions any more */
+  abstract assertOpen(name: string): void;
+
+  /** The sessions that are open, in the order of their first use. */
+  get sessions(): readonly Session[] {
+    return this.#sessions.filter((session) => !session.isClosed);
+  }
+
+  /** Names of all connections that it has, or had, a session of. */
+  get connectionNames(): readonly string[] {
+    return this.#sessions.map(({ connectionName }) => connectionName);
+  }
+
+  /**
+   * The session of a connection, made on first use and again after it was closed.
+   *
+   * @throws {@link SessionClosedError} the context has been settled
+   * @throws {@link UnknownConnectionError}
+   */
+  session(name: string): Session {
+    this.assertOpen(name);
+    return this.existing(name) ?? this.#keep(this.factory(name).create(this.#optionsOf(name)));
+  }
+
+  /** The session of a connection, if it has one that is open. */
+  existing(name: string): Session | undefined {
+    const session = this.#sessions.find((each) => each.connectionName === name);
+    return session?.isClosed === true ? undefined : session;
+  }
+
+  /**
+   * Makes the transactions of a connection begin with these settings.
+   *
+   * @throws {@link InvalidTransactionStateError} one has begun with others
+   * @throws {@link UnknownConnectionError}
+   */
+  configure(name: string, settings: TransactionSettings): void {
+    this.factory(name);
+    this.existing(name)?.configure(settings);
+    const merged = mergeSettings(this.#settings.get(name), settings);
+    this.#settings = new Map([...this.#settings, [name, merged]]);
+  }
+
+  /**
+   * Makes an entity manager the session of a connection.
+   *
+   * @throws {@link InvalidTransactionStateError} there is a session already, or the fork is in a
+   *   transaction of its own
+   */
+  put(name: string, manager: EntityManager): void {
+    this.assertOpen(name);
+    const session = this.factory(name).from(manager, this.#optionsOf(name));
+    if ((this.existing(name) ?? session) !== session) {
+      throw new InvalidTransactionStateError(
+        name,
+        'the context has a session already. Take it out with popSession() first.',
+      );
+    }
+    this.#keep(session);
+  }
+
+  /** Takes a session out of the context, which then no longer settles it. */
+  pop(name: string): Session | undefined {
+    this.assertOpen(name);
+    const session = this.existing(name);
+    session?.observe(undefined);
+    this.#sessions = this.#sessions.filter((each) => each.connectionName !== name);
+    return session;
+  }
+
+  /** A session that takes the place of another counts as used anew, at the end of the order. */
+  #keep(session: Session): Session {
+    session.observe(this.observer);
+    const { connectionName } = session;
+    const others = this.#sessions.filter((each) => each.connectionName !== connectionName);
+    this.#sessions = [...others, session];
+    return session;
+  }
+
+  protected factory(name: string): SessionFactory {
+    return this.dependencies.factory(name);
+  }
+
+  #optionsOf(name: string): SessionOptions {
+    return {
+      settings: this.#settings.get(name),
+      holder: this.observer,
+      watch: this.dependencies.watch?.session(this.observer, name),
+      own: (work) => {
+        this.assertOpen(name);
+        this.#owned = [...this.unfinished, work];
+      },
+    };
+  }
+
+  /** Work beside the transactions of the sessions that is still under way (W3). */
+  protected get unfinished(): readonly OwnedWork[] {
+    return this.#owned.filter((work) => !work.isOver());
+  }
+
+  /** The connection that an error is told of which concerns all of them. */
+  protected get anyConnection(): string {
+    return this.#sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME;
+  }
+
+  protected async endOwned(): Promise<void> {
+    await Promise.all(this.unfinished.map((work) => work.end()));
+  }
+}

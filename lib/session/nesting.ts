@@ -1,0 +1,123 @@
+import type { EntityManager, TransactionOptions } from '@mikro-orm/core';
+import { TransactionPropagation, TransactionStateError } from '@mikro-orm/core';
+
+import { InvalidTransactionStateError, UnexpectedRollbackError } from '../errors.js';
+import { Autocommit } from './autocommit.js';
+import { hasChanges } from './changes.js';
+import { isFlushing } from './flush-turns.js';
+import type { KyselyClient } from './kysely-shapes.js';
+import { asKyselyTransaction, isAutocommit, kyselyAutocommit } from './kysely-transaction.js';
+import { settingsOf } from './mikro-orm-settings.js';
+import type { TransactionParts } from './orm-transaction.js';
+import {
+  CONTROL,
+  FLUSH_FAILURE,
+  ROOT,
+  type SessionControl,
+  type SessionManager,
+} from './session-marks.js';
+
+/** The propagation that comes to the same, where MikroORM takes `not_supported` for a transaction. */
+export function outsideOf(
+  manager: EntityManager,
+  { propagation }: TransactionOptions,
+): Pick<TransactionOptions, 'propagation'> {
+  if (!isAutocommit(manager.getTransactionContext())) {
+    return {};
+  }
+  switch (propagation) {
+    case TransactionPropagation.REQUIRED:
+      return { propagation: TransactionPropagation.NESTED };
+    case TransactionPropagation.SUPPORTS:
+    case TransactionPropagation.NEVER:
+      return { propagation: TransactionPropagation.NOT_SUPPORTED };
+    case TransactionPropagation.MANDATORY:
+      throw TransactionStateError.requiredTransactionNotFound(propagation);
+    default:
+      return {};
+  }
+}
+
+/** Makes the statements of a fork in no transaction part of the unit of work of a session (W3). */
+export function ownStatements(
+  { connection }: TransactionParts,
+  fork: SessionManager,
+  control: SessionControl | undefined,
+): Autocommit | undefined {
+  // With a context of row-level security MikroORM wraps each statement in a transaction.
+  if (control === undefined || fork.getTransactionSessionContext() !== undefined) {
+    return undefined;
+  }
+  const autocommit = new Autocommit(connection, control.holder);
+  control.own(autocommit);
+  fork.setTransactionContext(kyselyAutocommit(connection.getKysely() as KyselyClient, autocommit));
+  return autocommit;
+}
+
+/** @param endByMikroOrm MikroORM's own way, for what is not the transaction of a session */
+export async function endTransaction(
+  manager: SessionManager,
+  connectionName: string,
+  verb: 'commit' | 'rollback',
+  endByMikroOrm: () => Promise<void>,
+): Promise<void> {
+  const control = manager[CONTROL];
+  assertNotNested(manager, connectionName, verb);
+  const context = asKyselyTransaction(manager.getTransactionContext());
+  if (control === undefined) {
+    await endByMikroOrm();
+  } else if (context?.parent === undefined) {
+    await control[verb]();
+  } else {
+    // A savepoint of begin({ ctx }): MikroORM ends it, and leaves no context behind.
+    await endByMikroOrm();
+    manager.setTransactionContext(context.parent);
+  }
+}
+
+export async function prepareNesting(
+  manager: EntityManager,
+  control: SessionControl | undefined,
+  { isolationLevel, readOnly, propagation }: TransactionOptions,
+): Promise<void> {
+  const isNested = propagation === undefined || propagation === TransactionPropagation.NESTED;
+  // Isolation level and access mode can only be had from a BEGIN, and a savepoint is none.
+  const isJoined = isNested || propagation === TransactionPropagation.REQUIRED;
+  if (control !== undefined && isJoined && (isolationLevel !== undefined || readOnly === true)) {
+    control.demand(settingsOf({ isolationLevel, readOnly }));
+  }
+  // Changes from before would be written inside of the savepoint, and be lost with it.
+  const isInTransaction = asKyselyTransaction(manager.getTransactionContext()) !== undefined;
+  // Inside of a flush hook there is nothing to do: the changes are being written already.
+  if (isNested && isInTransaction && !isFlushing(manager) && hasChanges(manager)) {
+    await manager.flush();
+  }
+}
+
+/** @throws {@link UnexpectedRollbackError} a statement or a flush has failed, and its error was swallowed */
+export function assertNotFailed(manager: EntityManager): void {
+  const part = asKyselyTransaction(manager.getTransactionContext())?.part;
+  const blocker = part?.isShut === false ? part.whole.commitBlocker : undefined;
+  if (blocker !== undefined) {
+    throw blocker;
+  }
+  const flushFailure = (manager as SessionManager)[FLUSH_FAILURE];
+  if (part !== undefined && flushFailure !== undefined) {
+    throw new UnexpectedRollbackError(part.connectionName, 'failed-flush', flushFailure.error);
+  }
+}
+
+/** MikroORM itself ends the transaction of a callback; a second end would be one too many. */
+export function assertNotNested(
+  manager: SessionManager,
+  connectionName: string,
+  verb: string,
+): void {
+  if (manager.getContext(false) !== manager || manager[ROOT] !== undefined) {
+    throw new InvalidTransactionStateError(
+      connectionName,
+      `${verb}() was called inside em.transactional(). Return from its callback to keep the work, ` +
+        'or throw to undo it.',
+    );
+  }
+}

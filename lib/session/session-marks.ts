@@ -1,0 +1,65 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import type { Failure } from '../transaction/transaction-state.js';
+import type { KyselyTransaction } from './kysely-transaction.js';
+import { NestedTransaction } from './nested-transaction.js';
+import type { TransactionOrigin } from './owned-connection.js';
+import type { WorkOwner } from './owned-work.js';
+import type { SessionWatch } from './session-watch.js';
+
+/** The session behind an entity manager. */
+export interface SessionControl extends TransactionOrigin, WorkOwner {
+  readonly watch: SessionWatch | undefined;
+  /** The current transaction context; a new one after each commit and rollback. */
+  readonly context: KyselyTransaction;
+  begin(settings: TransactionSettings): Promise<void>;
+  demand(settings: TransactionSettings): void;
+  commit(): Promise<void>;
+  rollback(): Promise<void>;
+  /** A flush has failed, and MikroORM forgets what it could not write. */
+  flushFailed(error: unknown): void;
+}
+
+export const CONTROL = Symbol('nestjs-db-context:session-control');
+export const ROOT = Symbol('nestjs-db-context:session-root');
+export const ORIGIN = Symbol('nestjs-db-context:session-origin');
+export const NESTED = Symbol('nestjs-db-context:session-nested');
+export const OVER = Symbol('nestjs-db-context:session-over');
+export const FLUSH_FAILURE = Symbol('nestjs-db-context:session-flush-failure');
+
+/** An entity manager of the class that `sessionManagerClass()` makes. */
+export interface SessionManager extends EntityManager {
+  /** The session that this is the entity manager of. */
+  [CONTROL]?: SessionControl;
+  /** The manager that the outermost `transactional()` was called on, for the fork of a callback. */
+  [ROOT]?: EntityManager;
+  /** The session that this is a fork of. */
+  [ORIGIN]?: TransactionOrigin;
+  /** Whether `transactional()` was ever called on it. */
+  [NESTED]?: boolean;
+  /** Whether the callback that it was made for, of `not_supported`, has returned. */
+  [OVER]?: boolean;
+  /** The first flush of it that failed. */
+  [FLUSH_FAILURE]?: Failure;
+}
+
+/**
+ * The manager of the innermost `transactional()` that the calling code runs in, where MikroORM names
+ * `manager`: its `TransactionContext` does not know the fork of `not_supported`.
+ */
+export function innermostManager(manager: EntityManager): EntityManager {
+  const root = (manager as SessionManager)[ROOT];
+  return (root && NestedTransaction.forkOf(root)) ?? manager;
+}
+
+/** The session that an entity manager is the manager of. */
+export function controlOf(manager: EntityManager): SessionControl | undefined {
+  return (manager as SessionManager)[CONTROL];
+}
+
+/** Makes a manager of that class the entity manager of a session. */
+export function bindControl(manager: EntityManager, control: SessionControl): void {
+  (manager as SessionManager)[CONTROL] = control;
+  manager.setTransactionContext(control.context);
+}

@@ -1,0 +1,40 @@
+import type { Holder } from '../connection/claim.js';
+import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import type { OwnedWork } from './owned-work.js';
+import type { SessionWatch } from './session-watch.js';
+
+/** A session, as the unit of work that it is part of knows it. */
+interface ObservedSession {
+  readonly connectionName: string;
+}
+
+/** Who is told of the ends of a session. */
+export interface SessionObserver {
+  /**
+   * Asked before anything of a commit is done.
+   *
+   * @throws {@link UnexpectedRollbackError} it must not succeed
+   */
+  assertMayCommit(session: ObservedSession): void;
+  /** As `assertMayCommit()`, for a block that a commit which failed before is no concern of. */
+  assertNotRollbackOnly(session: ObservedSession): void;
+  /** Called before the flush of a commit, when there is something to commit. */
+  beforeCommit(session: ObservedSession): Promise<void> | undefined;
+  committed(session: ObservedSession): Promise<void>;
+  rolledBack(session: ObservedSession): Promise<void>;
+  /** Somebody has asked for a rollback, which also undoes what a commit that failed has left behind. */
+  undone(session: ObservedSession): void;
+  /** A commit of its own has failed, and what was to be committed is gone. */
+  commitFailed(session: ObservedSession, error: unknown): void;
+}
+
+/** How a session is made. */
+export interface SessionOptions {
+  /** Win over those of the connection. */
+  readonly settings?: TransactionSettings | undefined;
+  /** The unit of work that it is part of. */
+  readonly holder?: Holder | undefined;
+  readonly watch?: SessionWatch | undefined;
+  /** Takes over work beside its transaction; throws where the unit of work has ended. */
+  readonly own?: (work: OwnedWork) => void;
+}
