@@ -9,12 +9,7 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import {
-  DbContextInterceptor,
-  InjectSession,
-  SessionClosedError,
-  UnexpectedRollbackError,
-} from 'nestjs-db-context';
+import { DbContextInterceptor, InjectSession, SessionClosedError } from 'nestjs-db-context';
 import { map, type Observable } from 'rxjs';
 
 import { deferred } from '../support/deferred.js';
@@ -25,69 +20,17 @@ import { fail, useWorld } from '../support/use-world.js';
 // Each test stands here because a line of the library could be broken without a test that failed
 // (`npm run mutations`).
 
-describe('a transaction beside that of the session', () => {
+describe('a transaction with propagation "requires_new"', () => {
   const at = useWorld();
 
-  /** Work that was left behind. */
-  interface LeftBehind {
-    readonly goOn: () => void;
-    /** What it fails with, if it does. */
-    readonly outcome: Promise<unknown>;
-  }
-
-  /** Begins a transaction beside that of the session, which ends when it may go on. */
-  async function leaveBehind(): Promise<LeftBehind> {
-    const hasInserted = deferred();
-    const gate = deferred();
-    const outcome = at.session
-      .transactional(
-        async (em) => {
-          await at.insert('beside', em);
-          hasInserted.resolve();
-          await gate.promise;
-        },
-        { propagation: 'requires_new' },
-      )
-      .catch((error: unknown) => error);
-    await hasInserted.promise;
-    return { goOn: gate.resolve, outcome };
-  }
-
-  it('W3: forbids the commit, and is undone with the rest', async () => {
-    let left!: LeftBehind;
-    const ended = at.run(async () => {
-      await at.insert('own');
-      left = await leaveBehind();
-    });
-    const error: unknown = await ended.catch((each: unknown) => each);
-    left.goOn();
-    expect(await left.outcome).toBeInstanceOf(SessionClosedError);
-    expect(error).toBeInstanceOf(UnexpectedRollbackError);
-    expect(error).toMatchObject({ reason: 'unawaited-statements' });
-    expect(await at.world.savedTexts()).toEqual([]);
-  });
-
-  it('W3: holds no connection once its context has been rolled back', async () => {
-    let left!: LeftBehind;
-    const ended = at.run(async () => {
-      left = await leaveBehind();
-      fail();
-    });
-    const error: unknown = await ended.catch((each: unknown) => each);
-    const { checkedOut } = at.world.pool();
-    left.goOn();
-    expect(await left.outcome).toBeInstanceOf(SessionClosedError);
-    expect(error).toMatchObject({ message: 'undo' });
-    expect(checkedOut).toBe(0);
-    expect(await at.world.savedTexts()).toEqual([]);
-  });
-
   it('W3: does not begin any more once its context has ended', async () => {
-    const fork = await at.run(async () => {
+    const manager = await at.run(async () => {
       await at.insert('own');
-      return { manager: at.session.fork() };
+      return at.dbContext.getSession()!;
     });
-    const late = fork.manager.transactional((em) => at.insert('late', em));
+    const late = manager.transactional((em) => at.insert('late', em as EntityManager), {
+      propagation: 'requires_new',
+    });
     await expect(late).rejects.toBeInstanceOf(SessionClosedError);
     expect(await at.world.savedTexts()).toEqual(['own']);
   });

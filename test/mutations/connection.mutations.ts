@@ -7,7 +7,7 @@ export const CONNECTION_MUTATIONS: readonly Mutation[] = [
     what: 'The application connects to the database as it boots.',
     file: 'lib/module/connection-factory.ts',
     find: 'assertSupported(name, orm);',
-    replace: 'assertSupported(name, orm);\n  await orm.connect();',
+    replace: 'assertSupported(name, orm);\n  await orm.connect();\n  await orm.checkConnection();',
     spec: 'e2e/(laziness|statement-log).spec',
     test: 'L1: |L2: ',
   },

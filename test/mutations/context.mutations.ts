@@ -17,8 +17,8 @@ export const CONTEXT_MUTATIONS: readonly Mutation[] = [
     file: 'lib/context/context.ts',
     find: 'return this.unfinished.length > 0',
     replace: 'return this.unfinished.length < 0',
-    spec: 'e2e/survivors.spec',
-    test: 'W3: ',
+    spec: 'e2e/owned-transactions.spec',
+    test: 'requires_new .*W3, F3: objects to',
   },
   {
     id: 'W3',
@@ -26,8 +26,8 @@ export const CONTEXT_MUTATIONS: readonly Mutation[] = [
     file: 'lib/context/context.ts',
     find: 'await this.endOwned();\n    if (failure',
     replace: 'if (failure',
-    spec: 'e2e/survivors.spec',
-    test: 'W3: ',
+    spec: 'e2e/owned-transactions.spec',
+    test: 'requires_new .*W3, F3: objects to',
   },
   {
     id: 'W3',
@@ -35,8 +35,8 @@ export const CONTEXT_MUTATIONS: readonly Mutation[] = [
     file: 'lib/context/context.ts',
     find: 'await Promise.all([closeSessions(this.sessions), this.endOwned()]);',
     replace: 'await closeSessions(this.sessions);',
-    spec: 'e2e/survivors.spec',
-    test: 'W3: ',
+    spec: 'e2e/owned-transactions.spec',
+    test: 'requires_new .*W3, F3: ends with a context',
   },
   {
     id: 'W3',
@@ -45,7 +45,7 @@ export const CONTEXT_MUTATIONS: readonly Mutation[] = [
     find: 'this.assertOpen(name);\n        this.#owned',
     replace: 'this.#owned',
     spec: 'e2e/survivors.spec',
-    test: 'W3: ',
+    test: 'W3: does not begin',
   },
   {
     id: 'W4',

@@ -78,7 +78,8 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
     file: 'lib/session/owned-connection.ts',
     find: 'workOwner?.own({',
     replace: 'void ({',
-    spec: 'e2e/survivors.spec',
+    spec: 'e2e/owned-transactions.spec',
+    test: 'requires_new .*W3, F3: objects to',
   },
   {
     id: 'C6',
