@@ -27,7 +27,7 @@ export const MUTATIONS: readonly Mutation[] = [
   ...CONNECTION_MUTATIONS,
 ].toSorted((a, b) => PROMISES.indexOf(a.id) - PROMISES.indexOf(b.id));
 
-/** The promises of which no line can be broken, since none keeps them yet. */
+/** The promises that are work of an issue, since no code keeps them in full yet. */
 export const PENDING: readonly PendingPromise[] = [
   { id: 'W1', issue: 14, what: 'Whoever answers, the context is settled before.' },
   { id: 'W2', issue: 15, what: "All of MikroORM's own objects are in the transaction." },

@@ -78,7 +78,7 @@ async function breakAll(): Promise<boolean> {
     console.log('| promise | what is broken | noticed by | seconds |');
     console.log('| --- | --- | --- | ---: |');
     for (const { id, what, issue } of PENDING.filter(isChosen)) {
-      console.log(`| ${id} | ${what} | no code keeps it yet: issue ${issue} | |`);
+      console.log(`| ${id} | ${what} | work of issue ${issue} | |`);
     }
     const findings: Finding[] = [];
     for (const mutation of chosen) {

@@ -16,7 +16,7 @@ export interface Mutation {
   readonly test?: string;
 }
 
-/** A promise that no code keeps yet. */
+/** A promise that no code keeps in full yet. */
 export interface PendingPromise {
   readonly id: string;
   /** The issue that it is work of. */
