@@ -67,7 +67,7 @@ class BlockScope extends AsyncScope {
 
 /**
  * Runs `callback` as a transaction of its own on a session, committed when it succeeds and rolled
- * back when it throws. Blocks of parallel branches run one after another: they share the session.
+ * back when it throws (C2). Blocks of parallel branches run one after another: they share the session.
  *
  * @param settings how it runs, and of the transaction that it begins; that stays lazy
  * @throws what `callback` throws, or why the commit failed

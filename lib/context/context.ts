@@ -140,7 +140,7 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
     return this.#refusals.errorOf(name) === undefined ? this.existing(name) : this.session(name);
   }
 
-  /** @throws {@link SessionClosedError} the context has been settled */
+  /** @throws {@link SessionClosedError} the context has been settled (S5) */
   assertOpen(name: string): void {
     if (this.isClosed) {
       this.dependencies.watch?.usedLate(this, name);

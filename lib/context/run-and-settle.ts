@@ -23,7 +23,7 @@ export interface OwnContextOptions<T> extends EndOptions<T> {
 }
 
 /**
- * Runs `callback` in a context of its own, and settles it; each attempt has its own.
+ * Runs `callback` in a context of its own, and settles it (C3); each attempt has its own.
  *
  * @param origin what it is for, for messages
  */
@@ -63,7 +63,7 @@ export function runAndSettle<T>(
   return expired === undefined ? settled : Promise.race([settled, expired]);
 }
 
-/** Runs `callback` with a session that is in no context, and settles that. */
+/** Runs `callback` with a session that is in no context, and settles that (C4). */
 export async function runDetached<T>(
   registry: ContextRunner,
   connectionName: string,

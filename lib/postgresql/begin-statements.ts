@@ -16,7 +16,7 @@ const PARAMETERS = {
 } as const satisfies { [K in keyof TransactionSettings]?: string };
 
 /**
- * What begins a transaction: BEGIN, and at most one statement more. `set_config(..., true)` is `SET
+ * What begins a transaction with its settings (C7): BEGIN, and at most one statement more. `set_config(..., true)` is `SET
  * LOCAL` that takes parameters, see
  * https://www.postgresql.org/docs/current/functions-admin.html#FUNCTIONS-ADMIN-SET
  */

@@ -54,8 +54,7 @@ export type EntityManagerClass = new (
  * - Inside of `em.transactional()` the session is the fork that MikroORM made for the callback (C6).
  *
  * A fork of a session (`em.fork()`) is of this class too, but has no session behind it and behaves as
- * any fork; only its transactions begin with the settings of the session, and end with its unit of
- * work (W3).
+ * any fork (W2); only its transactions begin with the settings of the session.
  */
 export function sessionManagerClass(
   Base: EntityManagerClass,
