@@ -4,7 +4,7 @@ import { TransactionPropagation, TransactionStateError } from '@mikro-orm/core';
 import { InvalidTransactionStateError, UnexpectedRollbackError } from '../errors.js';
 import { Autocommit } from './autocommit.js';
 import { hasChanges } from './changes.js';
-import { isFlushing } from './flush-turns.js';
+import { isFlushing, isFlushUnderWay } from './flush-turns.js';
 import type { KyselyClient } from './kysely-shapes.js';
 import { asKyselyTransaction, isAutocommit, kyselyAutocommit } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
@@ -89,8 +89,11 @@ export async function prepareNesting(
   // Changes from before would be written inside of the savepoint, and be lost with it.
   const isInTransaction = asKyselyTransaction(manager.getTransactionContext()) !== undefined;
   // Inside of a flush hook there is nothing to do: the changes are being written already.
-  if (isNested && isInTransaction && !isFlushing(manager) && hasChanges(manager)) {
-    await manager.flush();
+  if (isNested && isInTransaction && !isFlushing(manager)) {
+    // What another branch is flushing is only known when that flush has ended.
+    if (isFlushUnderWay(manager) || hasChanges(manager)) {
+      await manager.flush();
+    }
   }
 }
 

@@ -77,7 +77,10 @@ export abstract class SessionTransactions implements OrmOwner {
 
   /** Whether a commit has anything to do. */
   get hasWork(): boolean {
-    return this.hasBegun || (!isFlushUnderWay(this.manager) && hasChanges(this.manager));
+    if (this.hasBegun || this.hasPendingChanges) {
+      return true;
+    }
+    return !isFlushUnderWay(this.manager) && hasChanges(this.manager);
   }
 
   /** Whether entities wait to be inserted or removed. */

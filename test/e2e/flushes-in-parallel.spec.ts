@@ -197,3 +197,34 @@ describe('a flush that fails while another one waits', () => {
     expect(await current.world.savedTexts()).toEqual(['good']);
   });
 });
+
+describe('a nested transaction that begins while another branch flushes', () => {
+  const current = useWorld();
+
+  it.each(['onFlush', 'beforeUpdate'])('S3, F5: takes nothing away from it (%s)', async (event) => {
+    const [computed, gate] = [deferred(), deferred()];
+    await current.run(() => current.insert('before'));
+    await current.run(async () => {
+      const em = current.session.getContext(false);
+      const note = await em.findOneOrFail(Note, { text: 'before' });
+      em.getEventManager().registerSubscriber({
+        [event]: async () => {
+          computed.resolve();
+          await gate.promise;
+        },
+      });
+      note.text = 'changed';
+      const flushed = em.flush();
+      await computed.promise;
+      const nested = em.transactional((inner) => inner.insert(Note, { text: 'nested' }));
+      gate.resolve();
+      await Promise.all([flushed, nested]);
+      expect(await em.execute('select text from note order by text')).toEqual([
+        { text: 'changed' },
+        { text: 'nested' },
+      ]);
+      note.text = 'changed again';
+    });
+    expect(await current.world.savedTexts()).toEqual(['changed again', 'nested']);
+  });
+});
