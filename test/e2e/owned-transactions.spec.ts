@@ -3,6 +3,7 @@ import { TransactionPropagation } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import {
   ContextTimeoutError,
+  DbContext,
   InjectSession,
   SessionClosedError,
   UnexpectedRollbackError,
@@ -21,6 +22,8 @@ const PROPAGATIONS = [TransactionPropagation.REQUIRES_NEW, TransactionPropagatio
 interface Left {
   readonly started: Deferred<void>;
   readonly mayGoOn: Deferred<void>;
+  /** Resolves when the context of a request has been rolled back. */
+  readonly rolledBack: Deferred<void>;
   /** What became of it. */
   result?: Promise<unknown>;
 }
@@ -28,7 +31,7 @@ interface Left {
 let left: Left;
 
 beforeEach(() => {
-  left = { started: deferred(), mayGoOn: deferred() };
+  left = { started: deferred(), mayGoOn: deferred(), rolledBack: deferred() };
 });
 
 /** Leaves work behind that has sent a statement, and then hangs in its callback. */
@@ -57,17 +60,24 @@ const UNAWAITED = { code: 'UNEXPECTED_ROLLBACK', reason: 'unawaited-statements' 
 
 @Controller()
 class LeavingController {
-  constructor(@InjectSession() private readonly session: EntityManager) {}
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    private readonly dbContext: DbContext,
+  ) {}
 
   @Post('requires_new')
-  async requiresNew(): Promise<never> {
-    await leave(this.session, TransactionPropagation.REQUIRES_NEW);
-    return deferred<never>().promise;
+  requiresNew(): Promise<never> {
+    return this.#leave(TransactionPropagation.REQUIRES_NEW);
   }
 
   @Post('not_supported')
-  async notSupported(): Promise<never> {
-    await leave(this.session, TransactionPropagation.NOT_SUPPORTED);
+  notSupported(): Promise<never> {
+    return this.#leave(TransactionPropagation.NOT_SUPPORTED);
+  }
+
+  async #leave(propagation: TransactionPropagation): Promise<never> {
+    this.dbContext.onRollback(() => left.rolledBack.resolve());
+    await leave(this.session, propagation);
     return deferred<never>().promise;
   }
 }
@@ -234,6 +244,8 @@ describe.each(PROPAGATIONS)('ends from outside, with the propagation %s', (propa
     await left.started.promise;
     client.abort();
     expect(await response).toMatchObject({ name: 'AbortError' });
+    // `not_supported` holds no connection between its statements that would say when the server knows.
+    await left.rolledBack.promise;
     await nothingIsOpen();
   });
 

@@ -125,10 +125,14 @@ export class PropertyWorld {
   async #assertNothingIsOpen(): Promise<void> {
     try {
       for (const db of DATABASES) {
-        const { checkedOut, waiting } = this.#app.pool(db);
-        if (checkedOut !== 0 || waiting !== 0) {
-          throw new Error(`pool of ${db}: ${checkedOut} checked out, ${waiting} waiting`);
-        }
+        // What was ended while it waited for a connection leaves the pool's queue a tick later.
+        await waitFor(
+          () => {
+            const { checkedOut, waiting } = this.#app.pool(db);
+            return checkedOut === 0 && waiting === 0;
+          },
+          { what: `an empty pool of ${db}`, timeoutMs: 1_000 },
+        );
         await waitFor(
           async () => (await this.#databases[db].query(OPEN_TRANSACTIONS)).length === 0,
           { what: `the end of all transactions on ${db}`, timeoutMs: 1_000 },

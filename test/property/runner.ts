@@ -25,6 +25,20 @@ interface Env {
 
 type Of<K extends Op['kind']> = Extract<Op, { readonly kind: K }>;
 
+/** More turns than MikroORM takes from the call of a method to its statement. */
+const TURNS = 200;
+
+/**
+ * Waits until a statement that nobody awaits has reached its transaction, and not for its answer: that
+ * arrives through a socket, and no promise of this loop waits for one. Otherwise it would depend on
+ * the number of promises in MikroORM whether the next operation finds a transaction that has begun.
+ */
+async function untilSent(): Promise<void> {
+  for (let turn = 0; turn < TURNS; turn++) {
+    await undefined;
+  }
+}
+
 /** Runs programs as an application would. */
 export class Runner {
   readonly #target: Target;
@@ -81,7 +95,7 @@ export class Runner {
         return runStatement(op, env.managers[op.db], env.trace);
       case 'stray':
         this.#leave(env.managers[op.db].insert(Note, { text: `n${op.id}` }));
-        return undefined;
+        return untilSent();
       case 'late':
         return this.#late(op, env);
       case 'abandon':
