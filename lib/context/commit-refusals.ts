@@ -1,26 +1,27 @@
 import { UnexpectedRollbackError } from '../errors.js';
+import type { Failure } from '../transaction/transaction-state.js';
 
-/** Why a connection of a context must not be committed. */
-interface Refusal {
-  readonly reason: 'failed-before' | 'rollback-only';
-  readonly cause: unknown;
-}
-
-const NONE: ReadonlyMap<string, Refusal> = new Map();
+// Most contexts have neither, and collections of their own would be a good part of their memory.
+const NO_FAILURES: ReadonlyMap<string, Failure> = new Map();
+const NO_NAMES: ReadonlySet<string> = new Set();
 
 /**
- * What forbids the commit of a context until somebody rolls back on purpose: a commit that failed
- * before (F4), or that the application asked for it (`rollbackOnly()`).
+ * What forbids the commit of a context until the application rolls back on purpose: a commit that
+ * failed before (F4), or that the application asked for it (`rollbackOnly()`).
  */
 export class CommitRefusals {
-  // Most contexts have none, and a map of their own would be a good part of their memory.
-  #refusals = NONE;
+  /** The first commit of each connection that failed. */
+  #failures = NO_FAILURES;
+  /** The connections that are to be rolled back. */
+  #rollbackOnly = NO_NAMES;
   /** Whether all of the context is to be rolled back. */
   #isRollbackOnly = false;
 
   /** A commit of a connection has failed. */
-  failed(connectionName: string, cause: unknown): void {
-    this.#set(connectionName, { reason: 'failed-before', cause });
+  failed(connectionName: string, error: unknown): void {
+    if (!this.#failures.has(connectionName)) {
+      this.#failures = new Map([...this.#failures, [connectionName, { error }]]);
+    }
   }
 
   /** @param connectionName all of the context if omitted */
@@ -28,54 +29,58 @@ export class CommitRefusals {
     if (connectionName === undefined) {
       this.#isRollbackOnly = true;
     } else {
-      this.#set(connectionName, { reason: 'rollback-only', cause: undefined });
+      this.#rollbackOnly = new Set([...this.#rollbackOnly, connectionName]);
     }
   }
 
-  /** Somebody has rolled a connection back on purpose. */
+  /** A connection was rolled back on purpose. */
   undone(connectionName: string): void {
-    if (this.#refusals.has(connectionName)) {
-      this.#refusals = new Map([...this.#refusals].filter(([name]) => name !== connectionName));
-    }
+    this.rolledBack(connectionName);
+    this.#forgetFailure(connectionName);
   }
 
   /** A transaction of a connection was rolled back, which is all that `rollbackOnly()` asks for. */
   rolledBack(connectionName: string): void {
-    if (this.#refusals.get(connectionName)?.reason === 'rollback-only') {
-      this.undone(connectionName);
+    if (this.#rollbackOnly.has(connectionName)) {
+      this.#rollbackOnly = new Set(
+        [...this.#rollbackOnly].filter((name) => name !== connectionName),
+      );
     }
   }
 
-  /** @returns forgets the failed commits of a connection since, and no others */
+  /** All of the context was rolled back on purpose. */
+  undoneAll(): void {
+    this.#failures = NO_FAILURES;
+    this.#rollbackOnly = NO_NAMES;
+    this.#isRollbackOnly = false;
+  }
+
+  /** @returns forgets a commit of the connection that has failed since, and none that failed before */
   remember(connectionName: string): () => void {
-    const refusal = this.#refusals.get(connectionName);
+    const known = this.#failures.get(connectionName);
     return () => {
-      if (this.#refusals.get(connectionName)?.reason === 'failed-before') {
-        this.undone(connectionName);
-      }
-      if (refusal?.reason === 'failed-before') {
-        this.#set(connectionName, refusal);
+      if (this.#failures.get(connectionName) !== known) {
+        this.#forgetFailure(connectionName);
       }
     };
   }
 
-  /** Somebody has rolled all of the context back on purpose. */
-  undoneAll(): void {
-    this.#refusals = NONE;
-    this.#isRollbackOnly = false;
+  get isEmpty(): boolean {
+    return this.#failures.size === 0 && this.#rollbackOnly.size === 0 && !this.#isRollbackOnly;
   }
 
-  get isEmpty(): boolean {
-    return this.#refusals.size === 0 && !this.#isRollbackOnly;
+  /** Whether a connection is to be rolled back because the application asked for it. */
+  isRollbackOnly(connectionName: string): boolean {
+    return this.#isRollbackOnly || this.#rollbackOnly.has(connectionName);
   }
 
   /** Why a connection must not be committed. */
   errorOf(connectionName: string): UnexpectedRollbackError | undefined {
-    const refusal = this.#refusals.get(connectionName);
-    if (refusal !== undefined) {
-      return new UnexpectedRollbackError(connectionName, refusal.reason, refusal.cause);
+    const failure = this.#failures.get(connectionName);
+    if (failure !== undefined) {
+      return new UnexpectedRollbackError(connectionName, 'failed-before', failure.error);
     }
-    return this.#isRollbackOnly
+    return this.isRollbackOnly(connectionName)
       ? new UnexpectedRollbackError(connectionName, 'rollback-only')
       : undefined;
   }
@@ -86,11 +91,13 @@ export class CommitRefusals {
    * @param named the connection that is named where all of the context is meant
    */
   errorOfAny(named: string): UnexpectedRollbackError | undefined {
-    const [refused = named] = this.#refusals.keys();
+    const [refused = named] = [...this.#failures.keys(), ...this.#rollbackOnly];
     return this.errorOf(refused);
   }
 
-  #set(connectionName: string, refusal: Refusal): void {
-    this.#refusals = new Map([...this.#refusals, [connectionName, refusal]]);
+  #forgetFailure(connectionName: string): void {
+    if (this.#failures.has(connectionName)) {
+      this.#failures = new Map([...this.#failures].filter(([name]) => name !== connectionName));
+    }
   }
 }

@@ -248,7 +248,7 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
 
   /** Closes sessions, and goes on. */
   async closeEarly(sessions: readonly Session[]): Promise<void> {
-    sessions.forEach(({ connectionName }) => this.#refusals.undone(connectionName));
+    sessions.forEach(({ connectionName }) => this.#refusals.rolledBack(connectionName));
     await closeSessions(sessions);
     await this.#hooks.afterEarlyRollback();
   }
@@ -262,9 +262,9 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
   }
 
   /** See {@link SessionObserver.assertNotRollbackOnly}. */
-  assertNotRollbackOnly(session: Session): void {
-    if (this.#refusals.errorOf(session.connectionName)?.reason === 'rollback-only') {
-      this.assertMayCommit(session);
+  assertNotRollbackOnly({ connectionName }: Session): void {
+    if (this.#refusals.isRollbackOnly(connectionName)) {
+      throw new UnexpectedRollbackError(connectionName, 'rollback-only');
     }
   }
 

@@ -57,6 +57,10 @@ describe('an early commit that failed', () => {
     'a write': () => current.insert('later'),
     'a persist()': async () => void current.session.persist(new Note('later')),
     'a close()': () => current.dbContext.close(),
+    'a write and a close()': async () => {
+      await current.insert('closed');
+      await current.dbContext.close();
+    },
     'a popSession()': async () => {
       current.session.getContext(false);
       await current.dbContext.popSession()?.rollback();

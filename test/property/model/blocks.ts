@@ -107,6 +107,7 @@ export abstract class Blocks extends Contexts {
     }
     const inner = this.ofContext(env, db);
     const own = op.own ? { ...inner.own, [db]: context.session(db) } : inner.own;
+    const forgetFailure = context.rememberFailure(db);
     try {
       this.block(body, { ...inner, own });
     } catch (error) {
@@ -115,6 +116,7 @@ export abstract class Blocks extends Contexts {
       if (existing !== undefined) {
         context.rollbackEarly([existing]);
       }
+      forgetFailure();
       throw error;
     }
     const existing = context.existing(db);

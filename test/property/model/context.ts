@@ -26,7 +26,8 @@ export interface ContextRegistry extends ModelWorld {
 export class ModelContext {
   readonly #registry: ContextRegistry;
   readonly #sessions = new Map<Database, ModelSession>();
-  readonly #failedCommits = new Set<Database>();
+  /** The first commit by hand of each connection that failed. */
+  readonly #failedCommits = new Map<Database, object>();
   readonly hooks = new ModelHooks();
 
   constructor(registry: ContextRegistry) {
@@ -57,6 +58,16 @@ export class ModelContext {
     return this.#failedCommits.has(db);
   }
 
+  /** C2: @returns forgets a commit by hand that has failed since: the caller of a block gets its error */
+  rememberFailure(db: Database): () => void {
+    const known = this.#failedCommits.get(db);
+    return () => {
+      if (this.#failedCommits.get(db) !== known) {
+        this.#failedCommits.delete(db);
+      }
+    };
+  }
+
   /** C1: commits one session now, and not for the sake of a block. */
   commitByHand(session: ModelSession): void {
     const { name } = session.database;
@@ -67,7 +78,7 @@ export class ModelContext {
     try {
       this.commitEarly(session);
     } catch (error) {
-      this.#failedCommits.add(name);
+      this.#failedCommits.set(name, {});
       throw error;
     }
   }
@@ -108,7 +119,7 @@ export class ModelContext {
     } catch (error) {
       // What was committed before another one failed is not lost.
       const lost = sessions.filter(({ current }) => current.root.state !== 'kept');
-      lost.forEach(({ database }) => this.#failedCommits.add(database.name));
+      lost.forEach(({ database }) => this.#failedCommits.set(database.name, {}));
       throw error;
     }
     this.sessions.forEach((session) => session.rearm());
@@ -281,10 +292,10 @@ export class ModelContext {
     if (error instanceof Undetermined) {
       return;
     }
-    const due = this.hooks.take(kind, () => true);
-    if (due.length > 0 && error instanceof ModelError && error.label.startsWith('Partial')) {
+    if (!this.hooks.isEmpty && error instanceof ModelError && error.label.startsWith('Partial')) {
       throw new Undetermined('hooks of a commit that went half through');
     }
+    const due = this.hooks.take(kind, () => true);
     due.forEach((hook) => this.#registry.runApart(hook));
   }
 
