@@ -5,6 +5,7 @@ import {
   checkTransactionSettings,
   type TransactionSettings,
 } from '../postgresql/transaction-settings.js';
+import { setAmbientAside } from '../session/ambient.js';
 import type { Session } from '../session/session.js';
 import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
@@ -116,7 +117,9 @@ export async function runAtomic<T>(
         commitsBefore = context.earlyCommits;
         own.demand(settings);
         const isMarked = current === 'append' && onError === 'rollback-only';
-        return endBy(endsOf(target, isMarked), { commitOnError }, () => callback(own.manager));
+        return endBy(endsOf(target, isMarked), { commitOnError }, () =>
+          setAmbientAside(() => callback(own.manager)),
+        );
       };
       return { run, isUndone: () => context.earlyCommits === commitsBefore };
     }),

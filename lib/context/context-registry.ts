@@ -7,6 +7,7 @@ import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { ContextTimeoutError, DbContextNotActiveError, ShuttingDownError } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
+import { ambientManager } from '../session/ambient.js';
 import { innermostManager } from '../session/session-marks.js';
 import { ConnectionRegistry } from './connection-registry.js';
 import type { ContextProbe, Reporters } from './context-probe.js';
@@ -141,8 +142,8 @@ export class ContextRegistry {
    */
   #managerOf({ connection: { name, orm } }: SessionFactory): EntityManager {
     const context = this.require();
-    const ambient = TransactionContext.currentTransactionContext()?.em;
-    return ambient !== undefined && ambient !== context.ambient && ambient.config === orm.config
+    const ambient = ambientManager(context.ambient);
+    return ambient?.config === orm.config
       ? innermostManager(ambient)
       : context.session(name).manager;
   }

@@ -9,6 +9,7 @@ import {
 import type { Outcome } from '../outcome.js';
 import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
+import { setAmbientAside } from './ambient.js';
 import { NestedTransaction } from './nested-transaction.js';
 import type { TransactionParts } from './orm-transaction.js';
 import type { OwnedWork } from './owned-work.js';
@@ -79,7 +80,7 @@ export class Session extends SessionTransactions implements SessionControl {
     if (this.#ends.unfinished > 0) {
       await this.#ends.run(ignore);
     }
-    await this.#flush();
+    await setAmbientAside(() => this.#flush());
   }
 
   /**
@@ -246,7 +247,7 @@ export class Session extends SessionTransactions implements SessionControl {
 
   #exclusively<T>(verb: string, end: () => Promise<T>): Promise<T> {
     this.#assertOutsideEnd(verb);
-    return this.#ends.run(() => new EndScope(this).during(end));
+    return this.#ends.run(() => new EndScope(this).during(() => setAmbientAside(end)));
   }
 
   #assertOutsideEnd(verb: string): void {

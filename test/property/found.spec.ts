@@ -165,3 +165,101 @@ it('F4: a first statement that fails says why', async () => {
   }
   expect([...result]).toEqual(['UniqueConstraintViolationException(23505)']);
 });
+
+describe('in the transaction of another session', () => {
+  /** Runs `work` in a transaction that is undone, and that the injected session stands for. */
+  const inAnother = (work: () => Promise<unknown>): Promise<void> =>
+    shared.dbContext.newSession(async (own) => {
+      await own.transactional(async () => {
+        await insert('of the other session');
+        await work();
+      });
+    });
+
+  it('C5, C6: a beforeCommit hook writes into the session that is being committed', async () => {
+    await run(async () => {
+      await insert('row');
+      shared.dbContext.beforeCommit(() => insert('of the hook'), { connection: 'default' });
+      await inAnother(() => shared.dbContext.commit());
+    });
+    expect(await shared.world.savedTexts()).toEqual(['row', 'of the hook']);
+  });
+
+  it('C5, C6: a beforeCommit hook does so when all sessions are committed', async () => {
+    await run(async () => {
+      await insert('row');
+      shared.dbContext.beforeCommit(() => insert('of the hook'), { connection: 'default' });
+      await inAnother(() => shared.dbContext.commitAll());
+    });
+    expect(await shared.world.savedTexts()).toEqual(['row', 'of the hook']);
+  });
+
+  it('C2, C6: an atomic block writes into its own session', async () => {
+    await run(() => inAnother(() => shared.dbContext.atomic(() => insert('of the block'))));
+    expect(await shared.world.savedTexts()).toEqual(['of the block']);
+  });
+
+  it('C2, C6: an atomic block that closes its session goes on in the next one', async () => {
+    await run(() =>
+      inAnother(() =>
+        shared.dbContext.atomic(async () => {
+          await shared.dbContext.close();
+          await insert('of the next session');
+        }),
+      ),
+    );
+    expect(await shared.world.savedTexts()).toEqual(['of the next session']);
+  });
+});
+
+describe('a block that fails after a commit', () => {
+  const failCommit = async (): Promise<void> => {
+    await outcome(insert('a'));
+    expect(await outcome(shared.session.commit())).toBe('UnexpectedRollbackError(23505)');
+  };
+
+  it('F4, C2: forgets that one of its own commits has failed', async () => {
+    await run(async () => {
+      await insert('a');
+      const block = shared.dbContext.atomic(async () => {
+        await failCommit();
+        fail();
+      });
+      expect(await outcome(block)).toBe('Boom');
+      await insert('b');
+    });
+    expect(await shared.world.savedTexts()).toEqual(['a', 'b']);
+  });
+
+  it('F4, C2: does not bring back a failure that was undone by rollback()', async () => {
+    await run(async () => {
+      await insert('a');
+      await shared.session.commit();
+      await failCommit();
+      const block = shared.dbContext.atomic(async () => {
+        await shared.session.rollback();
+        fail();
+      });
+      expect(await outcome(block)).toBe('Boom');
+      await insert('b');
+    });
+    expect(await shared.world.savedTexts()).toEqual(['a', 'b']);
+  });
+
+  it('F4: keeps a failure of before, also when the block asked for a rollback', async () => {
+    const result = await outcome(
+      run(async () => {
+        await insert('a');
+        await shared.session.commit();
+        await failCommit();
+        const block = shared.dbContext.atomic(() => {
+          shared.dbContext.rollbackOnly({ connection: 'default' });
+          return fail();
+        });
+        expect(await outcome(block)).toBe('Boom');
+        await insert('b');
+      }),
+    );
+    expect(result).toBe('UnexpectedRollbackError(failed-before)');
+  });
+});
