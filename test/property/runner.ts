@@ -35,7 +35,7 @@ const TURNS = 200;
  */
 async function untilSent(): Promise<void> {
   for (let turn = 0; turn < TURNS; turn++) {
-    await undefined;
+    await Promise.resolve();
   }
 }
 
