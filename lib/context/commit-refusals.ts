@@ -34,13 +34,13 @@ export class CommitRefusals {
   }
 
   /** A connection was rolled back on purpose. */
-  undone(connectionName: string): void {
-    this.rolledBack(connectionName);
+  forget(connectionName: string): void {
+    this.forgetRollbackOnly(connectionName);
     this.#forgetFailure(connectionName);
   }
 
   /** A transaction of a connection was rolled back, which is all that `rollbackOnly()` asks for. */
-  rolledBack(connectionName: string): void {
+  forgetRollbackOnly(connectionName: string): void {
     if (this.#rollbackOnly.has(connectionName)) {
       this.#rollbackOnly = new Set(
         [...this.#rollbackOnly].filter((name) => name !== connectionName),
@@ -49,7 +49,7 @@ export class CommitRefusals {
   }
 
   /** All of the context was rolled back on purpose. */
-  undoneAll(): void {
+  forgetAll(): void {
     this.#failures = NO_FAILURES;
     this.#rollbackOnly = NO_NAMES;
     this.#isRollbackOnly = false;
@@ -65,7 +65,7 @@ export class CommitRefusals {
     };
   }
 
-  get isEmpty(): boolean {
+  get refusesNothing(): boolean {
     return this.#failures.size === 0 && this.#rollbackOnly.size === 0 && !this.#isRollbackOnly;
   }
 

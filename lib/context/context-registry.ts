@@ -1,7 +1,6 @@
 import { TransactionContext, type EntityManager } from '@mikro-orm/core';
 
 import type { FaultReporter } from '../connection/db-connection.js';
-import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { WrittenLsns } from '../connection/written-lsns.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
@@ -17,6 +16,7 @@ import { Context } from './context.js';
 import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { runAndSettle } from './run-and-settle.js';
+import { RunningContexts } from './running-contexts.js';
 import { ContextWatch, watchLimits } from './watch.js';
 
 /** The part of the options that is not about requests. */
@@ -33,19 +33,13 @@ export class ContextRegistry {
   readonly connections = new ConnectionRegistry((factory) => this.#managerOf(factory));
   /** Where a fault goes that has no caller to be thrown at. */
   readonly report: FaultReporter;
-  /**
-   * The contexts that have not been settled, each at its `slot`. A list rather than a map: a map that
-   * lives as long as the application, and changes with each request, makes V8 keep what the requests
-   * hold until a major collection.
-   */
-  readonly #running: Context[] = [];
+  readonly #running = new RunningContexts();
   readonly #dependencies: ContextDependencies;
   readonly #contextTimeoutMs: number | undefined;
   readonly #watch: ContextWatch | undefined;
   #probes: readonly ContextProbe[] = [];
   #common: Context | undefined;
   #isShuttingDown = false;
-  #onIdle: (() => void) | undefined;
 
   constructor({ report, warn }: Reporters, options: RegistryOptions) {
     this.report = report;
@@ -99,7 +93,7 @@ export class ContextRegistry {
 
   /** Number of contexts that have not been settled. */
   get runningCount(): number {
-    return this.#running.length;
+    return this.#running.count;
   }
 
   /** The context that the current code runs in and that is still open. */
@@ -185,7 +179,7 @@ export class ContextRegistry {
         this.#current()?.writtenLsns ??
         (this.connections.readYourWrites.length > 0 ? new WrittenLsns() : undefined),
     });
-    context.slot = this.#running.push(context) - 1;
+    this.#running.add(context);
     context.expiry = this.#expireLater(context);
     this.#watch?.opened(context);
     return context;
@@ -247,31 +241,12 @@ export class ContextRegistry {
   }
 
   #hasEnded(context: Context): void {
-    if (this.#remove(context)) {
+    if (this.#running.remove(context)) {
       this.#watch?.ended(context);
       if (!context.isDetached) {
         this.#probes.forEach((probe) => probe.onEnd?.(context));
       }
     }
-    if (this.#running.length === 0) {
-      this.#onIdle?.();
-    }
-  }
-
-  /** @returns whether the context was running */
-  #remove(context: Context): boolean {
-    const { slot } = context;
-    if (slot === undefined) {
-      return false;
-    }
-    clearTimeout(context.expiry);
-    context.slot = undefined;
-    const last = this.#running.pop()!;
-    if (last !== context) {
-      this.#running[slot] = last;
-      last.slot = slot;
-    }
-    return true;
   }
 
   /** Rolls a context back. Never throws: its caller has an error of its own to report. */
@@ -288,14 +263,8 @@ export class ContextRegistry {
    */
   async drain(timeoutMs: number): Promise<void> {
     this.#isShuttingDown = true;
-    if (this.#running.length > 0) {
-      const idle = new Promise<void>((resolve) => {
-        this.#onIdle = resolve;
-      });
-      if ((await withinLimit(idle, timeoutMs)) === TIMED_OUT) {
-        await Promise.all([...this.#running].map((each) => this.#cutOff(each)));
-      }
-    }
+    const late = await this.#running.untilIdle(timeoutMs);
+    await Promise.all(late.map((each) => this.#cutOff(each)));
   }
 
   async #cutOff(context: Context): Promise<void> {

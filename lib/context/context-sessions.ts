@@ -1,6 +1,7 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/claim.js';
+import type { WrittenLsns } from '../connection/written-lsns.js';
 import { InvalidTransactionStateError } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
@@ -19,23 +20,50 @@ export interface ContextDependencies {
   readonly watch: ContextWatch | undefined;
 }
 
+/** What the sessions of a context know of its opening. */
+export interface OpeningOptions {
+  readonly dependencies: ContextDependencies;
+  /** What opens it, for messages: `OrdersController.create`, `dbContext.run()`. */
+  readonly origin: string;
+  /** Whether it only stands for a session in no context: no code ever runs in it. */
+  readonly isDetached: boolean;
+  /** The manager of MikroORM's `TransactionContext` that it is opened in; it is none of its own. */
+  readonly ambient: EntityManager | undefined;
+  /** What its reads must see, where that is kept; shared with the context that it is opened in. */
+  readonly writtenLsns: WrittenLsns | undefined;
+}
+
 const NO_SETTINGS: ReadonlyMap<string, TransactionSettings> = new Map();
 
 /** The sessions of one unit of work: at most one for each connection (M1), and what is owned beside them. */
-export abstract class ContextSessions {
+export abstract class ContextSessions implements Holder {
   protected readonly dependencies: ContextDependencies;
+  /** See {@link OpeningOptions.isDetached}. */
+  readonly isDetached: boolean;
+  /** See {@link OpeningOptions.origin}. */
+  origin: string;
+  /** See {@link OpeningOptions.ambient}. */
+  readonly ambient: EntityManager | undefined;
+  /** See {@link Holder.writtenLsns}. */
+  readonly writtenLsns: WrittenLsns | undefined;
   /** In the order of their first use; a closed one stays until another one takes its place. */
   #sessions: readonly Session[] = [];
   #settings = NO_SETTINGS;
   /** Work beside the transactions of the sessions, which ends with them. */
   #owned: readonly OwnedWork[] = [];
 
-  constructor(dependencies: ContextDependencies) {
+  constructor({ dependencies, origin, isDetached, ambient, writtenLsns }: OpeningOptions) {
     this.dependencies = dependencies;
+    this.origin = origin;
+    this.isDetached = isDetached;
+    this.ambient = ambient;
+    this.writtenLsns = writtenLsns;
   }
 
-  /** The unit of work itself. */
-  protected abstract readonly observer: Holder & SessionObserver & { readonly origin: string };
+  /** See {@link Holder.outer}. */
+  abstract readonly outer: Holder | undefined;
+
+  protected abstract readonly observer: SessionObserver;
 
   /** @throws {@link SessionClosedError} it gives out no sessions any more */
   abstract assertOpen(name: string): void;
@@ -123,8 +151,8 @@ export abstract class ContextSessions {
   #optionsOf(name: string): SessionOptions {
     return {
       settings: this.#settings.get(name),
-      holder: this.observer,
-      watch: this.dependencies.watch?.session(this.observer, name),
+      holder: this,
+      watch: this.dependencies.watch?.session(this, name),
       own: (work) => {
         this.assertOpen(name);
         this.#owned = [...this.unfinished, work];

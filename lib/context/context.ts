@@ -1,7 +1,3 @@
-import type { EntityManager } from '@mikro-orm/core';
-
-import type { Holder } from '../connection/claim.js';
-import type { WrittenLsns } from '../connection/written-lsns.js';
 import {
   SessionClosedError,
   UnexpectedRollbackError,
@@ -9,13 +5,12 @@ import {
   type DbContextError,
   type ShuttingDownError,
 } from '../errors.js';
-import type { SessionObserver } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
-import { CommitRefusals } from './commit-refusals.js';
-import { ContextSessions, type ContextDependencies } from './context-sessions.js';
+import { ContextSessions, type OpeningOptions } from './context-sessions.js';
 import type { Decision } from './end-by.js';
-import { ContextHooks, type HookCallback, type HookKind } from './hooks.js';
+import type { HookCallback, HookKind } from './hooks.js';
+import { SessionEnds } from './session-ends.js';
 import {
   closeSessions,
   CommitPlan,
@@ -25,16 +20,9 @@ import {
 } from './settlement.js';
 
 /** How a context is opened. */
-export interface ContextOptions {
-  readonly dependencies: ContextDependencies;
-  readonly origin: string;
-  readonly isDetached: boolean;
+export interface ContextOptions extends OpeningOptions {
   /** The context that it was opened in. */
   readonly outer: Context | undefined;
-  /** The manager of MikroORM's `TransactionContext` that it was opened in; it is none of its own. */
-  readonly ambient: EntityManager | undefined;
-  /** What its reads must see, where that is kept; shared with the context that it was opened in. */
-  readonly writtenLsns: WrittenLsns | undefined;
 }
 
 /**
@@ -47,42 +35,29 @@ type Phase = 'open' | 'flushing' | 'closed' | 'committed';
  * One unit of work: at most one session for each connection, made on first use (M1), and settled
  * exactly once (S4).
  */
-export class Context extends ContextSessions implements Holder, SessionObserver {
+export class Context extends ContextSessions {
   #phase: Phase = 'open';
   /** The end that is under way or over; a second one waits for it. */
   #settlement: Promise<void> | undefined;
   /** The first connection whose work a rollback undid; a later wish to commit must learn of it. */
   #undone: string | undefined;
-  readonly #hooks: ContextHooks;
-  readonly #refusals = new CommitRefusals();
+  readonly #ends: SessionEnds;
   #blocks: SerialQueue | undefined;
-  /** Whether it only stands for a session in no context: no code ever runs in it. */
-  readonly isDetached: boolean;
-  /** What opened it, for messages: `OrdersController.create`, `dbContext.run()`. */
-  origin: string;
   /** Called when it has been open for too long, and is rolled back while its code still runs. */
   onExpire: ((error: ContextTimeoutError | ShuttingDownError) => void) | undefined;
-  /** The manager of MikroORM's `TransactionContext` that it was opened in; it is none of its own. */
-  readonly ambient: EntityManager | undefined;
-  readonly writtenLsns: WrittenLsns | undefined;
   /** Where the registry keeps it while it runs, and what ends it when that takes too long. */
   slot: number | undefined;
   expiry: NodeJS.Timeout | undefined;
   #outer: Context | undefined;
 
   constructor(options: ContextOptions) {
-    const { dependencies, origin, isDetached, outer, ambient, writtenLsns } = options;
-    super(dependencies);
-    this.isDetached = isDetached;
-    this.origin = origin;
-    this.#hooks = new ContextHooks(dependencies.environment);
-    this.#outer = outer;
-    this.ambient = ambient;
-    this.writtenLsns = writtenLsns;
+    super(options);
+    this.#ends = new SessionEnds(options.dependencies.environment);
+    this.#outer = options.outer;
   }
 
-  protected get observer(): this {
-    return this;
+  protected get observer(): SessionEnds {
+    return this.#ends;
   }
 
   /** The context that it was opened in, and that is still open: it goes on when this one ends. */
@@ -118,15 +93,15 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
   get isUntouched(): boolean {
     return (
       this.sessions.length === 0 &&
-      this.#hooks.isEmpty &&
-      this.#refusals.isEmpty &&
+      this.#ends.hooks.isEmpty &&
+      this.#ends.refusesNothing &&
       this.unfinished.length === 0
     );
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
   get earlyCommits(): number {
-    return this.#hooks.earlyCommits;
+    return this.#ends.hooks.earlyCommits;
   }
 
   /**
@@ -137,7 +112,7 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
   toEnd(name: string): Session | undefined {
     this.assertOpen(name);
     this.factory(name);
-    return this.#refusals.errorOf(name) === undefined ? this.existing(name) : this.session(name);
+    return this.#ends.errorOf(name) === undefined ? this.existing(name) : this.session(name);
   }
 
   /** @throws {@link SessionClosedError} the context has been settled (S5) */
@@ -157,7 +132,7 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
     if (name !== undefined) {
       this.factory(name);
     }
-    this.#refusals.rollbackOnly(name);
+    this.#ends.rollbackOnly(name);
   }
 
   /**
@@ -202,7 +177,7 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
    */
   addHook(kind: HookKind, callback: HookCallback, name?: string): void {
     const sessions = name === undefined ? this.sessions : [this.session(name)];
-    this.#hooks.add(kind, callback, sessions, name);
+    this.#ends.hooks.add(kind, callback, sessions, name);
   }
 
   /**
@@ -211,12 +186,12 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
    * @returns makes it so again: what a block has done there is undone, and its caller gets the error
    */
   rememberRefusal(name: string): () => void {
-    return this.#refusals.remember(name);
+    return this.#ends.remember(name);
   }
 
-  /** Takes out hooks, see {@link ContextHooks.take}. */
+  /** Takes out hooks, see `ContextHooks.take()`. */
   takeHooks(kind: HookKind): readonly HookCallback[] {
-    return this.#hooks.take(kind);
+    return this.#ends.hooks.take(kind);
   }
 
   /** Commits all sessions, and goes on. */
@@ -229,11 +204,11 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
     if (failure !== undefined) {
       for (const { connectionName, outcome } of outcomes) {
         if (outcome !== 'committed') {
-          this.#refusals.failed(connectionName, failure.error);
+          this.#ends.failed(connectionName, failure.error);
         }
       }
     }
-    await this.#hooks.afterEarlyEnd(outcomes, failure !== undefined);
+    await this.#ends.hooks.afterEarlyEnd(outcomes, failure !== undefined);
     if (failure !== undefined) {
       throw failure.error;
     }
@@ -242,56 +217,15 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
   /** Rolls all sessions back, and goes on. */
   async rollbackEarly(): Promise<void> {
     await rollbackSessions(this.sessions);
-    this.#refusals.undoneAll();
-    await this.#hooks.afterEarlyRollback();
+    this.#ends.forgetAll();
+    await this.#ends.hooks.afterEarlyRollback();
   }
 
   /** Closes sessions, and goes on. */
   async closeEarly(sessions: readonly Session[]): Promise<void> {
-    sessions.forEach(({ connectionName }) => this.#refusals.rolledBack(connectionName));
+    sessions.forEach(({ connectionName }) => this.#ends.forgetRollbackOnly(connectionName));
     await closeSessions(sessions);
-    await this.#hooks.afterEarlyRollback();
-  }
-
-  /** See {@link SessionObserver.assertMayCommit}. */
-  assertMayCommit({ connectionName }: Session): void {
-    const refusal = this.#refusals.errorOf(connectionName);
-    if (refusal !== undefined) {
-      throw refusal;
-    }
-  }
-
-  /** See {@link SessionObserver.assertNotRollbackOnly}. */
-  assertNotRollbackOnly({ connectionName }: Session): void {
-    if (this.#refusals.isRollbackOnly(connectionName)) {
-      throw new UnexpectedRollbackError(connectionName, 'rollback-only');
-    }
-  }
-
-  /** See {@link SessionObserver.beforeCommit}. */
-  beforeCommit(session: Session): Promise<void> | undefined {
-    return this.#hooks.beforeCommit(session);
-  }
-
-  /** See {@link SessionObserver.committed}. */
-  committed(session: Session): Promise<void> {
-    return this.#hooks.afterEarlyCommit([session.connectionName]);
-  }
-
-  /** See {@link SessionObserver.rolledBack}. */
-  rolledBack({ connectionName }: Session): Promise<void> {
-    this.#refusals.rolledBack(connectionName);
-    return this.#hooks.afterEarlyRollback();
-  }
-
-  /** See {@link SessionObserver.undone}. */
-  undone({ connectionName }: Session): void {
-    this.#refusals.undone(connectionName);
-  }
-
-  /** See {@link SessionObserver.commitFailed}. */
-  commitFailed({ connectionName }: Session, error: unknown): void {
-    this.#refusals.failed(connectionName, error);
+    await this.#ends.hooks.afterEarlyRollback();
   }
 
   async #commit(): Promise<void> {
@@ -299,11 +233,11 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
     const { outcomes, failure } = await this.#commitSessions();
     await this.endOwned();
     if (failure !== undefined) {
-      await this.#hooks.afterEnd(outcomes, true);
+      await this.#ends.hooks.afterEnd(outcomes, true);
       throw failure.error;
     }
     this.#phase = 'committed';
-    await this.#hooks.afterEnd(outcomes, false);
+    await this.#ends.hooks.afterEnd(outcomes, false);
   }
 
   async #commitSessions(): Promise<Settlement> {
@@ -330,16 +264,16 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
   /** @throws why the context must not be committed */
   async #beforeCommit(): Promise<void> {
     this.#assertMayCommit();
-    if (!this.#hooks.isEmpty) {
+    if (!this.#ends.hooks.isEmpty) {
       await this.sessions.reduce(
         (work, session) => session.whileOpen(work),
-        this.#hooks.beforeEnd(),
+        this.#ends.hooks.beforeEnd(),
       );
     }
   }
 
   #assertMayCommit(): void {
-    const refusal = this.#refusals.errorOfAny(this.anyConnection);
+    const refusal = this.#ends.errorOfAny(this.anyConnection);
     if (refusal !== undefined) {
       throw refusal;
     }
@@ -350,6 +284,6 @@ export class Context extends ContextSessions implements Holder, SessionObserver 
     // Also where no statement was sent: what was only persisted is lost as well.
     this.#undone = this.sessions[0]?.connectionName;
     await Promise.all([closeSessions(this.sessions), this.endOwned()]);
-    await this.#hooks.afterEnd([], true);
+    await this.#ends.hooks.afterEnd([], true);
   }
 }

@@ -4,13 +4,9 @@ import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { SessionClosedError } from '../errors.js';
 import type { Session } from '../session/session.js';
 import type { Context } from './context.js';
-import type { ContextRegistry } from './context-registry.js';
-import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
-import { runAtomic } from './atomic.js';
 import type { HookCallback, HookKind } from './hooks.js';
-import { checkRetryOptions } from '../options/check-retry-options.js';
-import type { AtomicOptions, ConnectionChoice, RunAllOptions, RunOptions } from './run-options.js';
-import { runDetached, runInOwnContext } from './run-and-settle.js';
+import type { ConnectionChoice } from './run-options.js';
+import { UnitsOfWork } from './units-of-work.js';
 
 /**
  * The context of the current unit of work: its sessions, and the ways to end them early. The
@@ -26,17 +22,10 @@ import { runDetached, runInOwnContext } from './run-and-settle.js';
  *
  * @publicApi
  */
-export class DbContext {
-  readonly #host: ContextRegistry;
-
-  /** @internal */
-  constructor(host: ContextRegistry) {
-    this.#host = host;
-  }
-
+export class DbContext extends UnitsOfWork {
   /** Whether the calling code runs in a context that has not been settled. */
   isActive(): boolean {
-    return this.#host.active() !== undefined;
+    return this.registry.active() !== undefined;
   }
 
   /**
@@ -50,129 +39,8 @@ export class DbContext {
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
-    this.#host.requireOpen(name);
-    return this.#host.connections.handle(name) as E;
-  }
-
-  /**
-   * Runs `callback` in a context: in the active one, which it never settles (S8), else in one of
-   * its own, committed when `callback` succeeds and rolled back when it throws.
-   *
-   * @returns what `callback` returns
-   * @throws what `callback` throws, or why the commit failed
-   * @throws {@link ShuttingDownError} the application is closing
-   */
-  async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
-    if (options.retry !== undefined) {
-      checkRetryOptions(options.retry, 'retry');
-    }
-    return this.#host.active() === undefined
-      ? runInOwnContext(this.#host, 'dbContext.run()', callback, options)
-      : callback();
-  }
-
-  /**
-   * Runs `callback` in a context of its own also where one is active: its sessions, connections and
-   * outcome are its own, and the outer context does not notice. For work that must persist whatever
-   * the request does, and for queries that shall run at the same time.
-   *
-   * It takes further connections while the outer context holds its own; leave room in `pool.max`.
-   *
-   * @returns what `callback` returns
-   * @throws what `callback` throws, or why the commit failed
-   * @throws {@link ShuttingDownError} the application is closing
-   */
-  async runInNewContext<T>(
-    callback: () => T | Promise<T>,
-    options: RunOptions<T> = {},
-  ): Promise<T> {
-    return runInOwnContext(this.#host, 'runInNewContext()', callback, options);
-  }
-
-  /**
-   * Runs each function in a new context, some at a time: concurrent work that cannot take the whole
-   * pool. Each is committed or rolled back by itself, whatever becomes of the others.
-   *
-   * After a failure no further function is started; those that run are waited for, and what they
-   * commit stays. A failure after the first one is logged.
-   *
-   * @returns what the functions return, in their order
-   * @throws what the first function to fail throws, or why its commit failed
-   * @throws {@link InvalidOptionsError} `concurrency` is no number of functions
-   * @throws {@link ShuttingDownError} the application is closing
-   * @example
-   * ```ts
-   * const prices = await this.dbContext.runAllInNewContexts(
-   *   orders.map((order) => () => this.prices.of(order)),
-   *   { concurrency: 3 },
-   * );
-   * ```
-   */
-  async runAllInNewContexts<const T extends readonly (() => unknown)[]>(
-    callbacks: T,
-    options: RunAllOptions = {},
-  ): Promise<RunAllResults<T>> {
-    const { concurrency = await this.#host.connections.fairShare(), retry } = options;
-    checkConcurrency(concurrency);
-    const runs = callbacks.map(
-      (callback) => () => runInOwnContext(this.#host, 'runAllInNewContexts()', callback, { retry }),
-    );
-    return runBounded(runs, concurrency, (error) =>
-      this.#host.report('a further function of runAllInNewContexts() failed', error),
-    ) as Promise<RunAllResults<T>>;
-  }
-
-  /**
-   * Runs `callback` as a transaction of its own on the session of the current context: committed
-   * when it succeeds, rolled back when it throws.
-   *
-   * @param callback is given the session
-   * @returns what `callback` returns
-   * @throws what `callback` throws, or why the commit failed
-   * @throws {@link InvalidTransactionStateError} with `current: 'raise'`, a transaction is open; or
-   *   the call is inside em.transactional(), where only `savepoint` fits; or the block goes on in a
-   *   transaction that has begun without the settings
-   * @throws {@link InvalidOptionsError} a setting cannot be
-   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
-   */
-  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  async atomic<T, E extends EntityManager = EntityManager>(
-    callback: (session: E) => T | Promise<T>,
-    options: AtomicOptions = {},
-  ): Promise<T> {
-    const { connection = DEFAULT_CONNECTION_NAME, ...settings } = options;
-    const context = this.#host.requireOpen(connection);
-    const target = { context, connectionName: connection };
-    return runAtomic(target, settings, (manager) => callback(manager as E));
-  }
-
-  /**
-   * Runs `callback` with a session that belongs to no context, and closes it: what `callback` does
-   * not commit by itself is rolled back.
-   *
-   * @throws what `callback` throws
-   * @throws {@link UnknownConnectionError}, {@link ShuttingDownError}
-   */
-  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  async newSession<T, E extends EntityManager = EntityManager>(
-    callback: (session: E) => T | Promise<T>,
-    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
-  ): Promise<T> {
-    return runDetached(this.#host, connection, 'rollback', (manager) => callback(manager as E));
-  }
-
-  /**
-   * As `newSession()`, and commits when `callback` succeeds.
-   *
-   * @throws what `callback` throws, or why the commit failed
-   * @throws {@link UnknownConnectionError}, {@link ShuttingDownError}
-   */
-  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  async newAtomicSession<T, E extends EntityManager = EntityManager>(
-    callback: (session: E) => T | Promise<T>,
-    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
-  ): Promise<T> {
-    return runDetached(this.#host, connection, 'commit', (manager) => callback(manager as E));
+    this.registry.requireOpen(name);
+    return this.registry.connections.handle(name) as E;
   }
 
   /**
@@ -207,7 +75,7 @@ export class DbContext {
     const session = this.#existing(name);
     if (session !== undefined) {
       session.assertNotNested('close');
-      await this.#host.requireOpen(name).closeEarly([session]);
+      await this.registry.requireOpen(name).closeEarly([session]);
     }
   }
 
@@ -248,7 +116,7 @@ export class DbContext {
    *   {@link UnknownConnectionError}
    */
   rollbackOnly({ connection }: ConnectionChoice = {}): void {
-    this.#host.requireOpen(connection ?? DEFAULT_CONNECTION_NAME).rollbackOnly(connection);
+    this.registry.requireOpen(connection ?? DEFAULT_CONNECTION_NAME).rollbackOnly(connection);
   }
 
   /**
@@ -314,7 +182,7 @@ export class DbContext {
    *   {@link UnknownConnectionError}
    */
   putSession(session: EntityManager, name: string = DEFAULT_CONNECTION_NAME): void {
-    this.#host.requireOpen(name).put(name, session);
+    this.registry.requireOpen(name).put(name, session);
   }
 
   /**
@@ -327,26 +195,26 @@ export class DbContext {
   popSession<E extends EntityManager = EntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
-    return this.#host.require().pop(name)?.manager as E | undefined;
+    return this.registry.require().pop(name)?.manager as E | undefined;
   }
 
   #addHook(kind: HookKind, callback: HookCallback, { connection }: ConnectionChoice): void {
     const name = connection ?? DEFAULT_CONNECTION_NAME;
-    this.#host.requireOpen(name).addHook(kind, callback, connection);
+    this.registry.requireOpen(name).addHook(kind, callback, connection);
   }
 
   #toEnd(name: string): Session | undefined {
-    return this.#host.require().toEnd(name);
+    return this.registry.require().toEnd(name);
   }
 
   #existing(name: string): Session | undefined {
-    const context = this.#host.requireOpen(name);
-    this.#host.connections.factory(name);
+    const context = this.registry.requireOpen(name);
+    this.registry.connections.factory(name);
     return context.existing(name);
   }
 
   #openFor(verb: string): Context {
-    const context = this.#host.require();
+    const context = this.registry.require();
     if (context.isClosed) {
       throw new SessionClosedError(context.sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME);
     }

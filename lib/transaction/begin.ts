@@ -5,9 +5,10 @@ import { AsyncScope } from './async-scope.js';
 import type { BeginPlan, TransactionOwner, TransactionSource } from './begin-plan.js';
 import type { TransactionPart } from './savepoint.js';
 import { SerialQueue } from './serial-queue.js';
-import { whileOpen, type StateMachine } from './state-machine.js';
+import type { StateMachine } from './state-machine.js';
 import { readOn } from './transaction-end.js';
 import { refusalOf } from './transaction-state.js';
+import { whileOpen } from './while-open.js';
 
 /** The statement that a transaction begins for. */
 export interface FirstStatement {

@@ -15,8 +15,9 @@ import { RequestedSettings } from './requested-settings.js';
 import { TransactionPart, type WholeTransaction } from './savepoint.js';
 import { SerialQueue } from './serial-queue.js';
 import type { Server } from './server.js';
-import { StateMachine, whileOpen } from './state-machine.js';
+import { StateMachine } from './state-machine.js';
 import { failureOf, hasBegun, leaseOf, refusalOf, type Failure } from './transaction-state.js';
+import { whileOpen } from './while-open.js';
 
 /**
  * One transaction on one connection, from its first statement to its verified end.

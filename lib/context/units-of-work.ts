@@ -1,0 +1,146 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import { checkRetryOptions } from '../options/check-retry-options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { runAtomic } from './atomic.js';
+import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
+import type { ContextRegistry } from './context-registry.js';
+import { runDetached, runInOwnContext } from './run-and-settle.js';
+import type { AtomicOptions, ConnectionChoice, RunAllOptions, RunOptions } from './run-options.js';
+
+/**
+ * The ways to run code as a unit of work of its own; see {@link DbContext}.
+ *
+ * @publicApi
+ */
+export abstract class UnitsOfWork {
+  /** @internal */
+  protected readonly registry: ContextRegistry;
+
+  /** @internal */
+  constructor(registry: ContextRegistry) {
+    this.registry = registry;
+  }
+
+  /**
+   * Runs `callback` in a context: in the active one, which it never settles (S8), else in one of
+   * its own, committed when `callback` succeeds and rolled back when it throws.
+   *
+   * @returns what `callback` returns
+   * @throws what `callback` throws, or why the commit failed
+   * @throws {@link ShuttingDownError} the application is closing
+   */
+  async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
+    if (options.retry !== undefined) {
+      checkRetryOptions(options.retry, 'retry');
+    }
+    return this.registry.active() === undefined
+      ? runInOwnContext(this.registry, 'dbContext.run()', callback, options)
+      : callback();
+  }
+
+  /**
+   * Runs `callback` in a context of its own also where one is active: its sessions, connections and
+   * outcome are its own, and the outer context does not notice. For work that must persist whatever
+   * the request does, and for queries that shall run at the same time.
+   *
+   * It takes further connections while the outer context holds its own; leave room in `pool.max`.
+   *
+   * @returns what `callback` returns
+   * @throws what `callback` throws, or why the commit failed
+   * @throws {@link ShuttingDownError} the application is closing
+   */
+  async runInNewContext<T>(
+    callback: () => T | Promise<T>,
+    options: RunOptions<T> = {},
+  ): Promise<T> {
+    return runInOwnContext(this.registry, 'runInNewContext()', callback, options);
+  }
+
+  /**
+   * Runs each function in a new context, some at a time: concurrent work that cannot take the whole
+   * pool. Each is committed or rolled back by itself, whatever becomes of the others.
+   *
+   * After a failure no further function is started; those that run are waited for, and what they
+   * commit stays. A failure after the first one is logged.
+   *
+   * @returns what the functions return, in their order
+   * @throws what the first function to fail throws, or why its commit failed
+   * @throws {@link InvalidOptionsError} `concurrency` is no number of functions
+   * @throws {@link ShuttingDownError} the application is closing
+   * @example
+   * ```ts
+   * const prices = await this.dbContext.runAllInNewContexts(
+   *   orders.map((order) => () => this.prices.of(order)),
+   *   { concurrency: 3 },
+   * );
+   * ```
+   */
+  async runAllInNewContexts<const T extends readonly (() => unknown)[]>(
+    callbacks: T,
+    options: RunAllOptions = {},
+  ): Promise<RunAllResults<T>> {
+    const { concurrency = await this.registry.connections.fairShare(), retry } = options;
+    checkConcurrency(concurrency);
+    const runs = callbacks.map(
+      (callback) => () =>
+        runInOwnContext(this.registry, 'runAllInNewContexts()', callback, { retry }),
+    );
+    return runBounded(runs, concurrency, (error) =>
+      this.registry.report('a further function of runAllInNewContexts() failed', error),
+    ) as Promise<RunAllResults<T>>;
+  }
+
+  /**
+   * Runs `callback` as a transaction of its own on the session of the current context: committed
+   * when it succeeds, rolled back when it throws.
+   *
+   * @param callback is given the session
+   * @returns what `callback` returns
+   * @throws what `callback` throws, or why the commit failed
+   * @throws {@link InvalidTransactionStateError} with `current: 'raise'`, a transaction is open; or
+   *   the call is inside em.transactional(), where only `savepoint` fits; or the block goes on in a
+   *   transaction that has begun without the settings
+   * @throws {@link InvalidOptionsError} a setting cannot be
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
+  async atomic<T, E extends EntityManager = EntityManager>(
+    callback: (session: E) => T | Promise<T>,
+    options: AtomicOptions = {},
+  ): Promise<T> {
+    const { connection = DEFAULT_CONNECTION_NAME, ...settings } = options;
+    const context = this.registry.requireOpen(connection);
+    const target = { context, connectionName: connection };
+    return runAtomic(target, settings, (manager) => callback(manager as E));
+  }
+
+  /**
+   * Runs `callback` with a session that belongs to no context, and closes it: what `callback` does
+   * not commit by itself is rolled back.
+   *
+   * @throws what `callback` throws
+   * @throws {@link UnknownConnectionError}, {@link ShuttingDownError}
+   */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
+  async newSession<T, E extends EntityManager = EntityManager>(
+    callback: (session: E) => T | Promise<T>,
+    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
+  ): Promise<T> {
+    return runDetached(this.registry, connection, 'rollback', (manager) => callback(manager as E));
+  }
+
+  /**
+   * As `newSession()`, and commits when `callback` succeeds.
+   *
+   * @throws what `callback` throws, or why the commit failed
+   * @throws {@link UnknownConnectionError}, {@link ShuttingDownError}
+   */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
+  async newAtomicSession<T, E extends EntityManager = EntityManager>(
+    callback: (session: E) => T | Promise<T>,
+    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
+  ): Promise<T> {
+    return runDetached(this.registry, connection, 'commit', (manager) => callback(manager as E));
+  }
+}

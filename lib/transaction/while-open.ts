@@ -1,0 +1,21 @@
+import { SessionClosedError } from '../errors.js';
+import type { StateMachine } from './state-machine.js';
+
+/** Waits for work of others for as long as a transaction is open, see `Transaction.whileOpen()`. */
+export async function whileOpen<T>(
+  machine: StateMachine,
+  connectionName: string,
+  work: Promise<T>,
+): Promise<T> {
+  let giveUp!: () => void;
+  const over = new Promise<never>((_, reject) => {
+    giveUp = () => reject(machine.commitBlocker ?? new SessionClosedError(connectionName));
+    machine.whenShut(giveUp);
+  });
+  try {
+    return await Promise.race([work, over]);
+  } finally {
+    // Every gate shuts one day, and an error that nobody sees costs its stack all the same.
+    machine.forgetListener(giveUp);
+  }
+}
