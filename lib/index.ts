@@ -10,6 +10,7 @@ export { DbConnection } from './connection/db-connection.js';
 export type { ReplicaState } from './connection/replica.js';
 export type { AtomicSettings, CurrentTransaction } from './context/atomic.js';
 export { DbContext } from './context/db-context.service.js';
+export type { UnitsOfWork } from './context/units-of-work.js';
 export type {
   AtomicOptions,
   ConnectionChoice,
