@@ -49,7 +49,7 @@ export interface AtomicSettings extends TransactionSettings {
   readonly commitOnError?: (error: unknown) => boolean;
 }
 
-/** The session that a block works on: whatever the context has for a connection at the time. */
+/** The session that a block works on: the one that the context has for a connection at the time. */
 export interface AtomicTarget {
   readonly context: Context;
   readonly connectionName: string;
@@ -171,8 +171,8 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
 }
 
 /**
- * Blocks take turns with those that began in the same block, or in none; whatever their connections
- * are, or two of them could wait for each other for ever.
+ * Blocks take turns with those that began in the same block, or in none, also with those of other
+ * connections: otherwise two of them could wait for each other for ever.
  */
 function inTurn<T>({ context }: AtomicTarget, block: () => Promise<T>): Promise<T> {
   const around = AsyncScope.innermost(

@@ -9,7 +9,7 @@ export type RunAllResults<T extends readonly (() => unknown)[]> = {
  * Runs functions side by side, a limited number of them at a time. After a failure no further one
  * is started, and those that run are waited for, so that nothing goes on behind the caller's back.
  *
- * @param onLaterFailure is told of each failure but the first
+ * @param onLaterFailure is called with each failure but the first
  * @throws the first failure
  */
 export async function runBounded<const T extends readonly (() => unknown)[]>(

@@ -47,7 +47,7 @@ export class ConnectionRegistry {
     );
   }
 
-  /** @throws {@link InvalidOptionsError} two would overwrite what the other tells the client */
+  /** @throws {@link InvalidOptionsError} each would overwrite what the other sends to the client */
   #assertDistinctReadYourWrites({ name, readYourWrites: own }: DbConnection): void {
     const other = this.#readYourWrites.find(
       ({ readYourWrites }) =>
@@ -92,7 +92,7 @@ export class ConnectionRegistry {
   }
 
   /**
-   * Closes all connections, each whatever becomes of the others.
+   * Closes all connections, also where another one fails.
    *
    * @throws the first error, after all have been attempted
    */

@@ -16,7 +16,7 @@ export interface ContextProbe {
   ) => Promise<unknown>;
 }
 
-/** Where what nobody asked about is reported. */
+/** Where faults and warnings are reported that have no caller. */
 export interface Reporters {
   readonly report: FaultReporter;
   readonly warn: (message: string) => void;

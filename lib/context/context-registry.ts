@@ -191,7 +191,7 @@ export class ContextRegistry {
       return undefined;
     }
     const expire = (): void => {
-      // One that is ending has other limits, and its outcome is the server's to tell.
+      // One that is ending has other limits, and its outcome comes from the server.
       if (!context.isClosed) {
         const error = new ContextTimeoutError(context.origin, timeoutMs);
         void this.abandon(context);
@@ -268,7 +268,7 @@ export class ContextRegistry {
   }
 
   async #cutOff(context: Context): Promise<void> {
-    // Of a commit that is under way the server tells the outcome, within a limit of its own.
+    // The outcome of a commit that is under way comes from the server, within a limit of its own.
     const isOpen = !context.isClosed;
     await this.abandon(context);
     if (isOpen) {

@@ -165,7 +165,7 @@ export abstract class ContextSessions implements Holder {
     return this.#owned.filter((work) => !work.isOver());
   }
 
-  /** The connection that an error is told of which concerns all of them. */
+  /** The connection that an error names which concerns all of them. */
   protected get anyConnection(): string {
     return this.#sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME;
   }

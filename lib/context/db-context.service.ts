@@ -90,7 +90,7 @@ export class DbContext extends UnitsOfWork {
   }
 
   /**
-   * Rolls all sessions of the context back now, each whatever becomes of the others.
+   * Rolls all sessions of the context back now, also where another one fails.
    *
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
@@ -99,7 +99,7 @@ export class DbContext extends UnitsOfWork {
   }
 
   /**
-   * Closes all sessions of the context now, each whatever becomes of the others.
+   * Closes all sessions of the context now, also where another one fails.
    *
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */

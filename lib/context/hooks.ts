@@ -18,7 +18,7 @@ export interface HookEnvironment {
   readonly timeoutMs: number;
   /** Runs a hook in a context of its own. */
   readonly run: (kind: HookKind, callback: HookCallback) => Promise<unknown>;
-  /** Of the application: told of each session that is about to commit. */
+  /** Of the application: called with each session that is about to commit. */
   readonly beforeCommit: ((session: Session) => unknown) | undefined;
   readonly report: FaultReporter;
 }

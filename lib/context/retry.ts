@@ -53,7 +53,7 @@ async function runAttempts<T>(retry: RetryOptions, begin: () => Attempt<T>): Pro
   }
 }
 
-/** Also where the failure was swallowed or wrapped, and only the `cause` tells of it. */
+/** Also where the failure was swallowed or wrapped, and only the `cause` shows it. */
 function isSerializationFailure(error: unknown): boolean {
   if (error instanceof PartialCommitError || error instanceof CommitOutcomeUnknownError) {
     // Something is saved, or may be: a second time would save it twice.

@@ -69,7 +69,7 @@ export class CommitPlan {
 /**
  * Commits sessions as one, as far as separate databases can be: each step is taken on all of them
  * before the next one on any (M1), so what can fail without a COMMIT has failed by then. All are
- * ended, whatever becomes of one.
+ * ended, also when one fails.
  */
 export async function commitSessions(group: SessionGroup, plan: CommitPlan): Promise<Settlement> {
   let sessions: readonly Session[] | undefined;
@@ -143,7 +143,7 @@ async function completeSessions(sessions: readonly Session[]): Promise<Settlemen
 }
 
 /**
- * Rolls back and closes all sessions, each whatever becomes of the others (M2).
+ * Rolls back and closes all sessions, also where another one fails (M2).
  *
  * @throws the first error, after all have been attempted
  */
@@ -152,8 +152,8 @@ export async function closeSessions(sessions: readonly Session[]): Promise<void>
 }
 
 /**
- * Rolls all sessions back and keeps them usable, see {@link closeSessions}. Their observers are for
- * the caller to tell, when all are rolled back.
+ * Rolls all sessions back and keeps them usable, see {@link closeSessions}. The caller
+ * reports to their observers, when all are rolled back.
  */
 export async function rollbackSessions(sessions: readonly Session[]): Promise<void> {
   await forEach(sessions, (session) => session.rollbackInSilence());

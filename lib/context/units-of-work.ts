@@ -41,8 +41,8 @@ export abstract class UnitsOfWork {
 
   /**
    * Runs `callback` in a context of its own also where one is active: its sessions, connections and
-   * outcome are its own, and the outer context does not notice. For work that must persist whatever
-   * the request does, and for queries that shall run at the same time.
+   * outcome are its own, and the outer context does not notice. For work that must persist also when
+   * the request fails, and for queries that shall run at the same time.
    *
    * It takes further connections while the outer context holds its own; leave room in `pool.max`.
    *
@@ -59,7 +59,7 @@ export abstract class UnitsOfWork {
 
   /**
    * Runs each function in a new context, some at a time: concurrent work that cannot take the whole
-   * pool. Each is committed or rolled back by itself, whatever becomes of the others.
+   * pool. Each is committed or rolled back by itself.
    *
    * After a failure no further function is started; those that run are waited for, and what they
    * commit stays. A failure after the first one is logged.

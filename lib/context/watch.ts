@@ -66,7 +66,7 @@ export class ContextWatch {
   /** Looks at one session of a context. */
   session(context: Watched, connectionName: string): SessionWatch {
     const watch = new WatchedSession(connectionName, this.#limits.idleInTransactionMs, {
-      warn: (kind, what, place) => this.#tell(context, kind, what, place),
+      warn: (kind, what, place) => this.#warnOf(context, kind, what, place),
     });
     this.#open.get(context)?.sessions.push(watch);
     return watch;
@@ -74,7 +74,7 @@ export class ContextWatch {
 
   /** A context was asked for a session after its end. */
   usedLate(context: Watched, connectionName: string): void {
-    this.#tell(context, 'late use', lateUseOf(connectionName), placeHere());
+    this.#warnOf(context, 'late use', lateUseOf(connectionName), placeHere());
   }
 
   #look(): void {
@@ -82,7 +82,7 @@ export class ContextWatch {
     const { contextOpenMs } = this.#limits;
     for (const [context, { openedAt, place, sessions }] of this.#open) {
       if (now - openedAt > contextOpenMs) {
-        this.#tell(
+        this.#warnOf(
           context,
           'open for too long',
           `has been open for more than ${contextOpenMs} ms. It was opened`,
@@ -93,7 +93,7 @@ export class ContextWatch {
     }
   }
 
-  #tell(context: Watched, kind: string, what: string, place: Place): void {
+  #warnOf(context: Watched, kind: string, what: string, place: Place): void {
     const { origin } = context;
     const key = `${origin}: ${kind}`;
     const now = performance.now();

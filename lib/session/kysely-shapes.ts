@@ -10,7 +10,7 @@ export interface CompiledStatement {
   readonly parameters: readonly unknown[];
 }
 
-/** What Kysely is told of one execution. */
+/** What Kysely passes for one execution. */
 export interface ExecuteOptions {
   /** Asked right before the statement is sent. */
   readonly signal?: AbortSignal | undefined;

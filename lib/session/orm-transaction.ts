@@ -29,7 +29,7 @@ export interface OrmOwner {
   /** The unit of work that its connection is taken for. */
   readonly holder: Holder | undefined;
   readonly watch: TransactionWatch | undefined;
-  /** Whether anybody may want to be told of an event. */
+  /** Whether a subscriber may listen to an event. */
   hasListeners(event: TransactionEventType): boolean;
   /** Tells MikroORM's subscribers of an event. */
   broadcast(event: TransactionEventType, context?: KyselyTransaction): Promise<void>;
@@ -98,7 +98,7 @@ export class OrmTransaction implements TransactionOwner {
     return {
       settings,
       statements: beginStatements(settings),
-      // As MikroORM tells of it: there is no transaction yet.
+      // As MikroORM announces it: there is no transaction yet.
       before: isToldBefore
         ? () => this.#tellWithin('acquireTimeoutMs', EventType.beforeTransactionStart)
         : undefined,

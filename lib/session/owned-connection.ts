@@ -36,7 +36,7 @@ interface Beside {
 /**
  * MikroORM's connection, with transactions of this library in place of its own. MikroORM begins one
  * by itself for `REQUIRES_NEW`, and for forks of a session; as transactions of this library they lose
- * no pool slot and tell no lies either.
+ * no pool slot, and it sees no state of another statement.
  *
  * In all else it stays MikroORM's object; a proxy, because its class keeps private state that a
  * derived object could not reach.

@@ -23,7 +23,7 @@ function forward(
 
 /**
  * The entity manager that `@InjectSession()` injects: one object for the life of the application,
- * which stands for the session of whatever context the calling code runs in. Every method of
+ * which stands for the session of the context that the calling code runs in. Every method of
  * MikroORM's EntityManager starts with `this.getContext()`, so answering that is all it takes.
  *
  * @param resolve finds, and creates where necessary, the session of the current context

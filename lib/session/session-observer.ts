@@ -8,7 +8,7 @@ interface ObservedSession {
   readonly connectionName: string;
 }
 
-/** Who is told of the ends of a session. */
+/** What a session reports its ends to. */
 export interface SessionObserver {
   /**
    * Asked before anything of a commit is done.

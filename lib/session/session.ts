@@ -64,7 +64,7 @@ export class Session extends SessionTransactions implements SessionControl {
     return this.#state === 'failed' || this.#state === 'closed';
   }
 
-  /** Tells `observer`, and nobody else, of the ends from now on. */
+  /** Reports the ends to `observer` alone from now on. */
   observe(observer: SessionObserver | undefined): void {
     this.#observer = observer;
   }
@@ -151,7 +151,7 @@ export class Session extends SessionTransactions implements SessionControl {
     await this.#observer?.rolledBack(this);
   }
 
-  /** As `rollback()`, for a caller that tells the observer by itself. */
+  /** As `rollback()`, for a caller that reports to the observer by itself. */
   async rollbackInSilence(): Promise<void> {
     await this.#exclusively('rollback', async () => {
       if (this.#state !== 'failed') {
@@ -185,7 +185,7 @@ export class Session extends SessionTransactions implements SessionControl {
   }
 
   async #flush(): Promise<void> {
-    // Not first into a transaction that has failed: its first failure is the one to be told.
+    // Not first into a transaction that has failed: its first failure is the one to be thrown.
     this.assertNotFailed();
     const hooks = this.hasWork ? this.#observer?.beforeCommit(this) : undefined;
     if (hooks !== undefined) {

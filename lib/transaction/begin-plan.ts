@@ -18,7 +18,7 @@ export interface BeginPlan {
   readonly after: (() => Promise<void>) | undefined;
 }
 
-/** What subscribers are told of, by MikroORM's names. */
+/** What is announced to subscribers, by MikroORM's names. */
 export type TransactionEvent =
   | 'beforeTransactionRollback'
   | 'afterTransactionCommit'
@@ -53,7 +53,7 @@ export interface TransactionOwner {
   mayReadAhead(settings: TransactionSettings): boolean;
   /** What begins such a read. */
   planOfRead(settings: TransactionSettings): Promise<readonly Statement[]>;
-  /** Tells subscribers of an end that they cannot change; never throws. `undefined`: nobody listens. */
+  /** Announces an end to subscribers, who cannot change it; never throws. `undefined`: nobody listens. */
   announce(event: TransactionEvent): Promise<void> | undefined;
 }
 

@@ -256,7 +256,7 @@ export class Savepoint extends TransactionPart {
     }
   }
 
-  /** Undoes it where nobody has ended it. Never throws: the failure of the whole tells the reason. */
+  /** Undoes it where nobody has ended it. Never throws: the failure of the whole transaction has the reason. */
   async undo(): Promise<void> {
     if (this.#state.tag === 'open') {
       await this.rollback().catch(() => undefined);

@@ -56,9 +56,9 @@ export interface Server {
   commitAnswer(answer: Answer): CommitAnswer;
   /** Asks where the log of the server ends; a replica must have come so far to show what was written. */
   readonly writtenLsn: string;
-  /** A position that no replica reaches: what was written is not known well enough. */
+  /** An LSN that no replica reaches: what was written is not known well enough. */
   readonly unreachableLsn: bigint;
-  /** @throws Error the answer holds no position in a log */
+  /** @throws Error the answer holds no LSN */
   lsnOf(answer: Answer): bigint;
 
   /** Whether a statement reads, and neither writes nor locks; in doubt it is not. */

@@ -223,7 +223,7 @@ export class StateMachine {
   /** Shuts the gate, synchronously (F3). */
   shut(blocker: DbContextError | undefined, hasBegun: boolean): void {
     this.#state = { tag: 'shut', lease: leaseOf(this.#state), hasBegun, blocker };
-    this.#tellShut();
+    this.#callListeners();
   }
 
   /** COMMIT or ROLLBACK is about to be sent; both have a limit of their own. */
@@ -255,7 +255,7 @@ export class StateMachine {
         ? state
         : ({ tag: 'broken', cause: { error: reason }, hasBegun: true } as const);
     this.end('rolled-back', commitBlockerOf(broken, this.#source.name), reason);
-    this.#tellShut();
+    this.#callListeners();
   }
 
   /** Lets no statement through any more; its connection goes at once. */
@@ -282,7 +282,7 @@ export class StateMachine {
     );
   }
 
-  #tellShut(): void {
+  #callListeners(): void {
     this.#onShut.forEach((listener) => listener());
     this.#onShut.clear();
   }

@@ -10,13 +10,13 @@ interface CommitWishes {
   readonly hasOnlyRead: () => boolean;
   /** Called with how far a replica must be to show what was written, if anything was. */
   readonly noteWrite: ((lsn: bigint) => void) | undefined;
-  /** Tells subscribers of the rollback of a commit that was refused. */
+  /** Announces the rollback of a commit that was refused to subscribers. */
   readonly announce: (event: TransactionEvent) => Promise<void> | undefined;
 }
 
 /**
- * Sends COMMIT, once, and believes only the server's own word (F4, S6). Whatever comes of it, the
- * client is given back or destroyed (F1).
+ * Sends COMMIT, once, and believes only the server's own word (F4, S6). The client is given back or
+ * destroyed, also when COMMIT fails (F1).
  *
  * @throws {@link UnexpectedRollbackError} the server answered `ROLLBACK`
  * @throws {@link CommitOutcomeUnknownError} no answer came
@@ -41,7 +41,7 @@ export async function commitOn(
     }
     if (server.isRefusal(error)) {
       await announce('beforeTransactionRollback');
-      // The answer to ROLLBACK tells whether the server that refused is still there.
+      // The answer to ROLLBACK shows whether the server that refused is still there.
       if (await rollbackOn(lease, source)) {
         await announce('afterTransactionRollback');
         // A question that came before COMMIT met what COMMIT would have answered with ROLLBACK.
@@ -84,7 +84,7 @@ export async function commitOn(
 
 /**
  * Asks how far a replica must be to show what has just been committed. Never throws: the work is
- * saved, and a position that is not known sends the reads that follow to the primary.
+ * saved, and an LSN that is not known sends the reads that follow to the primary.
  */
 async function askLsn(lease: Lease, source: TransactionSource): Promise<bigint> {
   const { server, limits, name } = source;
@@ -98,7 +98,7 @@ async function askLsn(lease: Lease, source: TransactionSource): Promise<bigint> 
     // Where no answer came, one may yet come.
     lease.preventReuse();
     source.report(
-      `the position of a write on connection "${name}" is not known, so its client reads from the primary for a while`,
+      `the LSN of a write on connection "${name}" is not known, so its client reads from the primary for a while`,
       error,
     );
     return server.unreachableLsn;
@@ -124,7 +124,7 @@ export async function rollbackOn(lease: Lease, source: TransactionSource): Promi
       return true;
     }
   } catch {
-    // Whatever made ROLLBACK fail, the end of the connection does its work.
+    // The end of the connection does the work of a ROLLBACK that failed.
   }
   await lease.destroy();
   return false;
@@ -132,7 +132,7 @@ export async function rollbackOn(lease: Lease, source: TransactionSource): Promi
 
 /**
  * Sends a read in a transaction that holds nothing else: BEGIN, the read and COMMIT in one message,
- * and so in one round trip. The server refuses whatever it writes. The client is given back or
+ * and so in one round trip. The server refuses every write of it. The client is given back or
  * destroyed.
  *
  * @param begin what begins the transaction, read-only

@@ -300,7 +300,7 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
   }
 
   /**
-   * Shuts the gate and commits. There is one attempt: whatever comes of it, the transaction is over.
+   * Shuts the gate and commits. There is one attempt, and the transaction is over after it, also when it fails.
    *
    * @throws {@link UnexpectedRollbackError} a failure forbade the commit, or the server rolled back
    * @throws {@link TransactionTimeoutError} it had been open for too long

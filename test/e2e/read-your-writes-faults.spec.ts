@@ -161,7 +161,7 @@ describe('the LSN of a write', () => {
     expect(await saved()).toBe(TIMES);
     expect(log.ofLibrary('error')).toHaveLength(TIMES);
     expect(log.ofLibrary('error')[0]).toMatch(
-      /^the position of a write on connection "default" is not known/,
+      /^the LSN of a write on connection "default" is not known/,
     );
   });
 
