@@ -10,7 +10,7 @@ import type { Outcome } from '../outcome.js';
 import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
 import { setAmbientAside } from './ambient.js';
-import { NestedTransaction } from './nested-transaction.js';
+import { assertNotNested } from './nesting.js';
 import type { TransactionParts } from './orm-transaction.js';
 import type { OwnedWork } from './owned-work.js';
 import { bindControl, type SessionControl } from './session-marks.js';
@@ -175,13 +175,7 @@ export class Session extends SessionTransactions implements SessionControl {
   /** @throws {@link InvalidTransactionStateError} the calling code is inside em.transactional() */
   assertNotNested(verb: string): void {
     this.#assertOutsideEnd(verb);
-    if ((NestedTransaction.forkOf(this.manager) ?? this.manager) !== this.manager) {
-      throw new InvalidTransactionStateError(
-        this.connectionName,
-        `${verb}() was called inside em.transactional(). Return from its callback to keep the ` +
-          'work, or throw to undo it.',
-      );
-    }
+    assertNotNested(this.manager, this.connectionName, verb);
   }
 
   async #flush(): Promise<void> {
