@@ -181,23 +181,37 @@ export class DbContextNotActiveError extends DbContextError {
  * @publicApi
  */
 export class SessionClosedError extends DbContextError {
-  /** @param streamEndedBy the call that ended the transaction while a stream was being read */
+  /**
+   * @param endedBy the call that ended the transaction while a stream was being read, or that had lent
+   *   the client
+   */
   constructor(
     readonly connectionName: string,
-    streamEndedBy?: 'commit()' | 'rollback()',
+    endedBy?: 'commit()' | 'rollback()' | 'withClient()',
   ) {
-    const advice =
-      streamEndedBy === undefined
-        ? 'Await everything that uses the session before the handler returns, or give work that must ' +
-          'outlive it a context of its own.'
-        : `${streamEndedBy} was called while stream() was being read, whose cursor ends with the ` +
-          'transaction. Read the stream to its end first, or do the work of each batch in ' +
-          'dbContext.runInNewContext().';
-    super(
-      'SESSION_CLOSED',
-      `The session of connection "${connectionName}" is closed: its transaction has ended, and this ` +
-        `statement was not sent. ${advice}`,
-    );
+    const ended =
+      endedBy === 'withClient()'
+        ? `The client of connection "${connectionName}" is closed: the callback of withClient() has ended`
+        : `The session of connection "${connectionName}" is closed: its transaction has ended`;
+    super('SESSION_CLOSED', `${ended}, and this statement was not sent. ${adviceAfter(endedBy)}`);
+  }
+}
+
+function adviceAfter(endedBy: 'commit()' | 'rollback()' | 'withClient()' | undefined): string {
+  switch (endedBy) {
+    case undefined:
+      return (
+        'Await everything that uses the session before the handler returns, or give work that must ' +
+        'outlive it a context of its own.'
+      );
+    case 'withClient()':
+      return 'Await everything that uses the client before the callback returns.';
+    default:
+      return (
+        `${endedBy} was called while stream() was being read, whose cursor ends with the ` +
+        'transaction. Read the stream to its end first, or do the work of each batch in ' +
+        'dbContext.runInNewContext().'
+      );
   }
 }
 

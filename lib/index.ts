@@ -99,5 +99,10 @@ export type {
   SessionVariableValue,
   TransactionSettings,
 } from './postgresql/transaction-settings.js';
+export type {
+  ClientQuery,
+  ClientResult,
+  TransactionClient,
+} from './postgresql/transaction-client.js';
 export { getConnectionToken, getRepositoryToken, getSessionToken } from './tokens.js';
 export { DbContextInterceptor } from './transport/db-context.interceptor.js';

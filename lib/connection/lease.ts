@@ -1,5 +1,5 @@
 import { cancelBackend } from '../postgresql/cancel-request.js';
-import type { PgClient, PgResult } from '../postgresql/pg-client.js';
+import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import { destroyClient, destroyClientAfter } from './destroy-client.js';
 import { withinLimit } from './time-limit.js';
 
@@ -39,6 +39,12 @@ export class Lease {
       return this.#cancelling.then(() => this.#send(sql, values));
     }
     return this.#send(sql, values);
+  }
+
+  /** Runs `use` with the client itself, to which nothing is on its way. */
+  async lend<T>(use: (client: PgClient, onSend?: OnSend) => Promise<T>): Promise<T> {
+    await this.#cancelling;
+    return this.client.lend === undefined ? use(this.client) : this.client.lend(use);
   }
 
   #send(sql: string, values: readonly unknown[]): Promise<Answer> {

@@ -2,6 +2,7 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { SessionClosedError } from '../errors.js';
+import type { TransactionClient } from '../postgresql/transaction-client.js';
 import type { Session } from '../session/session.js';
 import type { Context } from './context.js';
 import type { HookCallback, HookKind } from './hooks.js';
@@ -41,6 +42,38 @@ export class DbContext extends UnitsOfWork {
   session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
     this.registry.requireOpen(name);
     return this.registry.connections.handle(name) as E;
+  }
+
+  /**
+   * Runs `callback` with pg's own client in the transaction of the session, for what only that can do
+   * (COPY, cursors, large objects) and for other libraries that are to join the transaction. It begins
+   * the transaction where nothing has begun. Statements of the session wait until `callback` has
+   * returned, and those that `callback` itself asks for are refused.
+   *
+   * The client is of no use afterwards, and is never released by `callback`.
+   *
+   * @typeParam C the class that the caller's driver has for a client, such as `PoolClient` of pg
+   * @returns what `callback` returns
+   * @throws what `callback` throws, as pg throws it, or why the transaction is over
+   * @throws {@link InvalidTransactionStateError} a query, a copy or a cursor had not ended as `callback`
+   *   returned, whereupon nothing is saved; or the call is inside of another `withClient()`, or of
+   *   "not_supported"
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError},
+   *   {@link UnknownConnectionError}
+   * @example
+   * ```ts
+   * await this.dbContext.withClient(async (client: PoolClient) => {
+   *   await pipeline(file, client.query(copyFrom('copy note (text) from stdin')));
+   * });
+   * ```
+   */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
+  async withClient<T, C extends object = TransactionClient>(
+    callback: (client: C) => T | Promise<T>,
+    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
+  ): Promise<T> {
+    const session = this.#host.requireOpen(connection).session(connection);
+    return session.lend((client) => callback(client as C));
   }
 
   /**

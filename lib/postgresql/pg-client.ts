@@ -27,9 +27,20 @@ export interface PgClient {
    * client is of no pool.
    */
   end?: (callback?: () => void) => unknown;
+  /**
+   * Gives the client of pg behind one that only stands for it, as those of a test that shares its
+   * transaction do, and nobody else gets in until `use` has returned. Missing where the client is its
+   * own.
+   *
+   * @param use `onSend` is to be called with each query before it is sent, and may refuse it by throwing
+   */
+  lend?<T>(use: (client: PgClient, onSend: OnSend) => Promise<T>): Promise<T>;
   on(event: 'error', listener: (error: Error) => void): unknown;
   off(event: 'error', listener: (error: Error) => void): unknown;
 }
+
+/** Called with the text and the values of a query before it is sent. */
+export type OnSend = (sql: string, values: readonly unknown[]) => void;
 
 export interface PgResult {
   readonly command: string | null;

@@ -14,7 +14,7 @@ import type { Failure } from '../transaction/transaction-state.js';
 import type { Transaction } from '../transaction/transaction.js';
 import { hasChanges, hasPendingEntities } from './changes.js';
 import { isFlushUnderWay } from './flush-turns.js';
-import { asKyselyTransaction, type KyselyTransaction } from './kysely-transaction.js';
+import { asKyselyTransaction, isAutocommit, type KyselyTransaction } from './kysely-transaction.js';
 import { NestedTransaction } from './nested-transaction.js';
 import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
 import type { SessionWatch } from './session-watch.js';
@@ -111,6 +111,23 @@ export abstract class SessionTransactions implements OrmOwner {
   configure(settings: TransactionSettings): void {
     this.transaction.demand(settings);
     this.#settings = mergeSettings(this.#settings, settings);
+  }
+
+  /**
+   * Lends the client of the part that the calling code runs in, see {@link TransactionPart.lend}.
+   *
+   * @throws {@link InvalidTransactionStateError} the calling code runs in no transaction
+   */
+  async lend<T>(callback: (client: object) => T | Promise<T>): Promise<T> {
+    const fork = NestedTransaction.forkOf(this.manager);
+    if (isAutocommit(fork?.getTransactionContext())) {
+      throw new InvalidTransactionStateError(
+        this.connectionName,
+        'withClient() was called inside of "not_supported", where there is no transaction to lend the ' +
+          'client of. Call it outside of that callback, or inside of one with "requires_new".',
+      );
+    }
+    return this.currentPart.lend(callback);
   }
 
   /** Takes note of what a flush has lost: nobody can find it in the unit of work any more (F4). */

@@ -245,6 +245,7 @@ export class Session extends SessionTransactions implements SessionControl {
   }
 
   #assertOutsideEnd(verb: string): void {
+    this.transaction.assertNotLent(`${verb}()`);
     const isInside =
       !AsyncScope.isEmpty &&
       AsyncScope.innermost(EndScope, ({ session, isOver }) => session === this && !isOver);

@@ -3,7 +3,7 @@ import { callbackify } from 'node:util';
 
 import type { Holder } from '../connection/claim.js';
 import { COMMIT_WITH_QUESTION, HAS_WRITTEN } from '../postgresql/commit-message.js';
-import type { PgClient, PgResult } from '../postgresql/pg-client.js';
+import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 
 const BEGIN = /^\s*(?:begin|start\s+transaction)\b(?<modes>[^;]*);?\s*(?<rest>[\s\S]*)$/i;
 /** The end of a text with one read as its whole transaction; the read itself holds no semicolon. */
@@ -30,6 +30,12 @@ export interface SharedConnection {
     values: readonly unknown[],
     query: () => Promise<PgResult | PgResult[]>,
   ): Promise<PgResult | PgResult[]>;
+
+  /** Gives the real client to the user of a client whose savepoint is open. */
+  lend<T>(
+    client: SharedClient,
+    use: (realClient: PgClient, onSend: OnSend) => Promise<T>,
+  ): Promise<T>;
 
   /** Sends a statement of a client that has no savepoint open. */
   sendAlone(query: () => Promise<PgResult | PgResult[]>): Promise<PgResult | PgResult[]>;
@@ -119,6 +125,13 @@ export class SharedClient implements PgClient {
     return this.#query(args);
   }
 
+  /** See {@link PgClient.lend}. */
+  async lend<T>(use: (client: PgClient, onSend: OnSend) => Promise<T>): Promise<T> {
+    return this.#shared.lend(this, (realClient, onSend) =>
+      this.#whileRunning(() => use(realClient, onSend)),
+    );
+  }
+
   release(_destroy?: boolean | Error): void {
     if (this.#isReleased) {
       throw new Error('Release called on client which has already been released to the pool.');
@@ -136,7 +149,7 @@ export class SharedClient implements PgClient {
     if (typeof (first as { readonly submit?: unknown } | null)?.submit === 'function') {
       throw this.#shared.refusal(
         'a cursor of pg keeps its connection to itself. Stream through the session, whose cursors ' +
-          'are statements.',
+          'are statements, or use the cursor in dbContext.withClient().',
       );
     }
     const config = (first ?? {}) as { readonly text?: unknown; readonly values?: unknown };
@@ -196,19 +209,25 @@ export class SharedClient implements PgClient {
     values: readonly unknown[],
     args: readonly unknown[],
   ): Promise<PgResult | PgResult[]> {
-    const query = async (): Promise<PgResult | PgResult[]> => {
-      this.#isRunning = true;
-      try {
-        return await (
-          this.#shared.realClient.query as (...all: unknown[]) => Promise<PgResult>
-        ).apply(this.#shared.realClient, [...args]);
-      } finally {
-        this.#isRunning = false;
-      }
-    };
+    const query = (): Promise<PgResult | PgResult[]> =>
+      this.#whileRunning(() =>
+        (this.#shared.realClient.query as (...all: unknown[]) => Promise<PgResult>).apply(
+          this.#shared.realClient,
+          [...args],
+        ),
+      );
     return this.#isOpen
       ? this.#shared.send(this, sql, values, query)
       : this.#shared.sendAlone(query);
+  }
+
+  async #whileRunning<T>(work: () => Promise<T>): Promise<T> {
+    this.#isRunning = true;
+    try {
+      return await work();
+    } finally {
+      this.#isRunning = false;
+    }
   }
 }
 

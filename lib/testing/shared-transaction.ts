@@ -1,12 +1,25 @@
 import type { Holder } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import type { PgClient, PgResult } from '../postgresql/pg-client.js';
+import { isQuietWithin } from '../connection/quiet-client.js';
+import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
+import { mayHaveEnded } from '../postgresql/transaction-end-statements.js';
+import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
 import { TestIsolationError } from './errors.js';
 import { tapPool } from './pool-tap.js';
 import { SharedClient, type SharedConnection } from './shared-client.js';
 import { countWrites, deferredConstraints, SimulatedCommit } from './simulated-commit.js';
+
+/** Code that has the real client to itself. */
+class LentScope extends AsyncScope {
+  readonly shared: SharedTransaction;
+
+  constructor(shared: SharedTransaction) {
+    super();
+    this.shared = shared;
+  }
+}
 
 const WRITE_COMMANDS = /^(insert|update|delete|merge|copy|create|alter|drop|truncate)/i;
 
@@ -55,6 +68,8 @@ export class SharedTransaction implements SharedConnection {
   #savepoints = 0;
   /** Why no statement is sent any more: its result would differ from that in production. */
   #refused: TestIsolationError | undefined;
+  /** Whether the client is in the middle of a copy that nobody ends, so that it answers nothing more. */
+  #isStuck = false;
 
   private constructor(connection: DbConnection, client: PgClient, deferred: string | undefined) {
     this.connection = connection;
@@ -125,7 +140,7 @@ export class SharedTransaction implements SharedConnection {
     this.#undo.toReversed().forEach((undo) => undo());
     this.#refused = this.refusal('it has ended, and this statement came later.');
     const rolledBack = await withinLimit(
-      this.#queue.run(() => this.#client.query('rollback')).catch(() => undefined),
+      this.#queue.run(() => this.#rollBackAll()).catch(() => undefined),
       this.connection.limits.endTimeoutMs,
     );
     const isClean = rolledBack !== TIMED_OUT && this.#client.getTransactionStatus() === 'I';
@@ -135,6 +150,12 @@ export class SharedTransaction implements SharedConnection {
         `${left} transaction(s) of the application were still open when the test ended. Await the ` +
           'request or the call that opened them.',
       );
+    }
+  }
+
+  async #rollBackAll(): Promise<void> {
+    if (!this.#isStuck) {
+      await this.#client.query('rollback');
     }
   }
 
@@ -183,6 +204,48 @@ export class SharedTransaction implements SharedConnection {
         return result;
       },
     );
+  }
+
+  /** See {@link SharedConnection.lend}. */
+  async lend<T>(
+    client: SharedClient,
+    use: (realClient: PgClient, onSend: OnSend) => Promise<T>,
+  ): Promise<T> {
+    return this.#inTurn(
+      () => this.#levels.at(-1)?.client === client,
+      async () => {
+        const onSend: OnSend = (sql, values) => this.#lentSends(client, sql, values);
+        try {
+          return await new LentScope(this).during(() => use(this.#client, onSend));
+        } finally {
+          await this.#refuseIfStuck();
+        }
+      },
+    );
+  }
+
+  #lentSends(client: SharedClient, sql: string, values: readonly unknown[]): void {
+    if (mayHaveEnded(sql)) {
+      throw this.refusal(
+        'a COMMIT or ROLLBACK was to be sent on the client of withClient(), where it would end the ' +
+          'transaction of the test. End the transaction through the session.',
+      );
+    }
+    // Its own failures do not matter: the statement that follows it fails in the same way.
+    this.#levelOf(client)
+      ?.commit.remember(sql, values)
+      .catch(() => undefined);
+  }
+
+  /** Refuses all that follows where the server awaits the rest of a copy rather than a statement. */
+  async #refuseIfStuck(): Promise<void> {
+    if (!(await isQuietWithin(this.#client, this.connection.limits.drainTimeoutMs))) {
+      this.#isStuck = true;
+      this.#refused = this.refusal(
+        'the callback of withClient() has returned, and its client was still at work. Await every query, ' +
+          'end or destroy every copy, and close every cursor before it returns.',
+      );
+    }
   }
 
   /** Sends a statement that is in no transaction, in a savepoint of its own. */
@@ -237,7 +300,11 @@ export class SharedTransaction implements SharedConnection {
     await this.#queue.run(async () => {
       const level = this.#levelOf(client);
       if (level !== undefined && active.has(this.connection)) {
-        await this.#rollBack(level);
+        if (this.#isStuck) {
+          this.#leave(level);
+        } else {
+          await this.#rollBack(level);
+        }
       }
     });
   }
@@ -317,6 +384,12 @@ export class SharedTransaction implements SharedConnection {
   async #inTurn<T>(may: () => boolean, task: () => Promise<T>): Promise<T> {
     const limitMs = this.connection.limits.acquireTimeoutMs;
     const deadline = performance.now() + limitMs;
+    if (AsyncScope.innermost(LentScope, ({ shared, isOver }) => shared === this && !isOver)) {
+      throw this.refusal(
+        'a unit of work used its session in the callback of withClient(). All of them share one client ' +
+          'here, which the callback has to itself. Do that work before or after it.',
+      );
+    }
     for (;;) {
       const turn = await this.#queue.run(async () => {
         if (this.#refused !== undefined) {

@@ -34,18 +34,18 @@ export class SimulatedCommit {
 
   /** Remembers the settings that a statement is about to change. */
   async remember(sql: string, values: readonly unknown[]): Promise<void> {
-    for (const name of changedSettings(sql, values)) {
-      if (!this.#before.has(name)) {
-        const [row] = await rowsOf(this.#client, 'select current_setting($1, true) as value', [
-          name,
-        ]);
-        const value = (row?.['value'] ?? undefined) as string | undefined;
-        // A variable that was never set reads as empty after the transaction that sets it. An unknown
-        // name without a dot is no setting; it was part of another text.
-        if (value !== undefined || name.includes('.')) {
-          this.#before.set(name, value ?? '');
-        }
-      }
+    const names = new Set(changedSettings(sql, values).filter((name) => !this.#before.has(name)));
+    // All at once, so that the questions are before the statement where nobody waits for the answers.
+    await Promise.all([...names].map((name) => this.#remember(name)));
+  }
+
+  async #remember(name: string): Promise<void> {
+    const [row] = await rowsOf(this.#client, 'select current_setting($1, true) as value', [name]);
+    const value = (row?.['value'] ?? undefined) as string | undefined;
+    // A variable that was never set reads as empty after the transaction that sets it. An unknown
+    // name without a dot is no setting; it was part of another text.
+    if (value !== undefined || name.includes('.')) {
+      this.#before.set(name, value ?? '');
     }
   }
 

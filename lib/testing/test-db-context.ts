@@ -14,7 +14,11 @@ import type {
   RunAllOptions,
   RunOptions,
 } from '../context/run-options.js';
-import { UnexpectedRollbackError, UnknownConnectionError } from '../errors.js';
+import {
+  InvalidTransactionStateError,
+  UnexpectedRollbackError,
+  UnknownConnectionError,
+} from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import type { RetryOptions } from '../options/retry-options.js';
@@ -164,6 +168,23 @@ export class TestDbContext extends DbContext {
     { connection }: ConnectionChoice = {},
   ): Promise<T> {
     return callback(this.session<E>(connection));
+  }
+
+  /**
+   * Refuses: a double has no connection whose client could be lent.
+   *
+   * @throws {@link InvalidTransactionStateError}
+   */
+  override async withClient(
+    _callback: unknown,
+    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
+  ): Promise<never> {
+    throw new InvalidTransactionStateError(
+      connection,
+      'withClient() was called on a TestDbContext, which has no database. Test code that uses it with ' +
+        'useTestTransaction(), or give it a subclass of TestDbContext whose withClient() calls back with a ' +
+        'double.',
+    );
   }
 
   override async commit(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {

@@ -30,6 +30,10 @@ export interface WholeTransaction {
     values: readonly unknown[],
     onSend?: () => void,
   ): Promise<Answer>;
+  /** @throws what code that has the client itself must not wait for */
+  assertNotLent(what: string): void;
+  /** Lends the client to code of `part`, as if that were one statement. */
+  lendTo<T>(part: TransactionPart, callback: (client: object) => T | Promise<T>): Promise<T>;
 }
 
 /** Code that runs inside of a nested transaction, and so inside of its savepoint. */
@@ -112,6 +116,16 @@ export abstract class TransactionPart {
    */
   run(sql: string, values: readonly unknown[] = [], onSend?: () => void): Promise<Answer> {
     return this.#enter((part) => part.whole.send(part, sql, values, onSend));
+  }
+
+  /**
+   * Lends the client of the transaction to `callback`. Nobody else sends a statement meanwhile.
+   *
+   * @throws what `callback` throws, or why the transaction is over
+   * @throws {@link InvalidTransactionStateError} the client was still at work as `callback` returned
+   */
+  lend<T>(callback: (client: object) => T | Promise<T>): Promise<T> {
+    return this.#enter((part) => part.whole.lendTo(part, callback));
   }
 
   /** Sets a savepoint; waits for its turn while another one is open. */

@@ -12,6 +12,7 @@ import {
   isOpen,
   isTimeout,
   leaseOf,
+  type Failure,
   type TransactionState,
 } from './transaction-state.js';
 
@@ -177,6 +178,24 @@ export class StateMachine {
       this.#break(this.#endedByStatement());
     } else if (state.failure !== undefined && status === 'T') {
       this.#state = { ...state, failure: undefined };
+    }
+  }
+
+  /**
+   * Something was sent whose answer nobody has seen; its text and the status tell what came of it (F4).
+   *
+   * @param failure why the transaction has failed, if it has and nothing is known to have failed before
+   */
+  returned(sql: string, failure: Failure): void {
+    const state = this.#state;
+    if (state.tag !== 'open') {
+      return;
+    }
+    const { status } = state.lease;
+    if (status === 'I' || this.#source.server.mayHaveEnded(sql)) {
+      this.#break(this.#endedByStatement());
+    } else {
+      this.#state = { ...state, failure: status === 'E' ? (state.failure ?? failure) : undefined };
     }
   }
 

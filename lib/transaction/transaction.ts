@@ -1,4 +1,4 @@
-import type { Answer } from '../connection/lease.js';
+import type { Answer, Lease } from '../connection/lease.js';
 import type { Claim, Holder } from '../connection/claim.js';
 import {
   InvalidTransactionStateError,
@@ -8,9 +8,11 @@ import {
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import { AsyncScope } from './async-scope.js';
 import type { TransactionOwner, TransactionSource } from './begin-plan.js';
-import { Begin, type FirstStatement } from './begin.js';
+import { Begin, type BeginScope, type FirstStatement } from './begin.js';
 import { End } from './end.js';
+import { Loan } from './loan.js';
 import { RequestedSettings } from './requested-settings.js';
 import { TransactionPart, type WholeTransaction } from './savepoint.js';
 import { SerialQueue } from './serial-queue.js';
@@ -18,6 +20,17 @@ import type { Server } from './server.js';
 import { StateMachine } from './state-machine.js';
 import { failureOf, hasBegun, leaseOf, refusalOf, type Failure } from './transaction-state.js';
 import { whileOpen } from './while-open.js';
+
+/** The turn of a piece of work among the others of its transaction. */
+interface Turn {
+  readonly queue: SerialQueue;
+  /** The code of BEGIN that the work is part of. */
+  readonly scope: BeginScope | undefined;
+  /** Resolves when it has come; `undefined` where nobody else has it. */
+  readonly comes: Promise<void> | undefined;
+  /** Whether the transaction has not begun yet. */
+  readonly mayBeFirst: boolean;
+}
 
 /**
  * One transaction on one connection, from its first statement to its verified end.
@@ -38,6 +51,8 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
   /** How many calls of `limit()` are under way. */
   #limited = 0;
   readonly #settings: RequestedSettings;
+  /** The client is lent while this is set, and the code that has it also has the turn. */
+  #loan: Loan | undefined;
 
   /** @param settings win over those of the connection */
   constructor(source: TransactionSource, owner: TransactionOwner, settings: TransactionSettings) {
@@ -77,7 +92,8 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
 
   /** See {@link Claim.isBusy}. */
   get isBusy(): boolean {
-    return this.isShut || this.#queue.unfinished > 0;
+    // Code that has the client itself may wait for a connection, too.
+    return this.isShut || (this.#queue.unfinished > 0 && this.#loan === undefined);
   }
 
   /** Whether it is, or will be, read-only. */
@@ -133,6 +149,23 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
         this.#owner.watch?.refused();
       }
       throw refusal;
+    }
+    this.assertNotLent('a statement of the session');
+  }
+
+  /**
+   * Refuses what would wait for the turn that the calling code has itself.
+   *
+   * @throws {@link InvalidTransactionStateError} the calling code is part of a callback of `lend()`
+   */
+  assertNotLent(what: string): void {
+    const loan = this.#loan;
+    if (loan !== undefined && AsyncScope.innermost(Loan, (each) => each === loan) && !loan.isOver) {
+      throw new InvalidTransactionStateError(
+        this.connectionName,
+        `${what} was asked for in the callback of withClient(), which it would wait for without end. Use ` +
+          'the client of the callback there, or return from it first.',
+      );
     }
   }
 
@@ -203,23 +236,14 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     values: readonly unknown[],
     onSend?: () => void,
   ): Promise<Answer> {
-    const { watch } = this.#owner;
-    watch?.sent(sql);
-    part.assertOpen();
     const machine = this.#machine;
-    const scope = this.#begin.currentScope;
-    const queue = scope?.queue ?? this.#queue;
-    const mayBeFirst = !machine.isBegun;
-    part.unfinished++;
-    const turn = queue.enter();
+    const turn = this.#takeTurn(part, sql);
     try {
-      if (turn !== undefined) {
-        await turn;
+      if (turn.comes !== undefined) {
+        await turn.comes;
       }
-      if (mayBeFirst && !machine.isBegun) {
-        const answer = await (scope === undefined
-          ? this.#sendFirst({ part, sql, values, onSend })
-          : this.#begin.runInside());
+      if (turn.mayBeFirst && !machine.isBegun) {
+        const answer = await this.#beginFor(turn, part, { part, sql, values, onSend });
         if (answer !== undefined) {
           return answer;
         }
@@ -237,23 +261,99 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
         throw machine.failed(sql, error);
       }
     } finally {
-      queue.leave();
-      part.unfinished--;
-      watch?.answered();
+      this.#endTurn(part, turn);
     }
   }
 
+  /**
+   * Runs work of a part of this transaction that has the connection to itself, in its turn as if it were
+   * one statement; begins where nothing has begun (L3, F3).
+   *
+   * @param name what it is called in warnings
+   */
+  async exclusively<T>(
+    part: TransactionPart,
+    name: string,
+    work: (lease: Lease) => Promise<T>,
+  ): Promise<T> {
+    const machine = this.#machine;
+    const turn = this.#takeTurn(part, name);
+    try {
+      if (turn.comes !== undefined) {
+        await turn.comes;
+      }
+      if (turn.mayBeFirst && !machine.isBegun) {
+        await this.#beginFor(turn, part, undefined);
+      }
+      part.assertOpen();
+      return await work(leaseOf(machine.state)!);
+    } finally {
+      this.#endTurn(part, turn);
+    }
+  }
+
+  /** See {@link TransactionPart.lend}. */
+  lendTo<T>(part: TransactionPart, callback: (client: object) => T | Promise<T>): Promise<T> {
+    return this.exclusively(part, 'withClient()', async (lease) => {
+      const loan = new Loan(
+        {
+          source: this.#source,
+          owner: this.#owner,
+          machine: this.#machine,
+          isReadOnly: this.isReadOnly,
+        },
+        part,
+        lease,
+      );
+      this.#loan = loan;
+      try {
+        return await loan.run(callback);
+      } finally {
+        this.#loan = undefined;
+      }
+    });
+  }
+
+  /** Takes a turn, to be ended by `#endTurn()`. */
+  #takeTurn(part: TransactionPart, what: string): Turn {
+    this.#owner.watch?.sent(what);
+    part.assertOpen();
+    const scope = this.#begin.currentScope;
+    const queue = scope?.queue ?? this.#queue;
+    const mayBeFirst = !this.#machine.isBegun;
+    part.unfinished++;
+    return { queue, scope, comes: queue.enter(), mayBeFirst };
+  }
+
+  #endTurn(part: TransactionPart, { queue }: Turn): void {
+    queue.leave();
+    part.unfinished--;
+    this.#owner.watch?.answered();
+  }
+
+  /** @returns the answer to `first`, if that has been sent */
+  #beginFor(
+    { scope }: Turn,
+    part: TransactionPart,
+    first: FirstStatement | undefined,
+  ): Promise<Answer | undefined> {
+    return scope === undefined ? this.#beginFirst(part, first) : this.#begin.runInside();
+  }
+
   /** @returns `undefined` if the statement is still to be sent, in the transaction that has begun */
-  async #sendFirst(first: FirstStatement): Promise<Answer | undefined> {
+  async #beginFirst(
+    part: TransactionPart,
+    first: FirstStatement | undefined,
+  ): Promise<Answer | undefined> {
     const { state } = this.#machine;
     if (state.tag === 'broken' && !state.hasBegun) {
       // It has waited for a begin that failed, and why that failed is the reason for both.
       throw state.cause.error;
     }
-    first.part.assertOpen();
+    part.assertOpen();
     const { server } = this.#source;
     if (
-      first.values.length === 0 &&
+      first?.values.length === 0 &&
       this.#owner.mayReadAhead(this.#settings.effective) &&
       server.isPlainRead(first.sql)
     ) {
@@ -261,7 +361,7 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
       if (answer !== undefined) {
         return answer;
       }
-      first.part.assertOpen();
+      part.assertOpen();
     }
     return this.#begin.run(this.#settings.own, first);
   }
