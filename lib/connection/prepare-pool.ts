@@ -1,5 +1,3 @@
-import type { Socket } from 'node:net';
-
 import type { PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 
 type OnConnected = (error: Error | null | undefined, client?: unknown) => void;
@@ -28,7 +26,7 @@ export function preparePool(pool: PgPool): void {
   const Client = pool.Client as unknown as ClientClass;
   class PreparedClient extends Client {
     /** See `PgClient`. */
-    readonly makeStream: (() => Socket) | undefined;
+    readonly makeStream: (() => unknown) | undefined;
 
     constructor(options: { readonly stream?: unknown }) {
       super(options);
@@ -53,9 +51,9 @@ export function preparePool(pool: PgPool): void {
 }
 
 /** @throws Error the option is one socket, which its client has used up */
-function socketOf(stream: unknown, options: object): Socket {
+function socketOf(stream: unknown, options: object): unknown {
   if (typeof stream !== 'function') {
     throw new Error('the option "stream" of the pool is no function that makes sockets');
   }
-  return stream(options) as Socket;
+  return stream(options);
 }

@@ -1,5 +1,3 @@
-import type { Socket } from 'node:net';
-
 /**
  * The part of `pg` that the library stands on, as types of its own: the driver is an optional peer
  * and must not appear in public types. `test/e2e/pg-surface.spec.ts` fails when an upgrade of
@@ -17,7 +15,7 @@ export interface PgClient {
   /** `'direct'` where the handshake begins at once, which the client does not ask for first. */
   readonly sslNegotiation?: string;
   /** Makes a socket as the option `stream` of the pool does; missing where that was not given. */
-  readonly makeStream?: (() => Socket) | undefined;
+  readonly makeStream?: (() => unknown) | undefined;
   /** The socket; destroyed where a graceful goodbye could wait for ever. */
   readonly connection: {
     readonly stream: { destroy(): void; readonly encrypted?: boolean };

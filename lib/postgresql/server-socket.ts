@@ -30,7 +30,7 @@ export async function openBeside(
   if (makeStream === undefined && !ssl && client.connection.stream.encrypted === true) {
     throw new Error('the connection is encrypted by a socket of unknown origin');
   }
-  const socket = makeStream?.() ?? new Socket();
+  const socket = (makeStream?.() as Socket | undefined) ?? new Socket();
   keep(socket, onSocket);
   const connected = next(socket, 'connect', stepMs);
   if (host.startsWith('/')) {
