@@ -78,7 +78,8 @@ export abstract class DbContextError extends DriverException {
   declare readonly code: DbContextErrorCode;
 
   protected constructor(code: DbContextErrorCode, message: string, cause?: unknown) {
-    super({ name: 'DbContextError', message });
+    // MikroORM 6 demands a stack, and the error that refuses it is one of these.
+    super({ name: 'DbContextError', message, stack: '' });
     // The fields of a server's answer do not apply here; unset, they do not clutter a log line.
     for (const key of ['errno', 'sqlState', 'sqlMessage', 'errmsg'] as const) {
       delete this[key];

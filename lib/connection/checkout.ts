@@ -24,13 +24,15 @@ export function checkOut(
   claim: Claim,
 ): Promise<PgClient> {
   return new Promise((resolve, reject) => {
-    /** The pool that the claim waits in. It changes with the host, and is `undefined` after the wait. */
-    let current: PgPool | undefined;
+    /** Where the claim waits. It changes with the host, and is `undefined` after the wait. */
+    let place: { readonly pool: PgPool; readonly leave: () => void } | undefined;
     const stopWaiting = (): void => {
-      if (current !== undefined) {
-        PoolDeadlockDetector.of(current).gaveUp(claim);
+      if (place !== undefined) {
+        PoolDeadlockDetector.of(place.pool).gaveUp(claim);
+        // A pool without a limit of its own would go on to count the claim, and serve it in the end.
+        place.leave();
       }
-      current = undefined;
+      place = undefined;
     };
     const giveUp = (error: Error): void => {
       clearTimeout(timer);
@@ -39,8 +41,8 @@ export function checkOut(
     };
     const waitIn = (pool: PgPool): void => {
       const detector = PoolDeadlockDetector.of(pool);
-      current = pool;
-      const asked = ask(pool);
+      const { client: given, leave } = ask(pool);
+      place = { pool, leave };
       // A client that is free is given out before anything else happens.
       const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
       if (!isServed) {
@@ -48,15 +50,14 @@ export function checkOut(
           claim,
           () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))),
           (successor) => {
-            asked.leave();
             stopWaiting();
             waitIn(successor);
           },
         );
       }
-      asked.client.then(
+      given.then(
         (client) => {
-          if (current === pool) {
+          if (place?.pool === pool) {
             clearTimeout(timer);
             detector.got(claim, client);
             resolve(client);
@@ -65,7 +66,7 @@ export function checkOut(
           }
         },
         (error: unknown) => {
-          if (current === pool) {
+          if (place?.pool === pool) {
             giveUp(new ConnectionFailedError(connectionName, error));
           }
         },
@@ -76,7 +77,7 @@ export function checkOut(
     };
     const timer = setTimeout(() => {
       giveUp(
-        new AcquireTimeoutError(connectionName, acquireTimeoutMs, poolState(current ?? first)),
+        new AcquireTimeoutError(connectionName, acquireTimeoutMs, poolState(place?.pool ?? first)),
       );
     }, acquireTimeoutMs);
     waitIn(PoolDeadlockDetector.latestOf(first));
@@ -84,7 +85,7 @@ export function checkOut(
 }
 
 /** Asks a pool for a client. `leave()` takes the request out of the queue of the pool again. */
-function ask(pool: PgPool): { readonly client: Promise<PgClient>; leave(): void } {
+function ask(pool: PgPool): { readonly client: Promise<PgClient>; readonly leave: () => void } {
   const { waitingCount } = pool;
   const client = pool.connect();
   const place = pool.waitingCount > waitingCount ? queueOf(pool).at(-1) : undefined;

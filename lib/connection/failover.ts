@@ -9,7 +9,7 @@ import { endsConnection, sqlStateOf } from '../postgresql/server-errors.js';
 import { assertDistinctHosts } from './failover-hosts.js';
 import type { HostPool } from './host-pool.js';
 import { askForRole, noAnswer } from './primary-probe.js';
-import { formatServer } from './server-address.js';
+import { formatServer, normalizedHost } from './server-address.js';
 import { withinLimit } from './time-limit.js';
 
 /** Pause between two searches while there is no primary, in milliseconds. */
@@ -119,7 +119,8 @@ export class Failover {
   }
 
   #suspectHostOf(client: PgClient): void {
-    if (formatServer(client).toLowerCase() === this.#hosts.host.toLowerCase()) {
+    const { host, port } = client;
+    if (formatServer({ host: normalizedHost(host), port }) === this.#hosts.host) {
       this.suspect();
     }
   }

@@ -12,6 +12,7 @@ import {
   type OwnServer,
   type SqlConnection,
 } from './mikro-orm-connection.js';
+import { preparePool } from './prepare-pool.js';
 import { RetiredPool } from './retired-pool.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
 import { withinLimit } from './time-limit.js';
@@ -77,6 +78,7 @@ export class HostPool {
     }
     if (pool !== this.#pool) {
       this.#pool = pool;
+      preparePool(pool);
       if (!isPointed(this.#connection, this.#pointed)) {
         this.#server = undefined;
       }

@@ -1,7 +1,7 @@
 import type { Connection, MikroORM } from '@mikro-orm/core';
 
 import { InvalidOptionsError } from '../errors.js';
-import { effectivePort, type ServerAddress } from './server-address.js';
+import { effectivePort, normalizedHost, type ServerAddress } from './server-address.js';
 
 /** The part of MikroORM's SQL connection that its base type does not mention. */
 export interface SqlConnection {
@@ -63,7 +63,7 @@ export function ownServerOf(connection: SqlConnection): OwnServer {
   const logIn = { ...connection.getConnectionOptions(), ...given, ...fromUrl(given) };
   const { host = 'localhost', port, user, password, database } = logIn;
   return {
-    logIn: { host: host.toLowerCase(), port: effectivePort(port), user, password, database },
+    logIn: { host: normalizedHost(host), port: effectivePort(port), user, password, database },
     driverOptions,
   };
 }

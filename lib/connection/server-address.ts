@@ -11,7 +11,7 @@ export interface ServerAddress {
 }
 
 const DEFAULT_PORT = 5432;
-const HOST_AND_PORT = /^(?:\[([^\]\s]+)\]|(\/[^:\s]*|[^\s:/@?#[\]]+))(?::(\d{1,5}))?$/;
+const HOST_AND_PORT = /^(?:\[([^\]\s]+)\]|(\/[^:]*|[^\s:/@?#[\]]+))(?::(\d{1,5}))?$/;
 
 /**
  * Reads `host`, `host:port`, `[ipv6]:port` or a `postgres://` URL.
@@ -77,16 +77,16 @@ function checked({
   ...rest
 }: Omit<ServerAddress, 'port'> & { readonly port: string | undefined }): ServerAddress | undefined {
   if (port === undefined) {
-    return { host: normalized(host), ...rest };
+    return { host: normalizedHost(host), ...rest };
   }
   const number = Number(port);
   return number > 0 && number < 2 ** 16
-    ? { host: normalized(host), port: number, ...rest }
+    ? { host: normalizedHost(host), port: number, ...rest }
     : undefined;
 }
 
-/** Names of hosts are the same in upper and lower case; paths are not. */
-function normalized(host: string): string {
+/** Names of hosts are the same in upper and lower case; paths, of the directories of sockets, are not. */
+export function normalizedHost(host: string): string {
   return host.startsWith('/') ? host : host.toLowerCase();
 }
 

@@ -2,7 +2,11 @@ import { MikroORM, type EntityName, type Options } from '@mikro-orm/core';
 
 import type { ResolvedLimits } from '../connection/connection-limits.js';
 import { DbConnection, type FaultReporter } from '../connection/db-connection.js';
-import { assertSupported } from '../connection/supported-orm.js';
+import {
+  assertInitialised,
+  assertSupported,
+  assertSupportedVersion,
+} from '../connection/supported-orm.js';
 import { InvalidOptionsError } from '../errors.js';
 import type { DbConnectionOptions } from '../options/connection-options.js';
 import { resolveConnectionOptions } from '../options/resolve-connection-options.js';
@@ -21,6 +25,8 @@ export async function createConnection(
 ): Promise<DbConnection> {
   const { name, settings, ormOptions } = resolveConnectionOptions(options);
   const { limits } = settings;
+  // MikroORM 6 would connect to the database as it is initialised.
+  assertSupportedVersion(name);
   const { orm = await initOrm(name, ormOptions, featureEntities, limits) } = options;
   assertSupported(name, orm);
   return new DbConnection(name, orm, settings, { ownsOrm: options.orm === undefined, report });
@@ -40,21 +46,25 @@ async function initOrm(
     );
   }
   const isPlain = driverOptions === undefined || driverOptions.constructor === Object;
-  return MikroORM.init({
-    // Otherwise MikroORM looks for the database, and creates it, on a connection of its own.
-    ensureDatabase: false,
-    contextName: name,
-    ...options,
-    entities: [...new Set([...entities, ...(featureEntities as typeof entities)])],
-    ...(isPlain && {
-      driverOptions: {
-        connectionTimeoutMillis: limits.acquireTimeoutMs,
-        keepAlive: true,
-        // The process may exit although a connection is idle, or waits for an answer that a dead network
-        // link will never bring.
-        allowExitOnIdle: true,
-        ...(driverOptions as object | undefined),
-      },
+  return assertInitialised(
+    name,
+    driver,
+    MikroORM.init({
+      // Otherwise MikroORM looks for the database, and creates it, on a connection of its own.
+      ensureDatabase: false,
+      contextName: name,
+      ...options,
+      entities: [...new Set([...entities, ...(featureEntities as typeof entities)])],
+      ...(isPlain && {
+        driverOptions: {
+          connectionTimeoutMillis: limits.acquireTimeoutMs,
+          keepAlive: true,
+          // The process may exit although a connection is idle, or waits for an answer that a dead network
+          // link will never bring.
+          allowExitOnIdle: true,
+          ...(driverOptions as object | undefined),
+        },
+      }),
     }),
-  });
+  );
 }

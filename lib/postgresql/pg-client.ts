@@ -8,10 +8,17 @@ export interface PgClient {
   readonly port: number;
   /** Process id of the backend; like `secretKey`, the server sends it at log-in. */
   readonly processID: number | null;
-  readonly secretKey: number | null;
+  /** A number of four bytes, or, as protocol 3.2 allows, the bytes themselves. */
+  readonly secretKey: number | Uint8Array | null;
+  /** The options of TLS, from wherever `pg` took them; `false` or missing without TLS. */
+  readonly ssl?: unknown;
+  /** `'direct'` where the handshake begins at once, which the client does not ask for first. */
+  readonly sslNegotiation?: string;
+  /** Makes a socket as the option `stream` of the pool does; missing where that was not given. */
+  readonly makeStream?: (() => unknown) | undefined;
   /** The socket; destroyed where a graceful goodbye could wait for ever. */
   readonly connection: {
-    readonly stream: { destroy(): void };
+    readonly stream: { destroy(): void; readonly encrypted?: boolean };
     /** Emits the command tag of each statement that the server has answered. */
     once(event: 'commandComplete', listener: () => void): unknown;
     off(event: 'commandComplete', listener: () => void): unknown;

@@ -84,8 +84,20 @@ export class SharedClient implements PgClient {
     return this.#isRunning ? this.#shared.realClient.processID : null;
   }
 
-  get secretKey(): number | null {
+  get secretKey(): PgClient['secretKey'] {
     return this.#shared.realClient.secretKey;
+  }
+
+  get ssl(): unknown {
+    return this.#shared.realClient.ssl;
+  }
+
+  get sslNegotiation(): string {
+    return this.#shared.realClient.sslNegotiation ?? 'postgres';
+  }
+
+  get makeStream(): PgClient['makeStream'] {
+    return this.#shared.realClient.makeStream;
   }
 
   escapeLiteral(value: string): string {

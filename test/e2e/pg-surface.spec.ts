@@ -1,6 +1,7 @@
 import { Pool } from 'pg';
 
 import { destroyClientAfter } from '../../lib/connection/destroy-client.js';
+import { preparePool } from '../../lib/connection/prepare-pool.js';
 import { cancelBackend } from '../../lib/postgresql/cancel-request.js';
 import { clientsOf, queueOf, type PgClient, type PgPool } from '../../lib/postgresql/pg-client.js';
 import { isServerError } from '../../lib/postgresql/server-errors.js';
@@ -42,12 +43,14 @@ describe('the part of pg that the library stands on', () => {
     expect([pool.totalCount, pool.idleCount]).toEqual([1, 0]);
   });
 
-  it('a client knows its server and its cancel key', () => {
+  it('a client knows its server, its cancel key and its TLS', () => {
     expect(client).toMatchObject({
       host: expect.any(String),
       port: expect.any(Number),
       processID: expect.any(Number),
       secretKey: expect.any(Number),
+      ssl: false,
+      sslNegotiation: 'postgres',
     });
     expect(typeof client.connection.stream.destroy).toBe('function');
   });
@@ -80,6 +83,33 @@ describe('the part of pg that the library stands on', () => {
     expect(isServerError(error)).toBe(true);
     expect(isServerError(Object.assign(new Error('cut'), { code: 'EPIPE' }))).toBe(false);
     expect(isServerError(undefined)).toBe(false);
+  });
+
+  it('a pool makes its clients of the class that it has now, and connects them with a callback', async () => {
+    const seen = new Pool({ connectionString: database.url, max: 1 });
+    const before = (seen as unknown as PgPool).Client;
+    preparePool(seen as unknown as PgPool);
+    preparePool(seen as unknown as PgPool);
+    const prepared = (seen as unknown as PgPool).Client;
+    expect(Object.getPrototypeOf(prepared)).toBe(before);
+    const given = await seen.connect();
+    expect(given).toBeInstanceOf(prepared);
+    given.release();
+    await seen.end();
+    const { hostname, port, username } = new URL(database.url);
+    const refusing = new Pool({
+      host: hostname,
+      port: Number(port),
+      user: username,
+      database: database.name,
+      password: () => Promise.reject(new RangeError('no password')),
+    });
+    preparePool(refusing as unknown as PgPool);
+    const waiting = refusing.connect();
+    const [connecting] = clientsOf(refusing as unknown as PgPool);
+    await expect(waiting).rejects.toThrow('no password');
+    expect(connecting!.connection.stream).toMatchObject({ destroyed: true });
+    await refusing.end();
   });
 
   it('release(true) takes a client out of the pool', async () => {

@@ -14,6 +14,7 @@ describe('the host of a connection', () => {
     ['[FE80::1]', { host: 'fe80::1' }],
     ['/var/run/PG', { host: '/var/run/PG' }],
     ['/var/run/PG:5433', { host: '/var/run/PG', port: 5433 }],
+    ['/var/My Run/PG:5433', { host: '/var/My Run/PG', port: 5433 }],
     ['postgres://db2', { host: 'db2' }],
     ['postgresql://db2/', { host: 'db2' }],
     ['postgres://db2:5433/app', { host: 'db2', port: 5433, database: 'app' }],
@@ -59,7 +60,10 @@ describe('the host of a connection', () => {
     expect(() => parse('postgres://me:secret@db2/app?x=y')).not.toThrow('secret');
   });
 
-  it.each(['db2:5433', '[::1]:5432', '/var/run/pg:5432'])('H1: %j is written as read', (text) => {
-    expect(formatServer(parse(text))).toBe(text);
-  });
+  it.each(['db2:5433', '[::1]:5432', '/var/run/pg:5432', '/My Run/PG:5432'])(
+    'H1: %j is written as read',
+    (text) => {
+      expect(formatServer(parse(text))).toBe(text);
+    },
+  );
 });

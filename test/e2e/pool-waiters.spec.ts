@@ -1,0 +1,79 @@
+import { MikroORM } from '@mikro-orm/postgresql';
+import {
+  AcquireTimeoutError,
+  PoolDeadlockError,
+  type DbConnectionOptions,
+} from 'nestjs-db-context';
+
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { deferred } from '../support/deferred.js';
+import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
+import { noteConnection, startApp, type TestApp } from '../support/test-app.js';
+
+const WAITERS = 10;
+
+// The pool of the application has no limit of its own, as that of MikroORM by default.
+describe('the pool of an orm that was handed over', () => {
+  let database: TestDatabase;
+  let orm: MikroORM;
+  let app: TestApp;
+
+  beforeEach(async () => {
+    database = await createTestDatabase();
+    await database.query(NOTE_SCHEMA);
+    const options = noteConnection(database.url, { poolMax: 1 });
+    orm = await MikroORM.init({ ...options, ensureDatabase: false } as never);
+    app = await startApp({
+      connections: [{ orm, acquireTimeoutMs: 300, deadlockTimeoutMs: 50 } as DbConnectionOptions],
+    });
+  });
+  afterEach(async () => {
+    await app.close();
+    await orm.close(true);
+    await database.drop();
+  });
+
+  const insert = (text: string): Promise<unknown> => app.session().insert(Note, { text });
+
+  it('F1, F6: counts nobody who has given up waiting, and serves nobody else later for it', async () => {
+    const isHeld = deferred();
+    const mayEnd = deferred();
+    const holder = app.dbContext.run(async () => {
+      await insert('the holder');
+      isHeld.resolve();
+      await mayEnd.promise;
+    });
+    await isHeld.promise;
+    const waiting = Array.from({ length: WAITERS }, (_, index) =>
+      app.dbContext.run(() => insert(`waiter ${index}`)),
+    );
+    const outcomes = await Promise.allSettled(waiting);
+    expect(outcomes.map((each) => each.status === 'rejected' && each.reason)).toEqual(
+      outcomes.map(() => expect.any(AcquireTimeoutError)),
+    );
+    expect(app.pool()).toEqual({ size: 1, checkedOut: 1, idle: 0, waiting: 0 });
+
+    let acquired = 0;
+    (
+      (await app.connection().pool()) as unknown as { on: (event: string, f: () => void) => void }
+    ).on('acquire', () => acquired++);
+    mayEnd.resolve();
+    await holder;
+    await app.dbContext.run(() => insert('the next'));
+    // The client went to the next caller alone, not through the hands of those who had left.
+    expect(acquired).toBe(1);
+    expect(app.pool()).toEqual({ size: 1, checkedOut: 0, idle: 1, waiting: 0 });
+  });
+
+  it('C3, F1: does not count the one that a deadlock refused', async () => {
+    await expect(
+      app.dbContext.run(async () => {
+        await insert('the outer one');
+        const inner = app.dbContext.runInNewContext(() => insert('the inner one'));
+        await expect(inner).rejects.toBeInstanceOf(PoolDeadlockError);
+        expect(app.pool()).toEqual({ size: 1, checkedOut: 1, idle: 0, waiting: 0 });
+      }),
+    ).resolves.toBeUndefined();
+    expect(app.pool()).toEqual({ size: 1, checkedOut: 0, idle: 1, waiting: 0 });
+  });
+});
