@@ -25,7 +25,8 @@ export async function waitFor(
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await predicate())) {
-    if (performance.now() >= deadline) throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);
+    if (performance.now() >= deadline)
+      throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);
     await sleep(POLL_INTERVAL_MS);
   }
 }
