@@ -4,6 +4,7 @@ import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
 import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
 import type { Claim } from './claim.js';
+import { guardClientsOf } from './guarded-client.js';
 import {
   assertMovable,
   isPointed,
@@ -77,6 +78,7 @@ export class HostPool {
     }
     if (pool !== this.#pool) {
       this.#pool = pool;
+      guardClientsOf(pool);
       if (!isPointed(this.#connection, this.#pointed)) {
         this.#server = undefined;
       }
