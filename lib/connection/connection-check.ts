@@ -12,7 +12,13 @@ import { healthErrorOf } from './health-error.js';
 import type { HostPool } from './host-pool.js';
 import { lagOf, writtenLsnOf, type Lag, type WrittenLsn } from './replication-lag.js';
 import { askAlone, rowOf } from './standalone-client.js';
-import { isTimeLimit, LONGEST_LIMIT_MS, TIMED_OUT, withinLimit } from './time-limit.js';
+import {
+  isTimeLimit,
+  LONGEST_LIMIT_MS,
+  millisecondsSince,
+  TIMED_OUT,
+  withinLimit,
+} from './time-limit.js';
 
 /** The share of its time that a check gives a standby to catch up. */
 const PATIENCE = 0.25;
@@ -184,5 +190,5 @@ function noAnswer({ timeoutMs }: Deadline): HealthError {
 }
 
 function elapsedMs({ startedAt }: Deadline): number {
-  return Math.round(performance.now() - startedAt);
+  return millisecondsSince(startedAt);
 }

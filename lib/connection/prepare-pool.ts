@@ -1,4 +1,5 @@
 import type { PgPool, StandaloneClient } from '../postgresql/pg-client.js';
+import { guardParser } from './guard-parser.js';
 
 type OnConnected = (error: Error | null | undefined, client?: unknown) => void;
 
@@ -13,8 +14,8 @@ type ClientClass = new (options: { readonly stream?: unknown }) => Omit<
 const prepared = new WeakSet<PgPool>();
 
 /**
- * Makes the clients that a pool connects from now on end with their log-in, and remember how they came by
- * their socket. `pg` itself leaves the connection of a client open that gives the log-in up by itself, as
+ * Makes the clients that a pool connects from now on end with their connection where the server does not
+ * keep to the protocol, and with their log-in, and remember how they came by their socket. `pg` itself leaves the connection of a client open that gives the log-in up by itself, as
  * when the function for the password fails: the server then waits for the password, for a minute, and
  * the pool does not know of it any more.
  */
@@ -30,6 +31,7 @@ export function preparePool(pool: PgPool): void {
 
     constructor(options: { readonly stream?: unknown }) {
       super(options);
+      guardParser(this.connection);
       const { stream } = options;
       this.makeStream = stream === undefined ? undefined : () => socketOf(stream, options);
     }

@@ -92,10 +92,10 @@ export class ReplicaSet {
     if (lsn === UNREACHABLE_LSN) {
       return undefined;
     }
-    const until = Date.now() + (this.#options.readYourWrites?.waitMs ?? 0);
+    const until = performance.now() + (this.#options.readYourWrites?.waitMs ?? 0);
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
       const { client, isBehind } = await this.#askEach(claim, lsn);
-      const leftMs = until - Date.now();
+      const leftMs = until - performance.now();
       if (client !== undefined || !isBehind || leftMs <= 0) {
         return client;
       }

@@ -36,6 +36,7 @@ export interface ReplicaDependencies {
 export class Replica {
   readonly #dependencies: ReplicaDependencies;
   readonly pool: HostPool;
+  /** Why the replica is left out, and until when, by the clock of `performance.now()`. */
   #refusal: { readonly error: unknown; retryAt: number } | undefined;
   /** The LSN that a client last answered; its server never goes back while the client is connected. */
   readonly #replayed = new WeakMap<PgClient, bigint>();
@@ -65,13 +66,13 @@ export class Replica {
   /** Tries a replica that is left out again, in the background and once it is time. */
   lookAgain(): void {
     const refusal = this.#refusal;
-    if (refusal !== undefined && refusal.retryAt <= Date.now()) {
+    if (refusal !== undefined && refusal.retryAt <= performance.now()) {
       // Nobody else tries the replica until this attempt has ended.
       refusal.retryAt = Infinity;
       this.take({ holder: undefined, isBusy: true }).then(
         (client) => client.release(),
         () => {
-          refusal.retryAt = Date.now() + this.#dependencies.retryAfterMs;
+          refusal.retryAt = performance.now() + this.#dependencies.retryAfterMs;
         },
       );
     }
@@ -131,7 +132,7 @@ export class Replica {
         error,
       );
     }
-    this.#refusal = { error, retryAt: Date.now() + retryAfterMs };
+    this.#refusal = { error, retryAt: performance.now() + retryAfterMs };
     return error instanceof ConnectionFailedError
       ? error
       : new ConnectionFailedError(connectionName, error);

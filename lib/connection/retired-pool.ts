@@ -3,7 +3,7 @@ import { cancelBackend } from '../postgresql/cancel-request.js';
 import { clientsOf, queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
 import { destroyClient } from './destroy-client.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
-import { withinLimit } from './time-limit.js';
+import { millisecondsSince, withinLimit } from './time-limit.js';
 
 /** How long a pool may take to close after its clients were ended by force, in milliseconds. */
 const CLOSE_LIMIT_MS = 1_000;
@@ -29,7 +29,7 @@ export class RetiredPool {
   readonly #detector: PoolDeadlockDetector;
   readonly #how: Retirement;
   readonly #timer: NodeJS.Timeout;
-  readonly #since = Date.now();
+  readonly #since = performance.now();
 
   constructor(pool: PgPool, successor: PgPool, how: Retirement) {
     this.#pool = pool;
@@ -59,7 +59,7 @@ export class RetiredPool {
    * @param limitMs in milliseconds
    */
   async close(limitMs: number): Promise<void> {
-    const timer = setTimeout(() => this.#force(Date.now() - this.#since), limitMs);
+    const timer = setTimeout(() => this.#force(millisecondsSince(this.#since)), limitMs);
     try {
       await withinLimit(this.closed, limitMs + CLOSE_LIMIT_MS);
     } finally {

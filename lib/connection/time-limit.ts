@@ -6,6 +6,14 @@ export function isTimeLimit(value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value <= LONGEST_LIMIT_MS;
 }
 
+/**
+ * The whole milliseconds since a moment of `performance.now()`. That clock cannot be set, as the one of
+ * `Date.now()` can, so a duration is right whatever happens to the time of day (F6).
+ */
+export function millisecondsSince(startedAt: number): number {
+  return Math.round(performance.now() - startedAt);
+}
+
 /** The result of {@link withinLimit} when the limit came first. */
 export const TIMED_OUT = Symbol('timed out');
 

@@ -74,7 +74,7 @@ export interface StandaloneClient {
   readonly connection: PgClient['connection'];
   /** The password in use once the client has logged in, also where the options gave a function. */
   readonly password: unknown;
-  connect(): Promise<unknown>;
+  connect(callback?: (error?: unknown, ...more: unknown[]) => void): Promise<unknown>;
   query(text: string): Promise<PgResult | PgResult[]>;
   /** Says goodbye, and resolves when the server has closed the connection. */
   end(): Promise<void>;
@@ -82,8 +82,8 @@ export interface StandaloneClient {
 }
 
 export interface PgPool {
-  /** The class that the pool makes its clients of, with its own `options`. */
-  readonly Client: new (options: object) => StandaloneClient;
+  /** The class that the pool makes its clients of, with its own `options`. It may be changed. */
+  Client: new (options: object) => StandaloneClient;
   readonly totalCount: number;
   readonly idleCount: number;
   readonly waitingCount: number;

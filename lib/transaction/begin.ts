@@ -1,5 +1,6 @@
 import { Lease, type Answer } from '../connection/lease.js';
 import type { Claim } from '../connection/claim.js';
+import { millisecondsSince } from '../connection/time-limit.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { AsyncScope } from './async-scope.js';
 import type { BeginPlan, TransactionOwner, TransactionSource } from './begin-plan.js';
@@ -183,11 +184,11 @@ export class Begin {
   /** Sends what begins it by itself. */
   async #send(lease: Lease, plan: BeginPlan): Promise<void> {
     for (const { sql, values } of plan.statements) {
-      const startedAt = Date.now();
+      const startedAt = performance.now();
       this.#assertOpen();
       this.#source.onSend(sql);
       await this.#orBreak(lease.query(sql, values));
-      this.#source.onStatement(sql, Date.now() - startedAt);
+      this.#source.onStatement(sql, millisecondsSince(startedAt));
     }
     this.#machine.begun(lease, plan);
   }
@@ -212,7 +213,7 @@ export class Begin {
     const { server } = this.#source;
     const { client } = lease;
     const message = server.combine(client, plan.statements, sql);
-    const startedAt = Date.now();
+    const startedAt = performance.now();
     try {
       const answer = await message.sendOn(client);
       this.#noteSent(lease, plan, sql, startedAt);
@@ -232,7 +233,7 @@ export class Begin {
     this.#machine.begun(lease, plan);
     for (const each of plan.statements) {
       this.#source.onSend(each.sql);
-      this.#source.onStatement(each.sql, Date.now() - startedAt);
+      this.#source.onStatement(each.sql, millisecondsSince(startedAt));
     }
     this.#machine.sends(sql);
   }

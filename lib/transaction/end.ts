@@ -109,6 +109,6 @@ export class End {
     const { writtenLsns } = this.#owner.holder ?? {};
     return writtenLsns === undefined || readYourWrites === undefined
       ? undefined
-      : (lsn) => writtenLsns.wrote(name, lsn);
+      : writtenLsns.committing(name);
   }
 }

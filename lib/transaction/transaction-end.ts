@@ -1,5 +1,5 @@
 import type { Answer, Lease } from '../connection/lease.js';
-import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { millisecondsSince, TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { CommitOutcomeUnknownError, UnexpectedRollbackError } from '../errors.js';
 import type { TransactionEvent, TransactionSource } from './begin-plan.js';
 import type { Statement } from './server.js';
@@ -28,7 +28,7 @@ export async function commitOn(
   { hasOnlyRead, noteWrite, announce }: CommitWishes,
 ): Promise<void> {
   const { server, name, limits } = source;
-  const startedAt = Date.now();
+  const startedAt = performance.now();
   source.onSend('commit');
   let answer: Answer | typeof TIMED_OUT;
   try {
@@ -57,7 +57,7 @@ export async function commitOn(
     await lose(new Error(`no answer within ${limits.endTimeoutMs} ms`));
     return;
   }
-  source.onStatement('commit', Date.now() - startedAt);
+  source.onStatement('commit', millisecondsSince(startedAt));
   const { isCommitted, hasWritten } = server.commitAnswer(answer);
   if (isCommitted && hasWritten && noteWrite !== undefined) {
     noteWrite(await askLsn(lease, source));
@@ -111,7 +111,7 @@ async function askLsn(lease: Lease, source: TransactionSource): Promise<bigint> 
  * @returns whether the server confirmed it; if not, it rolls back as the connection goes
  */
 export async function rollbackOn(lease: Lease, source: TransactionSource): Promise<boolean> {
-  const startedAt = Date.now();
+  const startedAt = performance.now();
   source.onSend('rollback');
   try {
     const answer = await withinLimit(
@@ -119,7 +119,7 @@ export async function rollbackOn(lease: Lease, source: TransactionSource): Promi
       source.limits.endTimeoutMs,
     );
     if (answer !== TIMED_OUT) {
-      source.onStatement('rollback', Date.now() - startedAt);
+      source.onStatement('rollback', millisecondsSince(startedAt));
       lease.giveBack();
       return true;
     }
@@ -146,7 +146,7 @@ export async function readOn(
   const { server } = source;
   const message = server.combine(lease.client, begin, sql, true);
   const around = begin.map((each) => each.sql);
-  const startedAt = Date.now();
+  const startedAt = performance.now();
   [...around, sql, 'commit'].forEach((each) => source.onSend(each));
   try {
     const answer = await message.sendOn(lease.client);
@@ -160,7 +160,7 @@ export async function readOn(
     }
     throw error;
   } finally {
-    const tookMs = Date.now() - startedAt;
+    const tookMs = millisecondsSince(startedAt);
     [...around, 'commit'].forEach((each) => source.onStatement(each, tookMs));
   }
 }

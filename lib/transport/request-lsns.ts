@@ -27,6 +27,7 @@ export function requestLsns(
         readYourWrites.via === 'cookie'
           ? cookieOf(headers['cookie'], readYourWrites.name)
           : headers[readYourWrites.name.toLowerCase()];
+      // oxlint-disable-next-line no-restricted-properties -- the client carries a time of day
       const lsn = parseLsnText(text, readYourWrites.maxAgeSeconds, Date.now());
       if (lsn !== undefined) {
         writtenLsns.expect(name, lsn);
@@ -51,6 +52,7 @@ export function sendLsns(
     if (options === undefined) {
       return;
     }
+    // oxlint-disable-next-line no-restricted-properties -- the client carries a time of day
     const text = lsnText(lsn, Date.now());
     if (options.via === 'header') {
       setHeader(response, options.name, text);

@@ -1,3 +1,5 @@
+import { EventEmitter } from 'node:events';
+
 import { Pool } from 'pg';
 
 import { destroyClientAfter } from '../../lib/connection/destroy-client.js';
@@ -6,6 +8,7 @@ import { cancelBackend } from '../../lib/postgresql/cancel-request.js';
 import { clientsOf, queueOf, type PgClient, type PgPool } from '../../lib/postgresql/pg-client.js';
 import { isServerError } from '../../lib/postgresql/server-errors.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { authentication } from '../support/backend-messages.js';
 import { deferred } from '../support/deferred.js';
 
 // What lib/postgresql/pg-client.ts takes for granted of `pg`. A failure here after an upgrade means
@@ -132,6 +135,23 @@ describe('the part of pg that the library stands on', () => {
     settled.resolve();
     served.release();
     await seen.end();
+  });
+
+  it('F1: what the parser cannot read is an error of the client, and throws at nobody', async () => {
+    const seen = new Pool({ connectionString: database.url, max: 1 }) as unknown as PgPool;
+    preparePool(seen);
+    const { Client } = seen;
+    preparePool(seen);
+    expect(seen.Client).toBe(Client);
+    const given = await seen.connect();
+    given.on('error', () => undefined);
+    const failed = given.query('select pg_sleep(30)').catch((reason: unknown) => reason);
+    const { stream } = given.connection as unknown as { stream: EventEmitter };
+    stream.emit('data', authentication(99));
+    expect(await failed).toEqual(new Error('Unknown authenticationOk message type 99'));
+    given.release();
+    await seen.end();
+    expect(clientsOf(seen)).toEqual([]);
   });
 
   it('a pool shows who waits, and another one can serve them', async () => {

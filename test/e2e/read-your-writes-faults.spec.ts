@@ -102,7 +102,10 @@ describe('the LSN of a write', () => {
     expect((await app.fetch('/notes/afterwards', { method: 'POST' })).status).toBe(201);
   });
 
-  const post = (path: string): Promise<Response> => app.fetch(path, { method: 'POST' });
+  const post = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
+    app.fetch(path, { method: 'POST', headers });
+  const cookieOf = (response: Response): string =>
+    response.headers.getSetCookie()[0]?.split(';')[0] ?? 'none';
   const saved = async (): Promise<number> => (await database.query('select from note')).length;
 
   it('is asked for after the COMMIT of a write, which asks in the same message whether it is one', async () => {
@@ -148,6 +151,18 @@ describe('the LSN of a write', () => {
     proxy.reset();
     await app.fetch('/port');
     expect(proxy.log).toEqual([]);
+  });
+
+  it('F4: after one lost answer, the next write of the client leads its reads back to replicas', async () => {
+    proxy.dropAnswerTo(/commit$/);
+    const lost = cookieOf(await post('/notes/lost'));
+    expect(lost).toMatch(NEVER_REACHED);
+    const written = cookieOf(await post('/notes/known', { cookie: lost }));
+    expect(written).toMatch(/^db-position-default=[0-9a-f]{1,15}\./);
+    proxy.reset();
+    const read = await app.fetch('/port', { headers: { cookie: written } });
+    expect([read.status, proxy.log]).toEqual([200, []]);
+    expect(await saved()).toBe(2);
   });
 
   it(`F1: where it cannot be asked for, the request has succeeded all the same, ${TIMES} times`, async () => {

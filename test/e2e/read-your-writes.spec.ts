@@ -312,6 +312,28 @@ describe('reading your own writes', () => {
     expect(await Promise.all(reading)).toEqual(reading.map(() => ({ standby: true, found: true })));
   });
 
+  it('F6: the clock is set back by 4 s while a read waits for the replica: it waits no longer than waitMs', async () => {
+    const { now: trueNow } = Date;
+    const choose = (): number => {
+      Date.now = () => trueNow() - 4_000;
+      return 0;
+    };
+    app = await startApp({
+      connections: [connectionTo([0], { via: 'cookie', waitMs: 100 }, { readFrom: { choose } })],
+      controllers: [NotesController],
+    });
+    await database.pause(0);
+    const cookie = cookieOf(await post('/notes/clock'))!;
+    try {
+      const startedAt = performance.now();
+      expect(await read('clock', { cookie })).toEqual({ standby: false, found: true });
+      expect(Date.now).not.toBe(trueNow);
+      expect(performance.now() - startedAt).toBeLessThan(2_000);
+    } finally {
+      Date.now = trueNow;
+    }
+  });
+
   it.each([
     ['no LSN', 'nonsense'],
     ['SQL', "0'; drop table note; --.1"],

@@ -23,9 +23,10 @@ export async function waitFor(
   predicate: () => boolean | Promise<boolean>,
   { what, timeoutMs = 10_000 }: WaitForOptions,
 ): Promise<void> {
-  const deadline = Date.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs;
   while (!(await predicate())) {
-    if (Date.now() >= deadline) throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);
+    if (performance.now() >= deadline)
+      throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);
     await sleep(POLL_INTERVAL_MS);
   }
 }

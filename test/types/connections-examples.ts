@@ -36,12 +36,12 @@ let known: { readonly host: string; readonly until: number } | undefined;
 let asking: Promise<string> | undefined;
 
 export async function currentPrimary(): Promise<string> {
-  if (known !== undefined && known.until > Date.now()) {
+  if (known !== undefined && known.until > performance.now()) {
     return known.host;
   }
   asking ??= findPrimary().finally(() => (asking = undefined));
   const host = await asking;
-  known = { host, until: Date.now() + 1_000 };
+  known = { host, until: performance.now() + 1_000 };
   return host;
 }
 

@@ -41,21 +41,36 @@ describe('LSNs of writes', () => {
     expect(isReached(8_192n + 25n, 8_200n)).toBe(false);
   });
 
-  it('the highest LSN of a connection counts, and the listener gets it with each commit', () => {
+  it('the LSN of a commit takes the place of what the client brought, and the listener gets it', () => {
     const heard: unknown[] = [];
     const lsns = new WrittenLsns();
     lsns.listen((...what) => heard.push(what));
     lsns.expect('default', 5n);
     expect(heard).toEqual([]);
-    lsns.wrote('default', 3n);
-    lsns.wrote('other', 1n);
-    lsns.wrote('default', 7n);
+    lsns.committing('default')(3n);
+    lsns.committing('other')(1n);
+    lsns.committing('default')(7n);
     expect(heard).toEqual([
-      ['default', 5n],
+      ['default', 3n],
       ['other', 1n],
       ['default', 7n],
     ]);
     expect([lsns.of('default'), lsns.of('none')]).toEqual([7n, undefined]);
+  });
+
+  it('F4: an LSN that is known takes the place of one that is not, once a commit began after the loss', () => {
+    const heard: unknown[] = [];
+    const lsns = new WrittenLsns();
+    lsns.listen((_, lsn) => heard.push(lsn));
+    lsns.expect('default', UNREACHABLE_LSN);
+    const meanwhile = lsns.committing('default');
+    lsns.committing('default')(UNREACHABLE_LSN);
+    // It may have been asked for before the lost commit was made, whose LSN is then the higher one.
+    meanwhile(5n);
+    const [one, other] = [lsns.committing('default'), lsns.committing('default')];
+    one(7n);
+    other(6n);
+    expect(heard).toEqual([UNREACHABLE_LSN, UNREACHABLE_LSN, 7n, 7n]);
   });
 
   it.each([

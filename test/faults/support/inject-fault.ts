@@ -71,7 +71,10 @@ async function askAll<W extends World>(
 }
 
 /** Sends the next 5 requests, which no fault happens to. */
-export function serveNext(world: World, options?: AskOptions): Promise<Answer[]> {
+export function serveNext(
+  world: Pick<World, 'scenario' | 'ask'>,
+  options?: AskOptions,
+): Promise<Answer[]> {
   world.scenario.handler = ordinary;
   world.scenario.beforeHandler = undefined;
   const keys = Array.from({ length: POOL_SIZE }, (_, index) => `next-${index}`);

@@ -79,10 +79,9 @@ export interface World {
 }
 
 /** A world with the library. */
-export interface LibraryWorld extends World, TestApp {
+export interface LibraryWorld extends World, LibraryApp {
   readonly pool: TestApp['pool'];
   readonly close: () => Promise<void>;
-  readonly logger: LogRecorder;
 }
 
 // Only what a fault is about gets a small limit, so that nothing else hits one on two slow cores.
@@ -106,20 +105,27 @@ function ormOptions(
   });
 }
 
+/** An application with the library, on any server. */
+export interface LibraryApp extends TestApp {
+  readonly scenario: Scenario;
+  readonly logger: LogRecorder;
+  /** Sends one request. Never rejects. */
+  readonly ask: (key: string, options?: AskOptions) => Promise<Answer>;
+}
+
 /** Starts an application with the library. */
-export async function startLibraryWorld(
-  faultDatabase: FaultDatabase,
+export async function startLibraryApp(
+  clientUrl: string,
   limits: Limits = {},
   options: Partial<TestAppOptions> = {},
-): Promise<LibraryWorld> {
-  const proxy = await WireProxy.start(faultDatabase.url);
+): Promise<LibraryApp> {
   const logger = new LogRecorder();
   const { poolMax: _max, driverOptions: _driver, ...others } = { ...LIMITS, ...limits };
   const app = await startApp({
     shutdownTimeoutMs: 2_000,
     hookTimeoutMs: 300,
     ...options,
-    connections: options.connections ?? [{ ...ormOptions(proxy.url, limits), ...others }],
+    connections: options.connections ?? [{ ...ormOptions(clientUrl, limits), ...others }],
     controllers: [WorkController, ...(options.controllers ?? [])],
     providers: [
       Scenario,
@@ -138,12 +144,25 @@ export async function startLibraryWorld(
   });
   return {
     ...app,
-    faultDatabase,
-    proxy,
     logger,
     scenario: app.app.get(Scenario),
-    orm: app.connection().orm,
     ask: (key, asked) => ask(app.url, key, asked),
+  };
+}
+
+/** Starts an application with the library, and the faulty wire to its database. */
+export async function startLibraryWorld(
+  faultDatabase: FaultDatabase,
+  limits: Limits = {},
+  options: Partial<TestAppOptions> = {},
+): Promise<LibraryWorld> {
+  const proxy = await WireProxy.start(faultDatabase.url);
+  const app = await startLibraryApp(proxy.url, limits, options);
+  return {
+    ...app,
+    faultDatabase,
+    proxy,
+    orm: app.connection().orm,
     closeApp: () => app.close(),
     close: async () => {
       await app.close();
