@@ -75,6 +75,7 @@ export {
 } from './errors.js';
 export { commitOnSuccess } from './options/commit-on-success.js';
 export type {
+  ConnectionResetOptions,
   ConnectionTransactionOptions,
   DbConnectionOptions,
 } from './options/connection-options.js';

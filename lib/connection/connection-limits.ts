@@ -29,7 +29,8 @@ export interface ConnectionLimits {
    */
   readonly drainTimeoutMs?: number;
   /**
-   * Longest wait for the server's answer to COMMIT or ROLLBACK.
+   * Longest wait for the server's answer to COMMIT or ROLLBACK, and to DISCARD ALL, which resets a
+   * connection.
    * @defaultValue 10_000
    */
   readonly endTimeoutMs?: number;

@@ -18,6 +18,7 @@ import { sumOfPools } from './pool-sum.js';
 import { ReplicaSet, type ReadSettings, type ReadYourWritesSettings } from './replica-set.js';
 import type { ReplicaState } from './replica.js';
 import { ReserveHooks } from './reserve-hooks.js';
+import { SessionReset, type ResetMode } from './session-reset.js';
 
 /** Provides a client for a claim. */
 type ClientSource = (claim: Claim) => Promise<PgClient>;
@@ -36,6 +37,7 @@ export interface ConnectionSettings {
   readonly beforeSession: ((connection: DbConnection) => void | Promise<void>) | undefined;
   readonly failover: FailoverSettings | undefined;
   readonly reading: ReadSettings;
+  readonly resetOnRelease: ResetMode;
   /** How long {@link DbConnection.check} takes at most where it is given no `timeoutMs`. */
   readonly checkTimeoutMs: number;
 }
@@ -72,6 +74,7 @@ export class DbConnection {
   readonly report: FaultReporter;
   readonly #ownsOrm: boolean;
   readonly #reserveHooks: ReserveHooks;
+  readonly #sessionReset: SessionReset | undefined;
   readonly #hosts: HostPool;
   readonly #check: ConnectionCheck;
   readonly #replicas: ReplicaSet | undefined;
@@ -98,10 +101,29 @@ export class DbConnection {
     this.report = report;
     this.#ownsOrm = ownsOrm;
     this.#reserveHooks = new ReserveHooks(orm);
-    this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits);
+    const { resetOnRelease } = settings;
+    const reset =
+      resetOnRelease === 'never'
+        ? undefined
+        : new SessionReset({
+            mode: resetOnRelease,
+            connectionName: name,
+            limitMs: limits.endTimeoutMs,
+            setUp: (client) => this.#reserveHooks.setUp(client),
+            report,
+            onStatement: (sql, tookMs) => this.onStatement(sql, tookMs),
+          });
+    this.#sessionReset = reset;
+    this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits, reset);
     const replicas = replicasOf(orm);
     if (replicas.length > 0) {
-      const dependencies = { connectionName: name, limits, hooks: this.#reserveHooks, report };
+      const dependencies = {
+        connectionName: name,
+        limits,
+        hooks: this.#reserveHooks,
+        reset,
+        report,
+      };
       this.#replicas = new ReplicaSet(replicas, reading, dependencies);
       this.readYourWrites = reading.readYourWrites;
     }
@@ -277,6 +299,14 @@ export class DbConnection {
     };
   }
 
+  /**
+   * @internal Resets what is left in the sessions of the clients that are given back. Those that replace the
+   * clients of the pool are in one transaction, which no reset may end.
+   */
+  get sessionReset(): SessionReset | undefined {
+    return this.#clientSource === undefined ? this.#sessionReset : undefined;
+  }
+
   /** @internal The pool, which is made if there is none; this connects to nothing. */
   pool(): Promise<PgPool> {
     return this.#hosts.pool();
@@ -289,7 +319,8 @@ export class DbConnection {
   async #takeFromPool(claim: Claim): Promise<PgClient> {
     const taken = this.#hosts.take(claim);
     const client = await (this.#failover?.watch(taken) ?? taken);
-    await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs);
+    const state = this.#sessionReset?.stateOf(client);
+    await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs, state);
     return client;
   }
 

@@ -14,6 +14,7 @@ import {
 } from './mikro-orm-connection.js';
 import { preparePool } from './prepare-pool.js';
 import { RetiredPool } from './retired-pool.js';
+import type { SessionReset } from './session-reset.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
 import { withinLimit } from './time-limit.js';
 
@@ -31,6 +32,7 @@ export class HostPool {
   readonly #connection: SqlConnection;
   readonly #name: string;
   readonly #limits: HostPoolLimits;
+  readonly #reset: SessionReset | undefined;
   /** The server of the connection's own options, read while it was not pointed elsewhere. */
   #own: OwnServer | undefined;
   #pointed: unknown;
@@ -40,11 +42,15 @@ export class HostPool {
   #changes: Promise<void> = Promise.resolve();
   #isClosed = false;
 
-  /** @param name the name of the connection, for messages */
-  constructor(connection: Connection, name: string, limits: HostPoolLimits) {
+  /**
+   * @param name the name of the connection, for messages
+   * @param reset resets what is left in the sessions of clients; `undefined` where it may stay
+   */
+  constructor(connection: Connection, name: string, limits: HostPoolLimits, reset?: SessionReset) {
     this.#connection = connection as unknown as SqlConnection;
     this.#name = name;
     this.#limits = limits;
+    this.#reset = reset;
   }
 
   /** Host and port of the server. */
@@ -79,6 +85,7 @@ export class HostPool {
     if (pool !== this.#pool) {
       this.#pool = pool;
       preparePool(pool);
+      this.#reset?.watch(pool);
       if (!isPointed(this.#connection, this.#pointed)) {
         this.#server = undefined;
       }
@@ -115,9 +122,12 @@ export class HostPool {
     });
   }
 
-  /** Takes a client, see {@link checkOut}. */
+  /** Takes a client whose session holds nothing of another user (F7), see {@link checkOut}. */
   async take(claim: Claim): Promise<PgClient> {
-    return checkOut(await this.pool(), this.#name, this.#limits, claim);
+    const client = await checkOut(await this.pool(), this.#name, this.#limits, claim);
+    const isReset = this.#reset?.beforeUse(client);
+    // One that could not be reset is destroyed, which leaves its slot to a new one.
+    return isReset === undefined || (await isReset) ? client : this.take(claim);
   }
 
   /**

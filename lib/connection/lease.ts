@@ -1,6 +1,8 @@
 import { cancelBackend } from '../postgresql/cancel-request.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
+import type { SessionState } from '../postgresql/session-state.js';
 import { destroyClient, destroyClientAfter } from './destroy-client.js';
+import type { SessionReset } from './session-reset.js';
 import { withinLimit } from './time-limit.js';
 
 /** The answer of the server to a message: one result, or one for each statement in the text. */
@@ -16,15 +18,22 @@ const CANCEL_LIMIT_MS = 2_000;
 export class Lease {
   readonly client: PgClient;
   readonly #onError: (error: Error) => void;
+  readonly #reset: SessionReset | undefined;
+  readonly #sessionState: SessionState | undefined;
   #isEnded = false;
   /** A cancel request on its way, which must not hit a later statement. */
   #cancelling: Promise<void> | undefined;
   #isReusable = true;
 
-  /** @param onError is called when the connection fails while no statement is under way */
-  constructor(client: PgClient, onError: (error: Error) => void) {
+  /**
+   * @param onError is called when the connection fails while no statement is under way
+   * @param reset resets what is left in the session; `undefined` where all of it may stay
+   */
+  constructor(client: PgClient, onError: (error: Error) => void, reset?: SessionReset) {
     this.client = client;
     this.#onError = onError;
+    this.#reset = reset;
+    this.#sessionState = reset?.stateOf(client);
     client.on('error', onError);
   }
 
@@ -47,7 +56,23 @@ export class Lease {
     return this.client.lend === undefined ? use(this.client) : this.client.lend(use);
   }
 
+  /**
+   * Sends a message that is more than one text.
+   *
+   * @param sql the text of the application in it
+   */
+  sendMessage<T>(message: { sendOn(client: PgClient): Promise<T> }, sql: string): Promise<T> {
+    this.#sessionState?.sends(sql);
+    return message.sendOn(this.client);
+  }
+
+  /** Notes a text that code sends which has the client itself. */
+  notes(sql: string): void {
+    this.#sessionState?.sends(sql);
+  }
+
   #send(sql: string, values: readonly unknown[]): Promise<Answer> {
+    this.#sessionState?.sends(sql);
     return values.length === 0 ? this.client.query(sql) : this.client.query(sql, values);
   }
 
@@ -65,7 +90,7 @@ export class Lease {
 
   /**
    * Gives the client back, if the server says that it is outside of a transaction (F2); destroys it
-   * otherwise.
+   * otherwise. What is left in its session is reset before, for which nobody waits (F7).
    */
   giveBack(): void {
     if (!this.#end()) {
@@ -81,11 +106,20 @@ export class Lease {
 
   #handOver(): void {
     if (this.#isReusable && this.status === 'I') {
-      this.client.release();
-      this.client.off('error', this.#onError);
+      const isReset = this.#reset?.afterUse(this.client);
+      if (isReset === undefined) {
+        this.#release();
+      } else {
+        void isReset.then((isUsable) => isUsable && this.#release());
+      }
     } else {
       destroyClient(this.client);
     }
+  }
+
+  #release(): void {
+    this.client.release();
+    this.client.off('error', this.#onError);
   }
 
   /**

@@ -9,6 +9,7 @@ import type { Claim } from './claim.js';
 import { destroyClient } from './destroy-client.js';
 import { HostPool, type HostPoolLimits } from './host-pool.js';
 import type { ReserveHooks } from './reserve-hooks.js';
+import type { SessionReset } from './session-reset.js';
 
 /** Longest wait for a replica to answer with its LSN, in milliseconds. */
 const ASK_LIMIT_MS = 2_000;
@@ -28,6 +29,7 @@ export interface ReplicaDependencies {
   readonly connectionName: string;
   readonly limits: HostPoolLimits;
   readonly hooks: ReserveHooks;
+  readonly reset: SessionReset | undefined;
   readonly retryAfterMs: number;
   readonly report: (message: string, error: unknown) => void;
 }
@@ -43,7 +45,8 @@ export class Replica {
 
   constructor(connection: Connection, dependencies: ReplicaDependencies) {
     this.#dependencies = dependencies;
-    this.pool = new HostPool(connection, dependencies.connectionName, dependencies.limits);
+    const { connectionName, limits, reset } = dependencies;
+    this.pool = new HostPool(connection, connectionName, limits, reset);
   }
 
   get host(): string {
@@ -85,10 +88,10 @@ export class Replica {
    * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError} all clients of its pool are in use
    */
   async take(claim: Claim): Promise<PgClient> {
-    const { connectionName, hooks, limits } = this.#dependencies;
+    const { connectionName, hooks, limits, reset } = this.#dependencies;
     try {
       const client = await this.pool.take(claim);
-      await hooks.run(client, connectionName, limits.acquireTimeoutMs);
+      await hooks.run(client, connectionName, limits.acquireTimeoutMs, reset?.stateOf(client));
       this.#refusal = undefined;
       return client;
     } catch (error) {

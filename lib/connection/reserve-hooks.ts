@@ -2,6 +2,7 @@ import type { MikroORM } from '@mikro-orm/core';
 
 import { ConnectionFailedError } from '../errors.js';
 import type { PgClient } from '../postgresql/pg-client.js';
+import type { SessionState } from '../postgresql/session-state.js';
 import { destroyClient } from './destroy-client.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
@@ -31,22 +32,26 @@ export class ReserveHooks {
 
   /**
    * @param limitMs longest time that the hooks may take, in milliseconds
+   * @param state is told of what the hooks send; what `onCreateConnection` leaves in the session belongs to
+   *   all its users, and what `onReserveConnection` leaves to this one
    * @throws {@link ConnectionFailedError} a hook threw, or took too long; the client is destroyed
    */
-  async run(client: PgClient, connectionName: string, limitMs: number): Promise<void> {
+  async run(
+    client: PgClient,
+    connectionName: string,
+    limitMs: number,
+    state?: SessionState,
+  ): Promise<void> {
     const isNew = this.#onCreate !== undefined && !this.#seen.has(client);
     if (!isNew && this.#onReserve === undefined) {
       return;
     }
-    const connection: HookConnection = {
-      executeQuery: ({ sql, parameters }) => client.query(sql, parameters),
-    };
     const hooks = async (): Promise<void> => {
       if (isNew) {
-        await this.#onCreate?.(connection);
-        this.#seen.add(client);
+        await this.setUp(client);
+        state?.becomesClean();
       }
-      await this.#onReserve?.(connection);
+      await this.#onReserve?.(connectionOf(client, state));
     };
     try {
       if ((await withinLimit(hooks(), limitMs)) === TIMED_OUT) {
@@ -57,4 +62,23 @@ export class ReserveHooks {
       throw new ConnectionFailedError(connectionName, error);
     }
   }
+
+  /**
+   * Runs `onCreateConnection`, also where it has run for the client before: a reset has undone it.
+   *
+   * @throws what the hook throws
+   */
+  async setUp(client: PgClient): Promise<void> {
+    await this.#onCreate?.(connectionOf(client));
+    this.#seen.add(client);
+  }
+}
+
+function connectionOf(client: PgClient, state?: SessionState): HookConnection {
+  return {
+    executeQuery: ({ sql, parameters }) => {
+      state?.sends(sql);
+      return client.query(sql, parameters);
+    },
+  };
 }

@@ -72,7 +72,7 @@ export class DbContext extends UnitsOfWork {
     callback: (client: C) => T | Promise<T>,
     { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
   ): Promise<T> {
-    const session = this.#host.requireOpen(connection).session(connection);
+    const session = this.registry.requireOpen(connection).session(connection);
     return session.lend((client) => callback(client as C));
   }
 

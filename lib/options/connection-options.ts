@@ -3,6 +3,7 @@ import type { ClsService } from 'nestjs-cls';
 
 import type { ConnectionLimits } from '../connection/connection-limits.js';
 import type { DbConnection } from '../connection/db-connection.js';
+import type { ResetMode } from '../connection/session-reset.js';
 import type { SessionVariables, TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { FailoverOptions } from './failover-options.js';
 import type { ConnectionReadOptions } from './replica-options.js';
@@ -38,6 +39,24 @@ export interface ConnectionTransactionOptions {
 }
 
 /**
+ * What happens to what a request leaves in the session of a pooled connection.
+ *
+ * @publicApi
+ */
+export interface ConnectionResetOptions {
+  /**
+   * When a connection is reset (`DISCARD ALL`) before another user gets it. `auto`: when statements have
+   * left something in its session that outlives the transaction: a variable or a role that was set, a
+   * temporary table, an advisory lock, `LISTEN`, a prepared statement, a cursor `WITH HOLD`. What a function
+   * of the database sets is not seen. `always`: each time, which costs the connection a round trip, and is
+   * what row-level security needs. `never`: not at all. A connection that cannot be reset, also not within
+   * `endTimeoutMs`, is closed.
+   * @defaultValue 'auto'
+   */
+  readonly resetOnRelease?: ResetMode;
+}
+
+/**
  * One named database. Either `orm` (a `MikroORM` that the application already has) or MikroORM's
  * own options.
  *
@@ -57,7 +76,8 @@ export interface ConnectionTransactionOptions {
  */
 export type DbConnectionOptions = ConnectionLimits &
   ConnectionTransactionOptions &
-  ConnectionReadOptions & {
+  ConnectionReadOptions &
+  ConnectionResetOptions & {
     /**
      * Name of the connection, for `@InjectSession(name)`.
      * @defaultValue 'default'

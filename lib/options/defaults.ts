@@ -1,5 +1,6 @@
 import type { CheckOptions } from '../connection/connection-health.js';
 import type { ResolvedLimits } from '../connection/connection-limits.js';
+import type { ResetMode } from '../connection/session-reset.js';
 import { commitOnSuccess } from './commit-on-success.js';
 import type { DbContextOptions } from './context-options.js';
 import type { FailoverOptions } from './failover-options.js';
@@ -38,6 +39,7 @@ export const DEFAULTS = {
     savepointTimeoutMs: 30_000,
     hostDrainTimeoutMs: 30_000,
   },
+  resetOnRelease: 'auto',
   failover: { timeoutMs: 2_000, cacheMs: 5_000 },
   readFrom: { choose: 'round-robin', fallback: 'primary', retryAfterMs: 10_000 },
   readYourWrites: { waitMs: 100, maxAgeSeconds: 60, secure: false },
@@ -53,6 +55,7 @@ export const DEFAULTS = {
 } as const satisfies Required<Omit<DbContextOptions, OptionWithoutDefault>> & {
   readonly watch: Required<WatchOptions>;
   readonly limits: ResolvedLimits;
+  readonly resetOnRelease: ResetMode;
   readonly failover: Required<Omit<FailoverOptions, 'hosts'>>;
   readonly readFrom: Required<ReadFromOptions>;
   readonly readYourWrites: Required<Omit<ReadYourWritesOptions, 'via' | 'name'>>;

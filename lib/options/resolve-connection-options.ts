@@ -1,7 +1,10 @@
+import { inspect } from 'node:util';
+
 import type { Options } from '@mikro-orm/core';
 
 import type { ResolvedLimits } from '../connection/connection-limits.js';
 import type { ConnectionSettings } from '../connection/db-connection.js';
+import type { ResetMode } from '../connection/session-reset.js';
 import { isTimeLimit, LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { InvalidOptionsError } from '../errors.js';
 import { checkTransactionSettings } from '../postgresql/transaction-settings.js';
@@ -10,6 +13,7 @@ import { DEFAULT_CONNECTION_NAME, DEFAULTS } from './defaults.js';
 import { resolveFailoverOptions } from './resolve-failover-options.js';
 import { resolveReplicaOptions } from './resolve-replica-options.js';
 
+const RESET_MODES: readonly ResetMode[] = ['auto', 'always', 'never'];
 const LIMIT_NAMES = Object.keys(DEFAULTS.limits) as (keyof ResolvedLimits)[];
 
 /** The options of one connection, separated into those of this library and those of MikroORM. */
@@ -41,6 +45,7 @@ export function resolveConnectionOptions(options: DbConnectionOptions): Resolved
     role,
     beforeSession,
     failover,
+    resetOnRelease = DEFAULTS.resetOnRelease,
     ...others
   } = options;
   const reading = resolveReplicaOptions(
@@ -52,6 +57,11 @@ export function resolveConnectionOptions(options: DbConnectionOptions): Resolved
   );
   checkTransactionSettings(transaction, `${where}: its transaction`);
   checkFunctions({ sessionVariables, role, beforeSession }, where);
+  if (!RESET_MODES.includes(resetOnRelease)) {
+    throw new InvalidOptionsError(
+      `${where} has resetOnRelease: ${inspect(resetOnRelease)}. Give one of ${RESET_MODES.join(', ')}.`,
+    );
+  }
   return {
     name,
     settings: {
@@ -64,6 +74,7 @@ export function resolveConnectionOptions(options: DbConnectionOptions): Resolved
       beforeSession,
       failover: failover && resolveFailoverOptions(failover, name),
       reading,
+      resetOnRelease,
       checkTimeoutMs: DEFAULTS.check.timeoutMs,
     },
     ormOptions: withoutLimits(others),

@@ -87,7 +87,11 @@ export interface PgPool {
   readonly totalCount: number;
   readonly idleCount: number;
   readonly waitingCount: number;
-  readonly options: { readonly max: number };
+  readonly options: {
+    readonly max: number;
+    /** Sets a new client up before anybody gets it. */
+    readonly onConnect?: unknown;
+  };
   /** Whether `end()` was called; a second call is an error. */
   readonly ending: boolean;
   connect: {
@@ -96,6 +100,9 @@ export interface PgPool {
   };
   /** Calls `listener`, synchronously, for each client that is given back or destroyed. */
   on(event: 'release', listener: (error: unknown, client: PgClient) => void): unknown;
+  /** Calls `listener`, synchronously, for each client that is new, before anybody gets it. */
+  on(event: 'connect', listener: (client: PgClient) => void): unknown;
+  listenerCount(event: 'connect'): number;
   /** Resolves when every client has been returned and closed. */
   end(): Promise<void>;
 }
@@ -117,4 +124,26 @@ export function queueOf(pool: PgPool): PendingItem[] {
 /** All clients of a pool, those that are still connecting included. */
 export function clientsOf(pool: PgPool): readonly PgClient[] {
   return (pool as unknown as PgPoolInternals)['_clients'];
+}
+
+/** The private fields of a client that are read here. */
+interface PgClientInternals {
+  readonly ['_activeQuery']: object | null;
+  readonly ['_queryQueue']: readonly object[];
+  /** The named statements that the client has prepared, which it does not prepare again. */
+  readonly connection: { readonly parsedStatements?: Record<string, string> };
+}
+
+/** How many messages of a client have not been answered. */
+export function pendingOf(client: PgClient): number {
+  const internals = client as unknown as PgClientInternals;
+  return internals['_queryQueue'].length + (internals['_activeQuery'] === null ? 0 : 1);
+}
+
+/** Makes a client prepare its named statements again, which the server has forgotten. */
+export function forgetPrepared(client: PgClient): void {
+  const { parsedStatements = {} } = (client as unknown as PgClientInternals).connection;
+  for (const name of Object.keys(parsedStatements)) {
+    delete parsedStatements[name];
+  }
 }

@@ -26,7 +26,7 @@ export function mayHaveEnded(sql: string): boolean {
 }
 
 /** The text without what is quoted, and without comments. */
-function bare(sql: string): string {
+export function bare(sql: string): string {
   let text = '';
   let from = 0;
   for (const { 0: found, index } of sql.matchAll(WITHOUT_MEANING)) {

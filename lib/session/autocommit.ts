@@ -3,6 +3,7 @@ import type { Claim, Holder } from '../connection/claim.js';
 import { Lease, type Answer } from '../connection/lease.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { SessionClosedError } from '../errors.js';
+import { STREAM_CURSOR } from '../postgresql/session-state-text.js';
 import type {
   CompiledStatement,
   ExecuteOptions,
@@ -66,7 +67,8 @@ export class Autocommit implements OwnedWork {
       isBusy: true,
       kill: () => void lease?.destroy(),
     };
-    lease = new Lease(await this.#connection.checkOut(claim), ignore);
+    const client = await this.#connection.checkOut(claim);
+    lease = new Lease(client, ignore, this.#connection.sessionReset);
     this.#leases.add(lease);
     try {
       return await work(new AutocommitConnection(this, lease));
@@ -133,7 +135,7 @@ class AutocommitConnection implements StatementConnection {
       yield await this.executeQuery(statement, options);
       return;
     }
-    const cursor = 'db_context_cursor';
+    const cursor = STREAM_CURSOR;
     const { sql, parameters } = statement;
     await run(`declare ${cursor} no scroll cursor with hold for ${sql}`, parameters);
     let isRead = false;

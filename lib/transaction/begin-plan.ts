@@ -1,4 +1,5 @@
 import type { Claim, Holder } from '../connection/claim.js';
+import type { SessionReset } from '../connection/session-reset.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { Server, Statement } from './server.js';
@@ -78,6 +79,8 @@ export interface TransactionSource {
   readonly transactionOptions: { readonly transaction?: TransactionSettings | undefined };
   /** Takes a client from the pool. */
   checkOut(claim: Claim): Promise<PgClient>;
+  /** Resets what a transaction leaves in the session of a client; `undefined` where that may stay. */
+  readonly sessionReset?: SessionReset | undefined;
   /** How clients read what they wrote, where the log position of writes is kept for that. */
   readonly readYourWrites?: object | undefined;
   /** Called with each statement as it is sent. */

@@ -175,7 +175,11 @@ export class Begin {
       client.release();
       throw refusalOf(machine.state, this.#source.name)!;
     }
-    const lease: Lease = new Lease(client, (error) => machine.connectionFailed(lease, error));
+    const lease: Lease = new Lease(
+      client,
+      (error) => machine.connectionFailed(lease, error),
+      this.#source.sessionReset,
+    );
     machine.startDeadline();
     note(lease);
     return lease;
@@ -215,7 +219,7 @@ export class Begin {
     const message = server.combine(client, plan.statements, sql);
     const startedAt = performance.now();
     try {
-      const answer = await message.sendOn(client);
+      const answer = await lease.sendMessage(message, sql);
       this.#noteSent(lease, plan, sql, startedAt);
       this.#machine.answered(sql, answer);
       return answer;

@@ -6,8 +6,9 @@ import type { OnSend, PgClient } from '../postgresql/pg-client.js';
 import { AsyncScope } from './async-scope.js';
 import type { TransactionOwner, TransactionSource } from './begin-plan.js';
 import type { TransactionPart } from './savepoint.js';
-import { whileOpen, type StateMachine } from './state-machine.js';
+import type { StateMachine } from './state-machine.js';
 import { leaseOf, refusalOf, type Failure } from './transaction-state.js';
+import { whileOpen } from './while-open.js';
 
 /** What a loan needs of the transaction whose client it lends. */
 export interface LoanSource {
@@ -88,6 +89,7 @@ export class Loan extends AsyncScope implements Lender {
   sends(sql: string, values: readonly unknown[]): void {
     this.#onSend?.(sql, values);
     this.#of.owner.watch?.sent(sql);
+    this.#lease.notes(sql);
     this.#of.machine.sends(sql);
   }
 

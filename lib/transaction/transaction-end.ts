@@ -149,7 +149,7 @@ export async function readOn(
   const startedAt = performance.now();
   [...around, sql, 'commit'].forEach((each) => source.onSend(each));
   try {
-    const answer = await message.sendOn(lease.client);
+    const answer = await lease.sendMessage(message, sql);
     lease.giveBack();
     return answer;
   } catch (error) {

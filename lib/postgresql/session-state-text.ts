@@ -1,0 +1,95 @@
+import { bare } from './transaction-end-statements.js';
+
+/**
+ * What a statement leaves in the session of the server, where it outlives the transaction. `changed` is
+ * undone by DISCARD ALL, see https://www.postgresql.org/docs/current/sql-discard.html; what is `lasting` ends
+ * with the connection alone.
+ */
+export type Remains = 'nothing' | 'changed' | 'lasting';
+
+/**
+ * Words of texts that may leave something which no command tag shows: functions, and temporary objects. One
+ * pass over the text, without a repetition, since every statement is looked at.
+ */
+const SUSPECT = /set_config|advisory_lock|setseed|dblink_connect|\btemp(?:orary)?\b|pg_temp/i;
+
+/** What DISCARD ALL does not undo: the seed of `random()`, and connections of `dblink`. */
+const LASTING = /setseed|dblink_connect/i;
+const CHANGES = /advisory_lock|pg_temp/i;
+const SET_CONFIG = /set_config/gi;
+const CREATES_TEMPORARY =
+  /\b(?:create(?:\s+or\s+replace)?|into)\s+(?:(?:local|global)\s+)?temp(?:orary)?\b/gi;
+const DROPS_ON_COMMIT = /\bon\s+commit\s+drop\b/gi;
+const SETS = /(?:^|;)\s*set\b(\s+(?:local|transaction)\b)?/gi;
+const HOLDS = /\bwith\s+hold\b/i;
+
+/** A longer text is not read through: that it leaves something costs a round trip, and no more. */
+const LONGEST_READ = 100_000;
+const MOST_CALLS = 100;
+
+/**
+ * The name of the cursor by which a stream outside of transactions is read. It is closed when the stream
+ * ends, and the client is destroyed where it does not, so nothing of it remains.
+ */
+export const STREAM_CURSOR = 'db_context_cursor';
+
+/** What a text leaves whose statements have no tag that shows it. In doubt it leaves something. */
+export function remainsOf(sql: string): Remains {
+  if (!SUSPECT.test(sql)) {
+    return 'nothing';
+  }
+  if (LASTING.test(sql)) {
+    return 'lasting';
+  }
+  const isChange =
+    sql.length > LONGEST_READ || CHANGES.test(sql) || setsConfig(sql) || leavesTemporary(sql);
+  return isChange ? 'changed' : 'nothing';
+}
+
+/** Whether a text whose tag was SET has set anything beyond its transaction. */
+export function setsSession(sql: string): boolean {
+  const all = sql.length > LONGEST_READ ? [] : [...bare(sql).matchAll(SETS)];
+  return all.length === 0 || all.some(([, local]) => local === undefined);
+}
+
+/** Whether a text whose tag was DECLARE CURSOR has declared one that outlives its transaction. */
+export function holdsCursor(sql: string): boolean {
+  return (
+    !sql.startsWith(`declare ${STREAM_CURSOR} `) &&
+    (sql.length > LONGEST_READ || HOLDS.test(bare(sql)))
+  );
+}
+
+function leavesTemporary(sql: string): boolean {
+  const text = bare(sql);
+  const created = text.match(CREATES_TEMPORARY)?.length ?? 0;
+  return created > (text.match(DROPS_ON_COMMIT)?.length ?? 0);
+}
+
+/** Whether a call of `set_config()` is not known to hold for the transaction alone. */
+function setsConfig(sql: string): boolean {
+  const calls = [...sql.matchAll(SET_CONFIG)];
+  return (
+    calls.length > MOST_CALLS ||
+    calls.some(({ index }) => !endsWithTrue(sql, index + 'set_config'.length))
+  );
+}
+
+/** Quoted text, a parenthesis, a comma, or what lies between them. */
+const PIECE = /'[^']*'|"[^"]*"|[(),]|[^'"(),]+/gy;
+
+/** Whether the last argument of the call whose name ends at `from` is the word `true`. */
+function endsWithTrue(sql: string, from: number): boolean {
+  PIECE.lastIndex = from;
+  let depth = 0;
+  let last = '';
+  for (let match = PIECE.exec(sql); match !== null; match = PIECE.exec(sql)) {
+    const [piece] = match;
+    depth += piece === '(' ? 1 : piece === ')' ? -1 : 0;
+    if (piece === ')' && depth === 0) {
+      return last.trim().toLowerCase() === 'true';
+    }
+    last = piece === ',' && depth === 1 ? '' : depth > 0 && piece !== '(' ? last + piece : last;
+  }
+  return false;
+}
