@@ -61,6 +61,7 @@ export {
   SavepointTimeoutError,
   SessionClosedError,
   ShuttingDownError,
+  StreamRefusedError,
   TransactionAbortedError,
   TransactionTimeoutError,
   UnexpectedRollbackError,
@@ -70,6 +71,7 @@ export {
   type HostAnswer,
   type ReplicaRefusal,
   type RollbackReason,
+  type StreamRefusalReason,
   type SettlementOutcome,
 } from './errors.js';
 export { commitOnSuccess } from './options/commit-on-success.js';
