@@ -21,6 +21,9 @@ export type RollbackReason =
   | 'ended-meanwhile'
   | 'context-ended';
 
+/** Why a statement cannot be streamed, see {@link StreamRefusedError}. */
+export type StreamRefusalReason = 'no-query' | 'writes' | 'several-statements' | 'locks-rows';
+
 /** The answer of one host of the option `failover`, see {@link NoPrimaryError}. */
 export interface HostAnswer {
   /** Host and port. */
@@ -56,6 +59,7 @@ export type DbContextErrorCode =
   | 'SAVEPOINT_TIMEOUT'
   | 'SESSION_CLOSED'
   | 'SHUTTING_DOWN'
+  | 'STREAM_REFUSED'
   | 'TEST_ISOLATION'
   | 'TRANSACTION_ABORTED'
   | 'TRANSACTION_TIMEOUT'
@@ -215,6 +219,38 @@ function adviceAfter(endedBy: 'commit()' | 'rollback()' | 'withClient()' | undef
       );
   }
 }
+
+/**
+ * `stream()` was called for a statement that PostgreSQL gives no cursor for. Without one, all of its rows
+ * would be in memory at once. Nothing was sent, and the transaction goes on.
+ *
+ * @publicApi
+ */
+export class StreamRefusedError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    readonly reason: StreamRefusalReason,
+  ) {
+    super(
+      'STREAM_REFUSED',
+      `stream() on connection "${connectionName}" was given ${STREAM_REFUSALS[reason]}, for which ` +
+        'PostgreSQL has no cursor: all of its rows would be in memory at once. It was not sent.',
+    );
+  }
+}
+
+const STREAM_REFUSALS: Readonly<Record<StreamRefusalReason, string>> = {
+  'no-query':
+    'a statement that is no SELECT, VALUES, TABLE or WITH (run it with execute(), which holds all of its ' +
+    'rows, or stream a SELECT of what it wrote)',
+  writes:
+    'a query that writes, by a WITH or by INTO (run it with execute(), which holds all of its rows, or ' +
+    'stream a SELECT of what it wrote)',
+  'several-statements': 'several statements (stream them one by one)',
+  'locks-rows':
+    'a query that locks rows, outside of a transaction (leave the lock out, which would end with the ' +
+    'statement, or stream inside a transaction)',
+};
 
 /**
  * A method under `@WithDbContext()`, `@NewDbContext()` or `@Atomic()` was called on an object that

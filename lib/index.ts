@@ -62,6 +62,7 @@ export {
   SavepointTimeoutError,
   SessionClosedError,
   ShuttingDownError,
+  StreamRefusedError,
   TransactionAbortedError,
   TransactionTimeoutError,
   UnexpectedRollbackError,
@@ -71,6 +72,7 @@ export {
   type HostAnswer,
   type ReplicaRefusal,
   type RollbackReason,
+  type StreamRefusalReason,
   type SettlementOutcome,
 } from './errors.js';
 export { commitOnSuccess } from './options/commit-on-success.js';

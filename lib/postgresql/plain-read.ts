@@ -1,3 +1,5 @@
+import { SqlReader } from './sql-reader.js';
+
 /**
  * Functions, and words that stand before a parenthesis, which neither write nor lock. Any other name
  * is taken for a function that may do either.
@@ -8,7 +10,7 @@ const HARMLESS = new Set(
     'having ilike in inner intersect is join lateral left like limit not null offset on or over ' +
     'partition right select some then union using values when where with within ' +
     'abs age array_agg avg bit_and bit_or bool_and bool_or ceil ceiling char_length character_length ' +
-    'coalesce concat concat_ws count date_part date_trunc dense_rank every first_value floor ' +
+    'coalesce concat concat_ws count current_setting date_part date_trunc dense_rank every first_value floor ' +
     'format generate_series greatest initcap json_agg json_array_elements json_array_length json_build_array ' +
     'json_build_object json_object_agg json_typeof jsonb_agg jsonb_array_elements ' +
     'jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object ' +
@@ -23,12 +25,18 @@ const HARMLESS = new Set(
   ).split(' '),
 );
 
-const QUOTED = /\be'(?:[^'\\]|\\[\s\S]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"/gi;
-const QUERY = /^[\s(]*(?:select|with|values|table)\b/i;
+const QUERIES = new Set(['select', 'with', 'values', 'table']);
 /** Besides what writes: `for` belongs to row locks, and `into` makes a table. */
-const WRITES = /\b(?:insert|update|delete|merge|into|for)\b/i;
-const UNCLEAR = /[;$'"]|--|\/\*/;
-const BEFORE_PARENTHESIS = /([\p{L}_][\p{L}\p{N}_.]*|@)\s*\(/gu;
+const WRITES = new Set(['insert', 'update', 'delete', 'merge', 'into', 'for']);
+
+/**
+ * Length above which a text is no plain read, in characters. What one round trip saves is less than what it
+ * takes to read a longer one, and the server takes as long for it again.
+ */
+export const LONGEST_PLAIN_READ = 65_536;
+
+/** The token before the current one, where it matters. */
+type Before = 'other' | 'dot' | 'harmless' | 'callable';
 
 /**
  * Whether a statement can only read, and takes no locks that it would have to keep. In doubt the
@@ -38,18 +46,56 @@ const BEFORE_PARENTHESIS = /([\p{L}_][\p{L}\p{N}_.]*|@)\s*\(/gu;
  * application): such a read is sent in a transaction that is read-only.
  */
 export function isPlainRead(sql: string): boolean {
-  if (!QUERY.test(sql)) {
+  if (sql.length > LONGEST_PLAIN_READ) {
     return false;
   }
-  // Quoted text says nothing of a statement, but that a name stands where it is in double quotes.
-  const bare = sql.replace(QUOTED, (quoted) => (quoted.startsWith('"') ? '@' : ' '));
-  if (UNCLEAR.test(bare) || WRITES.test(bare)) {
-    return false;
-  }
-  for (const [, name] of bare.matchAll(BEFORE_PARENTHESIS)) {
-    if (!HARMLESS.has(name!.toLowerCase())) {
+  const reader = new SqlReader(sql);
+  let isQuery = false;
+  let before = 'other' as Before;
+  while (reader.next()) {
+    const { kind } = reader;
+    if (kind === 'word' || kind === 'name') {
+      const name = kind === 'word' ? reader.word : unquoted(reader.text);
+      if (name === undefined || (kind === 'word' && WRITES.has(name))) {
+        return false;
+      }
+      if (!isQuery && !(kind === 'word' && QUERIES.has(name))) {
+        return false;
+      }
+      isQuery = true;
+      const isHarmless: boolean = kind === 'word' && before !== 'dot' && HARMLESS.has(name);
+      before = isHarmless ? 'harmless' : 'callable';
+    } else if (isUnclear(reader, before)) {
       return false;
+    } else {
+      before = kind === 'sign' && reader.text === '.' ? 'dot' : 'other';
     }
   }
-  return true;
+  return isQuery;
+}
+
+/** Whether a token that is no word may stand for something that does more than read. */
+function isUnclear(reader: SqlReader, before: Before): boolean {
+  switch (reader.kind) {
+    case 'sign':
+      return isUnclearSign(reader.text, before);
+    case 'operator':
+      return false;
+    case 'literal':
+      return reader.text.startsWith('$');
+    default:
+      return true;
+  }
+}
+
+function isUnclearSign(sign: string, before: Before): boolean {
+  return sign === '(' ? before === 'callable' : !SIGNS.has(sign);
+}
+
+/** The signs besides parentheses that say nothing about what a statement does. */
+const SIGNS = new Set([')', '[', ']', ',', '.', ':']);
+
+/** The name in double quotes; `undefined` where it is written in another way. */
+function unquoted(name: string): string | undefined {
+  return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : undefined;
 }

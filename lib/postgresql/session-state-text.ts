@@ -1,4 +1,4 @@
-import { bare } from './transaction-end-statements.js';
+import { SqlReader } from './sql-reader.js';
 
 /**
  * What a statement leaves in the session of the server, where it outlives the transaction. `changed` is
@@ -92,4 +92,17 @@ function endsWithTrue(sql: string, from: number): boolean {
     last = piece === ',' && depth === 1 ? '' : depth > 0 && piece !== '(' ? last + piece : last;
   }
   return false;
+}
+
+/** The text without what is quoted, and without comments. */
+function bare(sql: string): string {
+  const reader = new SqlReader(sql);
+  const pieces: string[] = [];
+  while (reader.nextMeaningful()) {
+    const { kind, text } = reader;
+    if (kind === 'word' || kind === 'sign' || kind === 'operator') {
+      pieces.push(text);
+    }
+  }
+  return pieces.join(' ');
 }

@@ -1,12 +1,5 @@
 import type { PgResult } from './pg-client.js';
-
-/** Quoted text and comments, whose words are no statements; of a block comment only the beginning. */
-const WITHOUT_MEANING =
-  /\$(\w*)\$[\s\S]*?\$\1\$|\be'(?:[^'\\]|\\[\s\S]|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|\/\*/gi;
-
-/** A statement that ends a transaction, at the beginning of a statement. */
-const ENDS =
-  /(?:^|;)\s*(?:(?:commit|end|prepare\s+transaction)\b|(?:rollback|abort)\b(?!\s+(?:work\s+|transaction\s+)?to\b))/i;
+import { SqlReader } from './sql-reader.js';
 
 /**
  * Whether a text has ended the transaction, by the command tags of the answer (F4). The transaction status
@@ -22,30 +15,44 @@ export function isEnd(sql: string, answer: PgResult | PgResult[]): boolean {
 
 /** Whether a text holds a statement that ends a transaction, if the server comes to it. */
 export function mayHaveEnded(sql: string): boolean {
-  return ENDS.test(bare(sql));
+  const reader = new SqlReader(sql);
+  let isFirst = true;
+  while (reader.nextMeaningful()) {
+    if (isFirst && beginsEnd(reader)) {
+      return true;
+    }
+    // What a look ahead has read may have been the end of the statement.
+    isFirst = isSign(reader, ';');
+  }
+  return false;
 }
 
-/** The text without what is quoted, and without comments. */
-export function bare(sql: string): string {
-  let text = '';
-  let from = 0;
-  for (const { 0: found, index } of sql.matchAll(WITHOUT_MEANING)) {
-    if (index >= from) {
-      text += `${sql.slice(from, index)} `;
-      from = found === '/*' ? endOfComment(sql, index) : index + found.length;
+/** Whether a statement that begins here ends a transaction; reads on as far as it has to. */
+function beginsEnd(reader: SqlReader): boolean {
+  switch (wordOf(reader)) {
+    case 'commit':
+    case 'end':
+      return true;
+    case 'prepare':
+      return nextWord(reader) === 'transaction';
+    case 'rollback':
+    case 'abort': {
+      const next = nextWord(reader);
+      return (next === 'work' || next === 'transaction' ? nextWord(reader) : next) !== 'to';
     }
+    default:
+      return false;
   }
-  return text + sql.slice(from);
 }
 
-/** Comments of PostgreSQL lie inside of one another. */
-function endOfComment(sql: string, start: number): number {
-  let depth = 0;
-  for (const { 0: mark, index } of sql.slice(start).matchAll(/\/\*|\*\//g)) {
-    depth += mark === '/*' ? 1 : -1;
-    if (depth === 0) {
-      return start + index + mark.length;
-    }
-  }
-  return sql.length;
+function nextWord(reader: SqlReader): string | undefined {
+  return reader.nextMeaningful() ? wordOf(reader) : undefined;
+}
+
+function wordOf(reader: SqlReader): string | undefined {
+  return reader.kind === 'word' ? reader.word : undefined;
+}
+
+function isSign(reader: SqlReader, sign: string): boolean {
+  return reader.kind === 'sign' && reader.text === sign;
 }

@@ -4,6 +4,7 @@ import { Lease, type Answer } from '../connection/lease.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { SessionClosedError } from '../errors.js';
 import { STREAM_CURSOR } from '../postgresql/session-state-text.js';
+import { assertTakesCursor, readCursor } from './cursor.js';
 import type {
   CompiledStatement,
   ExecuteOptions,
@@ -11,7 +12,7 @@ import type {
   StatementResult,
 } from './kysely-shapes.js';
 import type { OwnedWork } from './owned-work.js';
-import { readCursor, takesCursor, toStatementResult } from './statement-result.js';
+import { toStatementResult } from './statement-result.js';
 
 const ignore = (): void => undefined;
 
@@ -131,10 +132,7 @@ class AutocommitConnection implements StatementConnection {
   ): AsyncIterableIterator<StatementResult> {
     const run = (sql: string, parameters: readonly unknown[] = []): Promise<StatementResult> =>
       this.executeQuery({ sql, parameters }, options);
-    if (!takesCursor(statement.sql)) {
-      yield await this.executeQuery(statement, options);
-      return;
-    }
+    assertTakesCursor(this.#work.connectionName, statement.sql, true);
     const cursor = STREAM_CURSOR;
     const { sql, parameters } = statement;
     await run(`declare ${cursor} no scroll cursor with hold for ${sql}`, parameters);

@@ -1,12 +1,13 @@
 import { SessionClosedError } from '../errors.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
+import { assertTakesCursor, readCursor } from './cursor.js';
 import type {
   CompiledStatement,
   ExecuteOptions,
   StatementConnection,
   StatementResult,
 } from './kysely-shapes.js';
-import { readCursor, takesCursor, toStatementResult } from './statement-result.js';
+import { toStatementResult } from './statement-result.js';
 
 /**
  * What Kysely and MikroORM take for a database connection: hands each statement to a part of a
@@ -54,10 +55,7 @@ export class PartConnection implements StatementConnection {
     chunkSize: number,
     options?: ExecuteOptions,
   ): AsyncIterableIterator<StatementResult> {
-    if (!takesCursor(sql)) {
-      yield await this.executeQuery({ sql, parameters }, options);
-      return;
-    }
+    assertTakesCursor(this.#part.connectionName, sql, false);
     const assertWanted = (): void => options?.signal?.throwIfAborted();
     const part = this.#part;
     const cursor = `db_context_cursor_${this.#nextCursorId()}`;

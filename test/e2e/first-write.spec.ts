@@ -8,6 +8,7 @@ import {
   TransactionTimeoutError,
   UnexpectedRollbackError,
 } from 'nestjs-db-context';
+import { CompiledQuery } from 'kysely';
 import { ClsServiceManager } from 'nestjs-cls';
 
 import { TestTransaction } from 'nestjs-db-context/testing';
@@ -170,6 +171,17 @@ describe('begin: first-write', () => {
       await at.insert('saved');
     });
     expect(await at.world.savedTexts()).toEqual(['saved']);
+  });
+
+  it('a statement of 8 MB begins the transaction, and fails with the error of the server', async () => {
+    const sql = `select 1 / 0, '${'x'.repeat(2 ** 23)}'`;
+    await at.run(async () => {
+      await expect(
+        at.session.getKysely().executeQuery(CompiledQuery.raw(sql)),
+      ).rejects.toMatchObject({ code: '22012' });
+      expect(at.world.proxy.log[0]).toBe(BEGIN);
+      await at.session.rollback();
+    });
   });
 
   it('F1: a link that is cut during a read costs no slot; the next read takes another connection', async () => {

@@ -16,6 +16,8 @@ describe('a plain read', () => {
     `select coalesce(lower("text"), '') from note order by length(text) desc`,
     'select sum(id) over (partition by text) from note',
     'select cast(id as numeric(10, 2)) from note',
+    `select current_setting('app.tenant', true)`,
+    'select "n0"."into", n0.text[1:2], id::text from note n0 where id <> all (array[1, 2])',
   ])('is %s', (sql) => {
     expect(isPlainRead(sql)).toBe(true);
   });
@@ -33,6 +35,10 @@ describe('a plain read', () => {
     [`select set_config('a.b', 'c', false)`, 'a function that sets'],
     ['select my_function (1)', 'a function that nobody knows'],
     ['select app.lower(1)', 'one of another schema'],
+    ['select app . lower (1)', 'one of another schema'],
+    ['select "app".lower(1)', 'one of another schema'],
+    ['select li\u212Ae(1)', 'a name with another K'],
+    ['select u&"lower"', 'a name that is written in another way'],
     ['select "lower"(1)', 'a quoted function'],
     ['select größe(1)', 'a name beyond ASCII'],
     ['select 1; delete from note', 'two statements'],
