@@ -82,10 +82,12 @@ export interface PgPool {
   end(): Promise<void>;
 }
 
-/** The private fields of a pool that are read here. */
+/** The private members of a pool that are used here. */
 interface PgPoolInternals {
   readonly ['_pendingQueue']: PendingItem[];
   readonly ['_clients']: readonly PgClient[];
+  ['_remove'](client: PgClient, callback: () => void): void;
+  ['_pulseQueue'](): void;
 }
 
 /**
@@ -99,4 +101,13 @@ export function queueOf(pool: PgPool): PendingItem[] {
 /** All clients of a pool, those that are still connecting included. */
 export function clientsOf(pool: PgPool): readonly PgClient[] {
   return (pool as unknown as PgPoolInternals)['_clients'];
+}
+
+/**
+ * Takes a client out of its pool, whose code that holds it does not give it back. It may still do so later:
+ * the pool then ends the client once more, which has no effect.
+ */
+export function removeFromPool(pool: PgPool, client: PgClient): void {
+  const internals = pool as unknown as PgPoolInternals;
+  internals['_remove'](client, () => internals['_pulseQueue']());
 }
