@@ -571,16 +571,25 @@ export class NoPrimaryError extends DbContextError {
 }
 
 /**
- * `connect()` or `changeHost()` was called on a connection that `close()` had closed.
+ * `connect()` or `changeHost()` was called on a connection that `close()` had closed, or a transaction or
+ * a wait for a client went on for longer than `drainTimeoutMs` after it. Nothing of that transaction was
+ * saved.
  *
  * @publicApi
  */
 export class ConnectionClosedError extends DbContextError {
-  constructor(readonly connectionName: string) {
+  constructor(
+    readonly connectionName: string,
+    /** How long what was cut off had gone on after the closing began, in milliseconds. */
+    readonly cutOffAfterMs?: number,
+  ) {
     super(
       'CONNECTION_CLOSED',
       `The connection "${connectionName}" is closed, by close() or because the application shuts down; ` +
-        'it goes to no host any more. Stop what changes hosts before that, or look at isClosed.',
+        (cutOffAfterMs === undefined
+          ? 'it goes to no host any more. Stop what changes hosts before that, or look at isClosed.'
+          : `this was still using it ${cutOffAfterMs} ms later, and was cut off. End such work before ` +
+            'the application closes, or raise drainTimeoutMs.'),
     );
   }
 }

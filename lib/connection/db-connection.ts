@@ -254,19 +254,21 @@ export class DbConnection {
   }
 
   /**
-   * Closes the pool once all its connections are back, for which it waits up to `drainTimeoutMs` (H3).
-   * Pools of former hosts have the same limit. A MikroORM instance that the application handed over stays
-   * open.
+   * Closes the pool once all its connections are back, for which it waits up to `drainTimeoutMs` (H3). Then
+   * every connection that is still in use is cut, also one that code past the sessions has taken: the
+   * global entity manager of `orm`, or `pg`. Pools of replicas and of former hosts have the same limit. A
+   * MikroORM instance that the application handed over stays open.
    */
   async close(): Promise<void> {
     if (!this.#isClosed) {
       this.#isClosed = true;
-      await this.#hosts.close(this.#ownsOrm, async () => {
-        if (this.#ownsOrm) {
-          await this.orm.close(true);
-        }
-        await this.#replicas?.close(this.#ownsOrm);
-      });
+      let ormClosed: Promise<void> | undefined;
+      // MikroORM waits for one pool after the other, and each of them has its own limit meanwhile.
+      const closeOrm = (): Promise<void> => (ormClosed ??= this.orm.close(true));
+      await Promise.all([
+        this.#hosts.close(this.#ownsOrm, closeOrm),
+        this.#replicas?.close(this.#ownsOrm, closeOrm),
+      ]);
     }
   }
 

@@ -4,6 +4,7 @@ import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
 import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
 import type { Claim } from './claim.js';
+import { CLOSE_LIMIT_MS, cutClients, refuseWaiting } from './cut-clients.js';
 import {
   assertMovable,
   isPointed,
@@ -145,24 +146,49 @@ export class HostPool {
   }
 
   /**
-   * Closes the pools of former servers, and the current pool if it is owned. Transactions that are open on
-   * them may end within `drainTimeoutMs`. No change of the server is made any more.
+   * Closes the pools of former servers, and the current pool if it is owned (H3). What is in use may go on
+   * for `drainTimeoutMs`; then every client is cut, also those that code past the sessions has taken. No change of the server is made any
+   * more.
    *
-   * @param closeOrm is called before the current pool is ended; MikroORM ends the pool only if it has used
-   *   it itself
+   * @param closeOrm closes MikroORM, which ends the pool only if it has used it itself, and then waits for
+   *   all its clients
    */
-  async close(isOwned: boolean, closeOrm?: () => Promise<void>): Promise<void> {
+  async close(isOwned: boolean, closeOrm: () => Promise<void>): Promise<void> {
     this.#isClosed = true;
     await this.#changes;
     const { drainTimeoutMs } = this.#limits;
     const former = [...this.#retired].map((each) => each.close(drainTimeoutMs));
-    await Promise.all([this.#closeCurrent(isOwned, closeOrm), ...former]);
+    await Promise.all([isOwned && this.#closeCurrent(closeOrm), ...former]);
   }
 
-  async #closeCurrent(isOwned: boolean, closeOrm?: () => Promise<void>): Promise<void> {
-    await closeOrm?.();
-    if (isOwned && this.#pool?.ending === false) {
-      await withinLimit(this.#pool.end(), this.#limits.drainTimeoutMs);
+  async #closeCurrent(closeOrm: () => Promise<void>): Promise<void> {
+    const { drainTimeoutMs } = this.#limits;
+    const pool = await this.#poolToEnd();
+    const reason = new ConnectionClosedError(this.#name, drainTimeoutMs);
+    let cut: Promise<void> | undefined;
+    const timer = setTimeout(() => {
+      cut = pool && cutClients(pool, reason);
+    }, drainTimeoutMs);
+    try {
+      await withinLimit(endAfter(closeOrm(), pool), drainTimeoutMs + CLOSE_LIMIT_MS);
+      // The process may end after this: a request that has not left leaves the statement and its locks.
+      await cut;
+    } finally {
+      clearTimeout(timer);
+      if (pool !== undefined) {
+        refuseWaiting(pool, reason);
+      }
+    }
+  }
+
+  /** The pool, also where only MikroORM has used it; none where the application has made it itself. */
+  async #poolToEnd(): Promise<PgPool | undefined> {
+    try {
+      // Hooks of the first connect are skipped: nobody uses the pool any more.
+      await this.#connection.connect({ skipOnConnect: true });
+      return await this.pool();
+    } catch {
+      return undefined;
     }
   }
 
@@ -199,6 +225,13 @@ export class HostPool {
       this.#own = ownServerOf(this.#connection);
     }
     return this.#own;
+  }
+}
+
+async function endAfter(closed: Promise<void>, pool: PgPool | undefined): Promise<void> {
+  await closed;
+  if (pool?.ending === false) {
+    await pool.end();
   }
 }
 

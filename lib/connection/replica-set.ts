@@ -104,9 +104,9 @@ export class ReplicaSet {
     }
   }
 
-  /** Closes all pools at the same time. */
-  async close(isOwned: boolean): Promise<void> {
-    await Promise.all(this.pools.map((pool) => pool.close(isOwned)));
+  /** Closes all pools at the same time, see {@link HostPool.close}. */
+  async close(isOwned: boolean, closeOrm: () => Promise<void>): Promise<void> {
+    await Promise.all(this.pools.map((pool) => pool.close(isOwned, closeOrm)));
   }
 
   async #askEach(claim: Claim, lsn: bigint | undefined): Promise<Round> {

@@ -1,12 +1,8 @@
 import { HostDrainTimeoutError } from '../errors.js';
-import { cancelBackend } from '../postgresql/cancel-request.js';
-import { clientsOf, queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
-import { destroyClient } from './destroy-client.js';
+import { queueOf, type PgPool } from '../postgresql/pg-client.js';
+import { CLOSE_LIMIT_MS, cutClients } from './cut-clients.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 import { millisecondsSince, withinLimit } from './time-limit.js';
-
-/** How long a pool may take to close after its clients were ended by force, in milliseconds. */
-const CLOSE_LIMIT_MS = 1_000;
 
 /** How a pool is retired. */
 interface Retirement {
@@ -26,7 +22,6 @@ export class RetiredPool {
   /** Resolves when the last of its connections is back and closed. */
   readonly closed: Promise<void>;
   readonly #pool: PgPool;
-  readonly #detector: PoolDeadlockDetector;
   readonly #how: Retirement;
   readonly #timer: NodeJS.Timeout;
   readonly #since = performance.now();
@@ -34,8 +29,7 @@ export class RetiredPool {
   constructor(pool: PgPool, successor: PgPool, how: Retirement) {
     this.#pool = pool;
     this.#how = how;
-    this.#detector = PoolDeadlockDetector.of(pool);
-    this.#detector.retire(successor);
+    PoolDeadlockDetector.of(pool).retire(successor);
     // The claims of sessions have moved already. The callers that are left in the queue are code that
     // uses the pool by itself, of which the detector knows nothing.
     for (const item of queueOf(pool).splice(0)) {
@@ -70,23 +64,6 @@ export class RetiredPool {
   /** Ends the transactions that are still open. A commit that is under way has a limit of its own. */
   #force(afterMs: number): void {
     const { connectionName, host } = this.#how;
-    const known = new Map(this.#detector.held);
-    const reason = new HostDrainTimeoutError(connectionName, host, afterMs);
-    for (const [client, claim] of known) {
-      if (claim.kill === undefined) {
-        destroyClient(client);
-      } else {
-        claim.kill(reason);
-      }
-    }
-    for (const client of clientsOf(this.#pool).filter((each) => !known.has(each))) {
-      breakOff(client);
-    }
+    void cutClients(this.#pool, new HostDrainTimeoutError(connectionName, host, afterMs));
   }
-}
-
-/** Ends a client that other code holds. That code gets an error, and gives the client back itself. */
-function breakOff(client: PgClient): void {
-  void cancelBackend(client);
-  client.connection.stream.destroy();
 }

@@ -107,10 +107,12 @@ export interface PgPool {
   end(): Promise<void>;
 }
 
-/** The private fields of a pool that are read here. */
+/** The private members of a pool that are used here. */
 interface PgPoolInternals {
   readonly ['_pendingQueue']: PendingItem[];
   readonly ['_clients']: readonly PgClient[];
+  ['_remove'](client: PgClient, callback: () => void): void;
+  ['_pulseQueue'](): void;
 }
 
 /**
@@ -146,4 +148,13 @@ export function forgetPrepared(client: PgClient): void {
   for (const name of Object.keys(parsedStatements)) {
     delete parsedStatements[name];
   }
+}
+
+/**
+ * Takes a client out of its pool, whose code that holds it does not give it back. It may still do so later:
+ * the pool then ends the client once more, which has no effect.
+ */
+export function removeFromPool(pool: PgPool, client: PgClient): void {
+  const internals = pool as unknown as PgPoolInternals;
+  internals['_remove'](client, () => internals['_pulseQueue']());
 }

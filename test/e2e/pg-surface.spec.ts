@@ -5,7 +5,13 @@ import { Pool } from 'pg';
 import { destroyClientAfter } from '../../lib/connection/destroy-client.js';
 import { preparePool } from '../../lib/connection/prepare-pool.js';
 import { cancelBackend } from '../../lib/postgresql/cancel-request.js';
-import { clientsOf, queueOf, type PgClient, type PgPool } from '../../lib/postgresql/pg-client.js';
+import {
+  clientsOf,
+  queueOf,
+  removeFromPool,
+  type PgClient,
+  type PgPool,
+} from '../../lib/postgresql/pg-client.js';
 import { isServerError } from '../../lib/postgresql/server-errors.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { authentication } from '../support/backend-messages.js';
@@ -152,6 +158,17 @@ describe('the part of pg that the library stands on', () => {
     given.release();
     await seen.end();
     expect(clientsOf(seen)).toEqual([]);
+  });
+
+  it('a pool can be made to wait for a client no longer, whose holder may give it back later', async () => {
+    const seen = new Pool({ connectionString: database.url, max: 1 }) as unknown as PgPool;
+    const held = await seen.connect();
+    const ended = seen.end();
+    removeFromPool(seen, held);
+    await ended;
+    expect([clientsOf(seen), seen.totalCount]).toEqual([[], 0]);
+    held.release();
+    await expect(held.query('select 1')).rejects.toThrow('Client was closed and is not queryable');
   });
 
   it('a pool shows who waits, and another one can serve them', async () => {
