@@ -15,7 +15,7 @@ export interface LoanSource {
   readonly source: TransactionSource;
   readonly owner: TransactionOwner;
   readonly machine: StateMachine;
-  readonly isReadOnly: boolean;
+  readonly settings: { readonly isReadOnly: boolean };
 }
 
 /**
@@ -107,9 +107,9 @@ export class Loan extends AsyncScope implements Lender {
 
   /** See {@link Lender.failed}. */
   failed(sql: string, error: unknown): void {
-    const { machine, owner, source, isReadOnly } = this.#of;
+    const { machine, owner, settings, source } = this.#of;
     owner.watch?.answered();
-    source.onFailure(error, this.#lease.client, isReadOnly);
+    source.onFailure(error, this.#lease.client, settings.isReadOnly);
     machine.failed(sql, error);
   }
 

@@ -31,6 +31,10 @@ export class RequestedSettings {
     return this.#effective;
   }
 
+  get isReadOnly(): boolean {
+    return this.effective.readOnly === true;
+  }
+
   /**
    * Makes the transaction begin with these settings, when it does.
    *

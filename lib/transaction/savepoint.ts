@@ -4,37 +4,7 @@ import { SavepointTimeoutError, SessionClosedError, UnexpectedRollbackError } fr
 import type { DbContextError } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import { AsyncScope } from './async-scope.js';
-import type { Server } from './server.js';
-
-/** The whole transaction, as its parts see it; see `Transaction` for the members. */
-export interface WholeTransaction {
-  readonly connectionName: string;
-  readonly server: Server;
-  readonly savepointTimeoutMs: number;
-  /** Whether statements of any part are refused. */
-  readonly isShut: boolean;
-  /** Resolves when the gate shuts. */
-  readonly whenShut: Promise<void>;
-  readonly isReadOnly: boolean;
-  readonly commitBlocker: DbContextError | undefined;
-  readonly failure: { readonly error: unknown } | undefined;
-  /** @throws what a statement would be refused with */
-  assertOpen(): void;
-  limit<T>(work: Promise<T>): Promise<T>;
-  cancel(): void;
-  kill(reason: Error): void;
-  /** Sends a statement of `part`, after all that were sent before. */
-  send(
-    part: TransactionPart,
-    sql: string,
-    values: readonly unknown[],
-    onSend?: () => void,
-  ): Promise<Answer>;
-  /** @throws what code that has the client itself must not wait for */
-  assertNotLent(what: string): void;
-  /** Lends the client to code of `part`, as if that were one statement. */
-  lendTo<T>(part: TransactionPart, callback: (client: object) => T | Promise<T>): Promise<T>;
-}
+import type { WholeTransaction } from './whole-transaction.js';
 
 /** Code that runs inside of a nested transaction, and so inside of its savepoint. */
 export class SavepointScope extends AsyncScope {
@@ -55,7 +25,7 @@ export class SavepointScope extends AsyncScope {
  * savepoint goes on (F5).
  */
 export abstract class TransactionPart {
-  abstract readonly whole: WholeTransaction;
+  abstract readonly whole: WholeTransaction<TransactionPart>;
   abstract readonly parent: TransactionPart | undefined;
   #child: Savepoint | undefined;
   /** Number of statements that were asked for and have not been answered. */
@@ -200,7 +170,7 @@ type SavepointOutcome = Exclude<Outcome, 'untouched'>;
 
 /** What came after a savepoint. */
 export class Savepoint extends TransactionPart {
-  readonly whole: WholeTransaction;
+  readonly whole: WholeTransaction<TransactionPart>;
   readonly parent: TransactionPart;
   readonly #name: string;
   #state: SavepointState = { tag: 'open' };

@@ -7,6 +7,7 @@ import {
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { BeginPlan, TransactionSource } from './begin-plan.js';
+import { SentStatements } from './sent-statements.js';
 import {
   commitBlockerOf,
   isOpen,
@@ -16,13 +17,7 @@ import {
   type TransactionState,
 } from './transaction-state.js';
 
-/** How many statements are remembered; a longer transaction is taken for one that writes. */
-const MOST_REMEMBERED = 100;
-
-/**
- * The state of one transaction and the ways from one to the next; nothing else writes it. It sends
- * nothing: what the server has said is handed in.
- */
+/** The state of one transaction. Nothing else writes it; it sends nothing, and is given the answers. */
 export class StateMachine {
   readonly #source: TransactionSource;
   /** Called once, as the transaction gives its connection up for good. */
@@ -31,14 +26,13 @@ export class StateMachine {
   #deadline: NodeJS.Timeout | undefined;
   /** Called as the gate shuts. */
   readonly #onShut = new Set<() => void>();
-  /** The cancel request for a connection that was given up. */
   #destroyed: Promise<void> | undefined;
-  /** Texts of the first statements. */
-  readonly #sent: string[] = [];
+  readonly #sent: SentStatements;
 
   constructor(source: TransactionSource, onEnd: () => void) {
     this.#source = source;
     this.#onEnd = onEnd;
+    this.#sent = new SentStatements(source.server);
   }
 
   get state(): TransactionState {
@@ -153,18 +147,13 @@ export class StateMachine {
 
   /** A statement is about to be sent. */
   sends(sql: string): void {
-    if (this.#sent.length <= MOST_REMEMBERED) {
-      this.#sent.push(sql);
-    }
+    this.#sent.add(sql);
     this.#source.onSend(sql);
   }
 
   /** Whether no statement can have written, so that there is nothing that a lost COMMIT could lose. */
   get hasOnlyRead(): boolean {
-    const { server } = this.#source;
-    return (
-      this.#sent.length <= MOST_REMEMBERED && this.#sent.every((sql) => server.isPlainRead(sql))
-    );
+    return this.#sent.areReads;
   }
 
   /** The server has answered a statement: that may have undone a failure, or ended the transaction (F4). */

@@ -1,4 +1,4 @@
-import type { Answer, Lease } from '../connection/lease.js';
+import type { Answer } from '../connection/lease.js';
 import type { Claim, Holder } from '../connection/claim.js';
 import {
   InvalidTransactionStateError,
@@ -8,51 +8,38 @@ import {
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
-import { AsyncScope } from './async-scope.js';
 import type { TransactionOwner, TransactionSource } from './begin-plan.js';
-import { Begin, type BeginScope, type FirstStatement } from './begin.js';
 import { End } from './end.js';
-import { Loan } from './loan.js';
 import { RequestedSettings } from './requested-settings.js';
-import { TransactionPart, type WholeTransaction } from './savepoint.js';
-import { SerialQueue } from './serial-queue.js';
+import { TransactionPart } from './savepoint.js';
 import type { Server } from './server.js';
 import { StateMachine } from './state-machine.js';
+import { Statements } from './statements.js';
 import { failureOf, hasBegun, leaseOf, refusalOf, type Failure } from './transaction-state.js';
 import { whileOpen } from './while-open.js';
-
-/** The turn of a piece of work among the others of its transaction. */
-interface Turn {
-  readonly queue: SerialQueue;
-  /** The code of BEGIN that the work is part of. */
-  readonly scope: BeginScope | undefined;
-  /** Resolves when it has come; `undefined` where nobody else has it. */
-  readonly comes: Promise<void> | undefined;
-  /** Whether the transaction has not begun yet. */
-  readonly mayBeFirst: boolean;
-}
+import type { WholeTransaction } from './whole-transaction.js';
 
 /**
  * One transaction on one connection, from its first statement to its verified end.
  *
- * - L3: nothing is taken before the first statement, and that begins it: `send()`, {@link Begin}.
- * - F3: statements go one at a time, each after a look at the gate: `send()`. The gate shuts
+ * - L3, F3: nothing is taken before the first statement, and that begins it; they go one at a time, each
+ *   after a look at the gate: {@link Statements}. The gate shuts
  *   synchronously, before COMMIT or ROLLBACK: `shut()`.
  * - F4: what has failed forbids the commit: {@link StateMachine}.
  * - F1: it ends once, and a second end waits for the first: {@link End}.
  */
-export class Transaction extends TransactionPart implements WholeTransaction, Claim {
+export class Transaction
+  extends TransactionPart
+  implements WholeTransaction<TransactionPart>, Claim
+{
   readonly #source: TransactionSource;
   readonly #owner: TransactionOwner;
   readonly #machine: StateMachine;
-  readonly #begin: Begin;
+  readonly #statements: Statements;
   readonly #end: End;
-  readonly #queue = new SerialQueue();
   /** How many calls of `limit()` are under way. */
   #limited = 0;
   readonly #settings: RequestedSettings;
-  /** The client is lent while this is set, and the code that has it also has the turn. */
-  #loan: Loan | undefined;
 
   /** @param settings win over those of the connection */
   constructor(source: TransactionSource, owner: TransactionOwner, settings: TransactionSettings) {
@@ -61,7 +48,13 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     this.#owner = owner;
     this.#settings = new RequestedSettings(source.transactionOptions.transaction, settings);
     this.#machine = new StateMachine(source, () => this.#hasEnded());
-    this.#begin = new Begin(source, owner, this.#machine, this);
+    this.#statements = new Statements({
+      source,
+      owner,
+      machine: this.#machine,
+      settings: this.#settings,
+      claim: this,
+    });
     this.#end = new End(source, owner, this.#machine);
   }
 
@@ -92,13 +85,12 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
 
   /** See {@link Claim.isBusy}. */
   get isBusy(): boolean {
-    // Code that has the client itself may wait for a connection, too.
-    return this.isShut || (this.#queue.unfinished > 0 && this.#loan === undefined);
+    return this.isShut || this.#statements.isBusy;
   }
 
   /** Whether it is, or will be, read-only. */
   get isReadOnly(): boolean {
-    return this.#settings.effective.readOnly === true;
+    return this.#settings.isReadOnly;
   }
 
   /** See {@link Claim.mayReadReplica}. A standby knows no serializable transactions. */
@@ -153,20 +145,9 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     this.assertNotLent('a statement of the session');
   }
 
-  /**
-   * Refuses what would wait for the turn that the calling code has itself.
-   *
-   * @throws {@link InvalidTransactionStateError} the calling code is part of a callback of `lend()`
-   */
+  /** See {@link Statements.assertNotLent}. */
   assertNotLent(what: string): void {
-    const loan = this.#loan;
-    if (loan !== undefined && AsyncScope.innermost(Loan, (each) => each === loan) && !loan.isOver) {
-      throw new InvalidTransactionStateError(
-        this.connectionName,
-        `${what} was asked for in the callback of withClient(), which it would wait for without end. Use ` +
-          'the client of the callback there, or return from it first.',
-      );
-    }
+    this.#statements.assertNotLent(what);
   }
 
   /**
@@ -220,150 +201,22 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
       );
     }
     this.demand(settings);
-    if (this.#begin.currentScope !== undefined) {
-      throw this.#owner.planMisused();
-    }
-    await this.#queue.run(() => {
-      this.assertOpen();
-      return this.#begin.run(this.#settings.own, undefined);
-    });
+    await this.#statements.begin(() => this.assertOpen());
   }
 
-  /** Sends a statement of a part of this transaction in its turn; the first one begins it (L3, F3). */
-  async send(
+  /** See {@link Statements.send}. */
+  send(
     part: TransactionPart,
     sql: string,
     values: readonly unknown[],
     onSend?: () => void,
   ): Promise<Answer> {
-    const machine = this.#machine;
-    const turn = this.#takeTurn(part, sql);
-    try {
-      if (turn.comes !== undefined) {
-        await turn.comes;
-      }
-      if (turn.mayBeFirst && !machine.isBegun) {
-        const answer = await this.#beginFor(turn, part, { part, sql, values, onSend });
-        if (answer !== undefined) {
-          return answer;
-        }
-      }
-      part.assertOpen();
-      onSend?.();
-      machine.sends(sql);
-      const lease = leaseOf(machine.state)!;
-      try {
-        const answer = await lease.query(sql, values);
-        machine.answered(sql, answer);
-        return answer;
-      } catch (error) {
-        this.#source.onFailure(error, lease.client, this.isReadOnly);
-        throw machine.failed(sql, error);
-      }
-    } finally {
-      this.#endTurn(part, turn);
-    }
-  }
-
-  /**
-   * Runs work of a part of this transaction that has the connection to itself, in its turn as if it were
-   * one statement; begins where nothing has begun (L3, F3).
-   *
-   * @param name what it is called in warnings
-   */
-  async exclusively<T>(
-    part: TransactionPart,
-    name: string,
-    work: (lease: Lease) => Promise<T>,
-  ): Promise<T> {
-    const machine = this.#machine;
-    const turn = this.#takeTurn(part, name);
-    try {
-      if (turn.comes !== undefined) {
-        await turn.comes;
-      }
-      if (turn.mayBeFirst && !machine.isBegun) {
-        await this.#beginFor(turn, part, undefined);
-      }
-      part.assertOpen();
-      return await work(leaseOf(machine.state)!);
-    } finally {
-      this.#endTurn(part, turn);
-    }
+    return this.#statements.send(part, sql, values, onSend);
   }
 
   /** See {@link TransactionPart.lend}. */
   lendTo<T>(part: TransactionPart, callback: (client: object) => T | Promise<T>): Promise<T> {
-    return this.exclusively(part, 'withClient()', async (lease) => {
-      const loan = new Loan(
-        {
-          source: this.#source,
-          owner: this.#owner,
-          machine: this.#machine,
-          isReadOnly: this.isReadOnly,
-        },
-        part,
-        lease,
-      );
-      this.#loan = loan;
-      try {
-        return await loan.run(callback);
-      } finally {
-        this.#loan = undefined;
-      }
-    });
-  }
-
-  /** Takes a turn, to be ended by `#endTurn()`. */
-  #takeTurn(part: TransactionPart, what: string): Turn {
-    this.#owner.watch?.sent(what);
-    part.assertOpen();
-    const scope = this.#begin.currentScope;
-    const queue = scope?.queue ?? this.#queue;
-    const mayBeFirst = !this.#machine.isBegun;
-    part.unfinished++;
-    return { queue, scope, comes: queue.enter(), mayBeFirst };
-  }
-
-  #endTurn(part: TransactionPart, { queue }: Turn): void {
-    queue.leave();
-    part.unfinished--;
-    this.#owner.watch?.answered();
-  }
-
-  /** @returns the answer to `first`, if that has been sent */
-  #beginFor(
-    { scope }: Turn,
-    part: TransactionPart,
-    first: FirstStatement | undefined,
-  ): Promise<Answer | undefined> {
-    return scope === undefined ? this.#beginFirst(part, first) : this.#begin.runInside();
-  }
-
-  /** @returns `undefined` if the statement is still to be sent, in the transaction that has begun */
-  async #beginFirst(
-    part: TransactionPart,
-    first: FirstStatement | undefined,
-  ): Promise<Answer | undefined> {
-    const { state } = this.#machine;
-    if (state.tag === 'broken' && !state.hasBegun) {
-      // It has waited for a begin that failed, and why that failed is the reason for both.
-      throw state.cause.error;
-    }
-    part.assertOpen();
-    const { server } = this.#source;
-    if (
-      first?.values.length === 0 &&
-      this.#owner.mayReadAhead(this.#settings.effective) &&
-      server.isPlainRead(first.sql)
-    ) {
-      const answer = await this.#begin.readAhead(this.#settings.own, first);
-      if (answer !== undefined) {
-        return answer;
-      }
-      part.assertOpen();
-    }
-    return this.#begin.run(this.#settings.own, first);
+    return this.#statements.lendTo(part, callback);
   }
 
   /** Cancels the statement in flight; it fails with the server's error 57014. */
@@ -385,7 +238,8 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
   shut(): DbContextError | undefined {
     const { state } = this.#machine;
     if (this.isOpen) {
-      const isInUse = this.#queue.unfinished > 0 || this.unfinished > 0 || this.child !== undefined;
+      const isInUse =
+        this.#statements.unfinished > 0 || this.unfinished > 0 || this.child !== undefined;
       const blocker =
         isInUse && state.tag !== 'broken'
           ? new UnexpectedRollbackError(
@@ -428,7 +282,7 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
    */
   async rollback(): Promise<void> {
     this.shut();
-    await this.#end.rollback(this.#begin.currentScope?.queue ?? this.#queue);
+    await this.#end.rollback(this.#statements.currentQueue);
   }
 
   #hasEnded(): void {

@@ -5,7 +5,7 @@ export const TRANSACTION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'F3',
     what: 'A statement that had to wait for its turn does not look at the gate again before it is sent.',
-    file: 'lib/transaction/transaction.ts',
+    file: 'lib/transaction/statements.ts',
     find: 'part.assertOpen();\n      onSend?.();\n      machine.sends(sql);',
     replace: 'onSend?.();\n      machine.sends(sql);',
     spec: 'e2e/faults.spec',
@@ -103,9 +103,9 @@ export const TRANSACTION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'F5',
     what: 'Each of several first statements begins, in parallel.',
-    file: 'lib/transaction/transaction.ts',
-    find: 'if (mayBeFirst && !machine.isBegun) {',
-    replace: 'if (mayBeFirst) {',
+    file: 'lib/transaction/statements.ts',
+    find: 'return mayBeFirst && !this.#of.machine.isBegun;',
+    replace: 'return mayBeFirst;',
     spec: 'e2e/laziness.spec',
     test: 'F5: ',
   },
