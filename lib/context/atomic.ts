@@ -105,6 +105,7 @@ export async function runAtomic<T>(
     return session.manager.transactional(async (manager) => callback(manager));
   }
   session.assertNotNested('atomic');
+  context.assertEndsAlone(connectionName, 'atomic');
   // What an outer part did in an appended transaction would be missing from the next attempt.
   const isShared = current === 'append' && session.hasWork;
   return inTurn(target, () =>
@@ -136,7 +137,15 @@ function endsOf({ context, connectionName }: AtomicTarget, isMarked: boolean): E
   return {
     origin: 'atomic()',
     commit: async () => {
-      await context.existing(connectionName)?.commitBlock();
+      try {
+        await context.existing(connectionName)?.commitBlock();
+      } catch (error) {
+        if (isMarked) {
+          // What the block has joined is undone with it, which the code around it may not know.
+          context.rollbackOnly(connectionName);
+        }
+        throw error;
+      }
     },
     rollback,
     abandon: isMarked ? async () => context.rollbackOnly(connectionName) : rollback,
@@ -174,11 +183,16 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
  * Blocks take turns with those that began in the same block, or in none, also with those of other
  * connections: otherwise two of them could wait for each other for ever.
  */
-function inTurn<T>({ context }: AtomicTarget, block: () => Promise<T>): Promise<T> {
+function inTurn<T>({ context, connectionName }: AtomicTarget, block: () => Promise<T>): Promise<T> {
   const around = AsyncScope.innermost(
     BlockScope,
     (scope) => scope.context === context && !scope.isOver,
   );
   const queue = around?.queue ?? context.blocks;
-  return queue.run(() => new BlockScope(context).during(block));
+  return queue.run(() => {
+    const scope = new BlockScope(context);
+    const isAround = (): boolean =>
+      AsyncScope.innermost(BlockScope, (each) => each === scope) !== undefined;
+    return context.runBlock(connectionName, isAround, () => scope.during(block));
+  });
 }

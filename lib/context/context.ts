@@ -10,7 +10,7 @@ import { SerialQueue } from '../transaction/serial-queue.js';
 import { ContextSessions, type OpeningOptions } from './context-sessions.js';
 import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
-import { SessionEnds } from './session-ends.js';
+import { SessionEnds, type RunningBlock } from './session-ends.js';
 import {
   closeSessions,
   CommitPlan,
@@ -24,6 +24,8 @@ export interface ContextOptions extends OpeningOptions {
   /** The context that it was opened in. */
   readonly outer: Context | undefined;
 }
+
+const NO_SESSIONS: readonly Session[] = [];
 
 /**
  * Where a context stands: `flushing` from the beginning of its commit, when flush hooks may still use
@@ -43,6 +45,8 @@ export class Context extends ContextSessions {
   #undone: string | undefined;
   readonly #ends: SessionEnds;
   #blocks: SerialQueue | undefined;
+  /** Sessions with work that are being closed: nobody has waited for the loss of it. */
+  #closing: readonly Session[] = NO_SESSIONS;
   /** Called when it has been open for too long, and is rolled back while its code still runs. */
   onExpire: ((error: ContextTimeoutError | ShuttingDownError) => void) | undefined;
   /** Where the registry keeps it while it runs, and what ends it when that takes too long. */
@@ -95,8 +99,14 @@ export class Context extends ContextSessions {
       this.sessions.length === 0 &&
       this.#ends.hooks.isEmpty &&
       this.#ends.refusesNothing &&
-      this.unfinished.length === 0
+      !this.#isWorking &&
+      this.#closing.length === 0
     );
+  }
+
+  /** Whether work of it is under way that nobody awaits. */
+  get #isWorking(): boolean {
+    return this.unfinished.length > 0 || (this.#blocks?.unfinished ?? 0) > 0;
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
@@ -189,6 +199,30 @@ export class Context extends ContextSessions {
     return this.#ends.remember(name);
   }
 
+  /**
+   * Runs an atomic block, whose session nobody else ends meanwhile.
+   *
+   * @param isAround whether the code that asks is part of it
+   */
+  async runBlock<T>(
+    connectionName: string,
+    isAround: () => boolean,
+    run: () => Promise<T>,
+  ): Promise<T> {
+    const block: RunningBlock = { connectionName, isAround };
+    this.#ends.blocks = [...this.#ends.blocks, block];
+    try {
+      return await run();
+    } finally {
+      this.#ends.blocks = this.#ends.blocks.filter((each) => each !== block);
+    }
+  }
+
+  /** See {@link SessionEnds.assertEndsAlone}. */
+  assertEndsAlone(connectionName: string, verb: string): void {
+    this.#ends.assertEndsAlone(connectionName, verb);
+  }
+
   /** Takes out hooks, see `ContextHooks.take()`. */
   takeHooks(kind: HookKind): readonly HookCallback[] {
     return this.#ends.hooks.take(kind);
@@ -224,12 +258,19 @@ export class Context extends ContextSessions {
   /** Closes sessions, and goes on. */
   async closeEarly(sessions: readonly Session[]): Promise<void> {
     sessions.forEach(({ connectionName }) => this.#ends.forgetRollbackOnly(connectionName));
-    await closeSessions(sessions);
+    const closing = sessions.filter((session) => session.hasWork);
+    this.#closing = [...this.#closing, ...closing];
+    try {
+      await closeSessions(sessions);
+    } finally {
+      this.#closing = this.#closing.filter((session) => !closing.includes(session));
+    }
     await this.#ends.hooks.afterEarlyRollback();
   }
 
   async #commit(): Promise<void> {
     this.#phase = 'flushing';
+    this.#ends.isCommitting = true;
     const { outcomes, failure } = await this.#commitSessions();
     await this.endOwned();
     if (failure !== undefined) {
@@ -244,9 +285,12 @@ export class Context extends ContextSessions {
     const plan = new CommitPlan(this.sessions);
     const shutAll = (): DbContextError | undefined => {
       this.#phase = 'closed';
-      return this.unfinished.length > 0
+      const [closing] = this.#closing;
+      return this.#isWorking
         ? new UnexpectedRollbackError(this.anyConnection, 'unawaited-statements')
-        : undefined;
+        : closing === undefined
+          ? this.#ends.errorOfAny(this.anyConnection)
+          : new UnexpectedRollbackError(closing.connectionName, 'ended-meanwhile');
     };
     try {
       await this.#beforeCommit();

@@ -108,7 +108,9 @@ export class DbContext extends UnitsOfWork {
     const session = this.#existing(name);
     if (session !== undefined) {
       session.assertNotNested('close');
-      await this.registry.requireOpen(name).closeEarly([session]);
+      const context = this.registry.requireOpen(name);
+      context.assertEndsAlone(name, 'close');
+      await context.closeEarly([session]);
     }
   }
 
@@ -228,7 +230,9 @@ export class DbContext extends UnitsOfWork {
   popSession<E extends EntityManager = EntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
-    return this.registry.require().pop(name)?.manager as E | undefined;
+    const context = this.registry.require();
+    context.assertEndsAlone(name, 'popSession');
+    return context.pop(name)?.manager as E | undefined;
   }
 
   #addHook(kind: HookKind, callback: HookCallback, { connection }: ConnectionChoice): void {
@@ -251,7 +255,10 @@ export class DbContext extends UnitsOfWork {
     if (context.isClosed) {
       throw new SessionClosedError(context.sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME);
     }
-    context.sessions.forEach((session) => session.assertNotNested(verb));
+    for (const session of context.sessions) {
+      session.assertNotNested(verb);
+      context.assertEndsAlone(session.connectionName, verb);
+    }
     return context;
   }
 }

@@ -1,6 +1,6 @@
 import type { FaultReporter } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { HookTimeoutError } from '../errors.js';
+import { HookTimeoutError, InvalidOptionsError } from '../errors.js';
 import type { SettlementOutcome } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { Session } from '../session/session.js';
@@ -33,6 +33,8 @@ interface Hook {
 }
 
 const NONE: readonly Hook[] = [];
+/** How often hooks may register further ones; it only has to end. */
+const MOST_ROUNDS = 100;
 
 /**
  * The hooks of one context. A hook that was registered in a transaction or a savepoint that is
@@ -83,16 +85,17 @@ export class ContextHooks {
    * Runs what has to run inside the transaction of a session that is about to commit, if anything
    * has to.
    *
+   * @param hasWork whether the session has something to commit; its own hooks run also where it has not
    * @throws what a hook throws, to veto the commit
    */
-  beforeCommit(session: Session): Promise<void> | undefined {
-    const isNeeded = !this.isEmpty || this.#environment.beforeCommit !== undefined;
-    return isNeeded ? this.#beforeCommit(session) : undefined;
+  beforeCommit(session: Session, hasWork: boolean): Promise<void> | undefined {
+    const isNeeded = !this.isEmpty || (hasWork && this.#environment.beforeCommit !== undefined);
+    return isNeeded ? this.#beforeCommit(session, hasWork) : undefined;
   }
 
-  async #beforeCommit(session: Session): Promise<void> {
+  async #beforeCommit(session: Session, hasWork: boolean): Promise<void> {
     const { beforeCommit } = this.#environment;
-    if (beforeCommit !== undefined) {
+    if (hasWork && beforeCommit !== undefined) {
       await this.#within('the beforeCommit option', () => beforeCommit(session));
     }
     await this.#veto(({ connectionName }) => connectionName === session.connectionName);
@@ -164,9 +167,19 @@ export class ContextHooks {
   }
 
   async #veto(isDue: (hook: Hook) => boolean): Promise<void> {
-    const due = this.#take((hook) => hook.kind === 'beforeCommit' && isDue(hook));
-    for (const hook of due.filter((each) => !isDiscarded(each))) {
-      await this.#within('a beforeCommit hook', hook.callback);
+    const take = (): readonly Hook[] =>
+      this.#take((hook) => hook.kind === 'beforeCommit' && isDue(hook));
+    // A hook may register further ones.
+    for (let due = take(), round = 1; due.length > 0; due = take(), round++) {
+      if (round > MOST_ROUNDS) {
+        throw new InvalidOptionsError(
+          'beforeCommit hooks keep registering further ones, so that the commit never comes. Register a ' +
+            'hook once, or do the work in the hook itself.',
+        );
+      }
+      for (const hook of due.filter((each) => !isDiscarded(each))) {
+        await this.#within('a beforeCommit hook', hook.callback);
+      }
     }
   }
 

@@ -1,36 +1,78 @@
-import { UnexpectedRollbackError } from '../errors.js';
+import { InvalidTransactionStateError, UnexpectedRollbackError } from '../errors.js';
 import type { SessionObserver } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
 import { CommitRefusals } from './commit-refusals.js';
 import { ContextHooks, type HookEnvironment } from './hooks.js';
 
+/** An atomic block that is under way. */
+export interface RunningBlock {
+  readonly connectionName: string;
+  /** Whether the calling code is part of it. */
+  readonly isAround: () => boolean;
+}
+
+const NO_BLOCKS: readonly RunningBlock[] = [];
+const COMMITS: ReadonlySet<string> = new Set(['commit', 'commitAll', 'atomic']);
+
 /** What the ends of its sessions mean for a context: which hooks are due, and whether it may commit. */
 export class SessionEnds extends CommitRefusals implements SessionObserver {
   readonly hooks: ContextHooks;
+  /** Whether the commit of the whole context has begun. */
+  isCommitting = false;
+  /** The atomic blocks that run now, the inner ones after those around them. */
+  blocks: readonly RunningBlock[] = NO_BLOCKS;
 
   constructor(environment: HookEnvironment) {
     super();
     this.hooks = new ContextHooks(environment);
   }
 
-  /** See {@link SessionObserver.assertMayCommit}. */
-  assertMayCommit({ connectionName }: Session): void {
-    const refusal = this.errorOf(connectionName);
+  /** See {@link SessionObserver.assertMayEnd}. */
+  assertMayEnd({ connectionName }: Session, verb: 'commit' | 'rollback'): void {
+    this.assertEndsAlone(connectionName, verb);
+    const refusal = verb === 'commit' ? this.errorOf(connectionName) : undefined;
     if (refusal !== undefined) {
       throw refusal;
     }
   }
 
-  /** See {@link SessionObserver.assertNotRollbackOnly}. */
-  assertNotRollbackOnly({ connectionName }: Session): void {
-    if (this.isRollbackOnly(connectionName)) {
-      throw new UnexpectedRollbackError(connectionName, 'rollback-only');
+  /**
+   * Refuses an end where another one has begun, or where an atomic block of another branch would be cut
+   * in two.
+   *
+   * @throws {@link InvalidTransactionStateError}
+   */
+  assertEndsAlone(connectionName: string, verb: string): void {
+    if (this.isCommitting && COMMITS.has(verb)) {
+      throw new InvalidTransactionStateError(
+        connectionName,
+        `${verb}() was called while the whole context is being committed, by a hook of it or by code that ` +
+          'nobody awaits. Leave the commit to the context, throw in the hook to undo it, or do the work in ' +
+          'dbContext.runInNewContext().',
+      );
+    }
+    const isCutting = ({ connectionName: name, isAround }: RunningBlock): boolean =>
+      name === connectionName && !isAround();
+    if (this.blocks.some(isCutting)) {
+      throw new InvalidTransactionStateError(
+        connectionName,
+        `${verb}() was called while an atomic() block of another branch works on the session, and would end ` +
+          'the half of it. Await the block first, or give one of the two a context of its own: ' +
+          'dbContext.runInNewContext().',
+      );
     }
   }
 
+  /** See {@link SessionObserver.blockerOf}. */
+  blockerOf({ connectionName }: Session): UnexpectedRollbackError | undefined {
+    return this.isRollbackOnly(connectionName)
+      ? new UnexpectedRollbackError(connectionName, 'rollback-only')
+      : undefined;
+  }
+
   /** See {@link SessionObserver.beforeCommit}. */
-  beforeCommit(session: Session): Promise<void> | undefined {
-    return this.hooks.beforeCommit(session);
+  beforeCommit(session: Session, hasWork: boolean): Promise<void> | undefined {
+    return this.hooks.beforeCommit(session, hasWork);
   }
 
   /** See {@link SessionObserver.committed}. */

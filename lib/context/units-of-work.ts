@@ -1,5 +1,6 @@
 import type { EntityManager } from '@mikro-orm/core';
 
+import { InvalidOptionsError } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { runAtomic } from './atomic.js';
@@ -28,13 +29,21 @@ export abstract class UnitsOfWork {
    *
    * @returns what `callback` returns
    * @throws what `callback` throws, or why the commit failed
+   * @throws {@link InvalidOptionsError} `commitOn` or `commitOnError` inside of a context
    * @throws {@link ShuttingDownError} the application is closing
    */
   async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
     if (options.retry !== undefined) {
       checkRetryOptions(options.retry, 'retry');
     }
-    return this.registry.active() === undefined
+    const isJoined = this.registry.active() !== undefined;
+    if (isJoined && (options.commitOn ?? options.commitOnError) !== undefined) {
+      throw new InvalidOptionsError(
+        'dbContext.run() has commitOn or commitOnError inside of a context, which it joins and does not end. ' +
+          'Give them to what opens that context, or use dbContext.runInNewContext().',
+      );
+    }
+    return !isJoined
       ? runInOwnContext(this.registry, 'dbContext.run()', callback, options)
       : callback();
   }

@@ -1,4 +1,5 @@
 import type { Holder } from '../connection/claim.js';
+import type { UnexpectedRollbackError } from '../errors.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { OwnedWork } from './owned-work.js';
 import type { SessionWatch } from './session-watch.js';
@@ -11,15 +12,20 @@ interface ObservedSession {
 /** What a session reports its ends to. */
 export interface SessionObserver {
   /**
-   * Asked before anything of a commit is done.
+   * Asked before an end by hand.
    *
-   * @throws {@link UnexpectedRollbackError} it must not succeed
+   * @throws {@link UnexpectedRollbackError} a commit must not succeed
+   * @throws {@link InvalidTransactionStateError} something else is about to end the session
    */
-  assertMayCommit(session: ObservedSession): void;
-  /** As `assertMayCommit()`, for a block that a commit which failed before is no concern of. */
-  assertNotRollbackOnly(session: ObservedSession): void;
-  /** Called before the flush of a commit, when there is something to commit. */
-  beforeCommit(session: ObservedSession): Promise<void> | undefined;
+  assertMayEnd(session: ObservedSession, verb: 'commit' | 'rollback'): void;
+  /** Why a commit must not succeed, although no commit has failed before; asked as the gate shuts. */
+  blockerOf(session: ObservedSession): UnexpectedRollbackError | undefined;
+  /**
+   * Called before the flush of a commit.
+   *
+   * @param hasWork whether there is something to commit
+   */
+  beforeCommit(session: ObservedSession, hasWork: boolean): Promise<void> | undefined;
   committed(session: ObservedSession): Promise<void>;
   rolledBack(session: ObservedSession): Promise<void>;
   /** Somebody has asked for a rollback, which also undoes what a commit that failed has left behind. */

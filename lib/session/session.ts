@@ -92,7 +92,7 @@ export class Session extends SessionTransactions implements SessionControl {
     this.#state = 'prepared';
     return this.#ends.unfinished > 0
       ? new UnexpectedRollbackError(this.connectionName, 'unawaited-statements')
-      : (this.transaction.shut() ?? this.flushBlocker);
+      : this.#shut();
   }
 
   /** As `prepare()`, at the end of the context: no new transaction comes after this one. */
@@ -115,7 +115,7 @@ export class Session extends SessionTransactions implements SessionControl {
   /** Flushes and commits. The next statement begins a new transaction. */
   async commit(): Promise<void> {
     this.#assertOutsideEnd('commit');
-    this.#observer?.assertMayCommit(this);
+    this.#observer?.assertMayEnd(this, 'commit');
     try {
       await this.commitBlock();
     } catch (error) {
@@ -130,7 +130,10 @@ export class Session extends SessionTransactions implements SessionControl {
   async commitBlock(): Promise<void> {
     await this.#exclusively('commit', async () => {
       this.#assertUsable();
-      this.#observer?.assertNotRollbackOnly(this);
+      const blocker = this.#observer?.blockerOf(this);
+      if (blocker !== undefined) {
+        throw blocker;
+      }
       await this.#flushAndCommit();
       await this.#observer?.committed(this);
     });
@@ -141,6 +144,8 @@ export class Session extends SessionTransactions implements SessionControl {
    * there is nothing left to be done.
    */
   async rollback(): Promise<void> {
+    this.#assertOutsideEnd('rollback');
+    this.#observer?.assertMayEnd(this, 'rollback');
     await this.rollbackBlock();
     this.#observer?.undone(this);
   }
@@ -181,7 +186,7 @@ export class Session extends SessionTransactions implements SessionControl {
   async #flush(): Promise<void> {
     // Not first into a transaction that has failed: its first failure is the one to be thrown.
     this.assertNotFailed();
-    const hooks = this.hasWork ? this.#observer?.beforeCommit(this) : undefined;
+    const hooks = this.#observer?.beforeCommit(this, this.hasWork);
     if (hooks !== undefined) {
       await this.whileOpen(hooks);
       // A hook may have swallowed the failure of a statement, too.
@@ -197,7 +202,7 @@ export class Session extends SessionTransactions implements SessionControl {
   async #flushAndCommit(): Promise<void> {
     try {
       await this.#flush();
-      const blocker = this.transaction.shut() ?? this.flushBlocker;
+      const blocker = this.#shut();
       if (blocker !== undefined) {
         throw blocker;
       }
@@ -210,6 +215,11 @@ export class Session extends SessionTransactions implements SessionControl {
       await this.#observer?.rolledBack(this);
       throw error;
     }
+  }
+
+  /** Shuts the gate. @returns why the session cannot be committed, if it cannot */
+  #shut(): DbContextError | undefined {
+    return this.transaction.shut() ?? this.flushBlocker ?? this.#observer?.blockerOf(this);
   }
 
   async #commit(): Promise<Outcome> {
