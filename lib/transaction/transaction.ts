@@ -241,7 +241,7 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
       if (turn.comes !== undefined) {
         await turn.comes;
       }
-      if (turn.mayBeFirst && !machine.isBegun) {
+      if (this.#isFirst(turn)) {
         const answer = await this.#beginFor(turn, part, { part, sql, values, onSend });
         if (answer !== undefined) {
           return answer;
@@ -275,17 +275,16 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     name: string,
     work: (lease: Lease) => Promise<T>,
   ): Promise<T> {
-    const machine = this.#machine;
     const turn = this.#takeTurn(part, name);
     try {
       if (turn.comes !== undefined) {
         await turn.comes;
       }
-      if (turn.mayBeFirst && !machine.isBegun) {
+      if (this.#isFirst(turn)) {
         await this.#beginFor(turn, part, undefined);
       }
       part.assertOpen();
-      return await work(leaseOf(machine.state)!);
+      return await work(leaseOf(this.#machine.state)!);
     } finally {
       this.#endTurn(part, turn);
     }
@@ -328,6 +327,11 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     queue.leave();
     part.unfinished--;
     this.#owner.watch?.answered();
+  }
+
+  /** Whether the transaction is to begin for it, now that its turn has come. */
+  #isFirst({ mayBeFirst }: Turn): boolean {
+    return mayBeFirst && !this.#machine.isBegun;
   }
 
   /** @returns the answer to `first`, if that has been sent */
