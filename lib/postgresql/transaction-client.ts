@@ -1,7 +1,8 @@
 /** A query as an object, as pg takes it. */
 export interface ClientQuery {
+  /** The statement, with `$1`, `$2`, and so on for its values. */
   readonly text: string;
-  /** The values of `$1`, `$2`, and so on. */
+  /** The values, in their order. */
   readonly values?: readonly unknown[];
   /** Makes it a prepared statement of this name. */
   readonly name?: string;
@@ -11,6 +12,7 @@ export interface ClientQuery {
 
 /** The answer of the server to a query. */
 export interface ClientResult<R> {
+  /** The rows that were read or returned. */
   readonly rows: R[];
   /** Number of rows that were read or changed, where the command has one. */
   readonly rowCount: number | null;

@@ -22,6 +22,7 @@ import {
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import type { RetryOptions } from '../options/retry-options.js';
+import type { TransactionClient } from '../postgresql/transaction-client.js';
 import { HookList } from './hook-list.js';
 
 /** Doubles of sessions, by the names of their connections. */
@@ -175,10 +176,11 @@ export class TestDbContext extends DbContext {
    *
    * @throws {@link InvalidTransactionStateError}
    */
-  override async withClient(
-    _callback: unknown,
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
+  override async withClient<T, C extends object = TransactionClient>(
+    _callback: (client: C) => T | Promise<T>,
     { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
-  ): Promise<never> {
+  ): Promise<T> {
     throw new InvalidTransactionStateError(
       connection,
       'withClient() was called on a TestDbContext, which has no database. Test code that uses it with ' +

@@ -1,10 +1,12 @@
 import { EventEmitter } from 'node:events';
 
-import { Pool } from 'pg';
+import { Client, Pool } from 'pg';
+import Cursor from 'pg-cursor';
 
 import { destroyClientAfter } from '../../lib/connection/destroy-client.js';
 import { preparePool } from '../../lib/connection/prepare-pool.js';
 import { cancelBackend } from '../../lib/postgresql/cancel-request.js';
+import type { LendableClient } from '../../lib/postgresql/lent-client.js';
 import {
   clientsOf,
   queueOf,
@@ -119,6 +121,32 @@ describe('the part of pg that the library stands on', () => {
     await expect(waiting).rejects.toThrow('no password');
     expect(connecting!.connection.stream).toMatchObject({ destroyed: true });
     await refusing.end();
+  });
+
+  it('a client says when the server has answered everything, also what pg gives to an object', async () => {
+    const lendable = client as LendableClient;
+    const errors: unknown[] = [];
+    const note = (error: unknown): unknown => errors.push(error);
+    lendable.connection.on('errorMessage', note);
+    expect(lendable.readyForQuery).toBe(true);
+    const drained = deferred();
+    lendable.once('drain', drained.resolve);
+    const cursor = new Cursor('select 1 / 0');
+    void lendable.query(cursor as never);
+    expect(lendable.readyForQuery).toBe(false);
+    await drained.promise;
+    expect(lendable.readyForQuery).toBe(true);
+    lendable.connection.off('errorMessage', note);
+    expect(errors).toEqual([expect.objectContaining({ code: '22012' })]);
+  });
+
+  it('a client tells of its end', async () => {
+    const standalone = new Client({ connectionString: database.url });
+    await standalone.connect();
+    const ended = deferred();
+    (standalone as unknown as LendableClient).once('end', ended.resolve);
+    await standalone.end();
+    await ended.promise;
   });
 
   it('release(true) takes a client out of the pool', async () => {

@@ -1,9 +1,25 @@
 // The code of docs/control.md; tsc checks it here, and a spec checks that it is the same.
+import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
+
 import { EntityManager } from '@mikro-orm/postgresql';
 import { ForbiddenException, Injectable } from '@nestjs/common';
 import { Atomic, DbContext, InjectSession, NewDbContext, WithDbContext } from 'nestjs-db-context';
 
+import { eq } from 'drizzle-orm';
+import { drizzle } from 'drizzle-orm/node-postgres';
+import { pgTable, text } from 'drizzle-orm/pg-core';
+import { Kysely, PostgresDialect } from 'kysely';
+import type { PoolClient } from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
+
 import { Note } from '../support/note.entity.js';
+
+interface Tables {
+  note: { text: string };
+}
+
+const notes = pgTable('note', { text: text('text') });
 
 export async function examples(
   dbContext: DbContext,
@@ -13,6 +29,7 @@ export async function examples(
   increment: () => Promise<void>,
   orders: readonly number[],
   priceOf: (order: number) => Promise<number>,
+  path: string,
 ): Promise<unknown> {
   await dbContext.atomic(async (own: EntityManager) => {
     own.persist(new Note('saved, whatever the request does afterwards'));
@@ -20,7 +37,7 @@ export async function examples(
 
   await dbContext.atomic(() => increment(), { current: 'append', onError: 'rollback-only' });
 
-  const [notes, count] = await Promise.all([
+  const [all, count] = await Promise.all([
     dbContext.runInNewContext(() => session.find(Note, {})),
     dbContext.runInNewContext(() => session.count(Note)),
   ]);
@@ -43,6 +60,21 @@ export async function examples(
   });
   await dbContext.newAtomicSession((own: EntityManager) => own.insert(Note, { text: 'committed' }));
 
+  await dbContext.withClient((client: PoolClient) =>
+    pipeline(createReadStream(path), client.query(copyFrom('copy note (text) from stdin'))),
+  );
+
+  const found = await dbContext.withClient((client: PoolClient) =>
+    drizzle(client).select().from(notes).where(eq(notes.text, 'found')),
+  );
+
+  await dbContext.withClient(async (client: PoolClient) => {
+    const own = { query: client.query.bind(client), release: () => undefined };
+    const pool = { options: {}, connect: async () => own, end: async () => undefined };
+    const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+    await db.insertInto('note').values({ text: 'by another Kysely' }).execute();
+  });
+
   dbContext.beforeCommit(() => session.insert(Note, { text: 'inside the transaction' }));
   dbContext.onCommit(() => mailer.send('welcome'));
   dbContext.onRollback(() => metrics.increment('undone'));
@@ -52,7 +84,7 @@ export async function examples(
     retry: { attempts: 5, backoffMs: 20 },
   });
 
-  return [notes, count, prices];
+  return [all, count, prices, found];
 }
 
 @Injectable()

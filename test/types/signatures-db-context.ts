@@ -3,7 +3,9 @@ import type { EntityManager as CoreEntityManager } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import type { INestApplicationContext } from '@nestjs/common';
 import { expectTypeOf } from 'expect-type';
-import { DbContext, type RunAllResults } from 'nestjs-db-context';
+import { DbContext, type RunAllResults, type TransactionClient } from 'nestjs-db-context';
+import type { PoolClient } from 'pg';
+import Cursor from 'pg-cursor';
 
 import { Note } from '../support/note.entity.js';
 
@@ -83,6 +85,33 @@ export function atomic(dbContext: DbContext): void {
 
   // @ts-expect-error -- how often is no matter for a default
   void dbContext.atomic(() => 1, { retry: { backoffMs: 20 } });
+}
+
+export function withClient(dbContext: DbContext): void {
+  expectTypeOf(dbContext.withClient(() => 1)).toEqualTypeOf<Promise<number>>();
+  // The client is the part of pg's that most code needs, or what the parameter says.
+  void dbContext.withClient((client) => expectTypeOf(client).toEqualTypeOf<TransactionClient>());
+  expectTypeOf(
+    dbContext.withClient(async (client: PoolClient) => (await client.query('select 1')).rowCount),
+  ).toEqualTypeOf<Promise<number | null>>();
+  expectTypeOf(
+    dbContext.withClient(
+      async (client) => (await client.query<{ a: number }>('select 1 as a')).rows,
+    ),
+  ).toEqualTypeOf<Promise<{ a: number }[]>>();
+  // A cursor or a copy is returned as it is.
+  void dbContext.withClient((client) =>
+    expectTypeOf(client.query(new Cursor('select 1'))).toEqualTypeOf<Cursor>(),
+  );
+  // pg's client has all that a TransactionClient has.
+  expectTypeOf<PoolClient>().toExtend<
+    Pick<TransactionClient, 'escapeIdentifier' | 'escapeLiteral'>
+  >();
+  void dbContext.withClient(() => 1, { connection: 'audit' });
+  // @ts-expect-error -- the transaction gives its client back
+  void dbContext.withClient((client) => client.release());
+  // @ts-expect-error -- as the options of the other methods, not the bare name
+  void dbContext.withClient(() => 1, 'audit');
 }
 
 export function outsideTheContext(dbContext: DbContext): void {
