@@ -56,6 +56,7 @@ export {
   NoPrimaryError,
   PartialCommitError,
   PoolDeadlockError,
+  ProtocolViolationError,
   ReadOnlyTransactionError,
   ReplicasUnavailableError,
   SavepointTimeoutError,
