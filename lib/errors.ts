@@ -54,6 +54,7 @@ export type DbContextErrorCode =
   | 'NO_PRIMARY'
   | 'PARTIAL_COMMIT'
   | 'POOL_DEADLOCK'
+  | 'PROTOCOL_VIOLATION'
   | 'READ_ONLY_TRANSACTION'
   | 'REPLICAS_UNAVAILABLE'
   | 'SAVEPOINT_TIMEOUT'
@@ -406,6 +407,23 @@ export class CommitOutcomeUnknownError extends DbContextError {
       `COMMIT was sent on connection "${connectionName}" and its answer was lost: the work may or may ` +
         'not be saved. Check the data before repeating it.',
       cause,
+    );
+  }
+}
+
+/**
+ * The server said that it was ready without an answer to a statement, or with one that is none. What it
+ * says next could be taken for the answer to something else, so its connection is destroyed and the
+ * transaction is rolled back. Look for what stands between the application and PostgreSQL.
+ *
+ * @publicApi
+ */
+export class ProtocolViolationError extends DbContextError {
+  constructor(readonly connectionName: string) {
+    super(
+      'PROTOCOL_VIOLATION',
+      `The server of connection "${connectionName}" gave no valid answer to a statement, so its ` +
+        'connection was closed. Check the proxies and poolers in front of PostgreSQL.',
     );
   }
 }

@@ -57,6 +57,7 @@ export {
   NoPrimaryError,
   PartialCommitError,
   PoolDeadlockError,
+  ProtocolViolationError,
   ReadOnlyTransactionError,
   ReplicasUnavailableError,
   SavepointTimeoutError,

@@ -8,21 +8,43 @@ export const HAS_WRITTEN =
 export const COMMIT_WITH_QUESTION = `${HAS_WRITTEN};commit`;
 
 /**
- * Reads the server's answer to COMMIT or to {@link COMMIT_WITH_QUESTION}. PostgreSQL answers COMMIT of
- * a failed transaction with the command tag `ROLLBACK` and no error, see
- * https://www.postgresql.org/docs/current/sql-commit.html
+ * What the server has said of a COMMIT. PostgreSQL answers COMMIT of a failed transaction with the
+ * command tag `ROLLBACK` and no error, see https://www.postgresql.org/docs/current/sql-commit.html
+ *
+ * `unclear`: it has said neither, or something more, so what has become of the transaction is not known.
  */
-export function endOf(answer: PgResult | PgResult[]): {
-  readonly isCommitted: boolean;
-  readonly hasWritten: boolean;
-} {
+export type CommitWord = 'committed' | 'rolled-back' | 'unclear';
+
+/**
+ * Reads the server's answer to COMMIT or to {@link COMMIT_WITH_QUESTION}.
+ *
+ * @param hasQuestion which of the two was sent
+ */
+export function endOf(
+  answer: PgResult | PgResult[],
+  hasQuestion: boolean,
+): { readonly word: CommitWord; readonly hasWritten: boolean } {
   if (!Array.isArray(answer)) {
-    return { isCommitted: answer.command === 'COMMIT', hasWritten: false };
+    return { word: hasQuestion ? 'unclear' : wordOf(answer), hasWritten: false };
   }
   const [question, commit, ...more] = answer;
   const [row] = (question?.rows ?? []) as { readonly wrote?: unknown }[];
-  return {
-    isCommitted: commit?.command === 'COMMIT' && more.length === 0,
-    hasWritten: row?.wrote === true,
-  };
+  const isWhole = hasQuestion && question?.command === 'SELECT' && more.length === 0;
+  return { word: isWhole ? wordOf(commit) : 'unclear', hasWritten: row?.wrote === true };
+}
+
+function wordOf(answer: PgResult | undefined): CommitWord {
+  switch (answer?.command) {
+    case 'COMMIT':
+      return 'committed';
+    case 'ROLLBACK':
+      return 'rolled-back';
+    default:
+      return 'unclear';
+  }
+}
+
+/** Whether the server has answered ROLLBACK with its tag, and with nothing else. */
+export function isRolledBack(answer: PgResult | PgResult[]): boolean {
+  return !Array.isArray(answer) && wordOf(answer) === 'rolled-back';
 }

@@ -32,7 +32,8 @@ export class FirstMessage {
   /**
    * Sends the message.
    *
-   * @returns the answer to the first statement itself
+   * @returns the answer to the first statement itself; of no statement, where BEGIN was not answered
+   *   first, or COMMIT not last
    * @throws the server's error, with a `position` that counts from the beginning of that statement
    */
   async sendOn(client: PgClient): Promise<PgResult | PgResult[]> {
@@ -52,6 +53,9 @@ export class FirstMessage {
 
   #answerIn(result: PgResult | PgResult[]): PgResult | PgResult[] {
     const all = Array.isArray(result) ? result : [result];
+    if (all[0]?.command !== 'BEGIN' || (this.#isAll && all.at(-1)?.command !== 'COMMIT')) {
+      return [];
+    }
     const answers = all.slice(this.#beginCount, this.#isAll ? -1 : undefined);
     // A text of several statements has several answers, and an empty text has none.
     return answers.length === 1 ? answers[0]! : answers;

@@ -1,4 +1,5 @@
-import { COMMIT_WITH_QUESTION, endOf } from './commit-message.js';
+import { isUnanswered } from './unanswered.js';
+import { COMMIT_WITH_QUESTION, endOf, isRolledBack } from './commit-message.js';
 import { isEnd, mayHaveEnded } from './transaction-end-statements.js';
 import { FirstMessage } from './first-message.js';
 import { lsnOf, UNREACHABLE_LSN, WRITTEN_LSN } from './lsn.js';
@@ -30,6 +31,8 @@ export const postgresql = {
   rollback: 'rollback',
   commit: (asksWhetherWritten: boolean) => (asksWhetherWritten ? COMMIT_WITH_QUESTION : 'commit'),
   commitAnswer: endOf,
+  isRolledBack,
+  isUnanswered,
   writtenLsn: WRITTEN_LSN,
   unreachableLsn: UNREACHABLE_LSN,
   lsnOf,

@@ -2,6 +2,7 @@ import { Lease, type Answer } from '../connection/lease.js';
 import type { Claim } from '../connection/claim.js';
 import { millisecondsSince } from '../connection/time-limit.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import { ProtocolViolationError } from '../errors.js';
 import { AsyncScope } from './async-scope.js';
 import type { BeginPlan, TransactionOwner, TransactionSource } from './begin-plan.js';
 import type { TransactionPart } from './savepoint.js';
@@ -191,7 +192,10 @@ export class Begin {
       const startedAt = performance.now();
       this.#assertOpen();
       this.#source.onSend(sql);
-      await this.#orBreak(lease.query(sql, values));
+      const answer = await this.#orBreak(lease.query(sql, values));
+      if (this.#source.server.isUnanswered(sql, answer)) {
+        throw this.#machine.notBegun(new ProtocolViolationError(this.#source.name));
+      }
       this.#source.onStatement(sql, millisecondsSince(startedAt));
     }
     this.#machine.begun(lease, plan);
@@ -218,19 +222,20 @@ export class Begin {
     const { client } = lease;
     const message = server.combine(client, plan.statements, sql);
     const startedAt = performance.now();
+    let answer: Answer;
     try {
-      const answer = await lease.sendMessage(message, sql);
-      this.#noteSent(lease, plan, sql, startedAt);
-      this.#machine.answered(sql, answer);
-      return answer;
+      answer = await lease.sendMessage(message, sql);
     } catch (error) {
-      if (!message.hasBegun && server.isRefusal(error)) {
+      if (!message.hasBegun && server.isRefusal(error) && !server.endsConnection(error)) {
         return undefined;
       }
       this.#noteSent(lease, plan, sql, startedAt);
       this.#source.onFailure(error, client, plan.settings.readOnly === true);
       throw this.#machine.failed(sql, error);
     }
+    this.#noteSent(lease, plan, sql, startedAt);
+    this.#machine.answered(sql, answer);
+    return answer;
   }
 
   #noteSent(lease: Lease, plan: BeginPlan, sql: string, startedAt: number): void {

@@ -22,7 +22,7 @@ interface CombinedMessage {
 
 /** What the server has answered to COMMIT. */
 interface CommitAnswer {
-  readonly isCommitted: boolean;
+  readonly word: 'committed' | 'rolled-back' | 'unclear';
   /** Whether the transaction had written anything, where that was asked for. */
   readonly hasWritten: boolean;
 }
@@ -53,7 +53,12 @@ export interface Server {
   readonly rollback: string;
   /** The text of COMMIT. */
   commit(asksWhetherWritten: boolean): string;
-  commitAnswer(answer: Answer): CommitAnswer;
+  /** @param asksWhetherWritten as it was given to {@link Server.commit} */
+  commitAnswer(answer: Answer, asksWhetherWritten: boolean): CommitAnswer;
+  /** Whether the server has confirmed ROLLBACK. */
+  isRolledBack(answer: Answer): boolean;
+  /** Whether the server is ready, and has said nothing of a statement: its answers are out of step. */
+  isUnanswered(sql: string, answer: Answer): boolean;
   /** Asks where the log of the server ends; a replica must have come so far to show what was written. */
   readonly writtenLsn: string;
   /** An LSN that no replica reaches: what was written is not known well enough. */

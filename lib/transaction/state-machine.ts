@@ -1,6 +1,7 @@
 import type { Answer, Lease } from '../connection/lease.js';
 import {
   InvalidTransactionStateError,
+  ProtocolViolationError,
   TransactionAbortedError,
   TransactionTimeoutError,
   type DbContextError,
@@ -156,9 +157,20 @@ export class StateMachine {
     return this.#sent.areReads;
   }
 
-  /** The server has answered a statement: that may have undone a failure, or ended the transaction (F4). */
+  /**
+   * The server has answered a statement: that may have undone a failure, or ended the transaction (F4).
+   *
+   * @throws {@link ProtocolViolationError} it has not: what it says next would be taken for something else
+   */
   answered(sql: string, answer: Answer): void {
     const state = this.#state;
+    if (this.#source.server.isUnanswered(sql, answer)) {
+      const error = new ProtocolViolationError(this.#source.name);
+      if (state.tag === 'open') {
+        this.#break(error);
+      }
+      throw this.#outranked(error);
+    }
     if (state.tag !== 'open') {
       return;
     }

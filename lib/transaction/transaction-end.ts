@@ -1,6 +1,10 @@
 import type { Answer, Lease } from '../connection/lease.js';
 import { millisecondsSince, TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { CommitOutcomeUnknownError, UnexpectedRollbackError } from '../errors.js';
+import {
+  CommitOutcomeUnknownError,
+  ProtocolViolationError,
+  UnexpectedRollbackError,
+} from '../errors.js';
 import type { TransactionEvent, TransactionSource } from './begin-plan.js';
 import type { Statement } from './server.js';
 
@@ -19,7 +23,7 @@ interface CommitWishes {
  * destroyed, also when COMMIT fails (F1).
  *
  * @throws {@link UnexpectedRollbackError} the server answered `ROLLBACK`
- * @throws {@link CommitOutcomeUnknownError} no answer came
+ * @throws {@link CommitOutcomeUnknownError} no answer came, or none that says what became of it
  * @throws the server's own error, when it refused (a deferred constraint, 40001)
  */
 export async function commitOn(
@@ -58,7 +62,12 @@ export async function commitOn(
     return;
   }
   source.onStatement('commit', millisecondsSince(startedAt));
-  const { isCommitted, hasWritten } = server.commitAnswer(answer);
+  const { word, hasWritten } = server.commitAnswer(answer, noteWrite !== undefined);
+  if (word === 'unclear' || lease.status !== 'I') {
+    await lose(new ProtocolViolationError(name));
+    return;
+  }
+  const isCommitted = word === 'committed';
   if (isCommitted && hasWritten && noteWrite !== undefined) {
     noteWrite(await askLsn(lease, source));
   }
@@ -120,8 +129,10 @@ export async function rollbackOn(lease: Lease, source: TransactionSource): Promi
     );
     if (answer !== TIMED_OUT) {
       source.onStatement('rollback', millisecondsSince(startedAt));
-      lease.giveBack();
-      return true;
+      if (source.server.isRolledBack(answer)) {
+        lease.giveBack();
+        return true;
+      }
     }
   } catch {
     // The end of the connection does the work of a ROLLBACK that failed.
@@ -150,6 +161,9 @@ export async function readOn(
   [...around, sql, 'commit'].forEach((each) => source.onSend(each));
   try {
     const answer = await lease.sendMessage(message, sql);
+    if (server.isUnanswered(sql, answer)) {
+      throw new ProtocolViolationError(source.name);
+    }
     lease.giveBack();
     return answer;
   } catch (error) {

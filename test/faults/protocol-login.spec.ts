@@ -11,6 +11,7 @@ import { byteByByte } from './support/misbehaviours.js';
 
 const FAILED = { answers: ['500 ConnectionFailedError'], saved: 'nothing' } as const;
 const LATE = {
+  limits: { acquireTimeoutMs: 1_500 },
   answers: ['500 ConnectionFailedError', '500 AcquireTimeoutError'],
   saved: 'nothing',
 } as const;

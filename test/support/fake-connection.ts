@@ -84,6 +84,12 @@ export class FakeConnection {
     }
   }
 
+  /** Does something wrong, and remembers when that began. */
+  misbehave(how: () => unknown): void {
+    this.misbehavedAt ??= this.log.length;
+    void how();
+  }
+
   #receive(message: WireMessage): void {
     const sql = sqlOf(message);
     if (sql !== undefined) {
@@ -112,8 +118,7 @@ export class FakeConnection {
     if (misbehave === undefined) {
       this.send(...honest);
     } else {
-      this.misbehavedAt ??= this.log.length;
-      misbehave(this, honest);
+      this.misbehave(() => misbehave(this, honest));
     }
   }
 

@@ -24,8 +24,7 @@ function scriptedClient(answers: Record<string, () => ReturnType<PgClient['query
       once: () => undefined,
       off: () => undefined,
     },
-    query: (sql) =>
-      answers[sql]?.() ?? Promise.resolve({ command: 'BEGIN', rowCount: 0, rows: [] }),
+    query: (sql) => answers[sql]?.() ?? Promise.resolve(answerTo(sql)),
     getTransactionStatus: () => 'T',
     escapeLiteral: (value) => `'${value}'`,
     release: (destroy) => released.push(destroy),
@@ -33,6 +32,16 @@ function scriptedClient(answers: Record<string, () => ReturnType<PgClient['query
     off: () => undefined,
   };
   return { client, released };
+}
+
+/** The answer to each statement of a text, with its first word as the tag. */
+function answerTo(sql: string): Awaited<ReturnType<PgClient['query']>> {
+  const all = sql.split(';').map((each) => ({
+    command: each.split(' ')[0]!.toUpperCase(),
+    rowCount: 0,
+    rows: [],
+  }));
+  return all.length === 1 ? all[0]! : all;
 }
 
 function transactionOn(client: PgClient): Transaction {
