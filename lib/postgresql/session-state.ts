@@ -168,7 +168,8 @@ export class SessionState {
 
   /**
    * A parameter has another value. One that was set for a transaction gets its own value back with the end
-   * of that, which is how the own value becomes known.
+   * of that, which is how the own value becomes known. With a failure it gets a value back as well, but that
+   * may be one of a transaction around a savepoint; such a connection is reset, once.
    */
   #reported(name: string, now: string): void {
     const own = this.#parameters.get(name)?.own ?? (this.#hasEnded ? now : undefined);
