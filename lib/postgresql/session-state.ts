@@ -75,7 +75,8 @@ export class SessionState {
         state.#settingUp--;
         if (state.#settingUp === 0) {
           events.off('readyForQuery', answered);
-          state.becomesClean();
+          // Not all that is known is forgotten: the first user may have sent a text by now.
+          state.#ownParameters();
         }
       };
       state.#settingUp = pending;
@@ -122,6 +123,11 @@ export class SessionState {
   becomesClean(): void {
     this.#remains = 'nothing';
     this.#isUsed = false;
+    this.#ownParameters();
+  }
+
+  /** The values of the parameters are those of a session in which nobody has left anything. */
+  #ownParameters(): void {
     for (const [name, { now }] of this.#parameters) {
       this.#parameters.set(name, { own: now, now });
     }

@@ -348,6 +348,9 @@ describe('resetOnRelease', () => {
           },
         },
       });
+      // The first statement is sent before the listener's own is answered.
+      await run(() => execute(`select set_config('app.tenant', 'a', false)`));
+      expect(await next(TENANT)).toBe('own');
       const pid = await next('select pg_backend_pid() as value');
       // It is no state that a request has left.
       expect(await run(async () => [await backend(), await valueOf(TENANT)])).toEqual([pid, 'own']);
