@@ -8,7 +8,7 @@ import { TIMED_OUT, withinLimit } from './time-limit.js';
 export type ResetMode = 'auto' | 'always' | 'never';
 
 /** What a reset needs of the connection that it is for. */
-export interface ResetDependencies {
+interface ResetDependencies {
   readonly mode: Exclude<ResetMode, 'never'>;
   readonly connectionName: string;
   /** Longest time of a reset, in milliseconds. */

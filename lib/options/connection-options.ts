@@ -3,7 +3,6 @@ import type { ClsService } from 'nestjs-cls';
 
 import type { ConnectionLimits } from '../connection/connection-limits.js';
 import type { DbConnection } from '../connection/db-connection.js';
-import type { ResetMode } from '../connection/session-reset.js';
 import type { SessionVariables, TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { FailoverOptions } from './failover-options.js';
 import type { ConnectionReadOptions } from './replica-options.js';
@@ -53,7 +52,7 @@ export interface ConnectionResetOptions {
    * `endTimeoutMs`, is closed.
    * @defaultValue 'auto'
    */
-  readonly resetOnRelease?: ResetMode;
+  readonly resetOnRelease?: 'auto' | 'always' | 'never';
 }
 
 /**

@@ -75,7 +75,8 @@ export class SessionState {
         state.#settingUp--;
         if (state.#settingUp === 0) {
           events.off('readyForQuery', answered);
-          state.becomesClean();
+          // Not all that is known is forgotten: the first user may have sent a text by now.
+          state.#ownParameters();
         }
       };
       state.#settingUp = pending;
@@ -122,6 +123,11 @@ export class SessionState {
   becomesClean(): void {
     this.#remains = 'nothing';
     this.#isUsed = false;
+    this.#ownParameters();
+  }
+
+  /** The values of the parameters are those of a session in which nobody has left anything. */
+  #ownParameters(): void {
     for (const [name, { now }] of this.#parameters) {
       this.#parameters.set(name, { own: now, now });
     }
@@ -168,7 +174,8 @@ export class SessionState {
 
   /**
    * A parameter has another value. One that was set for a transaction gets its own value back with the end
-   * of that, which is how the own value becomes known.
+   * of that, which is how the own value becomes known. With a failure it gets a value back as well, but that
+   * may be one of a transaction around a savepoint; such a connection is reset, once.
    */
   #reported(name: string, now: string): void {
     const own = this.#parameters.get(name)?.own ?? (this.#hasEnded ? now : undefined);

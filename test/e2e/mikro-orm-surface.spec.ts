@@ -1,3 +1,5 @@
+import type { EventEmitter } from 'node:events';
+
 import { defineConfig, MikroORM } from '@mikro-orm/postgresql';
 
 import {
@@ -7,6 +9,7 @@ import {
   replicasOf,
   type SqlConnection,
 } from '../../lib/connection/mikro-orm-connection.js';
+import type { PgPool } from '../../lib/postgresql/pg-client.js';
 import { Note } from '../support/note.entity.js';
 
 // What lib/connection/mikro-orm-connection.ts takes for granted of MikroORM's connection. Nothing
@@ -40,6 +43,18 @@ describe('the part of MikroORM that changing hosts stands on', () => {
   afterEach(async () => {
     made.length = 0;
     await Promise.all(orms.splice(0).map((orm) => orm.close(true)));
+  });
+
+  it('a pool has one listener for new clients, which sends nothing', async () => {
+    const pool = (await (await connectionWith()).getNativeClient()) as PgPool & EventEmitter;
+    expect(pool.listenerCount('connect')).toBe(1);
+    const heard: string[] = [];
+    const client = {
+      on: (event: string) => heard.push(event),
+      query: () => heard.push('query'),
+    };
+    pool.emit('connect', client);
+    expect(heard).toEqual(['error']);
   });
 
   it('the options of a connection say where it goes', async () => {

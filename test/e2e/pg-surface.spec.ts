@@ -9,6 +9,8 @@ import { cancelBackend } from '../../lib/postgresql/cancel-request.js';
 import type { LendableClient } from '../../lib/postgresql/lent-client.js';
 import {
   clientsOf,
+  forgetPrepared,
+  pendingOf,
   queueOf,
   removeFromPool,
   type PgClient,
@@ -147,6 +149,63 @@ describe('the part of pg that the library stands on', () => {
     (standalone as unknown as LendableClient).once('end', ended.resolve);
     await standalone.end();
     await ended.promise;
+  });
+
+  it('a connection emits the tags of commands, errors, and the parameters that the server reports', async () => {
+    const seen: string[] = [];
+    const events = client.connection as unknown as EventEmitter;
+    events.on('commandComplete', ({ text }: { text: string }) => seen.push(text));
+    events.on('errorMessage', () => seen.push('error'));
+    events.on('readyForQuery', () => seen.push('ready'));
+    events.on(
+      'parameterStatus',
+      ({ parameterName, parameterValue }: { parameterName: string; parameterValue: string }) =>
+        seen.push(`${parameterName}=${parameterValue}`),
+    );
+    for (const sql of [
+      'begin',
+      `set local time zone 'Asia/Tokyo'`,
+      'prepare left_behind as select 1',
+      'declare left_behind cursor for select 1',
+      'select 1 as a into temp left_behind',
+      'select 1 / 0',
+      'rollback',
+      'discard all',
+    ]) {
+      await client.query(sql).catch(() => undefined);
+    }
+    const zone = seen.findLast((each) => each.startsWith('TimeZone='));
+    events.removeAllListeners('parameterStatus');
+    expect(seen.join(', ')).toBe(
+      'BEGIN, ready, SET, TimeZone=Asia/Tokyo, ready, PREPARE, ready, DECLARE CURSOR, ready, ' +
+        `SELECT 1, ready, error, ${zone}, ready, ROLLBACK, ready, DISCARD ALL, ready`,
+    );
+  });
+
+  it('a client remembers what it has prepared, and can be made to forget it', async () => {
+    const named = { name: 'one', text: 'select 1 as one' } as unknown as string;
+    await client.query(named);
+    await client.query('discard all');
+    await expect(client.query(named)).rejects.toMatchObject({ code: '26000' });
+    forgetPrepared(client);
+    expect(await client.query(named)).toMatchObject({ rows: [{ one: 1 }] });
+  });
+
+  it('a pool tells of a new client before anybody gets it, with what listeners have sent', async () => {
+    const seen = new Pool({ connectionString: database.url, max: 1 }) as unknown as PgPool;
+    expect([seen.listenerCount('connect'), seen.options.onConnect]).toEqual([0, undefined]);
+    const pending: number[] = [];
+    seen.on('connect', (fresh) => {
+      pending.push(pendingOf(fresh));
+      void fresh.query('select 1');
+      void fresh.query('select 2');
+      pending.push(pendingOf(fresh));
+    });
+    const given = await seen.connect();
+    await given.query('select 3');
+    expect([...pending, pendingOf(given)]).toEqual([0, 2, 0]);
+    given.release();
+    await seen.end();
   });
 
   it('release(true) takes a client out of the pool', async () => {

@@ -102,6 +102,17 @@ describe('requests in a shared test transaction', () => {
     expect(await world.savedTexts()).toEqual([]);
   });
 
+  it('F7, T1: are not reset between, which would end the transaction of the test', async () => {
+    world.proxy.reset();
+    await run(async () => {
+      await insert('written before');
+      await session.execute(`set app.tenant = 'a'`);
+    });
+    await run(() => insert('written after'));
+    expect(await texts()).toEqual(['written before', 'written after']);
+    expect(world.proxy.log).not.toContain('discard all');
+  });
+
   it('take turns where they run at the same time', async () => {
     const statuses = await Promise.all(
       Array.from({ length: 20 }, (_, i) => post('/notes', { text: `${i}`, fail: i % 2 === 0 })),

@@ -84,6 +84,19 @@ throughPooler('PgBouncer in transaction mode', () => {
     expect(await valueOf(other, 'select pg_try_advisory_xact_lock(2) as value')).toBe(true);
   });
 
+  it('DISCARD ALL resets the backend that is free, which need not be the one that was used', async () => {
+    const [one, other] = [await connect(), await connect()];
+    const tenant = `select current_setting('app.tenant', true) as value`;
+    await one.query(`set app.tenant = 'a'`);
+    // Its backend is taken, so the reset goes to another.
+    await other.query('begin');
+    await one.query('discard all');
+    expect(await valueOf(other, tenant)).toBe('a');
+    await other.query('rollback');
+    await one.query('discard all');
+    expect(await valueOf(other, tenant)).not.toBe('a');
+  });
+
   it('LISTEN is answered, and hears nothing', async () => {
     const [one, other] = [await connect(), await connect()];
     const heard: unknown[] = [];

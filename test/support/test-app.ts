@@ -12,6 +12,7 @@ import {
   getConnectionToken,
   getSessionToken,
   type ConnectionLimits,
+  type ConnectionResetOptions,
   type ConnectionTransactionOptions,
   type DbConnectionOptions,
   type DbContextOptions,
@@ -50,6 +51,7 @@ export interface TestApp {
 export function noteConnection(
   clientUrl: string,
   extra: ConnectionLimits &
+    ConnectionResetOptions &
     ConnectionTransactionOptions & {
       name?: string;
       poolMax?: number;
