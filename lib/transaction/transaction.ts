@@ -254,7 +254,7 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     if (
       first.values.length === 0 &&
       this.#owner.mayReadAhead(this.#settings.effective) &&
-      server.isPlainRead(first.sql)
+      server.isPlainRead(first.sql, this.#source.knownCode.names)
     ) {
       const answer = await this.#begin.readAhead(this.#settings.own, first);
       if (answer !== undefined) {
