@@ -7,6 +7,7 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
+import type { HiddenCode } from '../postgresql/hidden-code.js';
 import type { BeginPlan, TransactionSource } from './begin-plan.js';
 import {
   commitBlockerOf,
@@ -159,11 +160,16 @@ export class StateMachine {
     this.#source.onSend(sql);
   }
 
-  /** Whether no statement can have written, so that there is nothing that a lost COMMIT could lose. */
-  get hasOnlyRead(): boolean {
+  /**
+   * Whether no statement can have written, so that there is nothing that a lost COMMIT could lose.
+   *
+   * @param hidden the names behind which code may hide; by default only the texts are judged
+   */
+  hasOnlyRead(hidden?: HiddenCode): boolean {
     const { server } = this.#source;
     return (
-      this.#sent.length <= MOST_REMEMBERED && this.#sent.every((sql) => server.isPlainRead(sql))
+      this.#sent.length <= MOST_REMEMBERED &&
+      this.#sent.every((sql) => server.isPlainRead(sql, hidden))
     );
   }
 
