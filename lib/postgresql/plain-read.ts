@@ -54,15 +54,15 @@ class Read {
       case 'word':
         return this.#takesWord(reader.word);
       case 'name':
-        return reader.text.startsWith('"') && this.#takesName(unquoted(reader.text), false);
+        return reader.first === '"' && this.#takesName(unquoted(reader.text), false);
       case 'sign':
-        return this.#takesSign(reader.text);
+        return this.#takesSign(reader.first);
       case 'operator':
         this.#last = undefined;
         return !this.#mayBeOfApplication(reader.text);
       case 'literal':
         this.#last = undefined;
-        return !reader.text.startsWith('$');
+        return reader.first !== '$';
       default:
         return false;
     }
