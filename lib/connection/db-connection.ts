@@ -2,6 +2,7 @@ import type { MikroORM } from '@mikro-orm/core';
 import type { ClsService } from 'nestjs-cls';
 
 import { ConnectionClosedError } from '../errors.js';
+import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { postgresql } from '../postgresql/server.js';
 import type { SessionVariables, TransactionSettings } from '../postgresql/transaction-settings.js';
@@ -324,6 +325,11 @@ export class DbConnection {
     const state = this.#sessionReset?.stateOf(client);
     await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs, state);
     return client;
+  }
+
+  /** @internal What is known of code that hides in the database of the current server. */
+  get knownCode(): KnownCode {
+    return this.#hosts.knownCode;
   }
 
   /** @internal The Kysely instance that MikroORM compiles its queries with. */

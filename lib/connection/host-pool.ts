@@ -1,6 +1,7 @@
 import type { Connection } from '@mikro-orm/core';
 
 import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
+import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
 import type { Claim } from './claim.js';
@@ -39,6 +40,7 @@ export class HostPool {
   #pointed: unknown;
   #server: OwnServer['logIn'] | undefined;
   #pool: PgPool | undefined;
+  #knownCode: KnownCode = { names: undefined };
   readonly #retired = new Set<RetiredPool>();
   #changes: Promise<void> = Promise.resolve();
   #isClosed = false;
@@ -65,6 +67,11 @@ export class HostPool {
     return this.#pool === undefined ? undefined : poolState(this.#pool);
   }
 
+  /** What is known of code that hides in the database of the current server. */
+  get knownCode(): KnownCode {
+    return this.#knownCode;
+  }
+
   /** The Kysely instance that MikroORM compiles its queries with. */
   getKysely(): unknown {
     return this.#connection.getClient();
@@ -87,6 +94,7 @@ export class HostPool {
       this.#pool = pool;
       preparePool(pool);
       this.#reset?.watch(pool);
+      this.#knownCode = { names: undefined };
       if (!isPointed(this.#connection, this.#pointed)) {
         this.#server = undefined;
       }

@@ -31,7 +31,7 @@ function tokenOf(reader: SqlReader): string {
     case 'word':
       return reader.word;
     case 'sign':
-      return reader.text;
+      return reader.first;
     default:
       return '';
   }

@@ -1,29 +1,6 @@
+import { HARMLESS } from './harmless-functions.js';
+import type { HiddenCode } from './hidden-code.js';
 import { SqlReader } from './sql-reader.js';
-
-/**
- * Functions, and words that stand before a parenthesis, which neither write nor lock. Any other name
- * is taken for a function that may do either.
- */
-const HARMLESS = new Set(
-  (
-    'all and any array as between by case cast distinct else except exists extract filter from ' +
-    'having ilike in inner intersect is join lateral left like limit not null offset on or over ' +
-    'partition right select some then union using values when where with within ' +
-    'abs age array_agg avg bit_and bit_or bool_and bool_or ceil ceiling char_length character_length ' +
-    'coalesce concat concat_ws count current_setting date_part date_trunc dense_rank every first_value floor ' +
-    'format generate_series greatest initcap json_agg json_array_elements json_array_length json_build_array ' +
-    'json_build_object json_object_agg json_typeof jsonb_agg jsonb_array_elements ' +
-    'jsonb_array_elements_text jsonb_array_length jsonb_build_array jsonb_build_object ' +
-    'jsonb_extract_path jsonb_extract_path_text jsonb_object_agg jsonb_typeof lag last_value lead ' +
-    'least left length lower lpad ltrim make_date max md5 min mod now ntile nullif octet_length ' +
-    'percentile_cont percentile_disc plainto_tsquery position power rank regexp_match ' +
-    'regexp_replace repeat replace reverse right round row row_number row_to_json rpad rtrim sign ' +
-    'similarity split_part sqrt starts_with stddev string_agg strpos substr substring sum to_char ' +
-    'to_date to_json to_jsonb to_number to_tsquery to_tsvector translate trim trunc ts_rank ' +
-    'unnest upper variance websearch_to_tsquery width_bucket ' +
-    'bit char character decimal float numeric time timestamp timestamptz varbit varchar varying'
-  ).split(' '),
-);
 
 const QUERIES = new Set(['select', 'with', 'values', 'table']);
 /** Besides what writes: `for` belongs to row locks, and `into` makes a table. */
@@ -35,67 +12,94 @@ const WRITES = new Set(['insert', 'update', 'delete', 'merge', 'into', 'for']);
  */
 export const LONGEST_PLAIN_READ = 65_536;
 
-/** The token before the current one, where it matters. */
-type Before = 'other' | 'dot' | 'harmless' | 'callable';
+/** The signs besides parentheses that say nothing about what a statement does. */
+const SIGNS = new Set([')', '[', ']', ',', '.', ':']);
 
 /**
  * Whether a statement can only read, and takes no locks that it would have to keep. In doubt the
  * answer is no: at an unknown name before a parenthesis, a comment, a second statement, a placeholder.
  *
- * The server notices what cannot be seen here (a view that calls a function, an operator of the
- * application): such a read is sent in a transaction that is read-only.
+ * @param hidden the names of the database behind which code may hide; without them, only what the text
+ *   shows is judged. The server notices a write all the same, since a plain read is sent in a transaction
+ *   that is read-only.
  */
-export function isPlainRead(sql: string): boolean {
+export function isPlainRead(sql: string, hidden?: HiddenCode): boolean {
   if (sql.length > LONGEST_PLAIN_READ) {
     return false;
   }
   const reader = new SqlReader(sql);
-  let isQuery = false;
-  let before = 'other' as Before;
+  const read = new Read(hidden);
   while (reader.next()) {
-    const { kind } = reader;
-    if (kind === 'word' || kind === 'name') {
-      const name = kind === 'word' ? reader.word : unquoted(reader.text);
-      if (name === undefined || (kind === 'word' && WRITES.has(name))) {
-        return false;
-      }
-      if (!isQuery && !(kind === 'word' && QUERIES.has(name))) {
-        return false;
-      }
-      isQuery = true;
-      const isHarmless: boolean = kind === 'word' && before !== 'dot' && HARMLESS.has(name);
-      before = isHarmless ? 'harmless' : 'callable';
-    } else if (isUnclear(reader, before)) {
+    if (!read.takes(reader)) {
       return false;
-    } else {
-      before = kind === 'sign' && reader.text === '.' ? 'dot' : 'other';
     }
   }
-  return isQuery;
+  return read.hasBegun;
 }
 
-/** Whether a token that is no word may stand for something that does more than read. */
-function isUnclear(reader: SqlReader, before: Before): boolean {
-  switch (reader.kind) {
-    case 'sign':
-      return isUnclearSign(reader.text, before);
-    case 'operator':
+/** A read, token by token. */
+class Read {
+  readonly #hidden: HiddenCode | undefined;
+  /** What the last token was, where that matters for the next one. */
+  #last: 'dot' | 'unknown name' | undefined;
+  hasBegun = false;
+
+  constructor(hidden: HiddenCode | undefined) {
+    this.#hidden = hidden;
+  }
+
+  /** Whether it may still be a plain read with this token. */
+  takes(reader: SqlReader): boolean {
+    switch (reader.kind) {
+      case 'word':
+        return this.#takesWord(reader.word);
+      case 'name':
+        return reader.first === '"' && this.#takesName(unquoted(reader.text), false);
+      case 'sign':
+        return this.#takesSign(reader.first);
+      case 'operator':
+        this.#last = undefined;
+        return !this.#mayBeOfApplication(reader.text);
+      case 'literal':
+        this.#last = undefined;
+        return reader.first !== '$';
+      default:
+        return false;
+    }
+  }
+
+  #takesWord(word: string): boolean {
+    if (WRITES.has(word) || (!this.hasBegun && !QUERIES.has(word))) {
       return false;
-    case 'literal':
-      return reader.text.startsWith('$');
-    default:
-      return true;
+    }
+    this.hasBegun = true;
+    return this.#takesName(word, HARMLESS.has(word));
+  }
+
+  #takesName(name: string, isHarmless: boolean): boolean {
+    const hidden = this.#hidden;
+    const isBehindDot = this.#last === 'dot';
+    const isKnown = isHarmless && !isBehindDot && hidden?.functions.has(name) !== true;
+    this.#last = isKnown ? undefined : 'unknown name';
+    return (
+      this.hasBegun &&
+      hidden?.relations.has(name) !== true &&
+      !(isBehindDot && hidden?.attributes.has(name) === true)
+    );
+  }
+
+  #takesSign(sign: string): boolean {
+    const isCall = sign === '(' && this.#last === 'unknown name';
+    this.#last = sign === '.' ? 'dot' : undefined;
+    return !isCall && (sign === '(' || SIGNS.has(sign));
+  }
+
+  /** Signs that stand together are several operators where one of them is a minus or a plus. */
+  #mayBeOfApplication(signs: string): boolean {
+    return this.#hidden?.operators.some((operator) => signs.includes(operator)) === true;
   }
 }
 
-function isUnclearSign(sign: string, before: Before): boolean {
-  return sign === '(' ? before === 'callable' : !SIGNS.has(sign);
-}
-
-/** The signs besides parentheses that say nothing about what a statement does. */
-const SIGNS = new Set([')', '[', ']', ',', '.', ':']);
-
-/** The name in double quotes; `undefined` where it is written in another way. */
-function unquoted(name: string): string | undefined {
-  return name.startsWith('"') ? name.slice(1, -1).replaceAll('""', '"') : undefined;
+function unquoted(name: string): string {
+  return name.slice(1, -1).replaceAll('""', '"');
 }

@@ -2,6 +2,7 @@ import { isUnanswered } from './unanswered.js';
 import { COMMIT_WITH_QUESTION, endOf, isRolledBack } from './commit-message.js';
 import { isEnd, mayHaveEnded } from './transaction-end-statements.js';
 import { FirstMessage } from './first-message.js';
+import { HIDDEN_CODE, hiddenCodeOf } from './hidden-code.js';
 import { lsnOf, UNREACHABLE_LSN, WRITTEN_LSN } from './lsn.js';
 import type { PgClient } from './pg-client.js';
 import { isPlainRead } from './plain-read.js';
@@ -37,6 +38,8 @@ export const postgresql = {
   unreachableLsn: UNREACHABLE_LSN,
   lsnOf,
   isPlainRead,
+  hiddenCode: HIDDEN_CODE,
+  hiddenCodeOf,
   isEnd,
   mayHaveEnded,
   isRefusal: isServerError,

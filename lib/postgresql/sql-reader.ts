@@ -52,6 +52,11 @@ export class SqlReader {
     this.#sql = sql;
   }
 
+  /** The first character of the current token. */
+  get first(): string {
+    return this.#sql[this.start] ?? '';
+  }
+
   /** The current token as it stands in the text. */
   get text(): string {
     return this.#sql.slice(this.start, this.end);
@@ -62,7 +67,10 @@ export class SqlReader {
    * Words of other scripts than the Latin one thus never become keywords.
    */
   get word(): string {
-    return this.text.replaceAll(/[A-Z]+/g, (letters) => letters.toLowerCase());
+    const { text } = this;
+    return /[A-Z]/.test(text)
+      ? text.replaceAll(/[A-Z]+/g, (letters) => letters.toLowerCase())
+      : text;
   }
 
   /** Goes on to the next token. @returns whether there is one */
@@ -109,14 +117,14 @@ export class SqlReader {
       this.#takeWord(at);
     } else if (is === DIGIT) {
       this.#take('literal', this.#endOfRun(at, DIGIT));
+    } else if (is !== OPERATOR) {
+      this.#take('sign', at + 1);
     } else if (this.#sql.startsWith('--', at)) {
       this.#take('comment', this.#endOfLine(at));
     } else if (this.#sql.startsWith('/*', at)) {
       this.#takeBlockComment(at);
-    } else if (is === OPERATOR) {
-      this.#take('operator', this.#endOfOperator(at));
     } else {
-      this.#take('sign', at + 1);
+      this.#take('operator', this.#endOfOperator(at));
     }
   }
 

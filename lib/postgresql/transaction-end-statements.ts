@@ -54,5 +54,5 @@ function wordOf(reader: SqlReader): string | undefined {
 }
 
 function isSign(reader: SqlReader, sign: string): boolean {
-  return reader.kind === 'sign' && reader.text === sign;
+  return reader.kind === 'sign' && reader.first === sign;
 }

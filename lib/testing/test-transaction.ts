@@ -134,6 +134,7 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
     // A test under a debugger may take any time.
     limits: { ...limits, transactionTimeoutMs: LONGEST_LIMIT_MS },
     transactionOptions: {},
+    knownCode: { names: undefined },
     checkOut: (claim) => connection.checkOut(claim),
     onSend: () => undefined,
     onFailure: () => undefined,

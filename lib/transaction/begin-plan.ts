@@ -1,5 +1,6 @@
 import type { Claim, Holder } from '../connection/claim.js';
 import type { SessionReset } from '../connection/session-reset.js';
+import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { Server, Statement } from './server.js';
@@ -77,6 +78,8 @@ export interface TransactionSource {
   readonly limits: TransactionLimits;
   /** Settings of all its transactions, where a transaction has none of its own. */
   readonly transactionOptions: { readonly transaction?: TransactionSettings | undefined };
+  /** What is known of code that hides in the database; another object for each server. */
+  readonly knownCode: KnownCode;
   /** Takes a client from the pool. */
   checkOut(claim: Claim): Promise<PgClient>;
   /** Resets what a transaction leaves in the session of a client; `undefined` where that may stay. */

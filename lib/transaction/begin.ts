@@ -3,6 +3,7 @@ import type { Claim } from '../connection/claim.js';
 import { millisecondsSince } from '../connection/time-limit.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { ProtocolViolationError } from '../errors.js';
+import { askHiddenCode } from './ask-hidden-code.js';
 import { AsyncScope } from './async-scope.js';
 import type { BeginPlan, TransactionOwner, TransactionSource } from './begin-plan.js';
 import type { TransactionPart } from './savepoint.js';
@@ -115,14 +116,22 @@ export class Begin {
     { part, sql, onSend }: FirstStatement,
   ): Promise<Answer | undefined> {
     const scope = new BeginScope(this);
+    const judgedBy = this.#source.knownCode.names;
     const begin = await this.#whileOpen(scope.during(() => this.#owner.planOfRead(settings)));
     const lease = await this.#take((taken) => this.#machine.reading(taken));
+    const { knownCode, server } = this.#source;
     try {
+      knownCode.names ??= await askHiddenCode(lease, this.#source);
+      const { names } = knownCode;
+      // Another read may have asked for the names while this one waited for its connection.
+      if (names === undefined || (names !== judgedBy && !server.isPlainRead(sql, names))) {
+        return undefined;
+      }
       part.assertOpen();
       onSend?.();
       return await readOn(lease, this.#source, begin, sql);
     } catch (error) {
-      if (this.#source.server.hasTriedToWrite(error)) {
+      if (server.hasTriedToWrite(error)) {
         return undefined;
       }
       this.#source.onFailure(error, lease.client, true);

@@ -2,6 +2,7 @@ import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { CommitOutcomeUnknownError, SessionClosedError } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { TransactionOwner, TransactionSource } from './begin-plan.js';
+import { lookUpHiddenCode } from './ask-hidden-code.js';
 import type { SerialQueue } from './serial-queue.js';
 import type { StateMachine } from './state-machine.js';
 import { commitOn, rollbackOn } from './transaction-end.js';
@@ -44,7 +45,7 @@ export class End {
     }
     machine.ending();
     this.#ending = commitOn(state.lease, this.#source, {
-      hasOnlyRead: () => mayLoseAnswer && (isReadOnly || machine.hasOnlyRead),
+      hasOnlyRead: async () => mayLoseAnswer && (isReadOnly || (await this.#hasOnlyRead())),
       noteWrite: isReadOnly ? undefined : this.#noteWrite,
       announce: (event) => this.#owner.announce(event),
     });
@@ -60,6 +61,16 @@ export class End {
       await announced;
     }
     return 'committed';
+  }
+
+  /** Names can hide code that writes; nobody needs to know them before a COMMIT is lost. */
+  async #hasOnlyRead(): Promise<boolean> {
+    const machine = this.#machine;
+    if (!machine.hasOnlyRead()) {
+      return false;
+    }
+    const hidden = await lookUpHiddenCode(this.#source, this.#owner.holder);
+    return hidden !== undefined && machine.hasOnlyRead(hidden);
   }
 
   /**

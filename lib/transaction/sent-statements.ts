@@ -1,3 +1,4 @@
+import type { HiddenCode } from '../postgresql/hidden-code.js';
 import type { Server } from './server.js';
 
 /** How many statements are remembered; a longer transaction is taken for one that writes. */
@@ -18,11 +19,15 @@ export class SentStatements {
     }
   }
 
-  /** Whether none of them can have written. */
-  get areReads(): boolean {
+  /**
+   * Whether none of them can have written.
+   *
+   * @param hidden the names behind which code may hide; by default only the texts are judged
+   */
+  areReads(hidden?: HiddenCode): boolean {
     return (
       this.#texts.length <= MOST_REMEMBERED &&
-      this.#texts.every((sql) => this.#server.isPlainRead(sql))
+      this.#texts.every((sql) => this.#server.isPlainRead(sql, hidden))
     );
   }
 }

@@ -1,4 +1,5 @@
 import type { Answer } from '../connection/lease.js';
+import type { HiddenCode } from '../postgresql/hidden-code.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 
 /** One statement, with the values of its parameters. */
@@ -66,8 +67,15 @@ export interface Server {
   /** @throws Error the answer holds no LSN */
   lsnOf(answer: Answer): bigint;
 
-  /** Whether a statement reads, and neither writes nor locks; in doubt it is not. */
-  isPlainRead(sql: string): boolean;
+  /**
+   * Whether a statement reads, and neither writes nor locks; in doubt it is not.
+   *
+   * @param hidden the names behind which code may hide that does; by default only the text is judged
+   */
+  isPlainRead(sql: string, hidden?: HiddenCode): boolean;
+  /** Asks for those names. */
+  readonly hiddenCode: string;
+  hiddenCodeOf(answer: Answer): HiddenCode;
   /** Whether a statement of the application has ended the transaction past the session. */
   isEnd(sql: string, answer: Answer): boolean;
   /** Whether a text holds a statement that ends a transaction, if the server came to it. */

@@ -7,6 +7,7 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
+import type { HiddenCode } from '../postgresql/hidden-code.js';
 import type { BeginPlan, TransactionSource } from './begin-plan.js';
 import { SentStatements } from './sent-statements.js';
 import {
@@ -152,9 +153,13 @@ export class StateMachine {
     this.#source.onSend(sql);
   }
 
-  /** Whether no statement can have written, so that there is nothing that a lost COMMIT could lose. */
-  get hasOnlyRead(): boolean {
-    return this.#sent.areReads;
+  /**
+   * Whether no statement can have written, so that there is nothing that a lost COMMIT could lose.
+   *
+   * @param hidden the names behind which code may hide; by default only the texts are judged
+   */
+  hasOnlyRead(hidden?: HiddenCode): boolean {
+    return this.#sent.areReads(hidden);
   }
 
   /**

@@ -209,7 +209,7 @@ export class Statements {
     if (
       first?.values.length === 0 &&
       owner.mayReadAhead(settings.effective) &&
-      source.server.isPlainRead(first.sql)
+      source.server.isPlainRead(first.sql, source.knownCode.names)
     ) {
       const answer = await this.#begin.readAhead(settings.own, first);
       if (answer !== undefined) {

@@ -11,7 +11,7 @@ import type { Statement } from './server.js';
 /** What a commit needs beyond its connection. */
 interface CommitWishes {
   /** Whether nothing can have been written, so that a lost answer loses nothing. */
-  readonly hasOnlyRead: () => boolean;
+  readonly hasOnlyRead: () => Promise<boolean>;
   /** Called with how far a replica must be to show what was written, if anything was. */
   readonly noteWrite: ((lsn: bigint) => void) | undefined;
   /** Announces the rollback of a commit that was refused to subscribers. */
@@ -83,7 +83,7 @@ export async function commitOn(
   /** What the server is still doing would keep its locks. */
   async function lose(cause: unknown): Promise<void> {
     await lease.destroy();
-    if (!hasOnlyRead()) {
+    if (!(await hasOnlyRead())) {
       // It may have been saved, and then its client has to find it.
       noteWrite?.(server.unreachableLsn);
       throw new CommitOutcomeUnknownError(name, cause);

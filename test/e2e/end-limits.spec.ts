@@ -167,11 +167,16 @@ describe('a flush subscriber that hangs before anything was sent', () => {
 describe('the answer to the COMMIT of what has only read', () => {
   const at = useWorld(() => startWorld({ endTimeoutMs: 300 }, { controllers: [LimitsController] }));
 
-  beforeAll(() =>
-    at.world.database.query(`
+  beforeAll(async () => {
+    await at.world.database.query(`
       create function writes() returns int language sql as
-        $$ insert into note (text) values ('by a function') returning id $$`),
-  );
+        $$ insert into note (text) values ('by a function') returning id $$;
+      create view writing as select writes() as id`);
+    // After the first loss the catalogue is asked on another connection, which stays in the pool.
+    at.world.proxy.dropAnswerTo(/^commit/);
+    await at.run(() => at.session.find(Note, {}));
+    expect(at.world.pool()).toMatchObject({ checkedOut: 0, idle: 1 });
+  });
   afterEach(() => {
     at.world.proxy.disarm();
     at.world.proxy.heal();
@@ -238,6 +243,35 @@ describe('the answer to the COMMIT of what has only read', () => {
     expect(at.world.pool()).toMatchObject({ checkedOut: 0, idle: 0, waiting: 0 });
     at.world.proxy.heal();
     expect(await at.run(() => at.session.count(Note))).toBe(0);
+  });
+
+  it.each(losses)(
+    'F4: %s, it is an unknown outcome where a view may have written',
+    async (_, lose) => {
+      lose();
+      await expect(undeclared((em) => em.execute('select * from writing'))).rejects.toMatchObject({
+        constructor: CommitOutcomeUnknownError,
+      });
+      expect(at.world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
+      at.world.proxy.heal();
+    },
+  );
+
+  it('F4, F6: it is an unknown outcome where the catalogue gives no answer', async () => {
+    const world = await startWorld({ endTimeoutMs: 300 });
+    try {
+      world.proxy.dropAnswerTo(/^commit/);
+      world.proxy.arm('lose-answer', /pg_catalog\.pg_operator/);
+      await expect(world.dbContext.run(() => world.session().find(Note, {}))).rejects.toMatchObject(
+        { constructor: CommitOutcomeUnknownError },
+      );
+      expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
+      world.proxy.dropAnswerTo(/^commit/);
+      expect(await world.dbContext.run(() => world.session().find(Note, {}))).toEqual([]);
+    } finally {
+      world.proxy.heal();
+      await world.close();
+    }
   });
 
   it.each(['/read-only', '/read'])('F4, S1: %s is answered with what was read', async (path) => {

@@ -57,6 +57,7 @@ function transactionOn(client: PgClient): Transaction {
         savepointTimeoutMs: 1_000,
       },
       transactionOptions: {},
+      knownCode: { names: undefined },
       checkOut: () => Promise.resolve(client),
       onSend: () => undefined,
       onStatement: () => undefined,
