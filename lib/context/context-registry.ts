@@ -16,6 +16,7 @@ import { Context } from './context.js';
 import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { runAndSettle } from './run-and-settle.js';
+import { UnawaitedRefusals } from './unawaited-refusals.js';
 import { ContextWatch, watchLimits } from './watch.js';
 
 /** The part of the options that is not about requests. */
@@ -55,6 +56,7 @@ export class ContextRegistry {
     this.#dependencies = {
       factory: (name) => this.connections.factory(name),
       watch: this.#watch,
+      unawaited: new UnawaitedRefusals(report),
       environment: {
         report,
         timeoutMs: hookTimeoutMs,

@@ -130,6 +130,7 @@ export class Transaction extends TransactionPart implements WholeTransaction, Cl
     if (refusal !== undefined) {
       if (refusal instanceof SessionClosedError) {
         this.#owner.watch?.refused();
+        this.holder?.refused?.(refusal);
       }
       throw refusal;
     }
