@@ -6,6 +6,8 @@ export interface Holder {
   readonly outer: Holder | undefined;
   /** The LSNs that the reads of the unit of work must see, where the option `readYourWrites` is set. */
   readonly writtenLsns?: WrittenLsns | undefined;
+  /** Called with the error of a statement that came after the end, which nobody may await. */
+  refused?(error: Error): void;
 }
 
 /** The claim of one transaction on a connection. */

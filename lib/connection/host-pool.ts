@@ -155,8 +155,8 @@ export class HostPool {
 
   /**
    * Closes the pools of former servers, and the current pool if it is owned (H3). What is in use may go on
-   * for `drainTimeoutMs`; then every client is cut, also those that code past the sessions has taken. No change of the server is made any
-   * more.
+   * for `drainTimeoutMs`; then every client is cut, also those that code past the sessions has taken. No
+   * change of the server is made any more.
    *
    * @param closeOrm closes MikroORM, which ends the pool only if it has used it itself, and then waits for
    *   all its clients

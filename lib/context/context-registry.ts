@@ -17,6 +17,7 @@ import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { runAndSettle } from './run-and-settle.js';
 import { RunningContexts } from './running-contexts.js';
+import { UnawaitedRefusals } from './unawaited-refusals.js';
 import { ContextWatch, watchLimits } from './watch.js';
 
 /** The part of the options that is not about requests. */
@@ -50,6 +51,7 @@ export class ContextRegistry {
     this.#dependencies = {
       factory: (name) => this.connections.factory(name),
       watch: this.#watch,
+      unawaited: new UnawaitedRefusals(report),
       environment: {
         report,
         timeoutMs: hookTimeoutMs,

@@ -10,6 +10,7 @@ import type { SessionFactory } from '../session/session-factory.js';
 import type { SessionObserver, SessionOptions } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
 import type { HookEnvironment } from './hooks.js';
+import type { UnawaitedRefusals } from './unawaited-refusals.js';
 import type { ContextWatch } from './watch.js';
 
 /** What the contexts of an application share. */
@@ -18,6 +19,7 @@ export interface ContextDependencies {
   readonly factory: (name: string) => SessionFactory;
   readonly environment: HookEnvironment;
   readonly watch: ContextWatch | undefined;
+  readonly unawaited: UnawaitedRefusals;
 }
 
 /** What the sessions of a context know of its opening. */

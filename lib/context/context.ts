@@ -129,8 +129,15 @@ export class Context extends ContextSessions {
   assertOpen(name: string): void {
     if (this.isClosed) {
       this.dependencies.watch?.usedLate(this, name);
-      throw new SessionClosedError(name);
+      const error = new SessionClosedError(name);
+      this.refused(error);
+      throw error;
     }
+  }
+
+  /** See {@link Holder.refused}. */
+  refused(error: Error): void {
+    this.dependencies.unawaited.refused(error, this);
   }
 
   /**

@@ -102,7 +102,9 @@ export class Autocommit implements OwnedWork {
   /** @throws {@link SessionClosedError} its callback has returned, or its context has ended */
   #assertOpen(): void {
     if (this.#isShut) {
-      throw new SessionClosedError(this.connectionName);
+      const error = new SessionClosedError(this.connectionName);
+      this.#holder?.refused?.(error);
+      throw error;
     }
   }
 }

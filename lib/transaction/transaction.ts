@@ -139,6 +139,7 @@ export class Transaction
     if (refusal !== undefined) {
       if (refusal instanceof SessionClosedError) {
         this.#owner.watch?.refused();
+        this.holder?.refused?.(refusal);
       }
       throw refusal;
     }

@@ -3,11 +3,21 @@ import { BaseExceptionFilter } from '@nestjs/core';
 
 import type { RequestOutcome } from '../options/context-options.js';
 
+/** The members of a stream of HTTP/2 that this library uses. */
+interface Http2Stream {
+  /** Whether the stream ended before the response was, by a reset or with its connection. */
+  readonly aborted: boolean;
+  readonly destroyed: boolean;
+  readonly writableFinished: boolean;
+}
+
 /** The members of Express' and Fastify's responses that this library uses. */
 export interface HttpResponse {
   readonly statusCode?: number;
   /** Node's own response, which Fastify's reply wraps. */
   readonly raw?: HttpResponse;
+  /** The stream of the response, which only a response of HTTP/2 has. */
+  readonly stream?: Http2Stream;
   readonly headersSent?: boolean;
   readonly writableFinished?: boolean;
   readonly closed?: boolean;
@@ -79,10 +89,25 @@ export function headersWereSent(response: HttpResponse | undefined): boolean {
   return (response?.raw ?? response)?.headersSent === true;
 }
 
+/**
+ * Whether the exchange is over, with or without a complete response. The event `close` does not come any
+ * more then.
+ */
+export function isOver(response: HttpResponse): boolean {
+  const raw = response.raw ?? response;
+  const stream = http2StreamOf(raw);
+  return stream === undefined ? raw.closed === true : stream.destroyed;
+}
+
 /** Whether the client went away before the response was complete. */
 export function clientHasLeft(response: HttpResponse): boolean {
   const raw = response.raw ?? response;
-  return raw.closed === true && raw.writableFinished !== true;
+  const stream = http2StreamOf(raw);
+  if (stream === undefined) {
+    return raw.closed === true && raw.writableFinished !== true;
+  }
+  // A stream that is reset is ended as well, so that it looks finished; that it was aborted, it remembers.
+  return stream.destroyed && (stream.aborted || !stream.writableFinished);
 }
 
 /**
@@ -94,15 +119,22 @@ export function clientHasLeft(response: HttpResponse): boolean {
 export function onDisconnect(response: HttpResponse, listener: () => void): () => void {
   const raw = response.raw ?? response;
   const onClose = (): void => {
-    if (raw.writableFinished !== true) {
+    // That it is closed, some responses say only later.
+    if (http2StreamOf(raw) === undefined ? raw.writableFinished !== true : clientHasLeft(raw)) {
       listener();
     }
   };
-  if (clientHasLeft(response)) {
+  if (clientHasLeft(raw)) {
     listener();
   }
   raw.on?.('close', onClose);
   return () => raw.off?.('close', onClose);
+}
+
+// Node's response of HTTP/2 has no `closed`, and of a stream that was reset it says `writableFinished`.
+function http2StreamOf(raw: HttpResponse): Http2Stream | undefined {
+  const { stream } = raw;
+  return typeof stream?.aborted === 'boolean' ? stream : undefined;
 }
 
 /** What a handler's success says about the response to come. */

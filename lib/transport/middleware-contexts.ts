@@ -1,6 +1,6 @@
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
-import type { HttpResponse } from './http-exchange.js';
+import { isOver, type HttpResponse } from './http-exchange.js';
 
 /**
  * The contexts that the middleware opened and no interceptor has taken over yet. Where no interceptor
@@ -12,17 +12,22 @@ import type { HttpResponse } from './http-exchange.js';
 export class MiddlewareContexts {
   readonly #unclaimed = new WeakMap<HttpResponse, Context>();
 
-  /** Keeps a context until it is claimed, and rolls it back when the response closes before that. */
+  /** Keeps a context until it is claimed, and rolls it back when the response is closed before that. */
   watch(context: Context, registry: ContextRegistry, response: HttpResponse): void {
     const raw = response.raw ?? response;
     this.#unclaimed.set(raw, context);
-    raw.once?.('close', () => {
-      // The context stays claimable: the work of the guards is undone, so the handler must fail rather
-      // than work in a new context without it.
+    // The context stays claimable: the work of the guards is undone, so the handler must fail rather
+    // than work in a new context without it.
+    const onClose = (): void => {
       if (this.#unclaimed.has(raw)) {
         void registry.abandon(context);
       }
-    });
+    };
+    if (isOver(raw)) {
+      onClose();
+    } else {
+      raw.once?.('close', onClose);
+    }
   }
 
   /** Whether the middleware has opened a context for this response that is not claimed yet. */

@@ -37,6 +37,21 @@ class SlowGuard implements CanActivate {
   }
 }
 
+@Injectable()
+class RefusingGuard implements CanActivate {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  async canActivate(): Promise<boolean> {
+    try {
+      await this.session.insert(Note, { text: 'of the guard' });
+      stage.done.resolve('written');
+    } catch (error) {
+      stage.done.resolve(error);
+    }
+    return false;
+  }
+}
+
 @Controller()
 class DisconnectController {
   constructor(@InjectSession() private readonly session: EntityManager) {}
@@ -69,6 +84,12 @@ class DisconnectController {
     } catch (error) {
       stage.done.resolve(error);
     }
+  }
+
+  @UseGuards(RefusingGuard)
+  @Get('refused')
+  refused(): string {
+    return 'never';
   }
 
   @Get('twice')
@@ -256,6 +277,27 @@ describe.each<AdapterName>(['express', 'fastify'])('clients that leave, over %s'
     expect(logger.ofLibrary('error')).toEqual([
       expect.stringMatching(/DisconnectController\.twice .*note_text_unique/),
     ]);
+    expect(await world.savedTexts()).toEqual([]);
+  });
+
+  it(`S4: a client that left before the context was opened ends it (mount: 'middleware')`, async () => {
+    await start({
+      mount: 'middleware',
+      configure: (app) =>
+        app.use(async (_request: unknown, response: Closable, next: () => void) => {
+          response.once('close', () => stage.clientGone.resolve());
+          stage.reached.resolve();
+          await stage.mayGoOn.promise;
+          next();
+        }),
+    });
+    const client = await RawClient.get(`${world.url}/refused`);
+    await stage.reached.promise;
+    await client.leave();
+    await stage.clientGone.promise;
+    stage.mayGoOn.resolve();
+    expect(await stage.done.promise).toBeInstanceOf(SessionClosedError);
+    await contextsAreGone();
     expect(await world.savedTexts()).toEqual([]);
   });
 });

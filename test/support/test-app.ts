@@ -25,7 +25,8 @@ import { Note } from './note.entity.js';
 export type AdapterName = 'express' | 'fastify';
 
 export interface TestAppOptions extends DbContextOptions {
-  readonly adapter?: AdapterName;
+  /** An adapter object stands for one that serves otherwise, HTTP/2 for example. */
+  readonly adapter?: AdapterName | ExpressAdapter | FastifyAdapter;
   readonly connections: readonly DbConnectionOptions[];
   readonly controllers?: readonly Type[];
   readonly providers?: readonly Provider[];
@@ -73,6 +74,15 @@ export function noteConnection(
   };
 }
 
+function adapterOf(
+  adapter: NonNullable<TestAppOptions['adapter']>,
+): ExpressAdapter | FastifyAdapter {
+  if (typeof adapter !== 'string') {
+    return adapter;
+  }
+  return adapter === 'express' ? new ExpressAdapter() : new FastifyAdapter();
+}
+
 /** Starts an application that listens on a free port. */
 export async function startApp(options: TestAppOptions): Promise<TestApp> {
   const { adapter = 'express', controllers, providers, imports, configure, ...root } = options;
@@ -83,7 +93,7 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
     providers: [...(providers ?? [])],
   }).compile();
   const app = testingModule.createNestApplication<INestApplication | NestFastifyApplication>(
-    adapter === 'express' ? new ExpressAdapter() : (new FastifyAdapter() as never),
+    adapterOf(adapter) as never,
     { logger: false, forceCloseConnections: true },
   );
   configure?.(app);

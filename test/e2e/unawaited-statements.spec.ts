@@ -1,0 +1,108 @@
+import type { UnawaitedAppOptions } from '../fixtures/unawaited/app.fixture.js';
+import { AppProcess } from '../support/app-process.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { NOTE_SCHEMA } from '../support/note.entity.js';
+import type { AdapterName } from '../support/test-app.js';
+import { waitFor } from '../support/wait-for.js';
+
+const FILE = 'test/fixtures/unawaited/app.fixture.ts';
+const START_MS = 60_000;
+
+interface Seen {
+  readonly errors: readonly string[];
+  readonly stacks: readonly string[];
+  readonly caught: string;
+  readonly listeners: number;
+}
+
+/** What an application with a listener for unhandled rejections would not show: the process ends. */
+describe.each<AdapterName>(['express', 'fastify'])(
+  'statements that nobody awaits, %s',
+  (adapter) => {
+    let database: TestDatabase;
+    let app: AppProcess | undefined;
+    let hasEnded = false;
+
+    beforeAll(async () => {
+      database = await createTestDatabase();
+      await database.query(NOTE_SCHEMA);
+    });
+    afterAll(() => database.drop());
+    beforeEach(async () => {
+      await database.query('truncate note restart identity');
+      app = await AppProcess.start(FILE, {
+        adapter,
+        databaseUrl: database.url,
+      } satisfies UnawaitedAppOptions);
+      hasEnded = false;
+      void app.ended.then(() => {
+        hasEnded = true;
+      });
+    }, START_MS);
+    afterEach(() => app?.kill());
+
+    const get = async (path: string): Promise<unknown> =>
+      (await fetch(`${app!.url}${path}`)).json();
+    const late = async (kind: string): Promise<void> => {
+      expect(await (await fetch(`${app!.url}/late/${kind}`)).text()).toBe('done');
+    };
+    const seen = async (): Promise<Seen> => (await get('/seen')) as Seen;
+    const texts = async (): Promise<string[]> =>
+      (await database.query<{ text: string }>('select text from note')).map(({ text }) => text);
+
+    const kinds =
+      adapter === 'express'
+        ? ['insert', 'find', 'flush', 'repository', 'query builder', 'kysely', 'async listener']
+        : ['insert'];
+
+    it.each(kinds)(
+      'S5: %s: it is refused and reported, and does not end the process',
+      async (kind) => {
+        await late(kind);
+        await waitFor(async () => hasEnded || (await seen()).errors.length > 0, {
+          what: 'the report',
+        });
+        expect(hasEnded).toBe(false);
+        const { errors, stacks, listeners } = await seen();
+        expect(errors).toEqual([
+          expect.stringMatching(
+            /^a statement that nobody awaits was refused in the context of LateController\.late: The session of connection "default" is closed/,
+          ),
+        ]);
+        expect(stacks).toEqual([expect.stringContaining('app.fixture.ts')]);
+        expect(listeners).toBe(0);
+        expect(await texts()).toEqual([kind]);
+      },
+      START_MS,
+    );
+
+    it('S5: several of one context are reported once, with their number', async () => {
+      await late('three');
+      await waitFor(async () => hasEnded || (await seen()).errors.length > 0, {
+        what: 'the report',
+      });
+      expect((await seen()).errors).toEqual([
+        expect.stringMatching(
+          /^3 statements that nobody awaits were refused in the context of LateController\.late: /,
+        ),
+      ]);
+    });
+
+    it('S5: a statement that is awaited gets its error, and nothing else is reported', async () => {
+      await late('awaited');
+      await waitFor(async () => (await seen()).caught !== 'nothing', { what: 'the error' });
+      expect(await seen()).toEqual({
+        errors: [],
+        stacks: [],
+        caught: 'SESSION_CLOSED',
+        listeners: 0,
+      });
+      expect(await texts()).toEqual(['awaited']);
+    });
+
+    it('S5: a rejection of the application in the same turn still ends the process', async () => {
+      await late('foreign');
+      expect(await app!.ended).toEqual({ code: 1, signal: null });
+    });
+  },
+);
