@@ -20,7 +20,7 @@ import { Author, Book } from '../../support/library.entities.js';
 import { LogRecorder } from '../../support/log-recorder.js';
 import { Note } from '../../support/note.entity.js';
 import { startApp, type TestApp, type TestAppOptions } from '../../support/test-app.js';
-import { WireProxy } from '../../support/wire-proxy.js';
+import type { WireProxy } from '../../support/wire-proxy.js';
 import { ErrorBodyFilter, type ErrorBody } from './error-body.filter.js';
 import type { FaultDatabase } from './fault-database.js';
 import { Scenario, ScenarioGuard } from './scenario.js';
@@ -30,6 +30,7 @@ import {
   UnitOfWork,
   type PlainSettings,
 } from './units-of-work.js';
+import { startWire, type FaultWire } from './wire-kind.js';
 import { WorkController } from './work.controller.js';
 
 export const POOL_SIZE = 5;
@@ -93,16 +94,13 @@ const LIMITS: Limits = {
   transactionTimeoutMs: 10_000,
 };
 
-function ormOptions(
-  clientUrl: string,
-  { poolMax = POOL_SIZE, driverOptions = {} }: Limits,
-): Options {
+function ormOptions(wire: FaultWire, { poolMax = POOL_SIZE, driverOptions = {} }: Limits): Options {
   return defineConfig({
-    clientUrl,
+    clientUrl: wire.proxy.url,
     entities: [Note, Author, Book],
     ensureDatabase: false,
     pool: { min: 0, max: poolMax },
-    driverOptions,
+    driverOptions: { ...wire.driverOptions, ...driverOptions },
   });
 }
 
@@ -112,14 +110,15 @@ export async function startLibraryWorld(
   limits: Limits = {},
   options: Partial<TestAppOptions> = {},
 ): Promise<LibraryWorld> {
-  const proxy = await WireProxy.start(faultDatabase.url);
+  const wire = await startWire(faultDatabase);
+  const { proxy } = wire;
   const logger = new LogRecorder();
   const { poolMax: _max, driverOptions: _driver, ...others } = { ...LIMITS, ...limits };
   const app = await startApp({
     shutdownTimeoutMs: 2_000,
     hookTimeoutMs: 300,
     ...options,
-    connections: options.connections ?? [{ ...ormOptions(proxy.url, limits), ...others }],
+    connections: options.connections ?? [{ ...ormOptions(wire, limits), ...others }],
     controllers: [WorkController, ...(options.controllers ?? [])],
     providers: [
       Scenario,
@@ -161,8 +160,9 @@ export async function startPlainWorld(
   settings: PlainSettings,
   limits: Limits = {},
 ): Promise<World> {
-  const proxy = await WireProxy.start(faultDatabase.url);
-  const unit = await PlainUnitOfWork.open(ormOptions(proxy.url, limits), settings);
+  const wire = await startWire(faultDatabase);
+  const { proxy } = wire;
+  const unit = await PlainUnitOfWork.open(ormOptions(wire, limits), settings);
   const app: INestApplication = await NestFactory.create(
     {
       module: PlainModule,
