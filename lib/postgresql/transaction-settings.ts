@@ -112,8 +112,7 @@ export function checkTransactionSettings(settings: TransactionSettings, where: s
       refuse(key, value, `a whole number of milliseconds between 1 and ${LONGEST_MS}`);
     }
   }
-  // For the server, NONE is no role at all, so that the transaction would run as the user that logged in.
-  if (role !== undefined && (typeof role !== 'string' || role === '' || role === 'none')) {
+  if (role !== undefined && (typeof role !== 'string' || role === '')) {
     refuse('role', role, 'the name of a role');
   }
   if (sessionVariables !== undefined) {
