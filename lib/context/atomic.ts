@@ -26,6 +26,9 @@ import { withRetry } from './retry.js';
  */
 export type CurrentTransaction = 'commit' | 'rollback' | 'append' | 'raise' | 'savepoint';
 
+const MODES: readonly string[] = ['commit', 'rollback', 'append', 'raise', 'savepoint'];
+const ON_ERROR: readonly string[] = ['rollback', 'rollback-only'];
+
 /** How an atomic block runs. */
 export interface AtomicSettings extends TransactionSettings {
   /**
@@ -73,6 +76,7 @@ class BlockScope extends AsyncScope {
  * @param settings how it runs, and of the transaction that it begins; that stays lazy
  * @throws what `callback` throws, or why the commit failed
  * @throws {@link InvalidTransactionStateError} with `raise`, a transaction is open
+ * @throws {@link InvalidOptionsError} an option has none of its values
  */
 export async function runAtomic<T>(
   target: AtomicTarget,
@@ -80,6 +84,8 @@ export async function runAtomic<T>(
   callback: (manager: EntityManager) => T | Promise<T>,
 ): Promise<T> {
   checkTransactionSettings(settings, 'atomic()');
+  assertOneOf('current', current, MODES);
+  assertOneOf('onError', onError, ON_ERROR);
   if (retry !== undefined) {
     checkRetryOptions(retry, 'retry');
   }
@@ -158,6 +164,15 @@ function assertNoRetry(connectionName: string, retry: RetryOptions | undefined):
       connectionName,
       "atomic({ current: 'savepoint' }) cannot be retried: the failures that a retry is for undo the " +
         'whole transaction. Retry what opened it.',
+    );
+  }
+}
+
+/** Types do not reach options that come from elsewhere; another `current` would count as `append`. */
+function assertOneOf(option: string, value: string, values: readonly string[]): void {
+  if (!values.includes(value)) {
+    throw new InvalidOptionsError(
+      `atomic() has ${option}: '${value}'. Give one of ${values.join(', ')}.`,
     );
   }
 }

@@ -5,6 +5,7 @@ import { expectClosing, expectIdle, expectSaved, expectServing } from './support
 import { FaultDatabase } from './support/fault-database.js';
 import type { Handler } from './support/scenario.js';
 import { IS_FULL, TIMES } from './support/times.js';
+import { SERVER_SETTINGS } from './support/wire-kind.js';
 import { startLibraryWorld, type LibraryWorld } from './support/world.js';
 
 /** Where the requests are as the server goes down; those that wait for a connection too. */
@@ -53,7 +54,10 @@ describe('faults: the server restarts at once', () => {
   let world: LibraryWorld;
 
   beforeAll(async () => {
-    server = await Cluster.start({ standbys: 0, settings: ['max_connections=300'] });
+    server = await Cluster.start({
+      standbys: 0,
+      settings: ['max_connections=300', ...SERVER_SETTINGS],
+    });
     process.env['DB_CONTEXT_TEST_URL'] = server.primaryUrl;
     faultDatabase = await FaultDatabase.open();
   });

@@ -157,7 +157,7 @@ export const CONNECTION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'F1',
     what: 'What the parser of pg cannot read is thrown.',
-    file: 'lib/connection/guarded-client.ts',
+    file: 'lib/connection/guard-parser.ts',
     find: 'stream.destroy(error as Error);',
     replace: 'throw error;',
     spec: 'faults/protocol-statements.spec',

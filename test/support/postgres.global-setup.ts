@@ -4,7 +4,13 @@ import { fileURLToPath } from 'node:url';
 import { text } from 'node:stream/consumers';
 
 const SERVER = new URL('../../sample/starter/local-postgres.server.ts', import.meta.url);
-const SETTINGS = ['full_page_writes=off', 'synchronous_commit=off', 'max_connections=300'];
+const SETTINGS = [
+  'full_page_writes=off',
+  'synchronous_commit=off',
+  'max_connections=300',
+  // See test/faults/support/wire-kind.ts.
+  ...(process.env['DB_CONTEXT_FAULT_WIRE'] === 'socket' ? ['unix_socket_directories=.'] : []),
+];
 
 /**
  * Starts one PostgreSQL for the whole Jest run and leaves its URL in `DB_CONTEXT_TEST_URL`, from

@@ -1,4 +1,4 @@
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   BackendMessages,
@@ -7,6 +7,7 @@ import {
   sqlOf,
   type WireMessage,
 } from './wire-messages.js';
+import { reset } from './wire-sides.js';
 
 /**
  * What is to happen to a statement that has left the client. `lose-request` and `lose-answer` make
@@ -38,15 +39,6 @@ function closing(socket: Socket): Promise<void> {
   return new Promise((resolve) => void socket.once('close', () => resolve()));
 }
 
-/** Ends a socket with RST. After FIN there is no RST any more: Node would never close the socket. */
-function reset(socket: Socket): void {
-  if (socket.writableEnded) {
-    socket.destroy();
-  } else {
-    socket.resetAndDestroy();
-  }
-}
-
 /** One client connection and its counterpart to the server. */
 export class WireConnection {
   /** Resolves when both sides are closed. */
@@ -69,10 +61,10 @@ export class WireConnection {
   readonly #lost = new Set<Socket>();
   #backendPid: number | undefined;
 
-  constructor(client: Socket, server: { host: string; port: number }, host: WireConnectionHost) {
+  constructor(client: Socket, server: Socket, host: WireConnectionHost) {
     this.#client = client;
+    this.#server = server;
     this.#host = host;
-    this.#server = connect({ ...server, noDelay: true, allowHalfOpen: true });
     client.setNoDelay(true);
     this.closed = Promise.all([closing(client), closing(this.#server)]);
 

@@ -1,25 +1,43 @@
+import { join } from 'node:path';
+
 import { Client } from 'pg';
 import { createTestDatabase, type TestDatabase } from './database.js';
+import { Cluster } from '../../sample/starter/cluster.js';
 import { deferred } from './deferred.js';
+import { encrypt } from './encryption.js';
 import { waitFor } from './wait-for.js';
-import { WireProxy } from './wire-proxy.js';
+import { WireProxy, type WireOptions } from './wire-proxy.js';
 
 // For pg a connection is "ending" after its first Sync, and it then keeps ECONNRESET to itself.
-const CONNECTION_BROKEN = /ECONNRESET|Connection terminated unexpectedly/;
+const CONNECTION_BROKEN = /ECONNRESET|EPIPE|Connection terminated unexpectedly/;
 
-describe('WireProxy', () => {
+const KINDS = ['TCP', 'TLS', 'a Unix socket'] as const;
+
+describe.each(KINDS)('WireProxy over %s', (kind) => {
+  let server: Cluster | undefined;
+  let options: WireOptions = {};
   let database: TestDatabase;
   let proxy: WireProxy;
   let clients: Client[];
 
   beforeAll(async () => {
-    database = await createTestDatabase();
+    if (kind !== 'TCP') {
+      server = await Cluster.start({ standbys: 0, settings: ['unix_socket_directories=.'] });
+      options =
+        kind === 'TLS'
+          ? { tls: await encrypt(server.primaryUrl) }
+          : { socketDirectory: join(server.directory, 'primary') };
+    }
+    database = await createTestDatabase(server?.primaryUrl);
     await database.query('create table note (text text not null)');
   });
-  afterAll(() => database.drop());
+  afterAll(async () => {
+    await database.drop();
+    await server?.stop();
+  });
 
   beforeEach(async () => {
-    proxy = await WireProxy.start(database.url);
+    proxy = await WireProxy.start(database.url, options);
     clients = [];
   });
   afterEach(async () => {
@@ -30,7 +48,11 @@ describe('WireProxy', () => {
   });
 
   async function connect(): Promise<Client> {
-    const client = new Client({ connectionString: proxy.url, keepAlive: false });
+    const client = new Client({
+      connectionString: proxy.url,
+      keepAlive: false,
+      ...(options.tls !== undefined && { ssl: { ca: options.tls.cert } }),
+    });
     // The cuts of these tests reach the client between statements too.
     client.on('error', () => undefined);
     clients.push(client);
@@ -73,9 +95,15 @@ describe('WireProxy', () => {
     await waitFor(() => proxy.openConnections === 0, { what: 'the connection to close' });
   });
 
-  it('passes a request for TLS through', async () => {
-    const client = new Client({ connectionString: proxy.url, ssl: true });
-    await expect(client.connect()).rejects.toThrow('The server does not support SSL connections');
+  it('leaves TLS to the server, or speaks it itself, and then demands it', async () => {
+    const wanting = new Client({ connectionString: proxy.url, ssl: true });
+    const plain = new Client({ connectionString: proxy.url });
+    if (options.tls === undefined) {
+      await expect(wanting.connect()).rejects.toThrow('The server does not support SSL');
+    } else {
+      await expect(wanting.connect()).rejects.toThrow('self-signed certificate');
+      await expect(plain.connect()).rejects.toThrow(CONNECTION_BROKEN);
+    }
   });
 
   it('reassembles statements and answers that span many chunks', async () => {

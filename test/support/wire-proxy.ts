@@ -1,7 +1,12 @@
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { deferred, type Deferred } from './deferred.js';
+import type { Certificate } from './encryption.js';
 import { WireConnection, type StatementFate } from './wire-connection.js';
+import { acceptTls, askForTls, dial, reset } from './wire-sides.js';
 
 /** One statement as it left a client. */
 export interface LoggedStatement {
@@ -15,10 +20,24 @@ interface ArmedFault {
   readonly fate: StatementFate;
 }
 
+/** What a wire is made of; by default it is one of TCP, without encryption. */
+export interface WireOptions {
+  /**
+   * Both sides are encrypted: the proxy shows this certificate to its clients, and the server has to
+   * show it to the proxy. A client that does not ask for TLS is refused.
+   */
+  readonly tls?: Certificate;
+  /** The directory of the server's Unix socket; the clients get one in a directory of their own. */
+  readonly socketDirectory?: string;
+}
+
+/** The number in the names of the Unix sockets that clients get; there is one in each directory. */
+const SOCKET_PORT = 5432;
+
 /**
  * A TCP proxy between a PostgreSQL client and the server: an exact log of the statements and a
- * source of faults at exact points. Speaks protocol 3.0 without encryption; requests for TLS are
- * passed on, and the server must decline them.
+ * source of faults at exact points. Speaks protocol 3.0, by default without encryption: requests for TLS
+ * are then passed on, and the server must decline them.
  *
  * @example
  * ```ts
@@ -55,26 +74,37 @@ export class WireProxy {
   onStatement?: ((sql: string, connection: number) => void | Promise<void>) | undefined;
 
   readonly #serverUrl: URL;
+  readonly #options: WireOptions;
+  /** The directory of the Unix socket, where it listens on one. */
+  #directory: string | undefined;
   readonly #listener: Server;
+  /** Sides of connections that have not agreed on TLS yet. */
+  readonly #opening = new Set<Socket>();
   readonly #connections = new Map<number, WireConnection>();
   readonly #faults: ArmedFault[] = [];
   readonly #failures: unknown[] = [];
   #opened = 0;
   #frozen: Deferred<void> | undefined;
 
-  private constructor(serverUrl: URL) {
+  private constructor(serverUrl: URL, options: WireOptions) {
     this.#serverUrl = serverUrl;
+    this.#options = options;
     this.#listener = createServer({ allowHalfOpen: true }, (client) => this.#accept(client));
   }
 
   /**
-   * Starts a proxy on a free port of 127.0.0.1.
+   * Starts a proxy on a free port of 127.0.0.1, or on a Unix socket.
    *
    * @param serverUrl - URL of the database that it leads to
    */
-  static async start(serverUrl: string): Promise<WireProxy> {
-    const proxy = new WireProxy(new URL(serverUrl));
-    proxy.#listener.listen(0, '127.0.0.1');
+  static async start(serverUrl: string, options: WireOptions = {}): Promise<WireProxy> {
+    const proxy = new WireProxy(new URL(serverUrl), options);
+    if (options.socketDirectory === undefined) {
+      proxy.#listener.listen(0, '127.0.0.1');
+    } else {
+      proxy.#directory = await mkdtemp(join(tmpdir(), 'Wire-'));
+      proxy.#listener.listen(join(proxy.#directory, `.s.PGSQL.${SOCKET_PORT}`));
+    }
     await once(proxy.#listener, 'listening');
     return proxy;
   }
@@ -91,6 +121,7 @@ export class WireProxy {
     this.cut();
     this.thaw();
     await Promise.all([closed, ...connections.map((connection) => connection.closed)]);
+    if (this.#directory !== undefined) await rm(this.#directory, { recursive: true });
     if (this.#failures.length > 0) {
       throw new AggregateError(this.#failures, 'WireProxy.onStatement failed');
     }
@@ -99,8 +130,13 @@ export class WireProxy {
   /** The server's URL, pointed at this proxy. */
   get url(): string {
     const url = new URL(this.#serverUrl);
-    url.hostname = '127.0.0.1';
-    url.port = String((this.#listener.address() as AddressInfo).port);
+    if (this.#directory === undefined) {
+      url.hostname = '127.0.0.1';
+      url.port = String((this.#listener.address() as AddressInfo).port);
+    } else {
+      url.hostname = encodeURIComponent(this.#directory);
+      url.port = String(SOCKET_PORT);
+    }
     return url.href;
   }
 
@@ -124,6 +160,7 @@ export class WireProxy {
   /** Destroys both sides of all connections with RST. */
   cut(): void {
     for (const connection of this.#connections.values()) connection.destroy();
+    for (const socket of this.#opening) reset(socket);
   }
 
   /**
@@ -177,12 +214,43 @@ export class WireProxy {
 
   #accept(client: Socket): void {
     if (this.refuse) {
-      client.resetAndDestroy();
+      reset(client);
       return;
     }
     this.#opened += 1;
     const number = this.#opened;
-    const server = { host: this.#serverUrl.hostname, port: Number(this.#serverUrl.port || 5432) };
+    const { hostname: host, port: text } = this.#serverUrl;
+    const port = Number(text || 5432);
+    const { tls, socketDirectory } = this.#options;
+    const server = dial(
+      socketDirectory === undefined
+        ? { host, port }
+        : { path: join(socketDirectory, `.s.PGSQL.${port}`) },
+    );
+    if (tls === undefined) {
+      this.#connect(client, server, number);
+    } else {
+      void this.#encrypt(client, server, number, tls);
+    }
+  }
+
+  async #encrypt(client: Socket, server: Socket, number: number, tls: Certificate): Promise<void> {
+    const sides = [client, server];
+    sides.forEach((side) => this.#opening.add(side.on('error', () => undefined)));
+    try {
+      const [secureClient, secureServer] = await Promise.all([
+        acceptTls(client, tls),
+        askForTls(server, tls),
+      ]);
+      this.#connect(secureClient, secureServer, number);
+    } catch {
+      sides.forEach(reset);
+    } finally {
+      sides.forEach((side) => this.#opening.delete(side));
+    }
+  }
+
+  #connect(client: Socket, server: Socket, number: number): void {
     const connection = new WireConnection(client, server, {
       delayMs: () => this.delayMs,
       flowing: async () => this.#frozen?.promise,

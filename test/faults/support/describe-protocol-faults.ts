@@ -56,7 +56,10 @@ export function describeProtocolFaults(family: string, faults: readonly Protocol
     it.each(own.map((fault) => [fault.title, fault] as const))(
       '%s',
       async (_, fault) => {
-        app = await startLibraryApp(server.url, { ...LIMITS, ...fault.limits });
+        app = await startLibraryApp(
+          { clientUrl: server.url, driverOptions: {} },
+          { ...LIMITS, ...fault.limits },
+        );
         fault.arrange(server);
         app.scenario.handler = fault.handler ?? ((work) => work.write('row'));
         const keys = Array.from({ length: TIMES }, (_each, index) => `key-${index}`);

@@ -20,7 +20,7 @@ import { Author, Book } from '../../support/library.entities.js';
 import { LogRecorder } from '../../support/log-recorder.js';
 import { Note } from '../../support/note.entity.js';
 import { startApp, type TestApp, type TestAppOptions } from '../../support/test-app.js';
-import { WireProxy } from '../../support/wire-proxy.js';
+import type { WireProxy } from '../../support/wire-proxy.js';
 import { ErrorBodyFilter, type ErrorBody } from './error-body.filter.js';
 import type { FaultDatabase } from './fault-database.js';
 import { Scenario, ScenarioGuard } from './scenario.js';
@@ -30,6 +30,7 @@ import {
   UnitOfWork,
   type PlainSettings,
 } from './units-of-work.js';
+import { startWire, type FaultWire } from './wire-kind.js';
 import { WorkController } from './work.controller.js';
 
 export const POOL_SIZE = 5;
@@ -92,17 +93,21 @@ const LIMITS: Limits = {
   transactionTimeoutMs: 10_000,
 };
 
-function ormOptions(
-  clientUrl: string,
-  { poolMax = POOL_SIZE, driverOptions = {} }: Limits,
-): Options {
+/** Where the server is, and how it is reached. */
+type Destination = Pick<FaultWire, 'driverOptions'> & { readonly clientUrl: string };
+
+function ormOptions(to: Destination, { poolMax = POOL_SIZE, driverOptions = {} }: Limits): Options {
   return defineConfig({
-    clientUrl,
+    clientUrl: to.clientUrl,
     entities: [Note, Author, Book],
     ensureDatabase: false,
     pool: { min: 0, max: poolMax },
-    driverOptions,
+    driverOptions: { ...to.driverOptions, ...driverOptions },
   });
+}
+
+function destinationOf({ proxy, driverOptions }: FaultWire): Destination {
+  return { clientUrl: proxy.url, driverOptions };
 }
 
 /** An application with the library, on any server. */
@@ -115,7 +120,7 @@ export interface LibraryApp extends TestApp {
 
 /** Starts an application with the library. */
 export async function startLibraryApp(
-  clientUrl: string,
+  to: Destination,
   limits: Limits = {},
   options: Partial<TestAppOptions> = {},
 ): Promise<LibraryApp> {
@@ -125,7 +130,7 @@ export async function startLibraryApp(
     shutdownTimeoutMs: 2_000,
     hookTimeoutMs: 300,
     ...options,
-    connections: options.connections ?? [{ ...ormOptions(clientUrl, limits), ...others }],
+    connections: options.connections ?? [{ ...ormOptions(to, limits), ...others }],
     controllers: [WorkController, ...(options.controllers ?? [])],
     providers: [
       Scenario,
@@ -156,8 +161,9 @@ export async function startLibraryWorld(
   limits: Limits = {},
   options: Partial<TestAppOptions> = {},
 ): Promise<LibraryWorld> {
-  const proxy = await WireProxy.start(faultDatabase.url);
-  const app = await startLibraryApp(proxy.url, limits, options);
+  const wire = await startWire(faultDatabase);
+  const { proxy } = wire;
+  const app = await startLibraryApp(destinationOf(wire), limits, options);
   return {
     ...app,
     faultDatabase,
@@ -180,8 +186,9 @@ export async function startPlainWorld(
   settings: PlainSettings,
   limits: Limits = {},
 ): Promise<World> {
-  const proxy = await WireProxy.start(faultDatabase.url);
-  const unit = await PlainUnitOfWork.open(ormOptions(proxy.url, limits), settings);
+  const wire = await startWire(faultDatabase);
+  const { proxy } = wire;
+  const unit = await PlainUnitOfWork.open(ormOptions(destinationOf(wire), limits), settings);
   const app: INestApplication = await NestFactory.create(
     {
       module: PlainModule,
