@@ -7,8 +7,6 @@ import {
 } from '../postgresql/transaction-settings.js';
 import { setAmbientAside } from '../session/ambient.js';
 import type { Session } from '../session/session.js';
-import { AsyncScope } from '../transaction/async-scope.js';
-import { SerialQueue } from '../transaction/serial-queue.js';
 import type { Context } from './context.js';
 import { endBy, type Ends } from './end-by.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
@@ -58,17 +56,6 @@ export interface AtomicTarget {
   readonly connectionName: string;
 }
 
-/** Code of a block; blocks that begin inside of it take turns with one another. */
-class BlockScope extends AsyncScope {
-  readonly context: Context;
-  readonly queue = new SerialQueue();
-
-  constructor(context: Context) {
-    super();
-    this.context = context;
-  }
-}
-
 /**
  * Runs `callback` as a transaction of its own on a session, committed when it succeeds and rolled
  * back when it throws (C2). Blocks of parallel branches run one after another: they share the session.
@@ -111,10 +98,10 @@ export async function runAtomic<T>(
     return session.manager.transactional(async (manager) => callback(manager));
   }
   session.assertNotNested('atomic');
-  context.assertEndsAlone(connectionName, 'atomic');
+  context.ends.assertEndsAlone(connectionName, 'atomic');
   // What an outer part did in an appended transaction would be missing from the next attempt.
   const isShared = current === 'append' && session.hasWork;
-  return inTurn(target, () =>
+  return context.ends.blocks.run(connectionName, () =>
     withRetry(isShared ? undefined : retry, () => {
       let commitsBefore = context.earlyCommits;
       const run = async (): Promise<T> => {
@@ -135,7 +122,7 @@ export async function runAtomic<T>(
 
 /** The ends of the session that the context has by then: the block may have closed the one it began with. */
 function endsOf({ context, connectionName }: AtomicTarget, isMarked: boolean): Ends {
-  const restore = context.rememberRefusal(connectionName);
+  const restore = context.ends.remember(connectionName);
   const rollback = async (): Promise<void> => {
     await context.existing(connectionName)?.rollbackBlock();
     restore();
@@ -192,22 +179,4 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
         "first, or choose another mode: 'commit', 'rollback', 'append' or 'savepoint'.",
     );
   }
-}
-
-/**
- * Blocks take turns with those that began in the same block, or in none, also with those of other
- * connections: otherwise two of them could wait for each other for ever.
- */
-function inTurn<T>({ context, connectionName }: AtomicTarget, block: () => Promise<T>): Promise<T> {
-  const around = AsyncScope.innermost(
-    BlockScope,
-    (scope) => scope.context === context && !scope.isOver,
-  );
-  const queue = around?.queue ?? context.blocks;
-  return queue.run(() => {
-    const scope = new BlockScope(context);
-    const isAround = (): boolean =>
-      AsyncScope.innermost(BlockScope, (each) => each === scope) !== undefined;
-    return context.runBlock(connectionName, isAround, () => scope.during(block));
-  });
 }

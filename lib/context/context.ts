@@ -6,11 +6,10 @@ import {
   type ShuttingDownError,
 } from '../errors.js';
 import type { Session } from '../session/session.js';
-import { SerialQueue } from '../transaction/serial-queue.js';
 import { ContextSessions, type OpeningOptions } from './context-sessions.js';
 import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
-import { SessionEnds, type RunningBlock } from './session-ends.js';
+import { SessionEnds } from './session-ends.js';
 import {
   closeSessions,
   CommitPlan,
@@ -43,8 +42,8 @@ export class Context extends ContextSessions {
   #settlement: Promise<void> | undefined;
   /** The first connection whose work a rollback undid; a later wish to commit must learn of it. */
   #undone: string | undefined;
-  readonly #ends: SessionEnds;
-  #blocks: SerialQueue | undefined;
+  /** What the ends of its sessions mean for it. */
+  readonly ends: SessionEnds;
   /** Sessions with work that are being closed: nobody has waited for the loss of it. */
   #closing: readonly Session[] = NO_SESSIONS;
   /** Called when it has been open for too long, and is rolled back while its code still runs. */
@@ -56,12 +55,12 @@ export class Context extends ContextSessions {
 
   constructor(options: ContextOptions) {
     super(options);
-    this.#ends = new SessionEnds(options.dependencies.environment);
+    this.ends = new SessionEnds(options.dependencies.environment);
     this.#outer = options.outer;
   }
 
   protected get observer(): SessionEnds {
-    return this.#ends;
+    return this.ends;
   }
 
   /** The context that it was opened in, and that is still open: it goes on when this one ends. */
@@ -87,18 +86,12 @@ export class Context extends ContextSessions {
     return this.sessions.some((session) => session.hasWork);
   }
 
-  /** The turns of the atomic blocks that lie in no other. */
-  get blocks(): SerialQueue {
-    this.#blocks ??= new SerialQueue();
-    return this.#blocks;
-  }
-
   /** Whether nobody has used it yet, or nothing of the use is left. */
   get isUntouched(): boolean {
     return (
       this.sessions.length === 0 &&
-      this.#ends.hooks.isEmpty &&
-      this.#ends.refusesNothing &&
+      this.ends.hooks.isEmpty &&
+      this.ends.refusesNothing &&
       !this.#isWorking &&
       this.#closing.length === 0
     );
@@ -106,12 +99,12 @@ export class Context extends ContextSessions {
 
   /** Whether work of it is under way that nobody awaits. */
   get #isWorking(): boolean {
-    return this.unfinished.length > 0 || (this.#blocks?.unfinished ?? 0) > 0;
+    return this.unfinished.length > 0 || this.ends.hasBlocks;
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
   get earlyCommits(): number {
-    return this.#ends.hooks.earlyCommits;
+    return this.ends.hooks.earlyCommits;
   }
 
   /**
@@ -122,7 +115,7 @@ export class Context extends ContextSessions {
   toEnd(name: string): Session | undefined {
     this.assertOpen(name);
     this.factory(name);
-    return this.#ends.errorOf(name) === undefined ? this.existing(name) : this.session(name);
+    return this.ends.errorOf(name) === undefined ? this.existing(name) : this.session(name);
   }
 
   /** @throws {@link SessionClosedError} the context has been settled (S5) */
@@ -149,7 +142,7 @@ export class Context extends ContextSessions {
     if (name !== undefined) {
       this.factory(name);
     }
-    this.#ends.rollbackOnly(name);
+    this.ends.rollbackOnly(name);
   }
 
   /**
@@ -194,45 +187,12 @@ export class Context extends ContextSessions {
    */
   addHook(kind: HookKind, callback: HookCallback, name?: string): void {
     const sessions = name === undefined ? this.sessions : [this.session(name)];
-    this.#ends.hooks.add(kind, callback, sessions, name);
-  }
-
-  /**
-   * Remembers whether a connection may be committed.
-   *
-   * @returns makes it so again: what a block has done there is undone, and its caller gets the error
-   */
-  rememberRefusal(name: string): () => void {
-    return this.#ends.remember(name);
-  }
-
-  /**
-   * Runs an atomic block, whose session nobody else ends meanwhile.
-   *
-   * @param isAround whether the code that asks is part of it
-   */
-  async runBlock<T>(
-    connectionName: string,
-    isAround: () => boolean,
-    run: () => Promise<T>,
-  ): Promise<T> {
-    const block: RunningBlock = { connectionName, isAround };
-    this.#ends.blocks = [...this.#ends.blocks, block];
-    try {
-      return await run();
-    } finally {
-      this.#ends.blocks = this.#ends.blocks.filter((each) => each !== block);
-    }
-  }
-
-  /** See {@link SessionEnds.assertEndsAlone}. */
-  assertEndsAlone(connectionName: string, verb: string): void {
-    this.#ends.assertEndsAlone(connectionName, verb);
+    this.ends.hooks.add(kind, callback, sessions, name);
   }
 
   /** Takes out hooks, see `ContextHooks.take()`. */
   takeHooks(kind: HookKind): readonly HookCallback[] {
-    return this.#ends.hooks.take(kind);
+    return this.ends.hooks.take(kind);
   }
 
   /** Commits all sessions, and goes on. */
@@ -245,11 +205,11 @@ export class Context extends ContextSessions {
     if (failure !== undefined) {
       for (const { connectionName, outcome } of outcomes) {
         if (outcome !== 'committed') {
-          this.#ends.failed(connectionName, failure.error);
+          this.ends.failed(connectionName, failure.error);
         }
       }
     }
-    await this.#ends.hooks.afterEarlyEnd(outcomes, failure !== undefined);
+    await this.ends.hooks.afterEarlyEnd(outcomes, failure !== undefined);
     if (failure !== undefined) {
       throw failure.error;
     }
@@ -258,13 +218,13 @@ export class Context extends ContextSessions {
   /** Rolls all sessions back, and goes on. */
   async rollbackEarly(): Promise<void> {
     await rollbackSessions(this.sessions);
-    this.#ends.forgetAll();
-    await this.#ends.hooks.afterEarlyRollback();
+    this.ends.forgetAll();
+    await this.ends.hooks.afterEarlyRollback();
   }
 
   /** Closes sessions, and goes on. */
   async closeEarly(sessions: readonly Session[]): Promise<void> {
-    sessions.forEach(({ connectionName }) => this.#ends.forgetRollbackOnly(connectionName));
+    sessions.forEach(({ connectionName }) => this.ends.forgetRollbackOnly(connectionName));
     const closing = sessions.filter((session) => session.hasWork);
     this.#closing = [...this.#closing, ...closing];
     try {
@@ -272,20 +232,20 @@ export class Context extends ContextSessions {
     } finally {
       this.#closing = this.#closing.filter((session) => !closing.includes(session));
     }
-    await this.#ends.hooks.afterEarlyRollback();
+    await this.ends.hooks.afterEarlyRollback();
   }
 
   async #commit(): Promise<void> {
     this.#phase = 'flushing';
-    this.#ends.isCommitting = true;
+    this.ends.isCommitting = true;
     const { outcomes, failure } = await this.#commitSessions();
     await this.endOwned();
     if (failure !== undefined) {
-      await this.#ends.hooks.afterEnd(outcomes, true);
+      await this.ends.hooks.afterEnd(outcomes, true);
       throw failure.error;
     }
     this.#phase = 'committed';
-    await this.#ends.hooks.afterEnd(outcomes, false);
+    await this.ends.hooks.afterEnd(outcomes, false);
   }
 
   async #commitSessions(): Promise<Settlement> {
@@ -296,7 +256,7 @@ export class Context extends ContextSessions {
       return this.#isWorking
         ? new UnexpectedRollbackError(this.anyConnection, 'unawaited-statements')
         : closing === undefined
-          ? this.#ends.errorOfAny(this.anyConnection)
+          ? this.ends.errorOfAny(this.anyConnection)
           : new UnexpectedRollbackError(closing.connectionName, 'ended-meanwhile');
     };
     try {
@@ -315,16 +275,16 @@ export class Context extends ContextSessions {
   /** @throws why the context must not be committed */
   async #beforeCommit(): Promise<void> {
     this.#assertMayCommit();
-    if (!this.#ends.hooks.isEmpty) {
+    if (!this.ends.hooks.isEmpty) {
       await this.sessions.reduce(
         (work, session) => session.whileOpen(work),
-        this.#ends.hooks.beforeEnd(),
+        this.ends.hooks.beforeEnd(),
       );
     }
   }
 
   #assertMayCommit(): void {
-    const refusal = this.#ends.errorOfAny(this.anyConnection);
+    const refusal = this.ends.errorOfAny(this.anyConnection);
     if (refusal !== undefined) {
       throw refusal;
     }
@@ -335,6 +295,6 @@ export class Context extends ContextSessions {
     // Also where no statement was sent: what was only persisted is lost as well.
     this.#undone = this.sessions[0]?.connectionName;
     await Promise.all([closeSessions(this.sessions), this.endOwned()]);
-    await this.#ends.hooks.afterEnd([], true);
+    await this.ends.hooks.afterEnd([], true);
   }
 }

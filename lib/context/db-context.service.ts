@@ -109,7 +109,7 @@ export class DbContext extends UnitsOfWork {
     if (session !== undefined) {
       session.assertNotNested('close');
       const context = this.registry.requireOpen(name);
-      context.assertEndsAlone(name, 'close');
+      context.ends.assertEndsAlone(name, 'close');
       await context.closeEarly([session]);
     }
   }
@@ -231,7 +231,7 @@ export class DbContext extends UnitsOfWork {
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
     const context = this.registry.require();
-    context.assertEndsAlone(name, 'popSession');
+    context.ends.assertEndsAlone(name, 'popSession');
     return context.pop(name)?.manager as E | undefined;
   }
 
@@ -257,7 +257,7 @@ export class DbContext extends UnitsOfWork {
     }
     for (const session of context.sessions) {
       session.assertNotNested(verb);
-      context.assertEndsAlone(session.connectionName, verb);
+      context.ends.assertEndsAlone(session.connectionName, verb);
     }
     return context;
   }

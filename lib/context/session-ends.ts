@@ -1,17 +1,10 @@
 import { InvalidTransactionStateError, UnexpectedRollbackError } from '../errors.js';
 import type { SessionObserver } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
+import { AtomicBlocks } from './atomic-blocks.js';
 import { CommitRefusals } from './commit-refusals.js';
 import { ContextHooks, type HookEnvironment } from './hooks.js';
 
-/** An atomic block that is under way. */
-export interface RunningBlock {
-  readonly connectionName: string;
-  /** Whether the calling code is part of it. */
-  readonly isAround: () => boolean;
-}
-
-const NO_BLOCKS: readonly RunningBlock[] = [];
 const COMMITS: ReadonlySet<string> = new Set(['commit', 'commitAll', 'atomic']);
 
 /** What the ends of its sessions mean for a context: which hooks are due, and whether it may commit. */
@@ -19,12 +12,22 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
   readonly hooks: ContextHooks;
   /** Whether the commit of the whole context has begun. */
   isCommitting = false;
-  /** The atomic blocks that run now, the inner ones after those around them. */
-  blocks: readonly RunningBlock[] = NO_BLOCKS;
+  #blocks: AtomicBlocks | undefined;
 
   constructor(environment: HookEnvironment) {
     super();
     this.hooks = new ContextHooks(environment);
+  }
+
+  /** The atomic blocks, made as the first one begins. */
+  get blocks(): AtomicBlocks {
+    this.#blocks ??= new AtomicBlocks();
+    return this.#blocks;
+  }
+
+  /** Whether an atomic block runs or waits. */
+  get hasBlocks(): boolean {
+    return this.#blocks?.isEmpty === false;
   }
 
   /** See {@link SessionObserver.assertMayEnd}. */
@@ -51,9 +54,7 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
           'dbContext.runInNewContext().',
       );
     }
-    const isCutting = ({ connectionName: name, isAround }: RunningBlock): boolean =>
-      name === connectionName && !isAround();
-    if (this.blocks.some(isCutting)) {
+    if (this.#blocks?.isElsewhere(connectionName) === true) {
       throw new InvalidTransactionStateError(
         connectionName,
         `${verb}() was called while an atomic() block of another branch works on the session, and would end ` +

@@ -1,6 +1,5 @@
 import type { Answer, Lease } from '../connection/lease.js';
 import {
-  InvalidTransactionStateError,
   ProtocolViolationError,
   TransactionAbortedError,
   TransactionTimeoutError,
@@ -12,9 +11,10 @@ import type { BeginPlan, TransactionSource } from './begin-plan.js';
 import { SentStatements } from './sent-statements.js';
 import {
   commitBlockerOf,
+  endedByStatement,
   isOpen,
-  isTimeout,
   leaseOf,
+  outranked,
   type Failure,
   type TransactionState,
 } from './transaction-state.js';
@@ -129,7 +129,7 @@ export class StateMachine {
     if (this.#state.tag === 'beginning' || this.#state.tag === 'open') {
       this.#break(error, false);
     }
-    return this.#outranked(error);
+    return outranked(this.#state, error);
   }
 
   /** A read before the first write is sent in a transaction of its own. */
@@ -174,14 +174,14 @@ export class StateMachine {
       if (state.tag === 'open') {
         this.#break(error);
       }
-      throw this.#outranked(error);
+      throw outranked(this.#state, error);
     }
     if (state.tag !== 'open') {
       return;
     }
     const { status } = state.lease;
     if (status === 'I' || this.#source.server.isEnd(sql, answer)) {
-      this.#break(this.#endedByStatement());
+      this.#break(endedByStatement(this.#source.name));
     } else if (state.failure !== undefined && status === 'T') {
       this.#state = { ...state, failure: undefined };
     }
@@ -199,7 +199,7 @@ export class StateMachine {
     }
     const { status } = state.lease;
     if (status === 'I' || this.#source.server.mayHaveEnded(sql)) {
-      this.#break(this.#endedByStatement());
+      this.#break(endedByStatement(this.#source.name));
     } else {
       this.#state = { ...state, failure: status === 'E' ? (state.failure ?? failure) : undefined };
     }
@@ -213,20 +213,20 @@ export class StateMachine {
   failed(sql: string, error: unknown): unknown {
     const state = this.#state;
     if (state.tag !== 'open') {
-      return this.#outranked(error);
+      return outranked(this.#state, error);
     }
     const { server, name } = this.#source;
     const { failure = { error } } = state;
     if (!server.isRefusal(error) || server.endsConnection(error)) {
       this.#break(error);
     } else if (server.mayHaveEnded(sql)) {
-      this.#break(this.#endedByStatement());
+      this.#break(endedByStatement(this.#source.name));
     } else {
       this.#state = { ...state, failure };
     }
     return failure.error !== error && server.isAborted(error)
       ? new TransactionAbortedError(name, failure.error, true)
-      : this.#outranked(error);
+      : outranked(this.#state, error);
   }
 
   /** The connection has failed while no statement was under way. */
@@ -288,23 +288,6 @@ export class StateMachine {
     this.#destroyed = leaseOf(this.#state)?.destroy();
     this.#state = { tag: 'broken', cause: { error }, hasBegun };
     this.stopDeadline();
-  }
-
-  /** What a statement fails with that was in flight as its transaction was ended. */
-  #outranked(error: unknown): unknown {
-    const { state, commitBlocker } = this;
-    if (isTimeout(commitBlocker)) {
-      return commitBlocker;
-    }
-    return state.tag === 'ended' && state.killedBy !== undefined ? state.killedBy : error;
-  }
-
-  #endedByStatement(): InvalidTransactionStateError {
-    return new InvalidTransactionStateError(
-      this.#source.name,
-      'a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. Use ' +
-        'session.commit() or session.rollback() instead.',
-    );
   }
 
   #callListeners(): void {

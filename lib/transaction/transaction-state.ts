@@ -175,3 +175,21 @@ export function isTimeout(
 ): error is TransactionTimeoutError | HostDrainTimeoutError {
   return error instanceof TransactionTimeoutError || error instanceof HostDrainTimeoutError;
 }
+
+/** What a statement fails with that was in flight as its transaction was ended: why it was ended. */
+export function outranked(state: TransactionState, error: unknown): unknown {
+  const reason = state.tag === 'broken' ? state.cause.error : 'blocker' in state && state.blocker;
+  if (isTimeout(reason)) {
+    return reason;
+  }
+  return state.tag === 'ended' && state.killedBy !== undefined ? state.killedBy : error;
+}
+
+/** What SQL of the application has done that ended the transaction. */
+export function endedByStatement(connectionName: string): InvalidTransactionStateError {
+  return new InvalidTransactionStateError(
+    connectionName,
+    'a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. Use ' +
+      'session.commit() or session.rollback() instead.',
+  );
+}

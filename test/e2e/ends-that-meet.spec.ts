@@ -114,9 +114,11 @@ describe('a commit when the end of the context has begun', () => {
       await current.run(async () => {
         await insert('row');
         const tried = deferred();
-        setImmediate(async () => {
-          refused = await errorOf(commit());
-          tried.resolve();
+        setImmediate(() => {
+          void errorOf(commit()).then((error) => {
+            refused = error;
+            tried.resolve();
+          });
         });
         current.dbContext.beforeCommit(() => tried.promise);
       });

@@ -233,9 +233,9 @@ describe('the part of pg that the library stands on', () => {
   it('F1: what the parser cannot read is an error of the client, and throws at nobody', async () => {
     const seen = new Pool({ connectionString: database.url, max: 1 }) as unknown as PgPool;
     preparePool(seen);
-    const { Client } = seen;
+    const prepared = seen.Client;
     preparePool(seen);
-    expect(seen.Client).toBe(Client);
+    expect(seen.Client).toBe(prepared);
     const given = await seen.connect();
     given.on('error', () => undefined);
     const failed = given.query('select pg_sleep(30)').catch((reason: unknown) => reason);

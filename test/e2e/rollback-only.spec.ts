@@ -756,8 +756,9 @@ describe('commitOnError', () => {
     expect(await shared.world.savedTexts()).toEqual(['before']);
   });
 
-  it('S8: a run() that joins settles nothing, with any value of the option', async () => {
-    await expect(run(() => run(failing(known), { commitOnError }))).rejects.toBe(known);
+  it('S8: a run() that joins settles nothing, and refuses the option', async () => {
+    const joined = run(() => run(failing(known), { commitOnError }));
+    await expect(joined).rejects.toMatchObject({ code: 'INVALID_OPTIONS' });
     expect(await shared.world.savedTexts()).toEqual([]);
   });
 
