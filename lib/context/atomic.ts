@@ -98,7 +98,8 @@ export async function runAtomic<T>(
     return session.manager.transactional(async (manager) => callback(manager));
   }
   session.assertNotNested('atomic');
-  context.ends.assertEndsAlone(connectionName, 'atomic');
+  context.assertNotElsewhere(connectionName, 'atomic');
+  context.ends.assertNotCommitting(connectionName, 'atomic');
   // What an outer part did in an appended transaction would be missing from the next attempt.
   const isShared = current === 'append' && session.hasWork;
   return context.ends.blocks.run(connectionName, () =>

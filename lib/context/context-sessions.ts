@@ -4,9 +4,11 @@ import type { Holder } from '../connection/claim.js';
 import type { WrittenLsns } from '../connection/written-lsns.js';
 import { InvalidTransactionStateError } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { ambientManager } from '../session/ambient.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { OwnedWork } from '../session/owned-work.js';
 import type { SessionFactory } from '../session/session-factory.js';
+import { isForkOf } from '../session/session-marks.js';
 import type { SessionObserver, SessionOptions } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
 import type { HookEnvironment } from './hooks.js';
@@ -89,6 +91,25 @@ export abstract class ContextSessions implements Holder {
   session(name: string): Session {
     this.assertOpen(name);
     return this.existing(name) ?? this.#keep(this.factory(name).create(this.#optionsOf(name)));
+  }
+
+  /**
+   * Refuses an end in the transaction of another session: what is done there by injected services is that
+   * one's, and they would end what they have not worked in (C6).
+   *
+   * @throws {@link InvalidTransactionStateError}
+   */
+  assertNotElsewhere(name: string, verb: string): void {
+    const ambient = ambientManager(this.ambient);
+    const { orm } = this.factory(name).connection;
+    if (ambient?.config === orm.config && !isForkOf(ambient, this.existing(name)?.manager)) {
+      throw new InvalidTransactionStateError(
+        name,
+        `${verb}() was called inside of the transaction of another session: of em.fork().transactional(), ` +
+          'or of transactional() on the session of newSession(). It would end the session of the context, ' +
+          'in which nothing there works. Return from the callback first, or use em.transactional().',
+      );
+    }
   }
 
   /** The session of a connection, if it has one that is open. */

@@ -85,7 +85,7 @@ export class DbContext extends UnitsOfWork {
    *   exception for the server's error; the session is then gone and a new one takes its place
    */
   async commit(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
-    await this.#toEnd(name)?.manager.commit();
+    await this.#toEnd(name, 'commit')?.manager.commit();
   }
 
   /**
@@ -95,7 +95,7 @@ export class DbContext extends UnitsOfWork {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   async rollback(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
-    await this.#toEnd(name)?.manager.rollback();
+    await this.#toEnd(name, 'rollback')?.manager.rollback();
   }
 
   /**
@@ -109,6 +109,7 @@ export class DbContext extends UnitsOfWork {
     if (session !== undefined) {
       session.assertNotNested('close');
       const context = this.registry.requireOpen(name);
+      context.assertNotElsewhere(name, 'close');
       context.ends.assertEndsAlone(name, 'close');
       await context.closeEarly([session]);
     }
@@ -240,8 +241,11 @@ export class DbContext extends UnitsOfWork {
     this.registry.requireOpen(name).addHook(kind, callback, connection);
   }
 
-  #toEnd(name: string): Session | undefined {
-    return this.registry.require().toEnd(name);
+  #toEnd(name: string, verb: string): Session | undefined {
+    const context = this.registry.require();
+    const session = context.toEnd(name);
+    context.assertNotElsewhere(name, verb);
+    return session;
   }
 
   #existing(name: string): Session | undefined {
@@ -257,6 +261,7 @@ export class DbContext extends UnitsOfWork {
     }
     for (const session of context.sessions) {
       session.assertNotNested(verb);
+      context.assertNotElsewhere(session.connectionName, verb);
       context.ends.assertEndsAlone(session.connectionName, verb);
     }
     return context;

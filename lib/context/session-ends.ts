@@ -46,19 +46,24 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
    * @throws {@link InvalidTransactionStateError}
    */
   assertEndsAlone(connectionName: string, verb: string): void {
-    if (this.isCommitting && COMMITS.has(verb)) {
-      throw new InvalidTransactionStateError(
-        connectionName,
-        `${verb}() was called while the whole context is being committed, by a hook of it or by code that ` +
-          'nobody awaits. Leave the commit to the context, throw in the hook to undo it, or do the work in ' +
-          'dbContext.runInNewContext().',
-      );
-    }
+    this.assertNotCommitting(connectionName, verb);
     if (this.#blocks?.isElsewhere(connectionName) === true) {
       throw new InvalidTransactionStateError(
         connectionName,
         `${verb}() was called while an atomic() block of another branch works on the session, and would end ` +
           'the half of it. Await the block first, or give one of the two a context of its own: ' +
+          'dbContext.runInNewContext().',
+      );
+    }
+  }
+
+  /** @throws {@link InvalidTransactionStateError} a commit that meets that of the whole context */
+  assertNotCommitting(connectionName: string, verb: string): void {
+    if (this.isCommitting && COMMITS.has(verb)) {
+      throw new InvalidTransactionStateError(
+        connectionName,
+        `${verb}() was called while the whole context is being committed, by a hook of it or by code that ` +
+          'nobody awaits. Leave the commit to the context, throw in the hook to undo it, or do the work in ' +
           'dbContext.runInNewContext().',
       );
     }

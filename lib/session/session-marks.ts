@@ -53,6 +53,11 @@ export function innermostManager(manager: EntityManager): EntityManager {
   return (root && NestedTransaction.forkOf(root)) ?? manager;
 }
 
+/** Whether a manager is one that `transactional()` has made inside of `root`, at any depth, or `root` itself. */
+export function isForkOf(manager: EntityManager, root: EntityManager | undefined): boolean {
+  return root !== undefined && ((manager as SessionManager)[ROOT] ?? manager) === root;
+}
+
 /** The session that an entity manager is the manager of. */
 export function controlOf(manager: EntityManager): SessionControl | undefined {
   return (manager as SessionManager)[CONTROL];

@@ -193,6 +193,27 @@ describe('an atomic block, and an end of another branch', () => {
     expect(await current.world.savedTexts()).toEqual(['half', 'other half']);
   });
 
+  it('C2: another block waits for its turn', async () => {
+    await current.run(() =>
+      Promise.all(
+        ['a', 'b', 'c'].map((text) =>
+          current.dbContext.atomic(async () => {
+            await insert(text);
+            await insert(`${text} again`);
+          }),
+        ),
+      ),
+    );
+    expect(await current.world.savedTexts()).toEqual([
+      'a',
+      'a again',
+      'b',
+      'b again',
+      'c',
+      'c again',
+    ]);
+  });
+
   it('C1, C2: the block itself may end its session', async () => {
     await current.run(() =>
       current.dbContext.atomic(async () => {

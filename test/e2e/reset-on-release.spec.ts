@@ -183,7 +183,9 @@ describe('resetOnRelease', () => {
       );
       await expect(failed).rejects.toThrow('division by zero');
       expect(
-        await next(`select count(*)::int as value from pg_locks where locktype = 'advisory'`),
+        await next(
+          `select count(*)::int as value from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()`,
+        ),
       ).toBe(0);
     });
 

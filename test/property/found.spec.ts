@@ -15,6 +15,7 @@ const insert = (text: string): Promise<unknown> => shared.insert(text);
 const REQUIRED = { propagation: TransactionPropagation.REQUIRED };
 const NOT_SUPPORTED = { propagation: TransactionPropagation.NOT_SUPPORTED };
 const REQUIRES_NEW = { propagation: TransactionPropagation.REQUIRES_NEW };
+const REFUSED = 'InvalidTransactionStateError';
 const outcome = (work: Promise<unknown>): Promise<string> => work.then(() => 'ok', labelOf);
 const fail = (): never => {
   throw new Boom();
@@ -180,35 +181,43 @@ describe('in the transaction of another session', () => {
     await run(async () => {
       await insert('row');
       shared.dbContext.beforeCommit(() => insert('of the hook'), { connection: 'default' });
-      await inAnother(() => shared.dbContext.commit());
+      const session = shared.dbContext.getSession()!;
+      await inAnother(() => session.commit());
     });
     expect(await shared.world.savedTexts()).toEqual(['row', 'of the hook']);
   });
 
-  it('C5, C6: a beforeCommit hook does so when all sessions are committed', async () => {
+  const ENDS = {
+    'commit()': () => shared.dbContext.commit(),
+    'rollback()': () => shared.dbContext.rollback(),
+    'close()': () => shared.dbContext.close(),
+    'commitAll()': () => shared.dbContext.commitAll(),
+    'rollbackAll()': () => shared.dbContext.rollbackAll(),
+    'closeAll()': () => shared.dbContext.closeAll(),
+    'atomic()': () => shared.dbContext.atomic(() => insert('of the block')),
+  };
+  it.each(Object.entries(ENDS))('C6, C1: %s is refused, on any session', async (_, end) => {
     await run(async () => {
       await insert('row');
-      shared.dbContext.beforeCommit(() => insert('of the hook'), { connection: 'default' });
-      await inAnother(() => shared.dbContext.commitAll());
+      await inAnother(async () => expect(await outcome(end())).toBe(REFUSED));
+      await shared.session.fork().transactional(async () => {
+        expect(await outcome(end())).toBe(REFUSED);
+      });
     });
-    expect(await shared.world.savedTexts()).toEqual(['row', 'of the hook']);
+    expect(await shared.world.savedTexts()).toEqual(['row']);
   });
 
-  it('C2, C6: an atomic block writes into its own session', async () => {
-    await run(() => inAnother(() => shared.dbContext.atomic(() => insert('of the block'))));
-    expect(await shared.world.savedTexts()).toEqual(['of the block']);
-  });
-
-  it('C2, C6: an atomic block that closes its session goes on in the next one', async () => {
+  it('C3, C6: a new context inside of it ends its own sessions', async () => {
     await run(() =>
       inAnother(() =>
-        shared.dbContext.atomic(async () => {
-          await shared.dbContext.close();
-          await insert('of the next session');
+        shared.dbContext.runInNewContext(async () => {
+          await insert('first');
+          await shared.dbContext.commit();
+          await shared.dbContext.atomic(() => insert('second'));
         }),
       ),
     );
-    expect(await shared.world.savedTexts()).toEqual(['of the next session']);
+    expect(await shared.world.savedTexts()).toEqual(['first', 'second']);
   });
 });
 

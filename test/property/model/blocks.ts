@@ -71,6 +71,8 @@ export abstract class Blocks extends Contexts {
     const late: Late[] = [];
     const inner = {
       ...env,
+      // MikroORM's context does not know the callback of not_supported.
+      ambient: session.current.isAutocommit ? env.ambient : session,
       forks: own ? [...env.forks, db] : env.forks,
       outerForks: own
         ? env.outerForks.filter((each) => each !== db)
@@ -99,6 +101,7 @@ export abstract class Blocks extends Contexts {
       return;
     }
     const session = context.session(db);
+    this.assertNotElsewhere([db], env);
     if (session.isNested) {
       throw new ModelError(REFUSED);
     }

@@ -8,7 +8,14 @@ import {
 } from '../program.js';
 import { ModelContext, type ContextRegistry } from './context.js';
 import type { Env, Late } from './env.js';
-import { CLOSED, Undetermined, labelOf, rethrowUndetermined } from './failures.js';
+import {
+  CLOSED,
+  ModelError,
+  REFUSED,
+  Undetermined,
+  labelOf,
+  rethrowUndetermined,
+} from './failures.js';
 import type { ModelHook } from './hooks.js';
 import type { ModelSession } from './session.js';
 import { ModelDatabase, type Frame } from './transactions.js';
@@ -38,6 +45,7 @@ export abstract class Contexts implements ContextRegistry {
       trace,
       forks: [],
       outerForks: [],
+      ambient: undefined,
     });
   }
 
@@ -61,6 +69,7 @@ export abstract class Contexts implements ContextRegistry {
         trace,
         forks: [],
         outerForks: [],
+        ambient: undefined,
       });
     } catch (error) {
       rethrowUndetermined(error);
@@ -113,6 +122,17 @@ export abstract class Contexts implements ContextRegistry {
 
   protected block(body: Program, env: Env): void {
     body.forEach((op) => this.step(op, env));
+  }
+
+  /** C6: in the nested transaction of another session nothing of the context is ended. */
+  protected assertNotElsewhere(dbs: readonly Database[], { ambient, context }: Env): void {
+    if (
+      ambient !== undefined &&
+      dbs.includes(ambient.database.name) &&
+      context.existing(ambient.database.name) !== ambient
+    ) {
+      throw new ModelError(REFUSED);
+    }
   }
 
   protected session(db: Database, env: Env): ModelSession {

@@ -18,6 +18,8 @@ export interface Env {
   readonly trace: Trace;
   /** Where the manager at hand is the one that the callback of a nested transaction was given. */
   readonly forks: readonly Database[];
+  /** The session whose nested transaction the code is in: MikroORM knows the innermost one alone. */
+  readonly ambient: ModelSession | undefined;
   /** The `forks` for which the code is in a further nested transaction, whose manager it does not use. */
   readonly outerForks: readonly Database[];
 }

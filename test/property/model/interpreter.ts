@@ -130,6 +130,10 @@ class Interpreter extends Blocks {
     const { context } = env;
     if (target === 'all') {
       const { sessions } = context;
+      this.assertNotElsewhere(
+        sessions.map(({ database }) => database.name),
+        env,
+      );
       if (verb === 'commit') {
         context.commitAll();
       } else if (verb === 'rollback') {
@@ -146,6 +150,9 @@ class Interpreter extends Blocks {
     const session =
       (isBySession ? env.own[target] : undefined) ??
       (isToEnd ? context.session(target) : context.existing(target));
+    if (!isBySession) {
+      this.assertNotElsewhere([target], env);
+    }
     if (session === undefined) {
       return;
     }
