@@ -106,10 +106,10 @@ export class DbContext extends UnitsOfWork {
    */
   async close(name: string = DEFAULT_CONNECTION_NAME): Promise<void> {
     const session = this.#existing(name);
+    const context = this.registry.requireOpen(name);
+    context.assertNotElsewhere(name, 'close');
     if (session !== undefined) {
       session.assertNotNested('close');
-      const context = this.registry.requireOpen(name);
-      context.assertNotElsewhere(name, 'close');
       context.ends.assertEndsAlone(name, 'close');
       await context.closeEarly([session]);
     }
