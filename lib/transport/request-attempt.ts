@@ -104,16 +104,23 @@ export class RequestAttempt {
     };
     const finish = (outcome: RequestOutcome): void => {
       isFinishing = true;
-      stopListening();
       const settled = this.#settle(outcome);
       if (typeof settled === 'boolean') {
+        stopListening();
         conclude(outcome, settled);
-      } else {
-        settled.then(
-          (isCommitted) => conclude(outcome, isCommitted),
-          (error: unknown) => fail(outcome, error),
-        );
+        return;
       }
+      // The client may still leave while hooks run, and until COMMIT is sent (S4).
+      settled.then(
+        (isCommitted) => {
+          stopListening();
+          conclude(outcome, isCommitted);
+        },
+        (error: unknown) => {
+          stopListening();
+          fail(outcome, error);
+        },
+      );
     };
 
     // Subscribed inside the store: an Observable handler does its work on subscription.

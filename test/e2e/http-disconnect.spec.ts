@@ -198,6 +198,24 @@ describe.each<AdapterName>(['express', 'fastify'])('clients that leave, over %s'
     expect(await world.savedTexts()).toEqual([]);
   });
 
+  it('S4: it is also rolled back while a beforeCommit hook runs (rollback)', async () => {
+    const inHook = deferred();
+    await start({
+      onDisconnect: 'rollback',
+      beforeCommit: async () => {
+        inHook.resolve();
+        await deferred().promise;
+      },
+    });
+    stage.mayGoOn.resolve();
+    const client = await RawClient.get(`${world.url}/promise`);
+    await inHook.promise;
+    await client.leave();
+    await contextsAreGone();
+    expect(ends()).toEqual(['rollback']);
+    expect(await world.savedTexts()).toEqual([]);
+  });
+
   it('S4: a client that left during the guards is noticed (rollback)', async () => {
     await start({ onDisconnect: 'rollback' });
     const client = await RawClient.get(`${world.url}/after-guard`);
