@@ -46,7 +46,7 @@ const programs: fc.Arbitrary<Program> = fc.record({
 
 const FIXED_SEED = 20_261_125;
 const given = process.env['DB_CONTEXT_PROPERTY_RUNS'];
-const RUNS = Number(given ?? 60);
+const RUNS = Number(given ?? 40);
 const SEED = Number(
   process.env['DB_CONTEXT_PROPERTY_SEED'] ??
     (given === undefined ? FIXED_SEED : Math.floor(Math.random() * 2 ** 31)),

@@ -51,7 +51,7 @@ const fixedSeed = given.seed ?? FIXED_SEED;
 
 it(
   `${PROMISES}: programs of the fixed seed ${fixedSeed} come to what is promised`,
-  () => check(fixedSeed, given.runs ?? 190),
+  () => check(fixedSeed, given.runs ?? 150),
   TIMEOUT_MS,
 );
 
@@ -63,7 +63,7 @@ it(
 
 it(
   `${PROMISES}: programs of the fixed seed ${fixedSeed} do so, too, with begin: 'first-write'`,
-  () => check(fixedSeed, given.runs ?? 80, true),
+  () => check(fixedSeed, given.runs ?? 60, true),
   TIMEOUT_MS,
 );
 
