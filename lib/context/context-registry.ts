@@ -17,7 +17,7 @@ import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { runAndSettle } from './run-and-settle.js';
 import { RunningContexts } from './running-contexts.js';
-import { UnawaitedRefusals } from './unawaited-refusals.js';
+import { OUTSIDE, UnawaitedRefusals } from './unawaited-refusals.js';
 import { ContextWatch, watchLimits } from './watch.js';
 
 /** The part of the options that is not about requests. */
@@ -38,6 +38,11 @@ export class ContextRegistry {
   readonly #dependencies: ContextDependencies;
   readonly #contextTimeoutMs: number | undefined;
   readonly #watch: ContextWatch | undefined;
+  /**
+   * Whether the application answers requests now. An error that nobody handles then concerns one of them,
+   * and not the whole process, as it does in a script.
+   */
+  isServing = (): boolean => false;
   #probes: readonly ContextProbe[] = [];
   #common: Context | undefined;
   #isShuttingDown = false;
@@ -112,7 +117,11 @@ export class ContextRegistry {
   require(): Context {
     const context = this.#current();
     if (context === undefined) {
-      throw new DbContextNotActiveError();
+      const error = new DbContextNotActiveError();
+      if (this.isServing()) {
+        this.#dependencies.unawaited.refused(error, OUTSIDE);
+      }
+      throw error;
     }
     return context;
   }

@@ -5,6 +5,9 @@ interface Place {
   readonly origin: string;
 }
 
+/** Where a statement was refused that is in no context. */
+export const OUTSIDE: Place = { origin: '' };
+
 interface Unawaited {
   readonly first: unknown;
   count: number;
@@ -75,7 +78,8 @@ export class UnawaitedRefusals {
         count === 1
           ? 'a statement that nobody awaits was'
           : `${count} statements that nobody awaits were`;
-      this.#report(`${what} refused in the context of ${origin}`, first);
+      const where = origin === '' ? 'outside of any context' : `in the context of ${origin}`;
+      this.#report(`${what} refused ${where}`, first);
     }
     this.#unawaited.clear();
   }

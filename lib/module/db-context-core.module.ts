@@ -11,7 +11,12 @@ import {
   type OnModuleInit,
   type Provider,
 } from '@nestjs/common';
-import { APP_INTERCEPTOR, ExternalContextCreator, ModulesContainer } from '@nestjs/core';
+import {
+  APP_INTERCEPTOR,
+  ExternalContextCreator,
+  HttpAdapterHost,
+  ModulesContainer,
+} from '@nestjs/core';
 
 import { ContextRegistry } from '../context/context-registry.js';
 import { DbContext } from '../context/db-context.service.js';
@@ -53,8 +58,10 @@ export class DbContextCoreModule
     @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
     contextCreator: ExternalContextCreator,
     modules: ModulesContainer,
+    adapterHost: HttpAdapterHost,
   ) {
     assertOnlyOne(modules);
+    registry.isServing = () => adapterHost.listening;
     this.#registry = registry;
     this.#options = options;
     this.#contextCreator = contextCreator;

@@ -30,16 +30,21 @@ describe.each<AdapterName>(['express', 'fastify'])(
     afterAll(() => database.drop());
     beforeEach(async () => {
       await database.query('truncate note restart identity');
+      if (app !== undefined && !hasEnded) {
+        await get('/forget');
+        return;
+      }
       app = await AppProcess.start(FILE, {
         adapter,
         databaseUrl: database.url,
+        mount: 'middleware',
       } satisfies UnawaitedAppOptions);
       hasEnded = false;
       void app.ended.then(() => {
         hasEnded = true;
       });
     }, START_MS);
-    afterEach(() => app?.kill());
+    afterAll(() => app?.kill());
 
     const get = async (path: string): Promise<unknown> =>
       (await fetch(`${app!.url}${path}`)).json();
@@ -106,3 +111,36 @@ describe.each<AdapterName>(['express', 'fastify'])(
     });
   },
 );
+
+// The listener runs in the context of the socket there, which is none of the library's.
+describe('statements that nobody awaits, with the default mount', () => {
+  let database: TestDatabase;
+  let app: AppProcess | undefined;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    await database.query(NOTE_SCHEMA);
+    app = await AppProcess.start(FILE, {
+      adapter: 'express',
+      databaseUrl: database.url,
+      mount: 'interceptor',
+    } satisfies UnawaitedAppOptions);
+  }, START_MS);
+  afterAll(async () => {
+    await app?.kill();
+    await database.drop();
+  });
+
+  it('S5: one outside of any context is refused and reported, and does not end the process', async () => {
+    expect(await (await fetch(`${app!.url}/late/insert`)).text()).toBe('done');
+    const seen = async (): Promise<Seen> =>
+      (await (await fetch(`${app!.url}/seen`)).json()) as Seen;
+    await waitFor(async () => (await seen()).errors.length > 0, { what: 'the report' });
+    const { errors, stacks } = await seen();
+    expect(errors).toEqual([
+      expect.stringMatching(/^a statement that nobody awaits was refused outside of any context: /),
+    ]);
+    expect(stacks).toEqual([expect.stringContaining('app.fixture.ts')]);
+    expect(await database.query('select text from note')).toEqual([{ text: 'insert' }]);
+  });
+});
