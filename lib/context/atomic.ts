@@ -5,7 +5,6 @@ import {
   checkTransactionSettings,
   type TransactionSettings,
 } from '../postgresql/transaction-settings.js';
-import { setAmbientAside } from '../session/ambient.js';
 import type { Session } from '../session/session.js';
 import type { Context } from './context.js';
 import { endBy, type Ends } from './end-by.js';
@@ -112,9 +111,7 @@ export async function runAtomic<T>(
         commitsBefore = context.earlyCommits;
         own.demand(settings);
         const isMarked = current === 'append' && onError === 'rollback-only';
-        return endBy(endsOf(target, isMarked), { commitOnError }, () =>
-          setAmbientAside(() => callback(own.manager)),
-        );
+        return endBy(endsOf(target, isMarked), { commitOnError }, () => callback(own.manager));
       };
       return { run, isUndone: () => context.earlyCommits === commitsBefore };
     }),

@@ -2,7 +2,7 @@ import { TransactionContext, type EntityManager } from '@mikro-orm/core';
 
 import { AsyncScope } from '../transaction/async-scope.js';
 
-/** Code that works on the session of its context, whatever transaction of another one it runs in. */
+/** Code that works on the session of its context, although it runs in a transaction of another one. */
 class AsideScope extends AsyncScope {
   /** The manager that MikroORM's `TransactionContext` names there. */
   readonly manager: EntityManager;
@@ -28,10 +28,12 @@ export function ambientManager(around: EntityManager | undefined): EntityManager
 }
 
 /**
- * Runs an end or a block of the session of a context. Its caller may run in a transaction of another
- * session, and `@InjectSession()` would go on to stand for that one (C6).
+ * Runs an end of a session. Its caller may run in a transaction of another session of the same database,
+ * and `@InjectSession()` would go on to stand for that one (C6).
+ *
+ * @param own the manager of the session
  */
-export function setAmbientAside<T>(work: () => T): T {
+export function setAmbientAside<T>(own: EntityManager, work: () => T): T {
   const manager = TransactionContext.currentTransactionContext()?.em;
-  return manager === undefined ? work() : new AsideScope(manager).enter(work);
+  return manager?.config === own.config ? new AsideScope(manager).enter(work) : work();
 }

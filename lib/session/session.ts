@@ -80,7 +80,7 @@ export class Session extends SessionTransactions implements SessionControl {
     if (this.#ends.unfinished > 0) {
       await this.#ends.run(ignore);
     }
-    await setAmbientAside(() => this.#flush());
+    await setAmbientAside(this.manager, () => this.#flush());
   }
 
   /**
@@ -251,7 +251,9 @@ export class Session extends SessionTransactions implements SessionControl {
 
   #exclusively<T>(verb: string, end: () => Promise<T>): Promise<T> {
     this.#assertOutsideEnd(verb);
-    return this.#ends.run(() => new EndScope(this).during(() => setAmbientAside(end)));
+    return this.#ends.run(() =>
+      new EndScope(this).during(() => setAmbientAside(this.manager, end)),
+    );
   }
 
   #assertOutsideEnd(verb: string): void {
