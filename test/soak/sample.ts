@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 
 import type { SoakApp } from './soak-app.js';
+import { OVER_TLS } from './soak-connection.js';
 
 /** What is left when nothing happens. */
 export interface Sample {
@@ -9,6 +10,8 @@ export interface Sample {
   readonly checkedOut: number;
   readonly waiting: number;
   readonly serverConnections: number;
+  /** Those of them that are encrypted. */
+  readonly tlsConnections: number;
   readonly openTransactions: number;
   readonly openContexts: number;
   readonly sockets: number;
@@ -16,19 +19,21 @@ export interface Sample {
 
 const MB = 2 ** 20;
 
-export async function takeSample(app: SoakApp, startedAt: number): Promise<Sample> {
-  const pools = app.connections.map((connection) => connection.pool());
+export async function takeSample(apps: readonly SoakApp[], startedAt: number): Promise<Sample> {
+  const connections = apps.flatMap((app) => app.connections);
+  const pools = connections.map((connection) => connection.pool());
   const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
   const backends = async (condition?: string): Promise<number> =>
-    sum(await Promise.all(app.connections.map((each) => each.backends(condition))));
+    sum(await Promise.all(connections.map((each) => each.backends(condition))));
   return {
     minute: (Date.now() - startedAt) / 60_000,
     heapMb: (await heapAfterGc()) / MB,
     checkedOut: sum(pools.map(({ checkedOut }) => checkedOut)),
     waiting: sum(pools.map(({ waiting }) => waiting)),
     serverConnections: await backends(),
+    tlsConnections: await backends(OVER_TLS),
     openTransactions: await backends('xact_start is not null'),
-    openContexts: app.openContexts(),
+    openContexts: sum(apps.map((app) => app.openContexts())),
     sockets: process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length,
   };
 }
