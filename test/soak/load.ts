@@ -18,6 +18,8 @@ export class Log {
   readonly saved = new Map<string, 'default' | 'both'>();
   /** Keys of requests that were answered with a failure whose outcome is known. */
   readonly failed = new Map<string, string>();
+  /** Keys of units of work whose clients left before the answer; they may be saved or not. */
+  readonly left = new Set<string>();
   readonly protocol: Protocol;
 
   constructor(protocol: Protocol) {
@@ -66,6 +68,9 @@ async function askOne(
   if (answer === undefined) {
     // It knows nothing of what became of its request.
     log[isLeaving ? 'disconnected' : 'hanging']++;
+    if (!WITHOUT_ROWS.includes(kind)) {
+      log.left.add(key);
+    }
   } else if (answer.status < 300) {
     acknowledge(kind, key, log);
   } else {

@@ -12,7 +12,7 @@ import { encrypt } from '../support/encryption.js';
 import { waitFor } from '../support/wait-for.js';
 import { runLoad } from './load.js';
 import { Random } from './random.js';
-import { forget, reconcile } from './reconcile.js';
+import { countSavedOfLeft, forget, reconcile } from './reconcile.js';
 import { HEADER, line, list, Totals } from './report.js';
 import { growthPerMinute, takeSample, type Sample } from './sample.js';
 import { startHttp1App, startHttp2App } from './soak-app.js';
@@ -96,15 +96,19 @@ async function runRounds(): Promise<void> {
     );
     await untilQuiet();
     const found = await reconcile(databases, logs);
+    for (const [index, { totals }] of parties.entries()) {
+      totals.add(logs[index]!);
+      totals.savedOfLeft += await countSavedOfLeft(databases, logs[index]!);
+    }
     await forget(databases);
     problems.push(...found);
-    parties.forEach(({ totals }, index) => totals.add(logs[index]!));
     // What the proxies have seen would be taken for a leak.
     apps.flatMap(({ connections }) => connections).forEach(({ proxy }) => proxy.reset());
     const row = line(logs, found.length);
     logs.forEach((log) => {
       log.saved.clear();
       log.failed.clear();
+      log.left.clear();
     });
     const sample = await takeSample(apps, startedAt);
     samples.push(sample);

@@ -46,6 +46,18 @@ export async function reconcile(
   return problems;
 }
 
+/** How many units of work are saved though their clients left: most of them, or few (`onDisconnect`). */
+export async function countSavedOfLeft(
+  databases: readonly SoakDatabase[],
+  { left }: Log,
+): Promise<number> {
+  const [row] = await databases[0]!.database.query<{ count: number }>(
+    'select count(distinct key)::int as count from entry where key = any($1)',
+    [[...left]],
+  );
+  return row!.count;
+}
+
 /** Empties the tables for the next round. */
 export async function forget(databases: readonly SoakDatabase[]): Promise<void> {
   for (const { database } of databases) {

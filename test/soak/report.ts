@@ -57,6 +57,9 @@ export class Totals {
   failed = 0;
   disconnected = 0;
   hanging = 0;
+  /** Units of work whose clients left, and how many of them are saved. */
+  left = 0;
+  savedOfLeft = 0;
   readonly errors = new Map<string, number>();
 
   add(log: Log): void {
@@ -64,6 +67,7 @@ export class Totals {
     this.acknowledged += log.acknowledged;
     this.disconnected += log.disconnected;
     this.hanging += log.hanging;
+    this.left += log.left.size;
     for (const [name, count] of log.errors) {
       this.failed += count;
       this.errors.set(name, (this.errors.get(name) ?? 0) + count);
@@ -71,8 +75,8 @@ export class Totals {
   }
 
   toString(): string {
-    const { requests, acknowledged, failed, disconnected, hanging } = this;
-    return `${requests} requests, ${acknowledged} acknowledged, ${failed} failed, ${disconnected} left, ${hanging} hanging`;
+    const { requests, acknowledged, failed, disconnected, hanging, left, savedOfLeft } = this;
+    return `${requests} requests, ${acknowledged} acknowledged, ${failed} failed, ${disconnected} left (${savedOfLeft} of ${left} that write are saved), ${hanging} hanging`;
   }
 }
 
