@@ -69,7 +69,8 @@ const growth = growthPerMinute(samples);
 const leaks = samples.filter(
   (each) => each.checkedOut + each.waiting + each.openTransactions + each.openContexts > 0,
 );
-const isFlat = growth < FLAT_MB_PER_MINUTE && leaks.length === 0;
+const isFlat = (growth ?? 0) < FLAT_MB_PER_MINUTE && leaks.length === 0;
+const heap = growth === undefined ? 'too few rounds to say' : `${growth.toFixed(3)} MB per minute`;
 for (const { app, totals, trouble } of parties) {
   console.log(`
 ${app.protocol}: ${totals.toString()}
@@ -77,7 +78,7 @@ ${app.protocol}: ${totals.toString()}
   errors that clients got: ${list([...totals.errors])}`);
 }
 console.log(`
-heap over the second half: ${growth.toFixed(3)} MB per minute; counters and heap are ${isFlat ? 'flat' : 'NOT flat'}
+heap over the second half: ${heap}; ${growth === undefined ? 'the counters' : 'counters and heap'} are ${isFlat ? 'flat' : 'NOT flat'}
 errors that nobody heard: ${unheard.length}; closed within ${closedWithinMs} ms
 rows amiss: ${problems.length}`);
 [...problems, ...unheard].slice(0, 20).forEach((each) => console.log(each));

@@ -50,9 +50,19 @@ async function heapAfterGc(): Promise<number> {
   return process.memoryUsage().heapUsed;
 }
 
-/** Growth of the heap over the second half of the samples, by least squares, in MB per minute. */
-export function growthPerMinute(samples: readonly Sample[]): number {
+/** Two or three samples would take the noise of a collector for growth. */
+const LEAST_LATE_SAMPLES = 4;
+
+/**
+ * Growth of the heap over the second half of the samples, by least squares, in MB per minute.
+ *
+ * @returns `undefined` when there are too few samples to say
+ */
+export function growthPerMinute(samples: readonly Sample[]): number | undefined {
   const late = samples.slice(Math.floor(samples.length / 2));
+  if (late.length < LEAST_LATE_SAMPLES) {
+    return undefined;
+  }
   const mean = (pick: (sample: Sample) => number): number =>
     late.reduce((sum, each) => sum + pick(each), 0) / late.length;
   const minute = mean((each) => each.minute);
@@ -62,5 +72,5 @@ export function growthPerMinute(samples: readonly Sample[]): number {
     (sum, each) => sum + (each.minute - minute) * (each.heapMb - heap),
     0,
   );
-  return spread === 0 ? 0 : together / spread;
+  return together / spread;
 }
