@@ -1,5 +1,6 @@
 /**
- * Ten minutes of mixed load with random faults: `npm run soak [-- --minutes 10 --seed 1]`. After
+ * Ten minutes of mixed load with random faults: `npm run soak [-- --minutes 10 --seed 1]`. It goes to two
+ * applications over the same databases: HTTP/1 in plain text, and HTTP/2 with TLS on both sides. After
  * each round the load pauses: what was acknowledged must be there, nothing must be there by half,
  * and what is left in memory, in the pools and on the server is printed. Ends with 1 if anything
  * is amiss, or grows.
@@ -7,12 +8,15 @@
 import { parseArgs } from 'node:util';
 
 import { startLocalPostgres } from '../../sample/starter/local-postgres.js';
+import { encrypt } from '../support/encryption.js';
 import { waitFor } from '../support/wait-for.js';
-import { runLoad, type Log } from './load.js';
+import { runLoad } from './load.js';
 import { Random } from './random.js';
-import { forget, reconcile } from './reconcile.js';
+import { countSavedOfLeft, forget, reconcile } from './reconcile.js';
+import { HEADER, line, list, Totals } from './report.js';
 import { growthPerMinute, takeSample, type Sample } from './sample.js';
-import { startSoakApp, type SoakApp } from './soak-app.js';
+import { startHttp1App, startHttp2App } from './soak-app.js';
+import { createDatabases } from './soak-connection.js';
 import { TroubleMaker } from './trouble.js';
 
 const ROUND_MS = 30_000;
@@ -30,20 +34,24 @@ process.on('uncaughtException', (error) => unheard.push(error));
 
 // Ctrl-C needs no care: the server ends when the pipe to this process breaks.
 const postgres = startLocalPostgres(['postgres_of_soak']);
-process.env['DB_CONTEXT_TEST_URL'] = (await postgres.urls).postgres_of_soak;
-const app = await startSoakApp();
-const trouble = new TroubleMaker(app, new Random(seed));
-const load = new Random(seed + 1);
-console.log(`${minutes} minutes, seed ${seed}\n`);
-console.log(
-  '| minute | requests | acknowledged | failed | client left | hanging | heap MB | checked out | waiting | connections | open transactions | open contexts | amiss |',
-);
-console.log(`|${' ---: |'.repeat(13)}`);
+const serverUrl = (await postgres.urls).postgres_of_soak;
+process.env['DB_CONTEXT_TEST_URL'] = serverUrl;
+const databases = await createDatabases();
+const apps = [
+  await startHttp1App(databases),
+  await startHttp2App(databases, await encrypt(serverUrl)),
+];
+// Each application has faults and clients of its own, and as many of them as the other.
+const parties = apps.map((app, index) => ({
+  app,
+  trouble: new TroubleMaker(app, new Random(seed + 2 * index)),
+  random: new Random(seed + 2 * index + 1),
+  totals: new Totals(),
+}));
+console.log(`${minutes} minutes, seed ${seed}\n\n${HEADER}`);
 
 const samples: Sample[] = [];
 const problems: string[] = [];
-const errors = new Map<string, number>();
-let requests = 0;
 const startedAt = Date.now();
 try {
   await runRounds();
@@ -54,17 +62,24 @@ try {
 }
 
 const closingAt = Date.now();
-await app.close();
+await Promise.all(apps.map((app) => app.close()));
+const closedWithinMs = Date.now() - closingAt;
+await Promise.all(databases.map(({ database }) => database.drop()));
 const growth = growthPerMinute(samples);
 const leaks = samples.filter(
   (each) => each.checkedOut + each.waiting + each.openTransactions + each.openContexts > 0,
 );
-const isFlat = growth < FLAT_MB_PER_MINUTE && leaks.length === 0;
+const isFlat = (growth ?? 0) < FLAT_MB_PER_MINUTE && leaks.length === 0;
+const heap = growth === undefined ? 'too few rounds to say' : `${growth.toFixed(3)} MB per minute`;
+for (const { app, totals, trouble } of parties) {
+  console.log(`
+${app.protocol}: ${totals.toString()}
+  faults: ${list(Object.entries(trouble.counts))}
+  errors that clients got: ${list([...totals.errors])}`);
+}
 console.log(`
-requests: ${requests}; faults: ${list(Object.entries(trouble.counts))}
-errors that clients got: ${list([...errors])}
-heap over the second half: ${growth.toFixed(3)} MB per minute; counters and heap are ${isFlat ? 'flat' : 'NOT flat'}
-errors that nobody heard: ${unheard.length}; closed within ${Date.now() - closingAt} ms
+heap over the second half: ${heap}; ${growth === undefined ? 'the counters' : 'counters and heap'} are ${isFlat ? 'flat' : 'NOT flat'}
+errors that nobody heard: ${unheard.length}; closed within ${closedWithinMs} ms
 rows amiss: ${problems.length}`);
 [...problems, ...unheard].slice(0, 20).forEach((each) => console.log(each));
 await postgres.stop();
@@ -74,60 +89,47 @@ async function runRounds(): Promise<void> {
   for (let round = 1; Date.now() - startedAt < minutes * 60_000; round++) {
     const endsAt = Math.min(Date.now() + ROUND_MS, startedAt + minutes * 60_000);
     const isOver = (): boolean => Date.now() >= endsAt;
-    const [log] = await Promise.all([runLoad(app.url, load, round, isOver), trouble.run(isOver)]);
-    await untilQuiet(app);
-    const found = await reconcile(app, log);
-    await forget(app);
-    problems.push(...found);
-    requests += log.requests;
-    for (const [name, count] of log.errors) {
-      errors.set(name, (errors.get(name) ?? 0) + count);
+    const logs = await Promise.all(
+      parties.map(async ({ app, trouble, random }) => {
+        const [log] = await Promise.all([runLoad(app, random, round, isOver), trouble.run(isOver)]);
+        return log;
+      }),
+    );
+    await untilQuiet();
+    const found = await reconcile(databases, logs);
+    for (const [index, { totals }] of parties.entries()) {
+      totals.add(logs[index]!);
+      totals.savedOfLeft += await countSavedOfLeft(databases, logs[index]!);
     }
+    await forget(databases);
+    problems.push(...found);
     // What the proxies have seen would be taken for a leak.
-    app.connections.forEach(({ proxy }) => proxy.reset());
-    const row = line(log, found.length);
-    log.saved.clear();
-    log.failed.clear();
-    const sample = await takeSample(app, startedAt);
+    apps.flatMap(({ connections }) => connections).forEach(({ proxy }) => proxy.reset());
+    const row = line(logs, found.length);
+    logs.forEach((log) => {
+      log.saved.clear();
+      log.failed.clear();
+      log.left.clear();
+    });
+    const sample = await takeSample(apps, startedAt);
     samples.push(sample);
     console.log(row(sample));
   }
 }
 
 /** Nothing is under way any more; what still is after the limit shows in the sample. */
-async function untilQuiet({ connections, openContexts }: SoakApp): Promise<void> {
+async function untilQuiet(): Promise<void> {
+  const connections = apps.flatMap((app) => app.connections);
   const isQuiet = async (): Promise<boolean> => {
     const open = await Promise.all(
       connections.map((each) => each.backends('xact_start is not null')),
     );
     const pools = connections.map((each) => each.pool());
     return (
-      openContexts() === 0 &&
+      apps.every((app) => app.openContexts() === 0) &&
       open.every((count) => count === 0) &&
       pools.every(({ checkedOut, waiting }) => checkedOut + waiting === 0)
     );
   };
   await waitFor(isQuiet, { what: 'quiet', timeoutMs: QUIET_LIMIT_MS }).catch(() => undefined);
-}
-
-/** The row of a round, but for its sample, which must not see the log any more. */
-function line(log: Log, amiss: number): (sample: Sample) => string {
-  const failed = [...log.errors.values()].reduce((sum, count) => sum + count, 0);
-  const answered = [log.requests, log.acknowledged, failed, log.disconnected, log.hanging];
-  return (sample) => {
-    const left = [
-      sample.heapMb.toFixed(1),
-      sample.checkedOut,
-      sample.waiting,
-      sample.serverConnections,
-      sample.openTransactions,
-      sample.openContexts,
-      amiss,
-    ];
-    return `| ${[sample.minute.toFixed(1), ...answered, ...left].join(' | ')} |`;
-  };
-}
-
-function list(counts: readonly (readonly [string, number])[]): string {
-  return counts.map(([name, count]) => `${count} × ${name}`).join(', ');
 }

@@ -1,27 +1,32 @@
 import type { AddressInfo } from 'node:net';
 
 import { defineConfig } from '@mikro-orm/postgresql';
-import { Module } from '@nestjs/common';
+import { Module, type INestApplication } from '@nestjs/common';
 import { HttpAdapterHost, NestFactory } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
 import {
   DbContextModule,
   getConnectionToken,
   type ConnectionLimits,
   type DbConnection,
-  type PoolState,
 } from 'nestjs-db-context';
 
 import { ErrorBodyFilter } from '../faults/support/error-body.filter.js';
-import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import type { Certificate } from '../support/encryption.js';
 import { WireProxy } from '../support/wire-proxy.js';
-import { Entry, SOAK_SCHEMA, Tally } from './entry.entities.js';
+import { http1Clients, http2Clients, type Clients } from './clients.js';
+import { Entry, Tally } from './entry.entities.js';
+import {
+  lookingAt,
+  type ConnectionName,
+  type SoakConnection,
+  type SoakDatabase,
+  type SoakWire,
+} from './soak-connection.js';
 import { SoakController } from './soak.controller.js';
 
-const CONNECTIONS = ['default', 'audit'] as const;
-type Name = (typeof CONNECTIONS)[number];
-
-const POOL_SIZES: Readonly<Record<Name, number>> = { default: 8, audit: 4 };
-const APPLICATION_NAME = 'soak';
+const POOL_SIZES: Readonly<Record<ConnectionName, number>> = { default: 8, audit: 4 };
 
 /** Short, so that every fault has its end well within a round. */
 const LIMITS: ConnectionLimits = {
@@ -32,20 +37,13 @@ const LIMITS: ConnectionLimits = {
   endTimeoutMs: 1_000,
 };
 
-/** One database of the application, with the wire to it. */
-export interface SoakConnection {
-  readonly name: Name;
-  readonly database: TestDatabase;
-  readonly proxy: WireProxy;
-  pool(): PoolState;
-  /** Backends of the application that meet a condition on `pg_stat_activity`. */
-  backends(condition?: string): Promise<number>;
-  /** Ends backends of the application, at most so many. */
-  readonly kill: (atMost: number) => Promise<void>;
-}
+export type Protocol = 'HTTP/1' | 'HTTP/2';
 
+/** One of the applications that the load goes to. */
 export interface SoakApp {
-  readonly url: string;
+  readonly protocol: Protocol;
+  /** Connects clients to it. */
+  readonly connect: () => Clients;
   readonly connections: readonly SoakConnection[];
   readonly openContexts: () => number;
   close(): Promise<void>;
@@ -54,79 +52,95 @@ export interface SoakApp {
 @Module({})
 class SoakModule {}
 
-export async function startSoakApp(): Promise<SoakApp> {
-  const databases = await Promise.all(
-    CONNECTIONS.map(async (name) => {
-      const database = await createTestDatabase();
-      await database.query(SOAK_SCHEMA);
-      return { name, database, proxy: await WireProxy.start(database.url) };
-    }),
+/** Express over HTTP/1, with plain connections; a request whose client leaves runs on. */
+export async function startHttp1App(databases: readonly SoakDatabase[]): Promise<SoakApp> {
+  const wires = await startWires(databases);
+  const app = await startNest(new ExpressAdapter(), wires, {
+    applicationName: 'soak over HTTP/1',
+    onDisconnect: 'finish',
+  });
+  return { ...app, protocol: 'HTTP/1', connect: () => http1Clients(`http://${app.host}`) };
+}
+
+/**
+ * Fastify over HTTP/2, encrypted towards the clients and towards the server; a request whose stream is
+ * reset is rolled back.
+ */
+export async function startHttp2App(
+  databases: readonly SoakDatabase[],
+  tls: Certificate,
+): Promise<SoakApp> {
+  const wires = await startWires(databases, tls);
+  const app = await startNest(new FastifyAdapter({ http2: true, https: tls }), wires, {
+    applicationName: 'soak over HTTP/2',
+    onDisconnect: 'rollback',
+    ssl: { ca: tls.cert },
+  });
+  const connect = (): Clients => http2Clients(`https://${app.host}`, { ca: tls.cert });
+  return { ...app, protocol: 'HTTP/2', connect };
+}
+
+/** Wires of its own, so that faults hit one application at a time. */
+function startWires(databases: readonly SoakDatabase[], tls?: Certificate): Promise<SoakWire[]> {
+  return Promise.all(
+    databases.map(async (each) => ({
+      ...each,
+      proxy: await WireProxy.start(each.database.url, tls === undefined ? {} : { tls }),
+    })),
   );
+}
+
+interface NestOptions {
+  readonly applicationName: string;
+  readonly onDisconnect: 'finish' | 'rollback';
+  readonly ssl?: { readonly ca: string };
+}
+
+async function startNest(
+  adapter: ExpressAdapter | FastifyAdapter,
+  wires: readonly SoakWire[],
+  { applicationName, onDisconnect, ssl }: NestOptions,
+): Promise<Omit<SoakApp, 'protocol' | 'connect'> & { readonly host: string }> {
   const root = DbContextModule.forRoot({
     watch: false,
+    onDisconnect,
     contextTimeoutMs: 4_000,
     shutdownTimeoutMs: 2_000,
-    connections: databases.map(({ name, proxy }) => ({
+    connections: wires.map(({ name, proxy }) => ({
       name,
       ...defineConfig({
         clientUrl: proxy.url,
         entities: [Entry, Tally],
         pool: { min: 0, max: POOL_SIZES[name] },
-        driverOptions: { application_name: APPLICATION_NAME },
+        driverOptions: { application_name: applicationName, ...(ssl && { ssl }) },
       }),
       ...LIMITS,
     })),
   });
-  const app = await NestFactory.create(
+  const app: INestApplication = await NestFactory.create(
     { module: SoakModule, imports: [root], controllers: [SoakController] },
+    adapter,
     { logger: false, forceCloseConnections: true },
   );
   app.useGlobalFilters(new ErrorBodyFilter(app.get(HttpAdapterHost)));
   await app.listen(0, '127.0.0.1');
-  const { port } = app.getHttpServer().address() as AddressInfo;
-  const host = app.get<{ readonly runningCount: number }>(await contextHost());
+  const { port } = (app.getHttpServer() as { address(): unknown }).address() as AddressInfo;
+  const registry = app.get<{ readonly runningCount: number }>(await contextRegistry());
   return {
-    url: `http://127.0.0.1:${port}`,
-    openContexts: () => host.runningCount,
-    connections: databases.map((each) => ({
-      ...each,
-      ...lookingAt(each.database, app.get<DbConnection>(getConnectionToken(each.name))),
-    })),
+    host: `127.0.0.1:${port}`,
+    openContexts: () => registry.runningCount,
+    connections: wires.map((wire) =>
+      lookingAt(wire, app.get<DbConnection>(getConnectionToken(wire.name)), applicationName),
+    ),
     close: async () => {
       await app.close();
-      for (const { proxy, database } of databases) {
-        await proxy.stop();
-        await database.drop();
-      }
-    },
-  };
-}
-
-function lookingAt(
-  database: TestDatabase,
-  connection: DbConnection,
-): Pick<SoakConnection, 'pool' | 'backends' | 'kill'> {
-  const ours = `datname = current_database() and application_name = '${APPLICATION_NAME}'`;
-  return {
-    pool: () => connection.poolState() ?? { size: 0, checkedOut: 0, idle: 0, waiting: 0 },
-    backends: async (condition = 'true') => {
-      const [row] = await database.query<{ count: number }>(
-        `select count(*)::int as count from pg_stat_activity where ${ours} and ${condition}`,
-      );
-      return row!.count;
-    },
-    kill: async (atMost) => {
-      await database.query(
-        `select pg_terminate_backend(pid) from
-           (select pid from pg_stat_activity where ${ours} order by random() limit $1) as chosen`,
-        [atMost],
-      );
+      await Promise.all(wires.map(({ proxy }) => proxy.stop()));
     },
   };
 }
 
 /** The class that knows the open contexts is internal: it is looked for in the built package. */
-async function contextHost(): Promise<new () => unknown> {
+async function contextRegistry(): Promise<new () => unknown> {
   const url = new URL('context/context-registry.js', import.meta.resolve('nestjs-db-context'));
   const { ContextRegistry } = (await import(url.href)) as { ContextRegistry: new () => unknown };
   return ContextRegistry;

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { Random } from './random.js';
-import type { SoakApp, SoakConnection } from './soak-app.js';
+import type { SoakApp } from './soak-app.js';
+import type { SoakConnection } from './soak-connection.js';
 
 /** What happens to a connection, with how often. */
 const TROUBLES = {
@@ -18,7 +19,7 @@ const TROUBLES = {
 };
 type Trouble = keyof typeof TROUBLES;
 
-/** Injects faults until it is stopped, and then restores everything. */
+/** Injects faults into the connections of one application until it is stopped, and then restores everything. */
 export class TroubleMaker {
   readonly counts: Partial<Record<Trouble, number>> = {};
   readonly #app: SoakApp;

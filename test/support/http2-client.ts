@@ -7,9 +7,12 @@ export class Http2Client {
   readonly #session: ClientHttp2Session;
   readonly #closed: Promise<unknown>;
 
-  /** @param url of the application, `http://host:port` */
-  constructor(url: string) {
-    this.#session = connect(url);
+  /**
+   * @param url of the application, `http://host:port`, or `https://host:port`
+   * @param options - `ca`: for `https:`, the authority of the application's certificate, in PEM
+   */
+  constructor(url: string, options: { readonly ca?: string } = {}) {
+    this.#session = connect(url, options);
     this.#session.on('error', () => undefined);
     this.#closed = once(this.#session, 'close');
   }
