@@ -20,7 +20,7 @@ export class AtomicBlocks {
   readonly #queue = new SerialQueue();
   #running: readonly BlockScope[] = [];
 
-  /** Whether one runs, or waits for its turn. */
+  /** Whether none runs or waits for its turn. */
   get isEmpty(): boolean {
     return this.#queue.unfinished === 0;
   }
