@@ -3,6 +3,7 @@ import type { ConnectionLimits, DbContextOptions } from 'nestjs-db-context';
 import type { InjectedFault } from '../faults/support/inject-fault.js';
 import type { PlainSettings } from '../faults/support/units-of-work.js';
 import type { Answer, World } from '../faults/support/world.js';
+import type { FakeServer } from '../support/fake-server.js';
 
 /** How often each fault happens in each application. */
 export const TIMES = 20;
@@ -22,6 +23,12 @@ export interface ComparedFault extends InjectedFault<World> {
   readonly options?: DbContextOptions;
   /** Options of pg, in both applications. */
   readonly driverOptions?: Record<string, unknown>;
+  /** Whether the application serves HTTP/2. */
+  readonly isHttp2?: boolean;
+  /** Has a fake server, which stands for the database then, break the protocol. */
+  readonly misbehave?: (server: FakeServer) => void;
+  /** Called when all else has been counted, before the application is closed. */
+  readonly beforeClose?: (world: World) => unknown;
   /** What else there is to count, with what it is. */
   readonly count?: (world: World, answers: readonly Answer[]) => readonly [number, string];
 }

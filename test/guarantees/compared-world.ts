@@ -2,6 +2,8 @@ import { ClsModule } from 'nestjs-cls';
 
 import type { FaultDatabase } from '../faults/support/fault-database.js';
 import { startLibraryWorld, startPlainWorld, type World } from '../faults/support/world.js';
+import { http2Adapter } from '../support/http2-adapters.js';
+import { overHttp2 } from './http2-world.js';
 import { tenantOf, type ComparedFault } from './compared-fault.js';
 
 /** The two applications that a fault is compared in. */
@@ -27,15 +29,25 @@ const tenants = ClsModule.forRoot({
 });
 
 /** Starts the application of one side. */
-export function startComparedWorld(
+export async function startComparedWorld(
   faultDatabase: FaultDatabase,
   fault: ComparedFault,
   side: SideName,
 ): Promise<World> {
-  const { driverOptions = {}, hasTenants = false, limits, options, unit } = fault;
+  const world = await startSide(faultDatabase, fault, side);
+  return fault.isHttp2 === true ? overHttp2(world) : world;
+}
+
+function startSide(
+  faultDatabase: FaultDatabase,
+  fault: ComparedFault,
+  side: SideName,
+): Promise<World> {
+  const { driverOptions = {}, hasTenants = false, isHttp2 = false, limits, options, unit } = fault;
+  const adapter = isHttp2 ? http2Adapter('express') : undefined;
   if (side === 'plain') {
     const settings = { ...(unit !== undefined && { unit }), ...(hasTenants && { tenantOf }) };
-    return startPlainWorld(faultDatabase, settings, { driverOptions });
+    return startPlainWorld(faultDatabase, settings, { driverOptions }, adapter);
   }
   return startLibraryWorld(
     faultDatabase,
@@ -47,6 +59,11 @@ export function startComparedWorld(
         sessionVariables: (cls) => ({ 'app.tenant': cls.get<string>('tenant') }),
       }),
     },
-    { shutdownTimeoutMs: 500, ...options, ...(hasTenants && { imports: [tenants] }) },
+    {
+      shutdownTimeoutMs: 500,
+      ...options,
+      ...(adapter !== undefined && { adapter }),
+      ...(hasTenants && { imports: [tenants] }),
+    },
   );
 }

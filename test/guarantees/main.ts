@@ -13,7 +13,10 @@ import type { SideName } from './compared-world.js';
 import { BRANCH_FAULTS } from './faults/branches.js';
 import { CALLER_FAULTS } from './faults/callers.js';
 import { COMMIT_FAULTS } from './faults/commit.js';
+import { LATE_FAULTS } from './faults/late.js';
 import { LINK_FAULTS } from './faults/link.js';
+import { POOLED_FAULTS } from './faults/pooled.js';
+import { PROTOCOL_FAULTS } from './faults/protocol.js';
 import { SERVER_FAULTS } from './faults/server.js';
 import { measure, UnheardErrors, type Figures } from './measure.js';
 import { harmOf, json, markdown, type Row } from './table.js';
@@ -23,7 +26,10 @@ const ALL: readonly ComparedFault[] = [
   ...LINK_FAULTS,
   ...COMMIT_FAULTS,
   ...BRANCH_FAULTS,
+  ...LATE_FAULTS,
+  ...POOLED_FAULTS,
   ...CALLER_FAULTS,
+  ...PROTOCOL_FAULTS,
 ];
 
 const { values } = parseArgs({ options: { json: { type: 'string' }, only: { type: 'string' } } });

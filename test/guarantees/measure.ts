@@ -4,8 +4,10 @@ import type { FaultDatabase } from '../faults/support/fault-database.js';
 import { injectFault, serveNext } from '../faults/support/inject-fault.js';
 import { judge, type Violation } from '../faults/support/judge.js';
 import type { Answer, World } from '../faults/support/world.js';
+import { FakeServer } from '../support/fake-server.js';
 import { waitFor } from '../support/wait-for.js';
 import { ANSWER_LIMIT_MS, TIMES, type ComparedFault } from './compared-fault.js';
+import { fakeDatabase } from './fake-database.js';
 import { startComparedWorld, type SideName } from './compared-world.js';
 
 /** What is wrong with what was saved, and with what the clients were answered. */
@@ -54,7 +56,12 @@ export async function measure(
   await faultDatabase.kill('xact_start is not null');
   await faultDatabase.clear();
   const unheardBefore = errors.count;
-  const world = await startComparedWorld(faultDatabase, fault, side);
+  const server = fault.misbehave === undefined ? undefined : await FakeServer.start();
+  const database = server === undefined ? faultDatabase : fakeDatabase(faultDatabase, server);
+  const world = await startComparedWorld(database, fault, side);
+  if (server !== undefined) {
+    fault.misbehave?.(server);
+  }
   const kind = fault.unit === 'interceptor' ? 'observable' : 'promise';
   const { answers, others } = await injectFault(
     world,
@@ -62,16 +69,19 @@ export async function measure(
     { times: TIMES, limitMs: ANSWER_LIMIT_MS },
   );
   await within(world.scenario.late(), SETTLE_MS);
+  server?.heal();
   await fault.heal?.(world);
   await within(untilIdle(world), SETTLE_MS);
   const slotsLost = world.pool().checkedOut;
-  const rows = await faultDatabase.rows();
+  const rows = await database.rows();
   const verdict = count(judge(rows, [...answers, ...others], world.scenario, 'as known'));
   const counted = fault.count?.(world, answers);
   const next = await serveNext(world, { kind, limitMs: NEXT_LIMIT_MS });
+  await fault.beforeClose?.(world);
   const closes = await within(world.closeApp(), CLOSE_LIMIT_MS);
   const unheard = errors.count - unheardBefore;
   await world.proxy.stop();
+  await server?.stop();
   return {
     ...verdict,
     slotsLost,

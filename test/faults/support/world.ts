@@ -16,6 +16,8 @@ import {
   type PoolState,
 } from 'nestjs-db-context';
 
+import { ExpressAdapter } from '@nestjs/platform-express';
+import type { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Author, Book } from '../../support/library.entities.js';
 import { LogRecorder } from '../../support/log-recorder.js';
 import { Note } from '../../support/note.entity.js';
@@ -185,6 +187,7 @@ export async function startPlainWorld(
   faultDatabase: FaultDatabase,
   settings: PlainSettings,
   limits: Limits = {},
+  adapter: ExpressAdapter | FastifyAdapter = new ExpressAdapter(),
 ): Promise<World> {
   const wire = await startWire(faultDatabase);
   const { proxy } = wire;
@@ -195,6 +198,7 @@ export async function startPlainWorld(
       controllers: [WorkController],
       providers: [Scenario, ScenarioGuard, { provide: UnitOfWork, useValue: unit }],
     },
+    adapter as never,
     { logger: false, forceCloseConnections: true },
   );
   app.useGlobalFilters(new ErrorBodyFilter(app.get(HttpAdapterHost)));

@@ -1,5 +1,8 @@
+import { setImmediate as turn } from 'node:timers/promises';
+
 import type { Handler, Work } from '../../faults/support/scenario.js';
 import { POOL_SIZE, type Answer, type World } from '../../faults/support/world.js';
+import { Note } from '../../support/note.entity.js';
 import { ANSWER_LIMIT_MS, tenantOf, TIMES, type ComparedFault } from '../compared-fault.js';
 
 class BranchFailed extends Error {}
@@ -43,6 +46,15 @@ async function behave(work: Work): Promise<void> {
 const several = (late: (label: string) => Promise<unknown>): Promise<unknown> =>
   Promise.allSettled(['a', 'b', 'c'].map(late));
 
+/** One branch flushes, and the other one persists while the insert of the first is under way. */
+async function persistDuringFlush(work: Work): Promise<void> {
+  await work.look();
+  const flushed = work.write('of the flush');
+  await turn();
+  work.session.persist(new Note(work.text('meanwhile')));
+  await flushed;
+}
+
 async function look({ key, session, scenario }: Work): Promise<void> {
   const [row] = await session.execute<{ tenant: string | null }[]>(
     `select current_setting('app.tenant', true) as tenant`,
@@ -73,6 +85,11 @@ export const BRANCH_FAULTS: readonly ComparedFault[] = [
       scenario.tenantSights.filter(({ own, seen }) => seen !== '' && seen !== own).length,
       `of ${3 * TIMES} late reads see the variables of the other tenant`,
     ],
+  },
+  {
+    title: 'a branch that persists while another one flushes',
+    proofs: ['test/e2e/flushes-in-parallel.spec.ts'],
+    handler: () => persistDuringFlush,
   },
   {
     title: 'siblings in parallel `em.transactional()`, one rolls back',

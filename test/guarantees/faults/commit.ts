@@ -35,6 +35,24 @@ export const COMMIT_FAULTS: readonly ComparedFault[] = [
     },
   },
   {
+    title: 'a COMMIT that fails, its error swallowed',
+    proofs: ['test/e2e/failed-early-commit.spec.ts'],
+    unit: 'own',
+    handler: () => async (work) => {
+      await work.session.begin();
+      await writeTwice(work);
+      await work.session.commit().catch(() => undefined);
+    },
+  },
+  {
+    title: 'a first statement `insert ...; commit; select 1 / 0`',
+    proofs: ['test/e2e/user-sql-ends.spec.ts', 'test/e2e/first-message.spec.ts'],
+    handler: () => (work) =>
+      work.session.execute(
+        `insert into note (text) values ('${work.text('row')}'); commit; select 1 / 0`,
+      ),
+  },
+  {
     title: 'a query after `em.commit()` by work that nobody awaits',
     proofs: ['test/faults/branches.spec.ts'],
     unit: 'own',
