@@ -170,9 +170,7 @@ export function refusalOf(state: TransactionState, connectionName: string): Erro
 }
 
 /** Whether a transaction was ended because it took too long. */
-function isTimeout(
-  error: unknown,
-): error is TransactionTimeoutError | HostDrainTimeoutError {
+function isTimeout(error: unknown): error is TransactionTimeoutError | HostDrainTimeoutError {
   return error instanceof TransactionTimeoutError || error instanceof HostDrainTimeoutError;
 }
 

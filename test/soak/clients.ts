@@ -4,7 +4,7 @@ const HTTP1_CLIENTS = 16;
 const HTTP2_SESSIONS = 4;
 const STREAMS_OF_A_SESSION = 4;
 
-export interface Answer {
+interface Answer {
   readonly status: number;
   readonly body: string;
 }
