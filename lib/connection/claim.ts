@@ -8,6 +8,8 @@ export interface Holder {
   readonly writtenLsns?: WrittenLsns | undefined;
   /** Called with the error of a statement that came after the end, which nobody may await. */
   refused?(error: Error): void;
+  /** A transaction of it ends with statements under way, whose errors may be handled by nobody. */
+  endsUnfinished?(): void;
 }
 
 /** The claim of one transaction on a connection. */

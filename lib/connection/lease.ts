@@ -66,9 +66,13 @@ export class Lease {
     return message.sendOn(this.client);
   }
 
-  /** Notes a text that code sends which has the client itself. */
+  /** Notes a text that code sends which has the client itself; an empty one is not known. */
   notes(sql: string): void {
-    this.#sessionState?.sends(sql);
+    if (sql === '') {
+      this.#sessionState?.sendsUnknown();
+    } else {
+      this.#sessionState?.sends(sql);
+    }
   }
 
   #send(sql: string, values: readonly unknown[]): Promise<Answer> {

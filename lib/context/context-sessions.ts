@@ -158,6 +158,16 @@ export abstract class ContextSessions implements Holder {
     return session;
   }
 
+  /** See {@link Holder.endsUnfinished}. */
+  endsUnfinished(): void {
+    this.dependencies.unawaited.endsUnfinished(this);
+  }
+
+  /** See {@link Holder.refused}. */
+  refused(error: Error): void {
+    this.dependencies.unawaited.refused(error, this);
+  }
+
   /** A session that takes the place of another counts as used anew, at the end of the order. */
   #keep(session: Session): Session {
     session.observe(this.observer);

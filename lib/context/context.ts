@@ -128,11 +128,6 @@ export class Context extends ContextSessions {
     }
   }
 
-  /** See {@link Holder.refused}. */
-  refused(error: Error): void {
-    this.dependencies.unawaited.refused(error, this);
-  }
-
   /**
    * Makes the end of the context a rollback, or that of one connection.
    *
@@ -156,6 +151,9 @@ export class Context extends ContextSessions {
     // A commit may hang in a hook or in its flush: a rollback gives it up, and does not wait for it.
     const isOvertaken = decision === 'rollback' && this.#phase === 'flushing';
     if (this.#phase === 'open' || isOvertaken) {
+      if (decision === 'rollback' ? this.sessions.length > 0 : this.#isWorking) {
+        this.endsUnfinished();
+      }
       this.#settlement = decision === 'commit' ? this.#commit() : this.#rollback();
       await this.#settlement;
       return;

@@ -1,4 +1,5 @@
 import type { FaultReporter } from '../connection/db-connection.js';
+import { DbContextError } from '../errors.js';
 
 /** What a statement was refused in, as far as reports name it. */
 interface Place {
@@ -15,6 +16,9 @@ interface Unawaited {
 
 const STACK_DEPTH = 60;
 
+/** How long the fate of unfinished work may take to reach the promise that nobody handles, in milliseconds. */
+const LISTENING_MS = 1_000;
+
 // Keys that copies of this library in one process share.
 const REFUSAL = Symbol.for('nestjs-db-context:refusal');
 const IS_OURS = Symbol.for('nestjs-db-context:rejection-listener');
@@ -24,13 +28,15 @@ const IS_OURS = Symbol.for('nestjs-db-context:rejection-listener');
  *
  * Whether a rejection is handled, only the event `unhandledRejection` of the process says: between a refusal
  * and the code that could await it are async functions of MikroORM, of Kysely and of the application. So a
- * refusal listens to it until the turn of the event loop is over, and no longer. Rejections of others are
- * left to the listeners of the application and, where it has none, to Node.
+ * refusal, and the end of a context with unfinished work, listen to it for a second, and no longer.
+ * Rejections of others are left to the listeners of the application and, where it has none, to Node.
  */
 export class UnawaitedRefusals {
   readonly #report: FaultReporter;
   readonly #unawaited = new Map<Place, Unawaited>();
-  #isListening = false;
+  #listening: NodeJS.Timeout | undefined;
+  /** The context whose unfinished work the end has refused last. */
+  #ended: Place | undefined;
   readonly #listener: NodeJS.UnhandledRejectionListener;
 
   constructor(report: FaultReporter) {
@@ -48,19 +54,33 @@ export class UnawaitedRefusals {
     Error.captureStackTrace(error);
     Error.stackTraceLimit = stackTraceLimit;
     Object.defineProperty(error, REFUSAL, { value: { owner: this, place } });
-    if (!this.#isListening) {
-      this.#isListening = true;
+    this.#listen();
+  }
+
+  /** A context ends with work that may not be finished, and that its end refuses. */
+  endsUnfinished(place: Place): void {
+    this.#ended = place;
+    this.#listen();
+  }
+
+  #listen(): void {
+    if (this.#listening === undefined) {
       process.on('unhandledRejection', this.#listener);
-      // Node tells of the unhandled rejections of a turn before this is called.
-      setImmediate(() => this.#stop());
+      this.#listening = setTimeout(() => this.#stop(), LISTENING_MS).unref();
+    } else {
+      this.#listening.refresh();
     }
   }
 
   #onUnhandled(reason: unknown): void {
-    const refusal = refusalOf(reason);
+    const refusal = refusalOf(reason) ?? this.#refusalByEnd(reason);
     if (refusal === undefined) {
       leaveToNode(reason, this.#listener);
     } else if (refusal.owner === this) {
+      if (this.#unawaited.size === 0) {
+        // Node tells of the unhandled rejections of a turn before this is called.
+        setImmediate(() => this.#reportAll());
+      }
       const known = this.#unawaited.get(refusal.place);
       if (known === undefined) {
         this.#unawaited.set(refusal.place, { first: reason, count: 1 });
@@ -70,9 +90,20 @@ export class UnawaitedRefusals {
     }
   }
 
+  /** What the end of a context has refused in the midst of it has an error of the library, too. */
+  #refusalByEnd(reason: unknown): Refusal | undefined {
+    return this.#ended !== undefined && reason instanceof DbContextError
+      ? { owner: this, place: this.#ended }
+      : undefined;
+  }
+
   #stop(): void {
-    this.#isListening = false;
+    this.#listening = undefined;
+    this.#ended = undefined;
     process.off('unhandledRejection', this.#listener);
+  }
+
+  #reportAll(): void {
     for (const [{ origin }, { first, count }] of this.#unawaited) {
       const what =
         count === 1

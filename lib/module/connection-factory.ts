@@ -1,5 +1,6 @@
 import { MikroORM, type EntityName, type Options } from '@mikro-orm/core';
 
+import { assertEncrypted } from '../connection/assert-encrypted.js';
 import type { ResolvedLimits } from '../connection/connection-limits.js';
 import { DbConnection, type FaultReporter } from '../connection/db-connection.js';
 import {
@@ -45,6 +46,7 @@ async function initOrm(
         `"@mikro-orm/postgresql": connections: [defineConfig({ clientUrl, entities })].`,
     );
   }
+  assertEncrypted(name, options);
   const isPlain = driverOptions === undefined || driverOptions.constructor === Object;
   return assertInitialised(
     name,

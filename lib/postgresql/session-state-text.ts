@@ -11,16 +11,17 @@ export type Remains = 'nothing' | 'changed' | 'lasting';
  * Words of texts that may leave something which no command tag shows: functions, and temporary objects. One
  * pass over the text, without a repetition, since every statement is looked at.
  */
-const SUSPECT = /set_config|advisory_lock|setseed|dblink_connect|\btemp(?:orary)?\b|pg_temp/i;
+const SUSPECT =
+  /set_config|advisory_lock|setseed|dblink_connect|\btemp(?:orary)?\b|pg_temp|pg_settings/i;
 
 /** What DISCARD ALL does not undo: the seed of `random()`, and connections of `dblink`. */
 const LASTING = /setseed|dblink_connect/i;
-const CHANGES = /advisory_lock|pg_temp/i;
+const CHANGES = /advisory_lock|pg_temp|\bupdate\b[^;]*pg_settings/i;
 const SET_CONFIG = /set_config/gi;
 const CREATES_TEMPORARY =
   /\b(?:create(?:\s+or\s+replace)?|into)\s+(?:(?:local|global)\s+)?temp(?:orary)?\b/gi;
 const DROPS_ON_COMMIT = /\bon\s+commit\s+drop\b/gi;
-const SETS = /(?:^|;)\s*set\b(\s+(?:local|transaction)\b)?/gi;
+const SETS = /(?:^|;)\s*set\b(\s+(?:local|transaction)\b(?!\s*[.=]))?/gi;
 const HOLDS = /\bwith\s+hold\b/i;
 
 /** A longer text is not read through: that it leaves something costs a round trip, and no more. */
@@ -68,30 +69,40 @@ function leavesTemporary(sql: string): boolean {
 
 /** Whether a call of `set_config()` is not known to hold for the transaction alone. */
 function setsConfig(sql: string): boolean {
-  const calls = [...sql.matchAll(SET_CONFIG)];
-  return (
-    calls.length > MOST_CALLS ||
-    calls.some(({ index }) => !endsWithTrue(sql, index + 'set_config'.length))
-  );
+  const all = sql.match(SET_CONFIG)?.length ?? 0;
+  return all > MOST_CALLS || all !== localCallsIn(sql);
 }
 
-/** Quoted text, a parenthesis, a comma, or what lies between them. */
-const PIECE = /'[^']*'|"[^"]*"|[(),]|[^'"(),]+/gy;
-
-/** Whether the last argument of the call whose name ends at `from` is the word `true`. */
-function endsWithTrue(sql: string, from: number): boolean {
-  PIECE.lastIndex = from;
-  let depth = 0;
-  let last = '';
-  for (let match = PIECE.exec(sql); match !== null; match = PIECE.exec(sql)) {
-    const [piece] = match;
-    depth += piece === '(' ? 1 : piece === ')' ? -1 : 0;
-    if (piece === ')' && depth === 0) {
-      return last.trim().toLowerCase() === 'true';
+/** How many calls of `set_config()` there are whose last argument is the word `true`. */
+function localCallsIn(sql: string): number {
+  const reader = new SqlReader(sql);
+  let count = 0;
+  // In an argument of a call another one may lie, so each has a depth of its own.
+  const calls: { depth: number; last: string }[] = [];
+  let before = '';
+  while (reader.nextMeaningful()) {
+    const { kind, text } = reader;
+    const call = calls.at(-1);
+    if (text === '(' && kind === 'sign') {
+      if (before === 'set_config') {
+        calls.push({ depth: 0, last: '' });
+      } else if (call !== undefined) {
+        call.depth++;
+        call.last = '(';
+      }
+    } else if (call !== undefined && text === ')' && kind === 'sign') {
+      if (call.depth > 0) {
+        call.depth--;
+      } else {
+        count += call.last === 'true' ? 1 : 0;
+        calls.pop();
+      }
+    } else if (call !== undefined) {
+      call.last = text === ',' && call.depth === 0 ? '' : call.last + text.toLowerCase();
     }
-    last = piece === ',' && depth === 1 ? '' : depth > 0 && piece !== '(' ? last + piece : last;
+    before = kind === 'word' ? reader.word : '';
   }
-  return false;
+  return count;
 }
 
 /** The text without what is quoted, and without comments. */

@@ -114,6 +114,12 @@ export class SessionState {
     this.#leaves(remainsOf(sql));
   }
 
+  /** As `sends()`, for what does not show its text: in doubt it leaves something. */
+  sendsUnknown(): void {
+    this.#text = undefined;
+    this.#leaves('changed');
+  }
+
   /** The texts that follow are those of others. */
   handedOn(): void {
     this.#text = undefined;

@@ -241,6 +241,9 @@ export class Transaction
     if (this.isOpen) {
       const isInUse =
         this.#statements.unfinished > 0 || this.unfinished > 0 || this.child !== undefined;
+      if (isInUse) {
+        this.holder?.endsUnfinished?.();
+      }
       const blocker =
         isInUse && state.tag !== 'broken'
           ? new UnexpectedRollbackError(

@@ -1,3 +1,5 @@
+import type { PoolClient } from 'pg';
+import QueryStream from 'pg-query-stream';
 import { defineConfig, type EntityManager, type Options } from '@mikro-orm/postgresql';
 import { TransactionPropagation } from '@mikro-orm/core';
 import type { DbConnectionOptions } from 'nestjs-db-context';
@@ -174,6 +176,17 @@ describe('resetOnRelease', () => {
         expect([await backend(), await valueOf(TENANT)]).toEqual([pid, '']);
       });
       expect(resets()).toBe(1);
+    });
+
+    it('F7: what a stream of pg sets, whose text nobody sees, is reset', async () => {
+      await start();
+      await run(() =>
+        app.dbContext.withClient(async (client: PoolClient) => {
+          const rows = client.query(new QueryStream(`select set_config('app.tenant', 'a', false)`));
+          expect(await rows.toArray()).toHaveLength(1);
+        }),
+      );
+      expect(await next(TENANT)).toBe('');
     });
 
     it('F7: a lock that a failed statement took is not kept', async () => {

@@ -68,14 +68,13 @@ describe.each<AdapterName>(['express', 'fastify'])(
           what: 'the report',
         });
         expect(hasEnded).toBe(false);
-        const { errors, stacks, listeners } = await seen();
+        const { errors, stacks } = await seen();
         expect(errors).toEqual([
           expect.stringMatching(
             /^a statement that nobody awaits was refused in the context of LateController\.late: The session of connection "default" is closed/,
           ),
         ]);
         expect(stacks).toEqual([expect.stringContaining('app.fixture.ts')]);
-        expect(listeners).toBe(0);
         expect(await texts()).toEqual([kind]);
       },
       START_MS,
@@ -96,12 +95,7 @@ describe.each<AdapterName>(['express', 'fastify'])(
     it('S5: a statement that is awaited gets its error, and nothing else is reported', async () => {
       await late('awaited');
       await waitFor(async () => (await seen()).caught !== 'nothing', { what: 'the error' });
-      expect(await seen()).toEqual({
-        errors: [],
-        stacks: [],
-        caught: 'SESSION_CLOSED',
-        listeners: 0,
-      });
+      expect(await seen()).toMatchObject({ errors: [], stacks: [], caught: 'SESSION_CLOSED' });
       expect(await texts()).toEqual(['awaited']);
     });
 
@@ -142,5 +136,30 @@ describe('statements that nobody awaits, with the default mount', () => {
     ]);
     expect(stacks).toEqual([expect.stringContaining('app.fixture.ts')]);
     expect(await database.query('select text from note')).toEqual([{ text: 'insert' }]);
+  });
+
+  const LEFT = [
+    'a first statement',
+    'an atomic block',
+    'withClient()',
+    'a nested transaction',
+    'a commit',
+    'a flush',
+  ].flatMap((kind) => [kind, `${kind}, and throws`]);
+  it.each(LEFT)(
+    'S5: %s that nobody awaits as the request ends does not end the process',
+    async (kind) => {
+      const response = await fetch(`${app!.url}/leave/${encodeURIComponent(kind)}`);
+      expect([200, 400, 500]).toContain(response.status);
+      // The process would have ended by the time that it answers again.
+      expect((await fetch(`${app!.url}/seen`)).status).toBe(200);
+    },
+  );
+
+  it('S5: after all of these it lives, and listens to rejections no longer', async () => {
+    await waitFor(
+      async () => ((await (await fetch(`${app!.url}/seen`)).json()) as Seen).listeners === 0,
+      { what: 'the end of it' },
+    );
   });
 });
