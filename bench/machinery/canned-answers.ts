@@ -20,6 +20,9 @@ const COLUMNS = [
   ['balance', INT4],
 ] as const;
 const INSERTED_ID = '1001';
+const TEXT_ARRAY = 1009;
+/** What `begin: 'first-write'` asks the catalogue for once: names behind which code may hide. */
+const HIDDEN = ['relations', 'functions', 'attributes', 'operators'];
 
 function message(type: string, ...parts: readonly (Buffer | string)[]): Buffer {
   const body = Buffer.concat(
@@ -78,6 +81,14 @@ const COMMAND = /^(begin|commit|rollback|set|select|insert|update)\b/;
 
 /** The answer to one statement, and the transaction status after it. */
 function answerTo(statement: string, id: string, before: Status): Answer {
+  if (statement.includes('pg_catalog')) {
+    const columns = HIDDEN.map((name) => [name, TEXT_ARRAY] as const);
+    const row = dataRow(HIDDEN.map(() => '{}'));
+    return {
+      bytes: Buffer.concat([rowDescription(columns), row, message('C', 'SELECT 1')]),
+      status: before,
+    };
+  }
   const [, command] = COMMAND.exec(statement) ?? [];
   switch (command) {
     case 'begin':
