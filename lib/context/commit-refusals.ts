@@ -69,20 +69,19 @@ export class CommitRefusals {
     return this.#failures.size === 0 && this.#rollbackOnly.size === 0 && !this.#isRollbackOnly;
   }
 
-  /** Whether a connection is to be rolled back because the application asked for it. */
-  isRollbackOnly(connectionName: string): boolean {
-    return this.#isRollbackOnly || this.#rollbackOnly.has(connectionName);
+  /** Why a connection must not be committed, if the application asked for its rollback. */
+  rollbackOnlyErrorOf(connectionName: string): UnexpectedRollbackError | undefined {
+    return this.#isRollbackOnly || this.#rollbackOnly.has(connectionName)
+      ? new UnexpectedRollbackError(connectionName, 'rollback-only')
+      : undefined;
   }
 
   /** Why a connection must not be committed. */
   errorOf(connectionName: string): UnexpectedRollbackError | undefined {
     const failure = this.#failures.get(connectionName);
-    if (failure !== undefined) {
-      return new UnexpectedRollbackError(connectionName, 'failed-before', failure.error);
-    }
-    return this.isRollbackOnly(connectionName)
-      ? new UnexpectedRollbackError(connectionName, 'rollback-only')
-      : undefined;
+    return failure === undefined
+      ? this.rollbackOnlyErrorOf(connectionName)
+      : new UnexpectedRollbackError(connectionName, 'failed-before', failure.error);
   }
 
   /**

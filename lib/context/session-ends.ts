@@ -1,4 +1,4 @@
-import { InvalidTransactionStateError, UnexpectedRollbackError } from '../errors.js';
+import { InvalidTransactionStateError, type UnexpectedRollbackError } from '../errors.js';
 import type { SessionObserver } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
 import { AtomicBlocks } from './atomic-blocks.js';
@@ -71,9 +71,7 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
 
   /** See {@link SessionObserver.blockerOf}. */
   blockerOf({ connectionName }: Session): UnexpectedRollbackError | undefined {
-    return this.isRollbackOnly(connectionName)
-      ? new UnexpectedRollbackError(connectionName, 'rollback-only')
-      : undefined;
+    return this.rollbackOnlyErrorOf(connectionName);
   }
 
   /** See {@link SessionObserver.beforeCommit}. */
