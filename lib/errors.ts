@@ -299,8 +299,9 @@ export class InvalidTransactionStateError extends DbContextError {
   constructor(
     readonly connectionName: string,
     message: string,
+    cause?: unknown,
   ) {
-    super('INVALID_TRANSACTION_STATE', `Connection "${connectionName}": ${message}`);
+    super('INVALID_TRANSACTION_STATE', `Connection "${connectionName}": ${message}`, cause);
   }
 }
 

@@ -1,6 +1,7 @@
 import { Lease, type Answer } from '../connection/lease.js';
 import type { Claim } from '../connection/claim.js';
 import { millisecondsSince } from '../connection/time-limit.js';
+import type { PgClient } from '../postgresql/pg-client.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { ProtocolViolationError } from '../errors.js';
 import { askHiddenCode } from './ask-hidden-code.js';
@@ -174,13 +175,20 @@ export class Begin {
   }
 
   /**
-   * Takes a connection, for `transactionTimeoutMs` at most (F6).
+   * Takes a connection, for `transactionTimeoutMs` at most from then on (F6).
    *
    * @param note called in the same turn, so that nobody ends the transaction without its connection
    */
   async #take(note: (lease: Lease) => void): Promise<Lease> {
-    const client = await this.#source.checkOut(this.#claim);
     const machine = this.#machine;
+    const resumeDeadline = machine.pauseDeadline();
+    let client: PgClient;
+    try {
+      client = await this.#source.checkOut(this.#claim);
+    } catch (error) {
+      resumeDeadline();
+      throw error;
+    }
     if (!machine.isOpen) {
       client.release();
       throw refusalOf(machine.state, this.#source.name)!;
@@ -190,6 +198,7 @@ export class Begin {
       (error) => machine.connectionFailed(lease, error),
       this.#source.sessionReset,
     );
+    machine.stopDeadline();
     machine.startDeadline();
     note(lease);
     return lease;

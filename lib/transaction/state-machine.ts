@@ -14,10 +14,14 @@ import {
   endedByStatement,
   isOpen,
   leaseOf,
+  mayBeEndedByStatement,
   outranked,
   type Failure,
   type TransactionState,
 } from './transaction-state.js';
+
+/** Stands for a deadline that does not run, because the transaction waits for a connection. */
+const PAUSED = 'paused';
 
 /** The state of one transaction. Nothing else writes it; it sends nothing, and is given the answers. */
 export class StateMachine {
@@ -25,7 +29,7 @@ export class StateMachine {
   /** Called once, as the transaction gives its connection up for good. */
   readonly #onEnd: () => void;
   #state: TransactionState = { tag: 'idle' };
-  #deadline: NodeJS.Timeout | undefined;
+  #deadline: NodeJS.Timeout | typeof PAUSED | undefined;
   /** Called as the gate shuts. */
   readonly #onShut = new Set<() => void>();
   #destroyed: Promise<void> | undefined;
@@ -89,6 +93,23 @@ export class StateMachine {
     if (this.#state.tag === 'idle') {
       this.stopDeadline();
     }
+  }
+
+  /**
+   * Stops the limit of the whole transaction while it waits for a connection, which has a limit of its own.
+   *
+   * @returns starts it anew, where it ran before
+   */
+  pauseDeadline(): () => void {
+    const hasRun = this.#deadline !== undefined;
+    this.stopDeadline();
+    this.#deadline = PAUSED;
+    return () => {
+      this.stopDeadline();
+      if (hasRun) {
+        this.startDeadline();
+      }
+    };
   }
 
   stopDeadline(): void {
@@ -220,7 +241,9 @@ export class StateMachine {
     if (!server.isRefusal(error) || server.endsConnection(error)) {
       this.#break(error);
     } else if (server.mayHaveEnded(sql)) {
-      this.#break(endedByStatement(this.#source.name));
+      const ended = mayBeEndedByStatement(name, error);
+      this.#break(ended);
+      return ended;
     } else {
       this.#state = { ...state, failure };
     }

@@ -187,7 +187,21 @@ export function outranked(state: TransactionState, error: unknown): unknown {
 export function endedByStatement(connectionName: string): InvalidTransactionStateError {
   return new InvalidTransactionStateError(
     connectionName,
-    'a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. Use ' +
-      'session.commit() or session.rollback() instead.',
+    `a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. ${USE_SESSION}`,
   );
 }
+
+/** What SQL of the application that has failed may have ended the transaction before that. */
+export function mayBeEndedByStatement(
+  connectionName: string,
+  cause: unknown,
+): InvalidTransactionStateError {
+  return new InvalidTransactionStateError(
+    connectionName,
+    'a text with a plain COMMIT or ROLLBACK in it failed, so what it did before its failure may stand' +
+      `${cause instanceof Error ? ` (${cause.message})` : ''}. ${USE_SESSION}`,
+    cause,
+  );
+}
+
+const USE_SESSION = 'Use session.commit() or session.rollback() instead.';
