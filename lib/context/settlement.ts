@@ -148,6 +148,8 @@ async function completeSessions(sessions: readonly Session[]): Promise<Settlemen
  * @throws the first error, after all have been attempted
  */
 export async function closeSessions(sessions: readonly Session[]): Promise<void> {
+  // All gates first (F3): the end of one session may take a while, and the next would go on meanwhile.
+  sessions.forEach(({ transaction }) => transaction.shut());
   await forEach(sessions, (session) => session.close());
 }
 

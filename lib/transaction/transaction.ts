@@ -15,7 +15,7 @@ import { TransactionPart } from './savepoint.js';
 import type { Server } from './server.js';
 import { StateMachine } from './state-machine.js';
 import { Statements } from './statements.js';
-import { failureOf, hasBegun, leaseOf, refusalOf, type Failure } from './transaction-state.js';
+import { failureOf, hasBegun, leaseOf, type Failure } from './transaction-state.js';
 import { whileOpen } from './while-open.js';
 import type { WholeTransaction } from './whole-transaction.js';
 
@@ -23,8 +23,7 @@ import type { WholeTransaction } from './whole-transaction.js';
  * One transaction on one connection, from its first statement to its verified end.
  *
  * - L3, F3: nothing is taken before the first statement, and that begins it; they go one at a time, each
- *   after a look at the gate: {@link Statements}. The gate shuts
- *   synchronously, before COMMIT or ROLLBACK: `shut()`.
+ *   after a look at the gate: {@link Statements}. That shuts synchronously, before any end: `shut()`.
  * - F4: what has failed forbids the commit: {@link StateMachine}.
  * - F1: it ends once, and a second end waits for the first: {@link End}.
  */
@@ -131,11 +130,11 @@ export class Transaction
   }
 
   get whenShut(): Promise<void> {
-    return new Promise((resolve) => this.#machine.whenShut(resolve));
+    return new Promise((resolve) => void this.#machine.whenShut(resolve));
   }
 
   override assertOpen(): void {
-    const refusal = refusalOf(this.#machine.state, this.connectionName);
+    const { refusal } = this.#machine;
     if (refusal !== undefined) {
       if (refusal instanceof SessionClosedError) {
         this.#owner.watch?.refused();
@@ -223,6 +222,11 @@ export class Transaction
   /** Cancels the statement in flight; it fails with the server's error 57014. */
   cancel(): void {
     leaseOf(this.#machine.state)?.cancel();
+  }
+
+  /** See {@link Claim.whenOver}. */
+  whenOver(leave: (reason: Error) => void): () => void {
+    return this.#machine.whenShut(() => leave(this.#machine.refusal!));
   }
 
   /** See {@link StateMachine.kill}. */
