@@ -15,7 +15,8 @@ import { TransactionPart } from './savepoint.js';
 import type { Server } from './server.js';
 import { StateMachine } from './state-machine.js';
 import { Statements } from './statements.js';
-import { failureOf, hasBegun, leaseOf, type Failure } from './transaction-state.js';
+import { failureOf, hasBegun, leaseOf } from './transaction-state.js';
+import type { Failure, ShutReason } from './transaction-state.js';
 import { whileOpen } from './while-open.js';
 import type { WholeTransaction } from './whole-transaction.js';
 
@@ -238,9 +239,10 @@ export class Transaction
    * Shuts the gate, synchronously: from here on no statement is sent but those that end the
    * transaction (F3). May be called again.
    *
+   * @param reason why it cannot be committed if it is in use
    * @returns why the transaction cannot be committed, if it cannot
    */
-  shut(): DbContextError | undefined {
+  shut(reason: ShutReason = 'unawaited-statements'): DbContextError | undefined {
     const { state } = this.#machine;
     if (this.isOpen) {
       const isInUse =
@@ -250,11 +252,7 @@ export class Transaction
       }
       const blocker =
         isInUse && state.tag !== 'broken'
-          ? new UnexpectedRollbackError(
-              this.connectionName,
-              'unawaited-statements',
-              this.failure?.error,
-            )
+          ? new UnexpectedRollbackError(this.connectionName, reason, this.failure?.error)
           : this.commitBlocker;
       this.#machine.shut(blocker, this.hasBegun);
     }
