@@ -11,7 +11,6 @@ import type { TransactionPart } from './savepoint.js';
 import { SerialQueue } from './serial-queue.js';
 import type { StateMachine } from './state-machine.js';
 import { readOn } from './transaction-end.js';
-import { refusalOf } from './transaction-state.js';
 import { whileOpen } from './while-open.js';
 
 /** The statement that a transaction begins for. */
@@ -191,7 +190,7 @@ export class Begin {
     }
     if (!machine.isOpen) {
       client.release();
-      throw refusalOf(machine.state, this.#source.name)!;
+      throw machine.refusal!;
     }
     const lease: Lease = new Lease(
       client,
@@ -266,7 +265,7 @@ export class Begin {
   }
 
   #assertOpen(): void {
-    const refusal = refusalOf(this.#machine.state, this.#source.name);
+    const { refusal } = this.#machine;
     if (refusal !== undefined) {
       throw refusal;
     }

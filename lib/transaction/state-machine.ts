@@ -16,6 +16,7 @@ import {
   leaseOf,
   mayBeEndedByStatement,
   outranked,
+  refusalOf,
   type Failure,
   type TransactionState,
 } from './transaction-state.js';
@@ -54,6 +55,11 @@ export class StateMachine {
     return this.#state.tag === 'open';
   }
 
+  /** Why a statement is refused now, if it is. */
+  get refusal(): Error | undefined {
+    return refusalOf(this.#state, this.#source.name);
+  }
+
   /** Why the transaction cannot be committed as it is now. */
   get commitBlocker(): DbContextError | undefined {
     return commitBlockerOf(this.#state, this.#source.name);
@@ -64,17 +70,14 @@ export class StateMachine {
     return this.#destroyed;
   }
 
-  /** Calls `listener` as the gate shuts; soon, where it is shut. */
-  whenShut(listener: () => void): void {
+  /** Calls `listener` as the gate shuts; soon, where it is shut. @returns a function that forgets it */
+  whenShut(listener: () => void): () => void {
     if (this.isOpen) {
       this.#onShut.add(listener);
     } else {
       queueMicrotask(listener);
     }
-  }
-
-  forgetListener(listener: () => void): void {
-    this.#onShut.delete(listener);
+    return () => void this.#onShut.delete(listener);
   }
 
   /** Starts the limit of the whole transaction, where it has not been started (F6). */

@@ -16,6 +16,9 @@ export interface Failure {
   readonly error: unknown;
 }
 
+/** Why a transaction whose gate shut cannot be committed while statements of it are under way. */
+export type ShutReason = 'unawaited-statements' | 'context-ended';
+
 /**
  * Where a transaction stands. Everything that is to be known of it follows from this one value.
  *
