@@ -19,6 +19,7 @@ import type {
   DbContextModuleOptions,
   DbContextOptionsFactory,
 } from './options/module-options.js';
+import { checkKeys } from './options/option-keys.js';
 import { DB_CONTEXT_OPTIONS } from './options/options-token.js';
 import { connectionNameOf } from './options/resolve-connection-options.js';
 import { getConnectionToken, getRepositoryToken, getSessionToken } from './tokens.js';
@@ -161,6 +162,7 @@ function asyncOptionsProvider(
   names: readonly string[],
 ): Provider {
   const { useFactory, useClass, useExisting, inject = [] } = options;
+  checkKeys(options, 'asyncModule', 'DbContextModule.forRootAsync()');
   const given = [useFactory, useClass, useExisting].filter((each) => each !== undefined);
   if (given.length !== 1) {
     throw new InvalidOptionsError(

@@ -299,8 +299,9 @@ export class InvalidTransactionStateError extends DbContextError {
   constructor(
     readonly connectionName: string,
     message: string,
+    cause?: unknown,
   ) {
-    super('INVALID_TRANSACTION_STATE', `Connection "${connectionName}": ${message}`);
+    super('INVALID_TRANSACTION_STATE', `Connection "${connectionName}": ${message}`, cause);
   }
 }
 
@@ -388,7 +389,8 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
     'its session was closed, rolled back or taken out of the context by a branch that nobody awaits, ' +
     'while it was to be committed; await all branches',
   'context-ended':
-    'its context had been ended before, because the client went away or the application shuts down',
+    'its context had been ended before, because the client went away, its time was over, the application ' +
+    'shuts down, or its code failed',
 };
 
 /**

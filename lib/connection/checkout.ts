@@ -11,11 +11,12 @@ export interface CheckoutLimits {
 
 /**
  * Takes a client from the pool, within a limit of its own (F6): `pg` waits for ever by default, and a pool
- * of the application may set no limit.
+ * of the application may set no limit. A claim that is over leaves the queue of the pool at once.
  *
  * @throws {@link AcquireTimeoutError} no client became free in time
  * @throws {@link PoolDeadlockError} no client can ever become free
  * @throws {@link ConnectionFailedError} the server could not be reached or refused
+ * @throws the reason why the claim was over before
  */
 export function checkOut(
   first: PgPool,
@@ -26,6 +27,7 @@ export function checkOut(
   return new Promise((resolve, reject) => {
     /** Where the claim waits. It changes with the host, and is `undefined` after the wait. */
     let place: { readonly pool: PgPool; readonly leave: () => void } | undefined;
+    let forget: (() => void) | undefined;
     const stopWaiting = (): void => {
       if (place !== undefined) {
         PoolDeadlockDetector.of(place.pool).gaveUp(claim);
@@ -36,6 +38,7 @@ export function checkOut(
     };
     const giveUp = (error: Error): void => {
       clearTimeout(timer);
+      forget?.();
       stopWaiting();
       reject(error);
     };
@@ -46,6 +49,7 @@ export function checkOut(
       // A client that is free is given out before anything else happens.
       const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
       if (!isServed) {
+        forget ??= claim.whenOver?.(giveUp);
         detector.waitsFor(
           claim,
           () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))),
@@ -59,6 +63,7 @@ export function checkOut(
         (client) => {
           if (place?.pool === pool) {
             clearTimeout(timer);
+            forget?.();
             detector.got(claim, client);
             resolve(client);
           } else {

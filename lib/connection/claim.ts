@@ -21,4 +21,11 @@ export interface Claim {
   readonly mayReadReplica?: boolean;
   /** Ends the transaction at once. */
   kill?(reason: Error): void;
+  /**
+   * Calls `leave`, synchronously, when a connection is of no use any more; soon, where it is of none already.
+   *
+   * @param leave is given what the code gets to know that waits for the connection
+   * @returns a function after which `leave` is not called any more
+   */
+  whenOver?(leave: (reason: Error) => void): () => void;
 }

@@ -292,7 +292,7 @@ export class Context extends ContextSessions {
     this.#phase = 'closed';
     // Also where no statement was sent: what was only persisted is lost as well.
     this.#undone = this.sessions[0]?.connectionName;
-    await Promise.all([closeSessions(this.sessions), this.endOwned()]);
+    await Promise.all([closeSessions(this.sessions, 'context-ended'), this.endOwned()]);
     await this.ends.hooks.afterEnd([], true);
   }
 }

@@ -6,7 +6,7 @@ import type { TransactionClient } from '../postgresql/transaction-client.js';
 import type { Session } from '../session/session.js';
 import type { Context } from './context.js';
 import type { HookCallback, HookKind } from './hooks.js';
-import type { ConnectionChoice } from './run-options.js';
+import { chosenConnection, type ConnectionChoice } from './run-options.js';
 import { UnitsOfWork } from './units-of-work.js';
 
 /**
@@ -70,8 +70,9 @@ export class DbContext extends UnitsOfWork {
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   async withClient<T, C extends object = TransactionClient>(
     callback: (client: C) => T | Promise<T>,
-    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
+    options: ConnectionChoice = {},
   ): Promise<T> {
+    const connection = chosenConnection(options, 'withClient()');
     const session = this.registry.requireOpen(connection).session(connection);
     return session.lend((client) => callback(client as C));
   }
@@ -151,8 +152,9 @@ export class DbContext extends UnitsOfWork {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError},
    *   {@link UnknownConnectionError}
    */
-  rollbackOnly({ connection }: ConnectionChoice = {}): void {
-    this.registry.requireOpen(connection ?? DEFAULT_CONNECTION_NAME).rollbackOnly(connection);
+  rollbackOnly(options: ConnectionChoice = {}): void {
+    const name = chosenConnection(options, 'rollbackOnly()');
+    this.registry.requireOpen(name).rollbackOnly(options.connection);
   }
 
   /**
@@ -236,9 +238,9 @@ export class DbContext extends UnitsOfWork {
     return context.pop(name)?.manager as E | undefined;
   }
 
-  #addHook(kind: HookKind, callback: HookCallback, { connection }: ConnectionChoice): void {
-    const name = connection ?? DEFAULT_CONNECTION_NAME;
-    this.registry.requireOpen(name).addHook(kind, callback, connection);
+  #addHook(kind: HookKind, callback: HookCallback, options: ConnectionChoice): void {
+    const name = chosenConnection(options, `${kind}()`);
+    this.registry.requireOpen(name).addHook(kind, callback, options.connection);
   }
 
   #toEnd(name: string, verb: string): Session | undefined {

@@ -1,3 +1,5 @@
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { checkKeys } from '../options/option-keys.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import type { AtomicSettings } from './atomic.js';
 
@@ -38,6 +40,17 @@ export interface ConnectionChoice {
    * @defaultValue 'default'
    */
   readonly connection?: string;
+}
+
+/**
+ * The name of the connection that is meant.
+ *
+ * @param where the method, for the error's message
+ * @throws {@link InvalidOptionsError}
+ */
+export function chosenConnection(options: ConnectionChoice, where: string): string {
+  checkKeys(options, 'choice', where);
+  return options.connection ?? DEFAULT_CONNECTION_NAME;
 }
 
 /** Options of `dbContext.atomic()`. */

@@ -6,6 +6,7 @@ import {
   type SettlementOutcome,
 } from '../errors.js';
 import type { Session } from '../session/session.js';
+import type { ShutReason } from '../transaction/transaction-state.js';
 import type { Transaction } from '../transaction/transaction.js';
 
 /** The sessions that are to be committed together. */
@@ -145,9 +146,15 @@ async function completeSessions(sessions: readonly Session[]): Promise<Settlemen
 /**
  * Rolls back and closes all sessions, also where another one fails (M2).
  *
+ * @param reason why what is under way in them comes to nothing, for messages
  * @throws the first error, after all have been attempted
  */
-export async function closeSessions(sessions: readonly Session[]): Promise<void> {
+export async function closeSessions(
+  sessions: readonly Session[],
+  reason?: ShutReason,
+): Promise<void> {
+  // All gates first (F3): the end of one session may take a while, and the next would go on meanwhile.
+  sessions.forEach(({ transaction }) => transaction.shut(reason));
   await forEach(sessions, (session) => session.close());
 }
 

@@ -3,11 +3,18 @@ import type { EntityManager } from '@mikro-orm/core';
 import { InvalidOptionsError } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { checkKeys } from '../options/option-keys.js';
 import { runAtomic } from './atomic.js';
 import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import type { ContextRegistry } from './context-registry.js';
 import { runDetached, runInOwnContext } from './run-and-settle.js';
-import type { AtomicOptions, ConnectionChoice, RunAllOptions, RunOptions } from './run-options.js';
+import {
+  chosenConnection,
+  type AtomicOptions,
+  type ConnectionChoice,
+  type RunAllOptions,
+  type RunOptions,
+} from './run-options.js';
 
 /**
  * The ways to run code as a unit of work of its own; see {@link DbContext}.
@@ -33,6 +40,7 @@ export abstract class UnitsOfWork {
    * @throws {@link ShuttingDownError} the application is closing
    */
   async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
+    checkKeys(options, 'run', 'dbContext.run()');
     if (options.retry !== undefined) {
       checkRetryOptions(options.retry, 'retry');
     }
@@ -63,6 +71,7 @@ export abstract class UnitsOfWork {
     callback: () => T | Promise<T>,
     options: RunOptions<T> = {},
   ): Promise<T> {
+    checkKeys(options, 'run', 'runInNewContext()');
     return runInOwnContext(this.registry, 'runInNewContext()', callback, options);
   }
 
@@ -89,6 +98,7 @@ export abstract class UnitsOfWork {
     callbacks: T,
     options: RunAllOptions = {},
   ): Promise<RunAllResults<T>> {
+    checkKeys(options, 'runAll', 'runAllInNewContexts()');
     const { concurrency = await this.registry.connections.fairShare(), retry } = options;
     checkConcurrency(concurrency);
     const runs = callbacks.map(
@@ -118,6 +128,7 @@ export abstract class UnitsOfWork {
     callback: (session: E) => T | Promise<T>,
     options: AtomicOptions = {},
   ): Promise<T> {
+    checkKeys(options, 'atomic', 'atomic()');
     const { connection = DEFAULT_CONNECTION_NAME, ...settings } = options;
     const context = this.registry.requireOpen(connection);
     const target = { context, connectionName: connection };
@@ -134,8 +145,9 @@ export abstract class UnitsOfWork {
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   async newSession<T, E extends EntityManager = EntityManager>(
     callback: (session: E) => T | Promise<T>,
-    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
+    options: ConnectionChoice = {},
   ): Promise<T> {
+    const connection = chosenConnection(options, 'newSession()');
     return runDetached(this.registry, connection, 'rollback', (manager) => callback(manager as E));
   }
 
@@ -148,8 +160,9 @@ export abstract class UnitsOfWork {
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   async newAtomicSession<T, E extends EntityManager = EntityManager>(
     callback: (session: E) => T | Promise<T>,
-    { connection = DEFAULT_CONNECTION_NAME }: ConnectionChoice = {},
+    options: ConnectionChoice = {},
   ): Promise<T> {
+    const connection = chosenConnection(options, 'newAtomicSession()');
     return runDetached(this.registry, connection, 'commit', (manager) => callback(manager as E));
   }
 }

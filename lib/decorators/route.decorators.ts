@@ -3,6 +3,7 @@ import { SetMetadata, type CustomDecorator } from '@nestjs/common';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import type { CommitPolicy } from '../options/context-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { checkKeys } from '../options/option-keys.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import {
   checkTransactionSettings,
@@ -78,6 +79,7 @@ export function CommitOn(policy: CommitPolicy): CustomDecorator {
  * @publicApi
  */
 export function DbTransaction(options: DbTransactionOptions): ClassDecorator & MethodDecorator {
+  checkKeys(options, 'route', '@DbTransaction()');
   const { connection = DEFAULT_CONNECTION_NAME, ...settings } = options;
   checkTransactionSettings(settings, '@DbTransaction()');
   const own: RouteTransaction = { connection, settings };

@@ -1,5 +1,6 @@
 import { MikroORM, type EntityName, type Options } from '@mikro-orm/core';
 
+import { assertClientUrl } from '../connection/assert-client-url.js';
 import { assertEncrypted } from '../connection/assert-encrypted.js';
 import type { ResolvedLimits } from '../connection/connection-limits.js';
 import { DbConnection, type FaultReporter } from '../connection/db-connection.js';
@@ -39,13 +40,14 @@ async function initOrm(
   featureEntities: readonly EntityName[],
   limits: ResolvedLimits,
 ): Promise<MikroORM> {
-  const { driver, driverOptions, entities = [] } = options;
+  const { driver, driverOptions, entities = [], replicas = [] } = options;
   if (driver === undefined) {
     throw new InvalidOptionsError(
       `The connection "${name}" has neither "orm" nor "driver". Wrap its options in defineConfig() of ` +
         `"@mikro-orm/postgresql": connections: [defineConfig({ clientUrl, entities })].`,
     );
   }
+  [options, ...replicas].forEach(({ clientUrl }) => assertClientUrl(name, clientUrl));
   assertEncrypted(name, options);
   const isPlain = driverOptions === undefined || driverOptions.constructor === Object;
   return assertInitialised(

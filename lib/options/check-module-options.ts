@@ -5,6 +5,7 @@ import { DuplicateConnectionError, InvalidOptionsError } from '../errors.js';
 import type { DbConnectionOptions } from './connection-options.js';
 import type { DbContextOptions } from './context-options.js';
 import type { DbContextModuleOptions } from './module-options.js';
+import { checkConnectionKeys, checkKeys } from './option-keys.js';
 import { connectionNameOf } from './resolve-connection-options.js';
 
 /** The options that take one of a few strings. */
@@ -30,6 +31,7 @@ export function checkModuleOptions(
         'entities })] }, with defineConfig from "@mikro-orm/postgresql".',
     );
   }
+  checkKeys(options, 'module', where);
   options.connections.forEach((connection, index) =>
     checkConnectionOptions(connection, `${where}: connection number ${index + 1}`),
   );
@@ -46,6 +48,7 @@ export function checkModuleOptions(
   const { shutdownTimeoutMs, hookTimeoutMs, contextTimeoutMs, watch } = options;
   checkTimeLimits({ shutdownTimeoutMs, hookTimeoutMs, contextTimeoutMs }, where);
   if (typeof watch === 'object') {
+    checkKeys(watch, 'watch', `${where}: watch`);
     checkTimeLimits({ ...watch }, `${where}: watch`);
   }
   return options;
@@ -91,6 +94,7 @@ export function checkConnectionOptions(options: DbConnectionOptions, where: stri
         'factory that does.',
     );
   }
+  checkConnectionKeys(options, where);
 }
 
 /**

@@ -1,9 +1,8 @@
 import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { InvalidOptionsError } from '../errors.js';
 import { DEFAULTS } from './defaults.js';
+import { checkKeys } from './option-keys.js';
 import type { RetryOptions } from './retry-options.js';
-
-const NAMES: readonly string[] = ['attempts', 'backoffMs'] satisfies (keyof RetryOptions)[];
 
 /**
  * Checks options at run time, for those that come from the environment, or from JavaScript.
@@ -24,11 +23,7 @@ export function checkRetryOptions(
     const value: unknown = retry[key as keyof RetryOptions];
     throw new InvalidOptionsError(`${where} has ${key}: ${String(value)}. Give ${advice}.`);
   };
-  for (const key of Object.keys(retry)) {
-    if (!NAMES.includes(key)) {
-      refuse(key, `one of ${NAMES.join(', ')}`);
-    }
-  }
+  checkKeys(retry, 'retry', where);
   const { attempts, backoffMs = DEFAULTS.retry.backoffMs } = retry;
   if (!Number.isInteger(attempts) || attempts < 2) {
     refuse('attempts', 'a whole number of 2 or more; the first time counts');

@@ -10,6 +10,7 @@ import { InvalidOptionsError } from '../errors.js';
 import { checkTransactionSettings } from '../postgresql/transaction-settings.js';
 import type { ConnectionTransactionOptions, DbConnectionOptions } from './connection-options.js';
 import { DEFAULT_CONNECTION_NAME, DEFAULTS } from './defaults.js';
+import { checkKeys } from './option-keys.js';
 import { resolveFailoverOptions } from './resolve-failover-options.js';
 import { resolveReplicaOptions } from './resolve-replica-options.js';
 
@@ -56,6 +57,7 @@ export function resolveConnectionOptions(options: DbConnectionOptions): Resolved
     name,
   );
   checkTransactionSettings(transaction, `${where}: its transaction`);
+  checkKeys(transaction, 'transaction', `${where}: its transaction`);
   checkFunctions({ sessionVariables, role, beforeSession }, where);
   if (!RESET_MODES.includes(resetOnRelease)) {
     throw new InvalidOptionsError(

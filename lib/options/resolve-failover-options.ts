@@ -5,6 +5,7 @@ import { isTimeLimit, LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { InvalidOptionsError } from '../errors.js';
 import { DEFAULTS } from './defaults.js';
 import type { FailoverOptions } from './failover-options.js';
+import { checkKeys } from './option-keys.js';
 
 /**
  * Checks the option `failover` as far as that is possible without a connection, and fills in the defaults.
@@ -23,6 +24,7 @@ export function resolveFailoverOptions(
   if (!Array.isArray(hosts)) {
     throw tooFewHosts(connectionName);
   }
+  checkKeys(options, 'failover', `The connection "${connectionName}": failover`);
   hosts.forEach((host) => parseServerAddress(host, connectionName));
   for (const [key, value] of Object.entries({ timeoutMs, cacheMs })) {
     if (!isTimeLimit(value)) {

@@ -4,10 +4,8 @@ import type { ReadSettings, ReadYourWritesSettings } from '../connection/replica
 import { isTimeLimit, LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { InvalidOptionsError } from '../errors.js';
 import { DEFAULTS } from './defaults.js';
+import { checkKeys } from './option-keys.js';
 import type { ConnectionReadOptions, ReadYourWritesOptions } from './replica-options.js';
-
-const READ_FROM = ['choose', 'fallback', 'retryAfterMs'] as const;
-const READ_YOUR_WRITES = ['via', 'name', 'waitMs', 'maxAgeSeconds', 'secure'] as const;
 
 /** Longest life of a cookie that browsers keep, in seconds. */
 const LONGEST_AGE_SECONDS = 400 * 24 * 60 * 60;
@@ -28,7 +26,7 @@ export function resolveReplicaOptions(
   const where = `The connection "${connectionName}"`;
   const from = {
     ...DEFAULTS.readFrom,
-    ...given(readFrom, READ_FROM, `${where}: readFrom`),
+    ...given(readFrom, 'readFrom', where),
   };
   check(from.choose === 'round-robin' || typeof from.choose === 'function', `${where}: readFrom`, {
     name: 'choose',
@@ -61,7 +59,7 @@ function resolveReadYourWrites(
 ): ReadYourWritesSettings {
   const options = {
     ...DEFAULTS.readYourWrites,
-    ...given(readYourWrites, READ_YOUR_WRITES, where),
+    ...given(readYourWrites, 'readYourWrites', `The connection "${connectionName}"`),
     name: readYourWrites.name ?? `db-position-${connectionName}`,
   };
   const { via, name, waitMs, maxAgeSeconds, secure } = options;
@@ -98,19 +96,14 @@ function resolveReadYourWrites(
 /** Checks the names of options, and leaves out those that are `undefined`. */
 function given<T extends object>(
   options: T,
-  names: readonly (keyof T & string)[],
-  where: string,
+  place: 'readFrom' | 'readYourWrites',
+  connection: string,
 ): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const where = `${connection}: ${place}`;
   if (typeof options !== 'object' || options === null) {
     throw new InvalidOptionsError(`${where} is ${inspect(options)}. Give an object.`);
   }
-  for (const [name, value] of Object.entries(options)) {
-    check((names as readonly string[]).includes(name), where, {
-      name,
-      value,
-      advice: `one of ${names.join(', ')}`,
-    });
-  }
+  checkKeys(options, place, where);
   const entries = Object.entries(options).filter(([, value]) => value !== undefined);
   return Object.fromEntries(entries) as { [K in keyof T]: Exclude<T[K], undefined> };
 }

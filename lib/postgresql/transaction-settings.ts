@@ -62,20 +62,22 @@ const ISOLATION_LEVELS: readonly string[] = [
 const SWITCHES = ['readOnly', 'deferrable'] as const;
 const TIMEOUTS = ['statementTimeoutMs', 'lockTimeoutMs', 'idleTimeoutMs'] as const;
 const BEGINS: readonly string[] = ['first-statement', 'first-write'];
-const NAMES = [
+/** The names of all settings. */
+export const TRANSACTION_SETTINGS = [
   'begin',
   ...SWITCHES,
   ...TIMEOUTS,
   'isolationLevel',
   'sessionVariables',
   'role',
-] as const;
+] as const satisfies (keyof TransactionSettings)[];
 
 /** Largest value of an integer parameter of PostgreSQL. */
 const LONGEST_MS = 2 ** 31 - 1;
 
 /**
- * Checks settings: types do not reach options that come from the environment, or from JavaScript.
+ * Checks the values of settings: types do not reach options that come from the environment, or from
+ * JavaScript.
  *
  * @param where begins the sentence of the error
  * @throws {@link InvalidOptionsError}
@@ -88,11 +90,6 @@ export function checkTransactionSettings(settings: TransactionSettings, where: s
     throw new InvalidOptionsError(
       `${where} is ${describe(settings)}. Give an object, such as { readOnly: true }.`,
     );
-  }
-  for (const key of Object.keys(settings)) {
-    if (!(NAMES as readonly string[]).includes(key)) {
-      refuse(key, settings[key as keyof TransactionSettings], `one of ${NAMES.join(', ')}`);
-    }
   }
   const { begin, isolationLevel, role, sessionVariables } = settings;
   if (begin !== undefined && !BEGINS.includes(begin)) {

@@ -24,6 +24,8 @@ export class Autocommit implements OwnedWork {
   readonly #connection: DbConnection;
   readonly #holder: Holder | undefined;
   readonly #leases = new Set<Lease>();
+  /** Called as it is shut, for those that wait for a connection. */
+  readonly #onShut = new Set<() => void>();
   #isShut = false;
   #onIdle: (() => void) | undefined;
 
@@ -39,6 +41,8 @@ export class Autocommit implements OwnedWork {
   /** Refuses later statements: its callback has returned. */
   shut(): void {
     this.#isShut = true;
+    this.#onShut.forEach((leave) => leave());
+    this.#onShut.clear();
   }
 
   /** See {@link OwnedWork.isOver}. */
@@ -67,6 +71,7 @@ export class Autocommit implements OwnedWork {
       holder: this.#holder,
       isBusy: true,
       kill: () => void lease?.destroy(),
+      whenOver: (leave) => this.#whenShut(() => leave(this.#refusal())),
     };
     const client = await this.#connection.checkOut(claim);
     lease = new Lease(client, ignore, this.#connection.sessionReset);
@@ -99,13 +104,27 @@ export class Autocommit implements OwnedWork {
     }
   }
 
+  /** Calls `listener` as it is shut; soon, where it is shut. @returns a function that forgets it */
+  #whenShut(listener: () => void): () => void {
+    if (this.#isShut) {
+      queueMicrotask(listener);
+    } else {
+      this.#onShut.add(listener);
+    }
+    return () => void this.#onShut.delete(listener);
+  }
+
   /** @throws {@link SessionClosedError} its callback has returned, or its context has ended */
   #assertOpen(): void {
     if (this.#isShut) {
-      const error = new SessionClosedError(this.connectionName);
-      this.#holder?.refused?.(error);
-      throw error;
+      throw this.#refusal();
     }
+  }
+
+  #refusal(): SessionClosedError {
+    const error = new SessionClosedError(this.connectionName);
+    this.#holder?.refused?.(error);
+    return error;
   }
 }
 

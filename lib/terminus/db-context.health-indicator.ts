@@ -6,6 +6,7 @@ import type { DbConnection } from '../connection/db-connection.js';
 import { ContextRegistry } from '../context/context-registry.js';
 import { UnknownConnectionError } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { checkKeys } from '../options/option-keys.js';
 import { exceededThresholds, type HealthThresholds } from './health-thresholds.js';
 
 /**
@@ -74,6 +75,7 @@ export class DbContextHealthIndicator {
     key: Key,
     options: DbContextPingCheckOptions = {},
   ): Promise<HealthIndicatorResult<Key, 'up' | 'down', DbContextHealth>> {
+    checkKeys(options, 'health', `pingCheck('${key}')`);
     const indicator = this.#indicators.check(key);
     const health = await this.#connection(options.connection).check(options);
     const exceeded = exceededThresholds(health, options);

@@ -1,6 +1,7 @@
 import { Lease, type Answer } from '../connection/lease.js';
 import type { Claim } from '../connection/claim.js';
 import { millisecondsSince } from '../connection/time-limit.js';
+import type { PgClient } from '../postgresql/pg-client.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { ProtocolViolationError } from '../errors.js';
 import { askHiddenCode } from './ask-hidden-code.js';
@@ -10,7 +11,6 @@ import type { TransactionPart } from './savepoint.js';
 import { SerialQueue } from './serial-queue.js';
 import type { StateMachine } from './state-machine.js';
 import { readOn } from './transaction-end.js';
-import { refusalOf } from './transaction-state.js';
 import { whileOpen } from './while-open.js';
 
 /** The statement that a transaction begins for. */
@@ -174,22 +174,30 @@ export class Begin {
   }
 
   /**
-   * Takes a connection, for `transactionTimeoutMs` at most (F6).
+   * Takes a connection, for `transactionTimeoutMs` at most from then on (F6).
    *
    * @param note called in the same turn, so that nobody ends the transaction without its connection
    */
   async #take(note: (lease: Lease) => void): Promise<Lease> {
-    const client = await this.#source.checkOut(this.#claim);
     const machine = this.#machine;
+    const resumeDeadline = machine.pauseDeadline();
+    let client: PgClient;
+    try {
+      client = await this.#source.checkOut(this.#claim);
+    } catch (error) {
+      resumeDeadline();
+      throw error;
+    }
     if (!machine.isOpen) {
       client.release();
-      throw refusalOf(machine.state, this.#source.name)!;
+      throw machine.refusal!;
     }
     const lease: Lease = new Lease(
       client,
       (error) => machine.connectionFailed(lease, error),
       this.#source.sessionReset,
     );
+    machine.stopDeadline();
     machine.startDeadline();
     note(lease);
     return lease;
@@ -257,7 +265,7 @@ export class Begin {
   }
 
   #assertOpen(): void {
-    const refusal = refusalOf(this.#machine.state, this.#source.name);
+    const { refusal } = this.#machine;
     if (refusal !== undefined) {
       throw refusal;
     }

@@ -14,10 +14,15 @@ import {
   endedByStatement,
   isOpen,
   leaseOf,
+  mayBeEndedByStatement,
   outranked,
+  refusalOf,
   type Failure,
   type TransactionState,
 } from './transaction-state.js';
+
+/** Stands for a deadline that does not run, because the transaction waits for a connection. */
+const PAUSED = 'paused';
 
 /** The state of one transaction. Nothing else writes it; it sends nothing, and is given the answers. */
 export class StateMachine {
@@ -25,7 +30,7 @@ export class StateMachine {
   /** Called once, as the transaction gives its connection up for good. */
   readonly #onEnd: () => void;
   #state: TransactionState = { tag: 'idle' };
-  #deadline: NodeJS.Timeout | undefined;
+  #deadline: NodeJS.Timeout | typeof PAUSED | undefined;
   /** Called as the gate shuts. */
   readonly #onShut = new Set<() => void>();
   #destroyed: Promise<void> | undefined;
@@ -50,6 +55,11 @@ export class StateMachine {
     return this.#state.tag === 'open';
   }
 
+  /** Why a statement is refused now, if it is. */
+  get refusal(): Error | undefined {
+    return refusalOf(this.#state, this.#source.name);
+  }
+
   /** Why the transaction cannot be committed as it is now. */
   get commitBlocker(): DbContextError | undefined {
     return commitBlockerOf(this.#state, this.#source.name);
@@ -60,17 +70,14 @@ export class StateMachine {
     return this.#destroyed;
   }
 
-  /** Calls `listener` as the gate shuts; soon, where it is shut. */
-  whenShut(listener: () => void): void {
+  /** Calls `listener` as the gate shuts; soon, where it is shut. @returns a function that forgets it */
+  whenShut(listener: () => void): () => void {
     if (this.isOpen) {
       this.#onShut.add(listener);
     } else {
       queueMicrotask(listener);
     }
-  }
-
-  forgetListener(listener: () => void): void {
-    this.#onShut.delete(listener);
+    return () => void this.#onShut.delete(listener);
   }
 
   /** Starts the limit of the whole transaction, where it has not been started (F6). */
@@ -89,6 +96,23 @@ export class StateMachine {
     if (this.#state.tag === 'idle') {
       this.stopDeadline();
     }
+  }
+
+  /**
+   * Stops the limit of the whole transaction while it waits for a connection, which has a limit of its own.
+   *
+   * @returns starts it anew, where it ran before
+   */
+  pauseDeadline(): () => void {
+    const hasRun = this.#deadline !== undefined;
+    this.stopDeadline();
+    this.#deadline = PAUSED;
+    return () => {
+      this.stopDeadline();
+      if (hasRun) {
+        this.startDeadline();
+      }
+    };
   }
 
   stopDeadline(): void {
@@ -220,7 +244,9 @@ export class StateMachine {
     if (!server.isRefusal(error) || server.endsConnection(error)) {
       this.#break(error);
     } else if (server.mayHaveEnded(sql)) {
-      this.#break(endedByStatement(this.#source.name));
+      const ended = mayBeEndedByStatement(name, error);
+      this.#break(ended);
+      return ended;
     } else {
       this.#state = { ...state, failure };
     }

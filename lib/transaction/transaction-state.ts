@@ -16,6 +16,9 @@ export interface Failure {
   readonly error: unknown;
 }
 
+/** Why a transaction whose gate shut cannot be committed while statements of it are under way. */
+export type ShutReason = 'unawaited-statements' | 'context-ended';
+
 /**
  * Where a transaction stands. Everything that is to be known of it follows from this one value.
  *
@@ -187,7 +190,21 @@ export function outranked(state: TransactionState, error: unknown): unknown {
 export function endedByStatement(connectionName: string): InvalidTransactionStateError {
   return new InvalidTransactionStateError(
     connectionName,
-    'a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. Use ' +
-      'session.commit() or session.rollback() instead.',
+    `a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. ${USE_SESSION}`,
   );
 }
+
+/** What SQL of the application that has failed may have ended the transaction before that. */
+export function mayBeEndedByStatement(
+  connectionName: string,
+  cause: unknown,
+): InvalidTransactionStateError {
+  return new InvalidTransactionStateError(
+    connectionName,
+    'a text with a plain COMMIT or ROLLBACK in it failed, so what it did before its failure may stand' +
+      `${cause instanceof Error ? ` (${cause.message})` : ''}. ${USE_SESSION}`,
+    cause,
+  );
+}
+
+const USE_SESSION = 'Use session.commit() or session.rollback() instead.';

@@ -15,7 +15,8 @@ import { TransactionPart } from './savepoint.js';
 import type { Server } from './server.js';
 import { StateMachine } from './state-machine.js';
 import { Statements } from './statements.js';
-import { failureOf, hasBegun, leaseOf, refusalOf, type Failure } from './transaction-state.js';
+import { failureOf, hasBegun, leaseOf } from './transaction-state.js';
+import type { Failure, ShutReason } from './transaction-state.js';
 import { whileOpen } from './while-open.js';
 import type { WholeTransaction } from './whole-transaction.js';
 
@@ -23,8 +24,7 @@ import type { WholeTransaction } from './whole-transaction.js';
  * One transaction on one connection, from its first statement to its verified end.
  *
  * - L3, F3: nothing is taken before the first statement, and that begins it; they go one at a time, each
- *   after a look at the gate: {@link Statements}. The gate shuts
- *   synchronously, before COMMIT or ROLLBACK: `shut()`.
+ *   after a look at the gate: {@link Statements}. That shuts synchronously, before any end: `shut()`.
  * - F4: what has failed forbids the commit: {@link StateMachine}.
  * - F1: it ends once, and a second end waits for the first: {@link End}.
  */
@@ -131,11 +131,11 @@ export class Transaction
   }
 
   get whenShut(): Promise<void> {
-    return new Promise((resolve) => this.#machine.whenShut(resolve));
+    return new Promise((resolve) => void this.#machine.whenShut(resolve));
   }
 
   override assertOpen(): void {
-    const refusal = refusalOf(this.#machine.state, this.connectionName);
+    const { refusal } = this.#machine;
     if (refusal !== undefined) {
       if (refusal instanceof SessionClosedError) {
         this.#owner.watch?.refused();
@@ -225,6 +225,11 @@ export class Transaction
     leaseOf(this.#machine.state)?.cancel();
   }
 
+  /** See {@link Claim.whenOver}. */
+  whenOver(leave: (reason: Error) => void): () => void {
+    return this.#machine.whenShut(() => leave(this.#machine.refusal!));
+  }
+
   /** See {@link StateMachine.kill}. */
   kill(reason: Error): void {
     this.#machine.kill(reason);
@@ -234,9 +239,10 @@ export class Transaction
    * Shuts the gate, synchronously: from here on no statement is sent but those that end the
    * transaction (F3). May be called again.
    *
+   * @param reason why it cannot be committed if it is in use
    * @returns why the transaction cannot be committed, if it cannot
    */
-  shut(): DbContextError | undefined {
+  shut(reason: ShutReason = 'unawaited-statements'): DbContextError | undefined {
     const { state } = this.#machine;
     if (this.isOpen) {
       const isInUse =
@@ -246,11 +252,7 @@ export class Transaction
       }
       const blocker =
         isInUse && state.tag !== 'broken'
-          ? new UnexpectedRollbackError(
-              this.connectionName,
-              'unawaited-statements',
-              this.failure?.error,
-            )
+          ? new UnexpectedRollbackError(this.connectionName, reason, this.failure?.error)
           : this.commitBlocker;
       this.#machine.shut(blocker, this.hasBegun);
     }

@@ -7,15 +7,16 @@ export async function whileOpen<T>(
   connectionName: string,
   work: Promise<T>,
 ): Promise<T> {
-  let giveUp!: () => void;
+  let forget!: () => void;
   const over = new Promise<never>((_, reject) => {
-    giveUp = () => reject(machine.commitBlocker ?? new SessionClosedError(connectionName));
-    machine.whenShut(giveUp);
+    forget = machine.whenShut(() => {
+      reject(machine.commitBlocker ?? new SessionClosedError(connectionName));
+    });
   });
   try {
     return await Promise.race([work, over]);
   } finally {
     // Every gate shuts one day, and an error that nobody sees costs its stack all the same.
-    machine.forgetListener(giveUp);
+    forget();
   }
 }

@@ -164,6 +164,39 @@ describe('a flush subscriber that hangs before anything was sent', () => {
   });
 });
 
+describe('a flush that waits for a connection for longer than a transaction may take', () => {
+  const at = useWorld(() =>
+    startWorld({ poolMax: 1, transactionTimeoutMs: TRANSACTION_TIMEOUT_MS }),
+  );
+
+  const flush = (text: string): Promise<unknown> => at.session.persist(new Note(text)).flush();
+
+  it.each<[string, () => Promise<unknown>]>([
+    ['a flush', () => flush('first')],
+    ['flushes of parallel branches', () => Promise.all([flush('first'), flush('second')])],
+    ['a flush after a read', () => at.session.find(Note, {}).then(() => flush('first'))],
+  ])('F6: has all of that time once it has one (%s)', async (_, work) => {
+    const isHeld = deferred();
+    const mayEnd = deferred();
+    // Another user of the pool, whose transaction the library does not limit.
+    const orm = at.world.connection().orm;
+    const holder = orm.em.fork().transactional(async (em) => {
+      await (em as EntityManager).execute('select 1');
+      isHeld.resolve();
+      await mayEnd.promise;
+    });
+    await isHeld.promise;
+    const waiter = at.run(work);
+    await waitFor(() => at.world.pool().waiting === 1, { what: 'the flush to wait' });
+    // It was set after the timer of the limit, so that it fires after it.
+    await new Promise((resolve) => setTimeout(resolve, TRANSACTION_TIMEOUT_MS + 50));
+    mayEnd.resolve();
+    await holder;
+    await waiter;
+    expect(await at.world.savedTexts()).toContain('first');
+  });
+});
+
 describe('the answer to the COMMIT of what has only read', () => {
   const at = useWorld(() => startWorld({ endTimeoutMs: 300 }, { controllers: [LimitsController] }));
 

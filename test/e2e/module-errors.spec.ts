@@ -108,6 +108,18 @@ const REFUSALS: Refusal[] = [
     says: 'has neither "orm" nor "driver". Wrap its options in defineConfig()',
   },
   {
+    what: 'a URL that MikroORM reads as another server',
+    modules: () => [root(connection(undefined, { clientUrl: 'socket:/tmp?db=app' }))],
+    error: InvalidOptionsError,
+    says: 'begins with socket:, a form that MikroORM does not read. Write postgres://user',
+  },
+  {
+    what: 'such a URL of a replica',
+    modules: () => [root(connection(undefined, { replicas: [{ clientUrl: 'socket:/tmp?db=a' }] }))],
+    error: InvalidOptionsError,
+    says: 'begins with socket:, a form that MikroORM does not read',
+  },
+  {
     what: 'a promise of an orm',
     modules: () => [root({ orm: MikroORM.init(connection() as never) as never })],
     error: InvalidOptionsError,

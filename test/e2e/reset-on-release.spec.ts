@@ -90,6 +90,13 @@ describe('resetOnRelease', () => {
     ]);
   });
 
+  it('F7: a manager of no session gets a clean client after a request', async () => {
+    await start();
+    await run(() => execute(`set app.tenant = 'a'`));
+    expect(await valueOf(TENANT, outside())).toBe('');
+    expect(resets()).toBe(1);
+  });
+
   describe('auto', () => {
     it.each<[string, () => Promise<unknown>]>([
       [

@@ -339,6 +339,7 @@ describe('withClient() and the end of its transaction', () => {
 
 describe('withClient() in requests', () => {
   const hasClient = { current: deferred() };
+  let ended: Promise<unknown>;
 
   @Controller()
   class HangingController {
@@ -346,11 +347,13 @@ describe('withClient() in requests', () => {
 
     @Post('hang')
     hang(): Promise<unknown> {
-      return this.dbContext.withClient(async (client) => {
+      const lent = this.dbContext.withClient(async (client) => {
         await insertInto(client, 'lost');
         hasClient.current.resolve();
         return never();
       });
+      ended = lent.catch((error: unknown) => error);
+      return lent;
     }
   }
 
@@ -373,7 +376,7 @@ describe('withClient() in requests', () => {
     expect(await at.world.savedTexts()).toEqual([]);
   });
 
-  it('F1: a client that leaves ends it', async () => {
+  it('F1: a client that leaves ends it, and that is the reason that it is given', async () => {
     hasClient.current = deferred();
     const controller = new AbortController();
     const left = at.world.fetch('/hang', { method: 'POST', signal: controller.signal });
@@ -381,6 +384,11 @@ describe('withClient() in requests', () => {
     controller.abort();
     await expect(left).rejects.toMatchObject({ name: 'AbortError' });
     await waitFor(() => at.world.pool().checkedOut === 0, { what: 'its connection to be back' });
+    expect(await ended).toMatchObject({
+      constructor: UnexpectedRollbackError,
+      reason: 'context-ended',
+      message: expect.stringContaining('the client went away'),
+    });
     expect(await at.world.savedTexts()).toEqual([]);
   });
 });

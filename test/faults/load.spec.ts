@@ -80,7 +80,8 @@ describe('faults: load, a crowd', () => {
 
   it(`F1, S1: ${CROWD} requests at once that cannot all be served: each gets an error that says so`, async () => {
     const world = await current.start({
-      limits: { acquireTimeoutMs: 150, transactionTimeoutMs: CROWD_MS },
+      // Enough for a handshake on a busy machine, and far less than the crowd would take.
+      limits: { acquireTimeoutMs: 400, transactionTimeoutMs: CROWD_MS },
     });
     world.scenario.handler = async (work) => {
       await work.look();

@@ -62,7 +62,7 @@ export const CONNECTION_MUTATIONS: readonly Mutation[] = [
     find: 'const isReset = this.#reset?.afterUse(this.client);',
     replace: 'const isReset = undefined as Promise<boolean> | undefined;',
     spec: 'e2e/reset-on-release.spec',
-    test: 'F7: the connection is reset before',
+    test: 'F7: a manager of no session gets a clean client',
   },
   {
     id: 'F7',

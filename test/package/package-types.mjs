@@ -1,5 +1,36 @@
 import ts from 'typescript';
 
+const OPTIONS = {
+  target: ts.ScriptTarget.ES2023,
+  module: ts.ModuleKind.NodeNext,
+  moduleResolution: ts.ModuleResolutionKind.NodeNext,
+  strict: true,
+  exactOptionalPropertyTypes: true,
+  noUncheckedIndexedAccess: true,
+  experimentalDecorators: true,
+  emitDecoratorMetadata: true,
+  // The declarations of the package are to be checked.
+  skipLibCheck: false,
+  noEmit: true,
+  types: ['node'],
+};
+
+/**
+ * A compiler host for several programs: it reads and parses a file once for all of them. The files must
+ * not change in between; which of them exist may.
+ */
+export function createSharedHost() {
+  const host = ts.createCompilerHost(OPTIONS);
+  const parsed = new Map();
+  return {
+    ...host,
+    getSourceFile: (fileName, ...rest) => {
+      if (!parsed.has(fileName)) parsed.set(fileName, host.getSourceFile(fileName, ...rest));
+      return parsed.get(fileName);
+    },
+  };
+}
+
 /** What the compiler says of a consumer's file and of the declaration files that it reaches. */
 export class PackageTypes {
   #program;
@@ -9,54 +40,41 @@ export class PackageTypes {
   /**
    * @param {string} consumer - absolute path of a source file that imports the package
    * @param {string} packageDirectory - where the package is installed, with a separator at its end
+   * @param {import('typescript').CompilerHost} host - see {@link createSharedHost}
    */
-  constructor(consumer, packageDirectory) {
+  constructor(consumer, packageDirectory, host) {
     this.#consumer = ts.sys.resolvePath(consumer);
     this.#packageDirectory = `${ts.sys.resolvePath(packageDirectory)}/`.replace(/\/+$/, '/');
-    this.#program = ts.createProgram([consumer], {
-      target: ts.ScriptTarget.ES2023,
-      module: ts.ModuleKind.NodeNext,
-      moduleResolution: ts.ModuleResolutionKind.NodeNext,
-      strict: true,
-      exactOptionalPropertyTypes: true,
-      noUncheckedIndexedAccess: true,
-      experimentalDecorators: true,
-      emitDecoratorMetadata: true,
-      skipLibCheck: false,
-      noEmit: true,
-      types: ['node'],
-      typeRoots: [
-        `${this.#consumer.slice(0, this.#consumer.lastIndexOf('/'))}/node_modules/@types`,
-      ],
-    });
+    const directory = this.#consumer.slice(0, this.#consumer.lastIndexOf('/'));
+    const options = { ...OPTIONS, typeRoots: [`${directory}/node_modules/@types`] };
+    this.#program = ts.createProgram([consumer], options, host);
   }
 
   #isOurs(fileName) {
     return fileName === this.#consumer || fileName.startsWith(this.#packageDirectory);
   }
 
-  #diagnostics() {
-    return ts.getPreEmitDiagnostics(this.#program);
-  }
-
   /** Errors in the consumer's file, in the package's declarations, and those of no file. */
   get errors() {
-    return this.#diagnostics()
-      .filter(({ file }) => file === undefined || this.#isOurs(file.fileName))
-      .map((diagnostic) =>
-        ts.formatDiagnostic(diagnostic, {
-          getCanonicalFileName: (name) => name,
-          getCurrentDirectory: () => this.#packageDirectory,
-          getNewLine: () => '\n',
-        }),
-      );
-  }
-
-  /** Number of errors in the declarations of other packages, which fail with us and without us. */
-  get foreignErrors() {
-    return this.#diagnostics().filter(
-      ({ file }) => file !== undefined && !this.#isOurs(file.fileName),
-    ).length;
+    // The declarations of other packages are not asked for: most of the time would go there.
+    const ofFiles = this.#program
+      .getSourceFiles()
+      .filter(({ fileName }) => this.#isOurs(fileName))
+      .flatMap((file) => [
+        ...this.#program.getSyntacticDiagnostics(file),
+        ...this.#program.getSemanticDiagnostics(file),
+      ]);
+    const ofNone = [
+      ...this.#program.getOptionsDiagnostics(),
+      ...this.#program.getGlobalDiagnostics(),
+    ];
+    return [...ofNone, ...ofFiles].map((diagnostic) =>
+      ts.formatDiagnostic(diagnostic, {
+        getCanonicalFileName: (name) => name,
+        getCurrentDirectory: () => this.#packageDirectory,
+        getNewLine: () => '\n',
+      }),
+    );
   }
 
   get #declarations() {

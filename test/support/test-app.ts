@@ -2,8 +2,8 @@ import type { AddressInfo } from 'node:net';
 
 import { defineConfig } from '@mikro-orm/postgresql';
 import type { DynamicModule, INestApplication, Provider, Type } from '@nestjs/common';
-import { ExpressAdapter } from '@nestjs/platform-express';
-import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import type { ExpressAdapter } from '@nestjs/platform-express';
+import type { FastifyAdapter, NestFastifyApplication } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
 import {
   DbConnection,
@@ -74,13 +74,19 @@ export function noteConnection(
   };
 }
 
-function adapterOf(
+/** Loads the HTTP server that is asked for only: most spec files need one of the two. */
+async function createAdapter(
   adapter: NonNullable<TestAppOptions['adapter']>,
-): ExpressAdapter | FastifyAdapter {
+): Promise<ExpressAdapter | FastifyAdapter> {
   if (typeof adapter !== 'string') {
     return adapter;
   }
-  return adapter === 'express' ? new ExpressAdapter() : new FastifyAdapter();
+  if (adapter === 'express') {
+    const express = await import('@nestjs/platform-express');
+    return new express.ExpressAdapter();
+  }
+  const fastify = await import('@nestjs/platform-fastify');
+  return new fastify.FastifyAdapter();
 }
 
 /** Starts an application that listens on a free port. */
@@ -93,7 +99,7 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
     providers: [...(providers ?? [])],
   }).compile();
   const app = testingModule.createNestApplication<INestApplication | NestFastifyApplication>(
-    adapterOf(adapter) as never,
+    (await createAdapter(adapter)) as never,
     { logger: false, forceCloseConnections: true },
   );
   configure?.(app);

@@ -5,6 +5,7 @@ describe('the sessions of a context', () => {
   it('M2: are all closed when some cannot be, and the first reason is the one that is thrown', async () => {
     const attempted: string[] = [];
     const sessions = ['a', 'b', 'c'].map((name) => ({
+      transaction: { shut: () => undefined },
       close: async () => {
         attempted.push(name);
         if (name !== 'c') {

@@ -37,7 +37,12 @@ export interface Violation {
   readonly text: string;
 }
 
-const SAYS_UNKNOWN = ['CommitOutcomeUnknownError', 'PartialCommitError'];
+/** The errors that say that rows may stand although the request failed. */
+const SAYS_MAY_STAND = [
+  'CommitOutcomeUnknownError',
+  'PartialCommitError',
+  'InvalidTransactionStateError',
+];
 
 /**
  * Compares what is saved with what the clients were answered.
@@ -94,7 +99,7 @@ function demandOf(
   }
   switch (saved) {
     case 'as known':
-      return status === 0 || SAYS_UNKNOWN.includes(errorBody?.origin ?? '') ? 'any' : 'none';
+      return status === 0 || SAYS_MAY_STAND.includes(errorBody?.origin ?? '') ? 'any' : 'none';
     case 'all or nothing':
       return texts.length > 0 ? 'all' : 'none';
     case 'all':

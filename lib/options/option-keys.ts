@@ -1,0 +1,188 @@
+import { inspect } from 'node:util';
+
+import type { ConnectionLimits } from '../connection/connection-limits.js';
+import { InvalidOptionsError } from '../errors.js';
+import {
+  TRANSACTION_SETTINGS,
+  type TransactionSettings,
+} from '../postgresql/transaction-settings.js';
+import type { ConnectionResetOptions, ConnectionTransactionOptions } from './connection-options.js';
+import { DEFAULTS } from './defaults.js';
+import type { FailoverOptions } from './failover-options.js';
+import type { DbContextModuleAsyncOptions, DbContextModuleOptions } from './module-options.js';
+import type {
+  ConnectionReadOptions,
+  ReadFromOptions,
+  ReadYourWritesOptions,
+} from './replica-options.js';
+import type { RetryOptions } from './retry-options.js';
+import type { WatchOptions } from './watch-options.js';
+
+/** One kind of options object of the public API. */
+interface Place {
+  readonly keys: readonly string[];
+  /** Completes the sentence "It belongs". */
+  readonly belongs: string;
+}
+
+/** Makes a list of keys complete: the compiler names the one that is missing. */
+function keysOf<T extends object>(keys: { readonly [K in keyof Required<T>]: true }): string[] {
+  return Object.keys(keys);
+}
+
+/** The options of a connection that are not MikroORM's. */
+const CONNECTION_KEYS = [
+  ...keysOf<
+    ConnectionTransactionOptions &
+      ConnectionReadOptions &
+      ConnectionResetOptions & { readonly name?: string; readonly orm?: object }
+  >({
+    name: true,
+    orm: true,
+    transaction: true,
+    sessionVariables: true,
+    role: true,
+    beforeSession: true,
+    failover: true,
+    readFrom: true,
+    readYourWrites: true,
+    resetOnRelease: true,
+  }),
+  ...(Object.keys(DEFAULTS.limits) satisfies string[] as (keyof ConnectionLimits)[]),
+];
+
+/** All of them, so that a key in the wrong one can be sent to its own. */
+const PLACES = {
+  module: {
+    keys: keysOf<DbContextModuleOptions>({
+      connections: true,
+      mount: true,
+      commitOn: true,
+      onDisconnect: true,
+      readOnlyMethods: true,
+      beforeCommit: true,
+      hookTimeoutMs: true,
+      contextTimeoutMs: true,
+      watch: true,
+      shutdownTimeoutMs: true,
+    }),
+    belongs: 'in the options of DbContextModule.forRoot(), beside connections',
+  },
+  asyncModule: {
+    keys: keysOf<DbContextModuleAsyncOptions>({
+      imports: true,
+      connectionNames: true,
+      useFactory: true,
+      useClass: true,
+      useExisting: true,
+      inject: true,
+    }),
+    belongs: 'in the options of DbContextModule.forRootAsync()',
+  },
+  connection: {
+    keys: CONNECTION_KEYS,
+    belongs: 'in the options of a connection',
+  },
+  transaction: {
+    keys: [...TRANSACTION_SETTINGS] satisfies (keyof TransactionSettings)[],
+    belongs: 'inside of transaction: {} of a connection, in @DbTransaction() or in atomic()',
+  },
+  route: {
+    keys: ['connection', ...TRANSACTION_SETTINGS],
+    belongs: 'in @DbTransaction()',
+  },
+  failover: {
+    keys: keysOf<FailoverOptions>({ hosts: true, timeoutMs: true, cacheMs: true }),
+    belongs: 'inside of failover: {} of a connection',
+  },
+  readFrom: {
+    keys: keysOf<ReadFromOptions>({ choose: true, fallback: true, retryAfterMs: true }),
+    belongs: 'inside of readFrom: {} of a connection',
+  },
+  readYourWrites: {
+    keys: keysOf<ReadYourWritesOptions>({
+      via: true,
+      name: true,
+      waitMs: true,
+      maxAgeSeconds: true,
+      secure: true,
+    }),
+    belongs: 'inside of readYourWrites: {} of a connection',
+  },
+  watch: {
+    keys: keysOf<WatchOptions>({ contextOpenMs: true, idleInTransactionMs: true }),
+    belongs: 'inside of watch: {} of DbContextModule.forRoot()',
+  },
+  retry: {
+    keys: keysOf<RetryOptions>({ attempts: true, backoffMs: true }),
+    belongs:
+      'inside of retry: {} of dbContext.run() and atomic(), or in @RetryOnSerializationFailure()',
+  },
+  run: {
+    keys: ['commitOn', 'commitOnError', 'retry'],
+    belongs: 'in the options of dbContext.run() and runInNewContext()',
+  },
+  runAll: {
+    keys: ['concurrency', 'retry'],
+    belongs: 'in the options of runAllInNewContexts()',
+  },
+  atomic: {
+    keys: ['connection', 'current', 'retry', 'onError', 'commitOnError', ...TRANSACTION_SETTINGS],
+    belongs: 'in the options of atomic()',
+  },
+  choice: {
+    keys: ['connection'],
+    belongs: 'in the options of a method of dbContext, as the name of the connection',
+  },
+  health: {
+    keys: ['connection', 'timeoutMs', 'maxWaiting', 'maxLagMs'],
+    belongs: 'in the options of pingCheck()',
+  },
+} as const satisfies Readonly<Record<string, Place>>;
+
+/**
+ * Refuses keys that have no effect in an options object: types do not reach options that come from the
+ * environment, or from JavaScript, and TypeScript itself lets unknown keys of a variable through.
+ *
+ * @param where the beginning of the error's message
+ * @throws {@link InvalidOptionsError}
+ */
+export function checkKeys(options: object, place: keyof typeof PLACES, where: string): void {
+  const { keys }: Place = PLACES[place];
+  for (const [key, value] of Object.entries(options)) {
+    if (!keys.includes(key)) {
+      const advice = adviceFor(key) ?? `Give one of ${keys.join(', ')}.`;
+      throw new InvalidOptionsError(`${where} has ${key}: ${inspect(value)}. ${advice}`);
+    }
+  }
+}
+
+/**
+ * As {@link checkKeys}, for a connection. MikroORM's own options stand beside ours there, so only those of
+ * ours that belong elsewhere are refused; beside `orm`, which has its options already, every other one.
+ *
+ * @throws {@link InvalidOptionsError}
+ */
+export function checkConnectionKeys(options: object, where: string): void {
+  const hasOrm = (options as { readonly orm?: unknown }).orm !== undefined;
+  for (const [key, value] of Object.entries(options)) {
+    const isOfOrm = hasOrm && value !== undefined ? ORM_ADVICE : undefined;
+    const advice = CONNECTION_KEYS.includes(key) ? undefined : (adviceFor(key) ?? isOfOrm);
+    if (advice !== undefined) {
+      throw new InvalidOptionsError(
+        `${where} has ${key}: ${inspect(value, { depth: 0 })}. ${advice}`,
+      );
+    }
+  }
+}
+
+const ORM_ADVICE =
+  'It has no effect beside orm. Give it to the MikroORM.init() that makes the orm, or leave orm out.';
+
+/** Where a key has an effect; `undefined` where it has none anywhere. */
+function adviceFor(key: string): string | undefined {
+  const others = Object.values<Place>(PLACES).filter(({ keys }) => keys.includes(key));
+  return others.length === 0
+    ? undefined
+    : `It has no effect there; it belongs ${others.map(({ belongs }) => belongs).join(', or ')}.`;
+}

@@ -1,0 +1,212 @@
+import { defineConfig, MikroORM } from '@mikro-orm/postgresql';
+import type { DynamicModule } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import {
+  Atomic,
+  DbContext,
+  DbContextModule,
+  DbTransaction,
+  InvalidOptionsError,
+  RetryOnSerializationFailure,
+  type DbConnectionOptions,
+} from 'nestjs-db-context';
+
+import { Note } from '../support/note.entity.js';
+
+const URL_OF_NOTHING = 'postgres://nobody@127.0.0.1:1/nothing';
+
+const connection = (extra: object = {}): DbConnectionOptions => ({
+  ...defineConfig({ clientUrl: URL_OF_NOTHING, entities: [Note] }),
+  ...extra,
+});
+const root = (extra: object = {}, ofConnection: object = {}): DynamicModule =>
+  DbContextModule.forRoot({ watch: false, connections: [connection(ofConnection)], ...extra });
+
+/** Compiles an application, as it boots; nothing connects. */
+async function compile(...modules: readonly DynamicModule[]): Promise<DbContext> {
+  const app = await Test.createTestingModule({ imports: [...modules] }).compile();
+  return app.get(DbContext);
+}
+
+const TRANSACTION =
+  'it belongs inside of transaction: {} of a connection, in @DbTransaction() or in atomic()';
+const ROOT = 'it belongs in the options of DbContextModule.forRoot(), beside connections';
+
+/** Each is an options object, and what is said of a key that has no effect in it. */
+const AT_BOOT: readonly (readonly [string, () => readonly DynamicModule[], string])[] = [
+  ...(
+    [
+      ['begin', 'first-write'],
+      ['isolationLevel', 'serializable'],
+      ['readOnly', true],
+      ['deferrable', true],
+      ['statementTimeoutMs', 100],
+      ['lockTimeoutMs', 100],
+      ['idleTimeoutMs', 100],
+    ] as const
+  ).map(
+    ([key, value]) =>
+      [`${key} of a transaction`, () => [root({}, { [key]: value })], TRANSACTION] as const,
+  ),
+  ['onDisconnect in a connection', () => [root({}, { onDisconnect: 'rollback' })], ROOT],
+  ['hookTimeoutMs in a connection', () => [root({}, { hookTimeoutMs: 1 })], ROOT],
+  [
+    'hosts in a connection',
+    () => [root({}, { hosts: ['a', 'b'] })],
+    'it belongs inside of failover: {} of a connection',
+  ],
+  [
+    'fallback in a connection',
+    () => [root({}, { fallback: 'error' })],
+    'it belongs inside of readFrom: {} of a connection',
+  ],
+  [
+    'via in a connection',
+    () => [root({}, { via: 'cookie' })],
+    'it belongs inside of readYourWrites: {} of a connection',
+  ],
+  [
+    'retry in a connection',
+    () => [root({}, { retry: { attempts: 3 } })],
+    'options of dbContext.run()',
+  ],
+  [
+    'a setting in a connection of forFeature()',
+    () => [root(), DbContextModule.forFeature(connection({ name: 'b', readOnly: true }))],
+    TRANSACTION,
+  ],
+  [
+    'a limit of a connection in the options of all',
+    () => [root({ drainTimeoutMs: 100 })],
+    'forRoot() has drainTimeoutMs: 100. It has no effect there; it belongs in the options of a connection',
+  ],
+  [
+    'a misspelt option',
+    () => [root({ onDisconect: 'rollback' })],
+    'Give one of connections, mount,',
+  ],
+  [
+    'an option beside the factory',
+    () => [
+      DbContextModule.forRootAsync({
+        mount: 'none',
+        useFactory: () => ({ connections: [connection()] }),
+      } as never),
+    ],
+    `forRootAsync() has mount: 'none'. It has no effect there; ${ROOT}`,
+  ],
+  [
+    'what the factory returns',
+    () => [
+      DbContextModule.forRootAsync({
+        useFactory: () => ({ connections: [connection({ begin: 'first-write' })] }),
+      }),
+    ],
+    TRANSACTION,
+  ],
+  [
+    'a setting in a wrong way',
+    () => [root({}, { transaction: { drainTimeoutMs: 1 } })],
+    'its transaction has drainTimeoutMs: 1. It has no effect there; it belongs in the options of a connection',
+  ],
+  [
+    'failover',
+    () => [root({}, { failover: { hosts: ['a:1', 'b:1'], cacheSeconds: 1 } })],
+    'failover has cacheSeconds: 1. Give one of hosts, timeoutMs, cacheMs',
+  ],
+  [
+    'readFrom',
+    () => [root({}, { readFrom: { via: 'cookie' } })],
+    "readFrom has via: 'cookie'. It has no effect there; it belongs inside of readYourWrites",
+  ],
+  [
+    'watch',
+    () => [root({ watch: { contextTimeoutMs: 5 } })],
+    `watch has contextTimeoutMs: 5. It has no effect there; ${ROOT}`,
+  ],
+];
+
+describe('options that have no effect where they stand', () => {
+  it.each(AT_BOOT)('are refused at boot: %s', async (_, modules, says) => {
+    const refused = (async () => compile(...modules()))();
+    await expect(refused).rejects.toBeInstanceOf(InvalidOptionsError);
+    await expect(refused).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining(says),
+    });
+  });
+
+  it('are refused at boot: of MikroORM, beside an orm that has its own', async () => {
+    const orm = await MikroORM.init({ ...connection(), ensureDatabase: false } as never);
+    const options = { orm, pool: { max: 3 } } as never;
+    await expect(
+      (async () => compile(DbContextModule.forRoot({ connections: [options] })))(),
+    ).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining('has pool: { max: 3 }. It has no effect beside orm.'),
+    });
+  });
+
+  it('are refused as the class is loaded', () => {
+    expect(() => DbTransaction({ retry: { attempts: 2 } } as never)).toThrow(
+      /^@DbTransaction\(\) has retry: .* It has no effect there; it belongs in the options of dbContext\.run\(\)/,
+    );
+    expect(() => RetryOnSerializationFailure({ attempts: 2, readOnly: true } as never)).toThrow(
+      /^@RetryOnSerializationFailure\(\) has readOnly: true\. It has no effect there/,
+    );
+  });
+
+  it('are refused by the calls that take them', async () => {
+    const dbContext = await compile(root());
+    const work = (): Promise<string> => Promise.resolve('never');
+    const wrong = (options: object): never => options as never;
+    const calls: readonly (readonly [() => Promise<unknown>, string])[] = [
+      [() => dbContext.run(work, wrong({ connection: 'a' })), 'dbContext.run() has connection'],
+      [() => dbContext.run(work, wrong({ readOnly: true })), TRANSACTION],
+      [() => dbContext.runInNewContext(work, wrong({ begin: 'first-write' })), TRANSACTION],
+      [
+        () => dbContext.runAllInNewContexts([work], wrong({ max: 3 })),
+        'Give one of concurrency, retry.',
+      ],
+      [
+        () => dbContext.newSession(work, wrong({ readOnly: true })),
+        'newSession() has readOnly: true',
+      ],
+      [() => dbContext.newAtomicSession(work, wrong({ readOnly: true })), TRANSACTION],
+      [
+        () => dbContext.run(() => dbContext.atomic(work, wrong({ attempts: 3 }))),
+        'atomic() has attempts: 3. It has no effect there; it belongs inside of retry: {}',
+      ],
+      [
+        () => dbContext.run(() => dbContext.withClient(work, wrong({ readOnly: true }))),
+        'withClient() has readOnly: true',
+      ],
+      [
+        () => dbContext.run(() => dbContext.onCommit(work, wrong({ name: 'a' }))),
+        "onCommit() has name: 'a'",
+      ],
+      [
+        () => dbContext.run(() => dbContext.rollbackOnly(wrong({ name: 'a' }))),
+        'rollbackOnly() has name',
+      ],
+    ];
+    for (const [call, says] of calls) {
+      await expect(call()).rejects.toMatchObject({
+        code: 'INVALID_OPTIONS',
+        message: expect.stringContaining(says),
+      });
+    }
+  });
+
+  it('are refused by @Atomic() on the call', async () => {
+    class Work {
+      @Atomic({ commitOn: () => true } as never)
+      async run(): Promise<void> {}
+    }
+    const app = await Test.createTestingModule({ imports: [root()], providers: [Work] }).compile();
+    await expect(app.get(DbContext).run(() => app.get(Work).run())).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining('atomic() has commitOn: '),
+    });
+  });
+});
