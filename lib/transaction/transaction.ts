@@ -23,8 +23,7 @@ import type { WholeTransaction } from './whole-transaction.js';
  * One transaction on one connection, from its first statement to its verified end.
  *
  * - L3, F3: nothing is taken before the first statement, and that begins it; they go one at a time, each
- *   after a look at the gate: {@link Statements}. The gate shuts
- *   synchronously, before COMMIT or ROLLBACK: `shut()`.
+ *   after a look at the gate: {@link Statements}. It shuts synchronously, before COMMIT or ROLLBACK.
  * - F4: what has failed forbids the commit: {@link StateMachine}.
  * - F1: it ends once, and a second end waits for the first: {@link End}.
  */
@@ -101,6 +100,11 @@ export class Transaction
   /** Whether a connection was asked for, so that there is something to end. */
   get hasBegun(): boolean {
     return hasBegun(this.#machine.state);
+  }
+
+  /** Whether none of its statements can have written, by their texts. */
+  get hasOnlyRead(): boolean {
+    return this.#machine.hasOnlyRead();
   }
 
   override get isOpen(): boolean {
