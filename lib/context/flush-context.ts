@@ -19,7 +19,9 @@ export function flushContext(context: Context): Promise<void> | undefined {
 }
 
 function isDue({ manager, transaction }: Session): boolean {
-  return transaction.failure === undefined && (isFlushUnderWay(manager) || hasChanges(manager));
+  // What cannot be written is found by the commit, so that reading many entities costs no second look.
+  const mayWrite = transaction.failure === undefined && !transaction.isReadOnly;
+  return mayWrite && (isFlushUnderWay(manager) || hasChanges(manager));
 }
 
 async function flushEach(sessions: readonly Session[]): Promise<void> {

@@ -33,8 +33,8 @@ import { RouteSettingsReader, type RouteSettings } from './route-settings.js';
  * response when the Observable that `intercept()` returns completes, and it completes after the COMMIT
  * (S1). The same holds for the answer of a microservice.
  *
- * Registered globally by default; with `mount: 'none'` use `@UseInterceptors(DbContextInterceptor)`,
- * as for WebSocket gateways, which global interceptors do not reach.
+ * Registered globally by default, for gateways and microservices as well; with `mount: 'none'` use
+ * `@UseInterceptors(DbContextInterceptor)`.
  *
  * @publicApi
  */

@@ -11,8 +11,8 @@ export const GATEWAY_METADATA = 'websockets:is_gateway';
 
 /**
  * Makes the handlers of all controllers and gateways hand what they return to the context that they
- * were called for, see `HandlerEnd`. Nest has no place for that: an interceptor of the application's
- * could be one, inside of all others, and costs a request as much as this library does.
+ * were called for, see `HandlerEnd`. Nest has no place for that: it could only be an interceptor that is
+ * the last one of each method, which every request would pay for, also where no other one needs it.
  *
  * It has to be called while providers are made, since the handlers of a microservice and of a gateway
  * are bound before any hook of a module runs. The methods are replaced in their classes, which other
