@@ -27,6 +27,10 @@ export {
   type InjectDecorator,
 } from './decorators/inject.decorators.js';
 export {
+  UseAfterCommit,
+  type AfterCommitInterceptor,
+} from './decorators/after-commit.decorator.js';
+export {
   Atomic,
   NewDbContext,
   WithDbContext,
@@ -35,6 +39,7 @@ export {
 export {
   CommitOn,
   DbTransaction,
+  FlushOn,
   RetryOnSerializationFailure,
   SkipDbContext,
   type DbTransactionOptions,
@@ -82,7 +87,12 @@ export type {
   ConnectionTransactionOptions,
   DbConnectionOptions,
 } from './options/connection-options.js';
-export type { CommitPolicy, DbContextOptions, RequestOutcome } from './options/context-options.js';
+export type {
+  CommitPolicy,
+  DbContextOptions,
+  FlushTime,
+  RequestOutcome,
+} from './options/context-options.js';
 export type { FailoverOptions } from './options/failover-options.js';
 export type {
   DbContextModuleAsyncOptions,
@@ -108,5 +118,10 @@ export type {
   ClientResult,
   TransactionClient,
 } from './postgresql/transaction-client.js';
-export { getConnectionToken, getRepositoryToken, getSessionToken } from './tokens.js';
+export {
+  AFTER_COMMIT_INTERCEPTOR,
+  getConnectionToken,
+  getRepositoryToken,
+  getSessionToken,
+} from './tokens.js';
 export { DbContextInterceptor } from './transport/db-context.interceptor.js';

@@ -51,6 +51,22 @@ export function getRepositoryToken(
   return `repository of ${entityName} on connection "${name}" (declare it with DbContextModule.forFeature([${entityName}]${where}))`;
 }
 
+/**
+ * Injection token of interceptors around the contexts of all routes, as `APP_INTERCEPTOR` is that of
+ * interceptors inside of them: see {@link UseAfterCommit}. The provider is one interceptor or a list of
+ * them, the first of which is the outermost; each module may have one. They are around those of
+ * `@UseAfterCommit()`.
+ *
+ * @example
+ * ```ts
+ * providers: [{ provide: AFTER_COMMIT_INTERCEPTOR, useClass: CacheInterceptor }];
+ * ```
+ * @publicApi
+ */
+export const AFTER_COMMIT_INTERCEPTOR: unique symbol = Symbol.for(
+  'nestjs-db-context:after-commit-interceptor',
+);
+
 /** The name of an entity, for tokens and messages. */
 export function entityNameOf(entity: EntityName): string {
   if (typeof entity === 'function') {

@@ -11,6 +11,7 @@ import type { SessionFactory } from '../session/session-factory.js';
 import { isForkOf } from '../session/session-marks.js';
 import type { SessionObserver, SessionOptions } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
+import type { HandlerEnd } from './handler-end.js';
 import type { HookEnvironment } from './hooks.js';
 import type { UnawaitedRefusals } from './unawaited-refusals.js';
 import type { ContextWatch } from './watch.js';
@@ -46,6 +47,8 @@ export abstract class ContextSessions implements Holder {
   readonly isDetached: boolean;
   /** See {@link OpeningOptions.origin}. */
   origin: string;
+  /** Set by a transport that is to see what the handler returns before anything else does. */
+  handlerEnd: HandlerEnd | undefined;
   /** See {@link OpeningOptions.ambient}. */
   readonly ambient: EntityManager | undefined;
   /** See {@link Holder.writtenLsns}. */

@@ -31,6 +31,11 @@ export function currentContext(owner: object, fallback?: Context): Context | und
   return entry === undefined ? fallback : entry.context;
 }
 
+/** The context that the current code runs in, whatever application it is of. */
+export function innermostContext(): Context | undefined {
+  return cls.get<Entry | undefined>()?.context;
+}
+
 /** Runs `callback` with `context` as the current one of `owner`; with `undefined`, outside of any. */
 export function runWithContext<T>(
   owner: object,

@@ -57,7 +57,7 @@ const NOT_COPIED: ReadonlySet<string | symbol> = new Set(['prototype', 'argument
  * Copies properties and metadata of a function to the one that replaces it: other decorators keep there
  * what they need of the method.
  */
-function copyIdentity(from: object, to: object): void {
+export function copyIdentity(from: object, to: object): void {
   for (const property of Reflect.ownKeys(from)) {
     if (!NOT_COPIED.has(property)) {
       Object.defineProperty(to, property, Object.getOwnPropertyDescriptor(from, property)!);

@@ -1,9 +1,10 @@
 import { SetMetadata, type CustomDecorator } from '@nestjs/common';
 
 import { checkRetryOptions } from '../options/check-retry-options.js';
-import type { CommitPolicy } from '../options/context-options.js';
+import type { CommitPolicy, FlushTime } from '../options/context-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { checkKeys } from '../options/option-keys.js';
+import { checkFlushTime } from '../options/flush-time.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import {
   checkTransactionSettings,
@@ -14,7 +15,8 @@ import {
 export const SKIP_METADATA = 'nestjs-db-context:skip';
 /** Metadata key of {@link CommitOn}. */
 export const COMMIT_ON_METADATA = 'nestjs-db-context:commit-on';
-
+/** Metadata key of {@link FlushOn}. */
+export const FLUSH_ON_METADATA = 'nestjs-db-context:flush-on';
 /** Metadata key of {@link DbTransaction}. */
 export const TRANSACTION_METADATA = 'nestjs-db-context:transaction';
 /** Metadata key of {@link RetryOnSerializationFailure}. */
@@ -59,6 +61,26 @@ export function SkipDbContext(): CustomDecorator {
  */
 export function CommitOn(policy: CommitPolicy): CustomDecorator {
   return SetMetadata(COMMIT_ON_METADATA, policy);
+}
+
+/**
+ * Says when the changes of a route, or of all routes of a controller, are written, in place of the
+ * application's `flush`: `handler`, as soon as the handler has returned and before inner interceptors see
+ * its value, or `commit`, after all of them.
+ *
+ * @throws {@link InvalidOptionsError} as the class is loaded: it is neither
+ * @example
+ * ```ts
+ * // an inner interceptor changes the entities once more, and all of it is to be one statement
+ * @FlushOn('commit')
+ * @Post()
+ * create() {}
+ * ```
+ * @publicApi
+ */
+export function FlushOn(time: FlushTime): CustomDecorator {
+  checkFlushTime(time, '@FlushOn()');
+  return SetMetadata(FLUSH_ON_METADATA, time);
 }
 
 /**

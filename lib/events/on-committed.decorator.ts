@@ -5,7 +5,7 @@ import { ContextRegistry } from '../context/context-registry.js';
 import { runInOwnContext } from '../context/run-and-settle.js';
 import { decoratorsWith } from '../decorators/managed-method.js';
 import { InvalidOptionsError } from '../errors.js';
-import { deferToCommit } from './defer-to-commit.js';
+import { deferToCommit } from '../context/defer-to-commit.js';
 
 /** Options of {@link OnCommitted}: those of `@OnEvent()`, and the connection whose commit counts. */
 export type OnCommittedOptions = OnEventOptions & {

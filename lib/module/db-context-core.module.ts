@@ -5,7 +5,6 @@ import {
   type BeforeApplicationShutdown,
   type DynamicModule,
   type MiddlewareConsumer,
-  type NestInterceptor,
   type NestModule,
   type OnApplicationShutdown,
   type OnModuleInit,
@@ -24,21 +23,19 @@ import { InvalidOptionsError } from '../errors.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
+import { AfterCommitInterceptors } from '../transport/after-commit-interceptors.js';
 import { DbContextInterceptor } from '../transport/db-context.interceptor.js';
 import { DbContextMiddleware } from '../transport/db-context.middleware.js';
 import {
+  PASS_ON,
   prependGlobalInterceptor,
   removeGlobalInterceptor,
 } from '../transport/global-interceptor.js';
+import { watchHandlers } from '../transport/handler-calls.js';
 import { MiddlewareContexts } from '../transport/middleware-contexts.js';
+import { RouteInterceptors } from '../transport/route-interceptors.js';
 import { logReporters } from './log-reporters.js';
 import { checkRoutes } from './route-checks.js';
-
-/**
- * Stands in for our interceptor as the value of `APP_INTERCEPTOR`, where there is to be none or where ours
- * has been put in front of all others already.
- */
-const PASS_ON: NestInterceptor = { intercept: (_context, next) => next.handle() };
 
 /**
  * Provides everything of which an application has exactly one. It is global, and imported by
@@ -52,6 +49,7 @@ export class DbContextCoreModule
   readonly #options: DbContextOptions;
   readonly #contextCreator: ExternalContextCreator;
   readonly #modules: ModulesContainer;
+  readonly #afterCommit: AfterCommitInterceptors;
 
   constructor(
     registry: ContextRegistry,
@@ -59,13 +57,16 @@ export class DbContextCoreModule
     contextCreator: ExternalContextCreator,
     modules: ModulesContainer,
     adapterHost: HttpAdapterHost,
+    afterCommit: AfterCommitInterceptors,
   ) {
     assertOnlyOne(modules);
+    watchHandlers(modules);
     registry.isServing = () => adapterHost.listening;
     this.#registry = registry;
     this.#options = options;
     this.#contextCreator = contextCreator;
     this.#modules = modules;
+    this.#afterCommit = afterCommit;
   }
 
   /**
@@ -97,6 +98,8 @@ export class DbContextCoreModule
           useFactory: (registry: ContextRegistry) => new DbContext(registry),
         },
         MiddlewareContexts,
+        RouteInterceptors,
+        AfterCommitInterceptors,
         DbContextInterceptor,
         {
           provide: APP_INTERCEPTOR,
@@ -117,6 +120,8 @@ export class DbContextCoreModule
         DbContext,
         DB_CONTEXT_OPTIONS,
         MiddlewareContexts,
+        RouteInterceptors,
+        AfterCommitInterceptors,
         DbContextInterceptor,
         ...connectionTokens,
       ],
@@ -131,8 +136,9 @@ export class DbContextCoreModule
   }
 
   /** Checks the routes in this hook, since all modules have declared their connections by then. */
-  onModuleInit(): void {
+  async onModuleInit(): Promise<void> {
     checkRoutes(this.#modules);
+    await this.#afterCommit.create();
   }
 
   /** Lets running contexts end while the server still answers, and refuses new ones (H3). */

@@ -6,11 +6,13 @@ import type { DbConnectionOptions } from './connection-options.js';
 import type { DbContextOptions } from './context-options.js';
 import type { DbContextModuleOptions } from './module-options.js';
 import { checkConnectionKeys, checkKeys } from './option-keys.js';
+import { FLUSH_TIMES } from './flush-time.js';
 import { connectionNameOf } from './resolve-connection-options.js';
 
 /** The options that take one of a few strings. */
 const CHOICES = {
   mount: ['interceptor', 'middleware', 'none'],
+  flush: FLUSH_TIMES,
   onDisconnect: ['finish', 'rollback'],
 } as const satisfies { [K in keyof DbContextOptions]?: readonly DbContextOptions[K][] };
 

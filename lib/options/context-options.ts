@@ -27,6 +27,13 @@ export interface RequestOutcome {
 export type CommitPolicy = (outcome: RequestOutcome) => boolean;
 
 /**
+ * When the changes of a handler are written: as it returns, or with the commit.
+ *
+ * @publicApi
+ */
+export type FlushTime = 'handler' | 'commit';
+
+/**
  * Options that hold for all contexts of an application.
  *
  * @publicApi
@@ -45,6 +52,15 @@ export interface DbContextOptions {
    * @defaultValue {@link commitOnSuccess}: nothing was thrown and the status is below 400
    */
   readonly commitOn?: CommitPolicy;
+  /**
+   * When what a handler has changed is written. `handler`: as soon as it has returned, where anything
+   * but this library sees what it returned: inner interceptors (`ClassSerializerInterceptor`) find
+   * generated ids, and constraints fail, where a `flush()` at the end of the handler would show them. Of an
+   * Observable each value is preceded by a flush. `commit`: together with the commit, after all inner
+   * interceptors. See `@FlushOn()` for single routes.
+   * @defaultValue 'handler'
+   */
+  readonly flush?: FlushTime;
   /**
    * What happens to the context when the client disconnects while a Promise handler runs. `finish`:
    * the handler runs on and settles as usual. `rollback`: the context is rolled back at once, and

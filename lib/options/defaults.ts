@@ -24,6 +24,7 @@ export const DEFAULTS = {
   // The options of forRoot() for all contexts.
   mount: 'interceptor',
   commitOn: commitOnSuccess,
+  flush: 'handler',
   onDisconnect: 'finish',
   hookTimeoutMs: 10_000,
   shutdownTimeoutMs: 10_000,

@@ -58,6 +58,7 @@ const PLACES = {
       connections: true,
       mount: true,
       commitOn: true,
+      flush: true,
       onDisconnect: true,
       readOnlyMethods: true,
       beforeCommit: true,

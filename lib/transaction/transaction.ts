@@ -103,6 +103,11 @@ export class Transaction
     return hasBegun(this.#machine.state);
   }
 
+  /** Whether none of its statements can have written, by their texts. */
+  get hasOnlyRead(): boolean {
+    return this.#machine.hasOnlyRead();
+  }
+
   override get isOpen(): boolean {
     return this.#machine.isOpen;
   }

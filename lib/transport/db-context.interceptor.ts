@@ -10,25 +10,31 @@ import { Observable } from 'rxjs';
 
 import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
+import { watchLimits } from '../context/watch.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
+import { AfterCommitInterceptors } from './after-commit-interceptors.js';
+import { runAndSettleAround, runAround, type SurroundedRequest } from './around-context.js';
+import { holdAcks } from './held-acks.js';
 import { httpRequestOf, httpResponseOf, type HttpResponse } from './http-exchange.js';
+import type { InterceptedRequest } from './intercepted-request.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
-import { RequestAttempt, type InterceptedRequest } from './request-attempt.js';
+import { RequestAttempt } from './request-attempt.js';
 import { requestLsns, sendLsns } from './request-lsns.js';
 import { runAttempts } from './request-retry.js';
+import { RouteInterceptors } from './route-interceptors.js';
 import { RouteLog } from './route-log.js';
-import { RouteSettingsReader } from './route-settings.js';
+import { RouteSettingsReader, type RouteSettings } from './route-settings.js';
 
 /**
  * Opens a context around the handler, and settles it before the response leaves: Nest sends the
  * response when the Observable that `intercept()` returns completes, and it completes after the COMMIT
  * (S1). The same holds for the answer of a microservice.
  *
- * Registered globally by default; with `mount: 'none'` use `@UseInterceptors(DbContextInterceptor)`,
- * as for WebSocket gateways, which global interceptors do not reach.
+ * Registered globally by default, for gateways and microservices as well; with `mount: 'none'` use
+ * `@UseInterceptors(DbContextInterceptor)`.
  *
  * @publicApi
  */
@@ -38,7 +44,10 @@ export class DbContextInterceptor implements NestInterceptor {
   readonly #options: DbContextOptions;
   readonly #routes: RouteSettingsReader;
   readonly #fromMiddleware: MiddlewareContexts;
+  readonly #interceptors: RouteInterceptors;
+  readonly #afterCommit: AfterCommitInterceptors;
   readonly #log = new RouteLog();
+  readonly #warnsOfCaches: boolean;
 
   /** @internal */
   constructor(
@@ -46,18 +55,61 @@ export class DbContextInterceptor implements NestInterceptor {
     @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
     reflector: Reflector,
     fromMiddleware: MiddlewareContexts,
+    interceptors: RouteInterceptors,
+    afterCommit: AfterCommitInterceptors,
   ) {
     this.#registry = registry;
     this.#options = options;
+    this.#warnsOfCaches = watchLimits(options.watch) !== undefined;
     this.#routes = new RouteSettingsReader(reflector);
     this.#fromMiddleware = fromMiddleware;
+    this.#interceptors = interceptors;
+    this.#afterCommit = afterCommit;
   }
 
   intercept(executionContext: ExecutionContext, next: CallHandler): Observable<unknown> {
     const route = this.#routes.of(executionContext);
+    const interceptors = this.#afterCommit.around(executionContext, route);
+    return interceptors.length === 0
+      ? this.#serve(executionContext, next, route)
+      : this.#serveInside(interceptors, executionContext, next, route);
+  }
+
+  /** Serves the request with interceptors around its context, which see no session. */
+  #serveInside(
+    interceptors: readonly NestInterceptor[],
+    executionContext: ExecutionContext,
+    next: CallHandler,
+    route: RouteSettings,
+  ): Observable<unknown> {
+    const response = httpResponseOf(executionContext);
+    const isUnclaimed = (): boolean => this.#fromMiddleware.has(response);
+    const request: SurroundedRequest = {
+      executionContext,
+      interceptors,
+      serve: () => this.#serve(executionContext, next, route),
+      isUnclaimed,
+      settle: (answer) => this.#serve(executionContext, { handle: () => answer }, route),
+    };
+    if (!isUnclaimed() && this.#registry.active() !== undefined) {
+      return runAround(request);
+    }
+    return new Observable((subscriber) =>
+      this.#registry.runOutside(() => runAndSettleAround(request).subscribe(subscriber)),
+    );
+  }
+
+  #serve(
+    executionContext: ExecutionContext,
+    next: CallHandler,
+    route: RouteSettings,
+  ): Observable<unknown> {
     const response = httpResponseOf(executionContext);
     if (route.isSkipped) {
       return this.#runOutside(response, next);
+    }
+    if (executionContext.getType() === 'ws') {
+      holdAcks(executionContext, this.#registry);
     }
     if (!this.#fromMiddleware.has(response) && this.#registry.active() !== undefined) {
       return next.handle();
@@ -65,10 +117,10 @@ export class DbContextInterceptor implements NestInterceptor {
     const {
       commitOn = DEFAULTS.commitOn,
       onDisconnect = DEFAULTS.onDisconnect,
+      flush = DEFAULTS.flush,
       readOnlyMethods,
     } = this.#options;
-    const method =
-      readOnlyMethods === undefined ? undefined : httpRequestOf(executionContext)?.method;
+    const method = httpRequestOf(executionContext)?.method;
     // The context is claimed on subscription: an Observable that is never subscribed to would keep it
     // open for ever.
     return new Observable((subscriber) => {
@@ -90,6 +142,10 @@ export class DbContextInterceptor implements NestInterceptor {
         commitOn: route.commitOn ?? commitOn,
         rollsBackOnDisconnect: onDisconnect === 'rollback',
         log: this.#log,
+        flushesHandler: (route.flush ?? flush) === 'handler',
+        interceptors: this.#interceptors.inside(this, route),
+        method,
+        warnsOfCaches: this.#warnsOfCaches,
         isReadOnly: method !== undefined && readOnlyMethods?.includes(method) === true,
       };
       const context = claimed ?? this.#open(executionContext, response, route.name);

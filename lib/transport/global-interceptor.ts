@@ -9,6 +9,12 @@ interface InterceptorRegistry {
 }
 
 /**
+ * Stands in for our interceptor as the value of `APP_INTERCEPTOR`, where there is to be none or where ours
+ * has been put in front of all others already.
+ */
+export const PASS_ON: NestInterceptor = { intercept: (_context, next) => next.handle() };
+
+/**
  * Makes an interceptor the first of the global ones, so that it is around all others and also settles
  * what they do. It has to be called while providers are made: afterwards Nest adds the interceptors of
  * `APP_INTERCEPTOR` in the order of the modules, of which the AppModule, which imports all others, is the

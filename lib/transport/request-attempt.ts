@@ -1,36 +1,21 @@
-import { ServiceUnavailableException, type CallHandler } from '@nestjs/common';
+import { ServiceUnavailableException } from '@nestjs/common';
 import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 
 import type { Context } from '../context/context.js';
-import type { ContextRegistry } from '../context/context-registry.js';
 import { SessionClosedError, ShuttingDownError } from '../errors.js';
-import type { CommitPolicy, RequestOutcome } from '../options/context-options.js';
+import type { RequestOutcome } from '../options/context-options.js';
+import { HandlerFlush } from './handler-flush.js';
+import { warnOfCache } from './cache-warning.js';
 import {
   clientHasLeft,
   headersWereSent,
   onDisconnect,
   outcomeOfFailure,
   outcomeOfSuccess,
-  type HttpResponse,
 } from './http-exchange.js';
+import type { InterceptedRequest } from './intercepted-request.js';
 import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
-import type { RouteLog } from './route-log.js';
-import type { RouteSettings } from './route-settings.js';
-
-/** A request that the interceptor serves, with how it is to be served. */
-export interface InterceptedRequest {
-  readonly registry: ContextRegistry;
-  readonly next: CallHandler;
-  readonly response: HttpResponse | undefined;
-  readonly route: RouteSettings;
-  readonly commitOn: CommitPolicy;
-  /** Whether the context is rolled back as soon as the client disconnects. */
-  readonly rollsBackOnDisconnect: boolean;
-  readonly log: RouteLog;
-  /** Whether the HTTP method of the request makes its transactions read-only. */
-  readonly isReadOnly: boolean;
-}
 
 /**
  * One run of a handler in a context of its own. The context is settled before the last value of the
@@ -59,8 +44,11 @@ export class RequestAttempt {
 
   /** Does what `run()` does, for a subscriber that exists already. */
   runFor(subscriber: Subscriber<unknown>): TeardownLogic {
-    const { registry, next, response, route, log, isReadOnly } = this.#request;
+    const { registry, next, response, route, log, isReadOnly, flushesHandler } = this.#request;
     const context = this.#context;
+    if (flushesHandler) {
+      context.handlerEnd = new HandlerFlush(this.#request, context);
+    }
     try {
       if (isReadOnly) {
         makeReadOnly(context, registry, route);
@@ -175,6 +163,7 @@ export class RequestAttempt {
           if (headersWereSent(response)) {
             log.responseSentBeforeCommit(route);
           }
+          warnOfCache(this.#request, this.#context);
         },
       },
       outcome,

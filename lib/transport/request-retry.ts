@@ -6,8 +6,9 @@ import type { Context } from '../context/context.js';
 import { drawPauseMs, mayRetry } from '../context/retry.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import { clientHasLeft, headersWereSent } from './http-exchange.js';
+import type { InterceptedRequest } from './intercepted-request.js';
 import { openForRequest } from './open-for-request.js';
-import { RequestAttempt, type InterceptedRequest } from './request-attempt.js';
+import { RequestAttempt } from './request-attempt.js';
 import type { RetryObstacle } from './route-log.js';
 
 /**

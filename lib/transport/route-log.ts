@@ -22,6 +22,18 @@ export class RouteLog {
     );
   }
 
+  /** Warns that a cache has kept the answer of a route before its commit. */
+  keptBeforeCommit(route: RouteSettings): void {
+    this.#warnOnce(
+      route,
+      'kept',
+      `${route.name} writes, and CacheInterceptor keeps its answer before the transaction is ` +
+        'committed: after a commit that fails, the next client gets a success from the cache. Put it ' +
+        'around the context: @UseAfterCommit(CacheInterceptor) in place of @UseInterceptors(), or ' +
+        'AFTER_COMMIT_INTERCEPTOR in place of APP_INTERCEPTOR.',
+    );
+  }
+
   /** Warns that a request failed as `@RetryOnSerializationFailure()` expects, and cannot run again. */
   notRetried(route: RouteSettings, obstacle: RetryObstacle): void {
     this.#warnOnce(route, obstacle, `${route.name} ${OBSTACLES[obstacle]}`);

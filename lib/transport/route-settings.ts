@@ -2,13 +2,18 @@ import type { ExecutionContext } from '@nestjs/common';
 import type { Reflector } from '@nestjs/core';
 
 import {
+  AFTER_COMMIT_METADATA,
+  type AfterCommitInterceptor,
+} from '../decorators/after-commit.decorator.js';
+import {
   COMMIT_ON_METADATA,
+  FLUSH_ON_METADATA,
   RETRY_METADATA,
   SKIP_METADATA,
   TRANSACTION_METADATA,
   type RouteTransaction,
 } from '../decorators/route.decorators.js';
-import type { CommitPolicy } from '../options/context-options.js';
+import type { CommitPolicy, FlushTime } from '../options/context-options.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import { isSse, redirectOf, type Redirect } from './http-exchange.js';
 
@@ -16,14 +21,19 @@ import { isSse, redirectOf, type Redirect } from './http-exchange.js';
 export interface RouteSettings {
   /** `Class.method`, for the log. */
   readonly name: string;
+  readonly handler: object;
+  readonly owner: object;
   readonly isSkipped: boolean;
   /** Whether each value is sent at once (server-sent events), rather than the last one after the commit. */
   readonly isLive: boolean;
   readonly redirect: Redirect | undefined;
   readonly commitOn: CommitPolicy | undefined;
+  readonly flush: FlushTime | undefined;
   /** The settings of the class come before those of the method, so that those of the method win. */
   readonly transactions: readonly RouteTransaction[];
   readonly retry: RetryOptions | undefined;
+  /** Those of the class come before those of the method: they are further out. */
+  readonly afterCommit: readonly AfterCommitInterceptor[];
 }
 
 /** Reads the decorators of each route once: they do not change, and every request needs them. */
@@ -52,14 +62,21 @@ export class RouteSettingsReader {
       this.#reflector.getAllAndOverride<unknown>(key, [handler, owner]);
     return {
       name: `${owner.name}.${handler.name}`,
+      handler,
+      owner,
       isSkipped: nearest(SKIP_METADATA) === true,
       isLive: isSse(executionContext),
       redirect: redirectOf(executionContext),
       commitOn: nearest(COMMIT_ON_METADATA) as CommitPolicy | undefined,
+      flush: nearest(FLUSH_ON_METADATA) as FlushTime | undefined,
       transactions: [owner, handler].flatMap(
         (target) => this.#reflector.get<RouteTransaction[]>(TRANSACTION_METADATA, target) ?? [],
       ),
       retry: nearest(RETRY_METADATA) as RetryOptions | undefined,
+      afterCommit: [owner, handler].flatMap(
+        (target) =>
+          this.#reflector.get<AfterCommitInterceptor[]>(AFTER_COMMIT_METADATA, target) ?? [],
+      ),
     };
   }
 }

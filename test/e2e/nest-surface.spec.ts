@@ -9,10 +9,14 @@ import {
   BaseExceptionFilter,
   ExternalContextCreator,
 } from '@nestjs/core';
+import { WebSocketGateway } from '@nestjs/websockets';
 import { DbContextInterceptor } from 'nestjs-db-context';
 import type { Observable } from 'rxjs';
 
+import { SCOPE_METADATA } from '../../lib/transport/after-commit-interceptors.js';
+import { GATEWAY_METADATA } from '../../lib/transport/handler-calls.js';
 import { REDIRECT_METADATA, SSE_METADATA } from '../../lib/transport/http-exchange.js';
+import { INTERCEPTORS_METADATA } from '../../lib/transport/route-interceptors.js';
 import { noteConnection, startApp, type AdapterName, type TestApp } from '../support/test-app.js';
 
 interface InterceptorList {
@@ -32,6 +36,14 @@ describe('the parts of Nest that are not its public API', () => {
   it("http-exchange.ts: the metadata keys are Nest's", () => {
     expect(nestInternals.REDIRECT_METADATA).toBe(REDIRECT_METADATA);
     expect(nestInternals.SSE_METADATA).toBe(SSE_METADATA);
+  });
+
+  it('after-commit-interceptors.ts, route-interceptors.ts, handler-calls.ts: so are theirs', () => {
+    expect(nestInternals.SCOPE_OPTIONS_METADATA).toBe(SCOPE_METADATA);
+    expect(nestInternals.INTERCEPTORS_METADATA).toBe(INTERCEPTORS_METADATA);
+    @WebSocketGateway()
+    class Gateway {}
+    expect(Reflect.getMetadata(GATEWAY_METADATA, Gateway)).toBe(true);
   });
 
   it('http-exchange.ts: BaseExceptionFilter says which errors keep their status', () => {

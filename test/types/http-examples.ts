@@ -1,6 +1,8 @@
 // The code of docs/http.md; tsc checks it here, and a spec checks that it is the same.
 import { defineConfig, EntityManager } from '@mikro-orm/postgresql';
+import { CacheInterceptor } from '@nestjs/cache-manager';
 import {
+  ClassSerializerInterceptor,
   Controller,
   Get,
   Injectable,
@@ -9,18 +11,22 @@ import {
   UseInterceptors,
   type CanActivate,
   type INestApplication,
+  type Provider,
 } from '@nestjs/common';
 import { MessagePattern, Transport, type MicroserviceOptions } from '@nestjs/microservices';
 import {
+  AFTER_COMMIT_INTERCEPTOR,
   CommitOn,
   commitOnSuccess,
   DbContext,
   DbContextInterceptor,
   DbContextModule,
   DbTransaction,
+  FlushOn,
   InjectSession,
   RetryOnSerializationFailure,
   SkipDbContext,
+  UseAfterCommit,
 } from 'nestjs-db-context';
 import { concatMap, interval } from 'rxjs';
 
@@ -43,6 +49,48 @@ export class LoginController {
   @Post()
   login() {}
 }
+
+@UseInterceptors(ClassSerializerInterceptor)
+@Controller('drafts')
+export class DraftsController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @Post()
+  create() {
+    const note = new Note('draft');
+    this.session.persist(note);
+    return note; // the serializer gets it with its id
+  }
+
+  @Post('by-id')
+  async createById() {
+    const note = new Note('draft');
+    await this.session.persist(note).flush();
+    return { id: note.id }; // read inside of the handler, so the flush has to be there, too
+  }
+
+  @FlushOn('commit')
+  @Post('later')
+  createLater() {
+    this.session.persist(new Note('draft'));
+  }
+}
+
+@Controller('prices')
+export class PricesController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @UseAfterCommit(CacheInterceptor)
+  @Get()
+  all() {
+    return this.session.find(Note, {});
+  }
+}
+
+export const cacheOfAllRoutes: Provider = {
+  provide: AFTER_COMMIT_INTERCEPTOR,
+  useClass: CacheInterceptor,
+};
 
 @SkipDbContext()
 @Controller('health')

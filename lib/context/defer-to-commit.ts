@@ -1,6 +1,6 @@
-import type { Context } from '../context/context.js';
-import type { ContextRegistry } from '../context/context-registry.js';
-import { currentContext } from '../context/context-storage.js';
+import type { Context } from './context.js';
+import type { ContextRegistry } from './context-registry.js';
+import { currentContext } from './context-storage.js';
 
 /**
  * Defers `work` until the context that the calling code runs in has committed; a rollback drops it.
@@ -41,7 +41,7 @@ async function runLate(
     try {
       await work();
     } catch (error) {
-      registry.report('an event that was emitted after the end of its context failed', error);
+      registry.report('what was to follow the commit of a context that had ended failed', error);
     }
   }
 }

@@ -1,0 +1,45 @@
+import type { Context } from '../context/context.js';
+import { hasChanges } from '../session/changes.js';
+import { isFlushUnderWay } from '../session/flush-turns.js';
+import type { Session } from '../session/session.js';
+import type { InterceptedRequest } from './intercepted-request.js';
+import type { NamedInterceptor } from './route-interceptors.js';
+
+/** The class of `@nestjs/cache-manager`, which this library does not depend on. */
+const CACHE_INTERCEPTOR = 'CacheInterceptor';
+/** The methods that it keeps the answers of, unless it says otherwise itself. */
+const CACHED_METHODS: readonly string[] = ['GET'];
+
+/**
+ * Warns where a route is about to commit what it has written, and `CacheInterceptor` has kept its answer
+ * already: after a COMMIT that fails the next client would get a success from the cache.
+ */
+export function warnOfCache(request: InterceptedRequest, context: Context): void {
+  const { interceptors, log, route, method, warnsOfCaches } = request;
+  if (
+    warnsOfCaches &&
+    interceptors.some((each) => isCacheFor(each, method)) &&
+    context.sessions.some(mayHaveWritten)
+  ) {
+    log.keptBeforeCommit(route);
+  }
+}
+
+function isCacheFor(interceptor: NamedInterceptor, method: string | undefined): boolean {
+  const { allowedMethods = CACHED_METHODS } = interceptor as { allowedMethods?: readonly string[] };
+  return isCache(interceptor) && (method === undefined || allowedMethods.includes(method));
+}
+
+/** Whether it is of the class, or of one that extends it. */
+function isCache(interceptor: NamedInterceptor): boolean {
+  let type: unknown = typeof interceptor === 'function' ? interceptor : interceptor.constructor;
+  while (typeof type === 'function' && type.name !== CACHE_INTERCEPTOR) {
+    type = Object.getPrototypeOf(type);
+  }
+  return typeof type === 'function';
+}
+
+function mayHaveWritten({ manager, transaction }: Session): boolean {
+  const isWritten = transaction.hasBegun && !transaction.hasOnlyRead;
+  return isWritten || isFlushUnderWay(manager) || hasChanges(manager);
+}

@@ -1,0 +1,75 @@
+import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
+
+import { innermostContext } from '../context/context-storage.js';
+import { copyIdentity } from '../decorators/managed-method.js';
+
+/** On a function that {@link watchHandlers} has put into a class. */
+const WATCHING = Symbol('nestjs-db-context:watching');
+
+// Nest's own metadata key; `test/e2e/nest-surface.spec.ts` fails when an upgrade changes it.
+export const GATEWAY_METADATA = 'websockets:is_gateway';
+
+/**
+ * Makes the handlers of all controllers and gateways hand what they return to the context that they
+ * were called for, see `HandlerEnd`. Nest has no place for that: it could only be an interceptor that is
+ * the last one of each method, which every request would pay for, also where no other one needs it.
+ *
+ * It has to be called while providers are made, since the handlers of a microservice and of a gateway
+ * are bound before any hook of a module runs. The methods are replaced in their classes, which other
+ * applications of the process may share: outside of a context that waits for it, a handler does what it
+ * did before.
+ */
+export function watchHandlers(modules: ModulesContainer): void {
+  const scanner = new MetadataScanner();
+  for (const { controllers, providers } of modules.values()) {
+    const gateways = [...providers.values()].filter(({ metatype }) => isGateway(metatype));
+    for (const { metatype } of [...controllers.values(), ...gateways]) {
+      const prototype = metatype?.prototype as object | undefined;
+      if (prototype !== undefined) {
+        scanner.getAllMethodNames(prototype).forEach((name) => watchMethod(prototype, name));
+      }
+    }
+  }
+}
+
+function isGateway(metatype: unknown): boolean {
+  return typeof metatype === 'function' && Reflect.getMetadata(GATEWAY_METADATA, metatype) === true;
+}
+
+function watchMethod(prototype: object, name: string): void {
+  const owner = ownerOf(prototype, name);
+  const descriptor = owner && Object.getOwnPropertyDescriptor(owner, name);
+  const method = descriptor?.value as Handler | undefined;
+  const isHandler = method !== undefined && Reflect.getOwnMetadataKeys(method).length > 0;
+  if (owner === undefined || descriptor?.writable !== true || !isHandler || WATCHING in method) {
+    return;
+  }
+  Object.defineProperty(owner, name, { ...descriptor, value: watching(method) });
+}
+
+type Handler = (this: unknown, ...args: unknown[]) => unknown;
+
+function watching(method: Handler): Handler {
+  const watched: Handler = function (...args) {
+    const context = innermostContext();
+    const end = context?.handlerEnd;
+    if (context === undefined || end?.handler !== watched) {
+      return method.apply(this, args);
+    }
+    // Called by the handler once more, it is a method like any other.
+    context.handlerEnd = undefined;
+    return end.returned(method.apply(this, args));
+  };
+  copyIdentity(method, watched);
+  Object.defineProperty(watched, WATCHING, { value: true });
+  return watched;
+}
+
+/** The prototype that has a method: an inherited one is replaced where all that inherit it find it. */
+function ownerOf(prototype: object, name: string): object | undefined {
+  let owner: object | null = prototype;
+  while (owner !== null && !Object.hasOwn(owner, name)) {
+    owner = Object.getPrototypeOf(owner) as object | null;
+  }
+  return owner ?? undefined;
+}

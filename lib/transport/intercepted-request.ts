@@ -1,0 +1,30 @@
+import type { CallHandler } from '@nestjs/common';
+
+import type { ContextRegistry } from '../context/context-registry.js';
+import type { CommitPolicy } from '../options/context-options.js';
+import type { HttpResponse } from './http-exchange.js';
+import type { NamedInterceptor } from './route-interceptors.js';
+import type { RouteLog } from './route-log.js';
+import type { RouteSettings } from './route-settings.js';
+
+/** A request that the interceptor serves, with how it is to be served. */
+export interface InterceptedRequest {
+  readonly registry: ContextRegistry;
+  readonly next: CallHandler;
+  readonly response: HttpResponse | undefined;
+  readonly route: RouteSettings;
+  readonly commitOn: CommitPolicy;
+  /** Whether the context is rolled back as soon as the client disconnects. */
+  readonly rollsBackOnDisconnect: boolean;
+  readonly log: RouteLog;
+  /** Whether what the handler has changed is written as it returns. */
+  readonly flushesHandler: boolean;
+  /** The interceptors that see the value of the handler before the context is settled. */
+  readonly interceptors: readonly NamedInterceptor[];
+  /** The HTTP method; `undefined` for other transports. */
+  readonly method: string | undefined;
+  /** Whether the log warns where one of them keeps what may never be committed. */
+  readonly warnsOfCaches: boolean;
+  /** Whether the HTTP method of the request makes its transactions read-only. */
+  readonly isReadOnly: boolean;
+}

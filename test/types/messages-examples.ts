@@ -1,0 +1,43 @@
+// The code of docs/messages.md; tsc checks it here, and a spec checks that it is the same.
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { Controller } from '@nestjs/common';
+import { Ctx, EventPattern, Payload, RmqContext } from '@nestjs/microservices';
+import { Ack, MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import { DbContext, InjectSession } from 'nestjs-db-context';
+
+import { Note } from '../support/note.entity.js';
+
+@WebSocketGateway()
+export class NotesGateway {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @SubscribeMessage('create')
+  create(@MessageBody() text: string) {
+    const note = new Note(text);
+    this.session.persist(note);
+    return note; // the acknowledgement, with the id, after the commit
+  }
+
+  @SubscribeMessage('import')
+  import(@MessageBody() text: string, @Ack() ack: (answer: string) => void) {
+    this.session.persist(new Note(text));
+    ack('imported'); // is sent after the commit
+  }
+}
+
+@Controller()
+export class OrdersConsumer {
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    private readonly dbContext: DbContext,
+  ) {}
+
+  @EventPattern({ event: 'order placed' })
+  placed(@Payload() text: string, @Ctx() context: RmqContext) {
+    const channel = context.getChannelRef();
+    const message = context.getMessage() as { fields: { redelivered: boolean } };
+    this.dbContext.onCommit(() => channel.ack(message));
+    this.dbContext.onRollback(() => channel.nack(message, false, !message.fields.redelivered));
+    this.session.persist(new Note(text));
+  }
+}
