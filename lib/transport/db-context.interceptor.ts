@@ -20,7 +20,7 @@ import { RequestAttempt, type InterceptedRequest } from './request-attempt.js';
 import { requestLsns, sendLsns } from './request-lsns.js';
 import { runAttempts } from './request-retry.js';
 import { RouteLog } from './route-log.js';
-import { RouteSettingsReader } from './route-settings.js';
+import { RouteSettingsReader, type RouteSettings } from './route-settings.js';
 
 /**
  * Opens a context around the handler, and settles it before the response leaves: Nest sends the
@@ -57,7 +57,7 @@ export class DbContextInterceptor implements NestInterceptor {
     const route = this.#routes.of(executionContext);
     const response = httpResponseOf(executionContext);
     if (route.isSkipped) {
-      return this.#runOutside(response, next);
+      return this.#runOutside(route, response, next);
     }
     if (!this.#fromMiddleware.has(response) && this.#registry.active() !== undefined) {
       return next.handle();
@@ -112,10 +112,17 @@ export class DbContextInterceptor implements NestInterceptor {
     return openForRequest(this.#registry, origin, writtenLsns);
   }
 
-  #runOutside(response: HttpResponse | undefined, next: CallHandler): Observable<unknown> {
+  #runOutside(
+    route: RouteSettings,
+    response: HttpResponse | undefined,
+    next: CallHandler,
+  ): Observable<unknown> {
     return new Observable((subscriber) => {
       const opened = this.#fromMiddleware.claim(response);
       if (opened !== undefined) {
+        if (opened.hasWork) {
+          this.#log.workDropped(route.name, 'skipped-route');
+        }
         void this.#registry.abandon(opened);
       }
       return this.#registry.runOutside(() => next.handle().subscribe(subscriber));

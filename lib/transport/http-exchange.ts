@@ -149,6 +149,14 @@ export function outcomeOfSuccess(
   return { failed: false, status: statusOfSuccess(redirect, response, value) };
 }
 
+/** The lowest status that tells a client of a failure. */
+const LOWEST_FAILURE = 400;
+
+/** What the status of an answer says that no handler has given. */
+export function outcomeOfAnswer(status: number): RequestOutcome {
+  return { failed: status >= LOWEST_FAILURE, status };
+}
+
 /** What a handler's failure says about the response to come. */
 export function outcomeOfFailure(
   response: HttpResponse | undefined,
