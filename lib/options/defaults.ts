@@ -25,6 +25,7 @@ export const DEFAULTS = {
   mount: 'interceptor',
   commitOn: commitOnSuccess,
   onDisconnect: 'finish',
+  serializeFirst: false,
   hookTimeoutMs: 10_000,
   shutdownTimeoutMs: 10_000,
   watch: { contextOpenMs: 10_000, idleInTransactionMs: 1_000 },

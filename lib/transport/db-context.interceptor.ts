@@ -65,6 +65,7 @@ export class DbContextInterceptor implements NestInterceptor {
     const {
       commitOn = DEFAULTS.commitOn,
       onDisconnect = DEFAULTS.onDisconnect,
+      serializeFirst = DEFAULTS.serializeFirst,
       readOnlyMethods,
     } = this.#options;
     const method =
@@ -90,6 +91,7 @@ export class DbContextInterceptor implements NestInterceptor {
         commitOn: route.commitOn ?? commitOn,
         rollsBackOnDisconnect: onDisconnect === 'rollback',
         log: this.#log,
+        serializesFirst: serializeFirst,
         isReadOnly: method !== undefined && readOnlyMethods?.includes(method) === true,
       };
       const context = claimed ?? this.#open(executionContext, response, route.name);

@@ -16,6 +16,9 @@ export interface NodeResponse extends SendingMethods, HttpResponse {
   readonly writableEnded: boolean;
   removeHeader(name: string): unknown;
   emit(event: 'drain'): boolean;
+  listenerCount(event: string): number;
+  addListener(event: 'newListener', listener: (event: string | symbol) => void): unknown;
+  removeListener(event: 'newListener', listener: (event: string | symbol) => void): unknown;
 }
 
 /** Node's own response, if an answer can be held back in it. */

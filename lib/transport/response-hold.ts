@@ -96,12 +96,20 @@ export class ResponseHold {
     return this.#isEnded;
   }
 
+  /** Whether the sender waits for a part of what is held to leave. */
+  get isAwaited(): boolean {
+    return this.#calls.some(({ parameters }) => callbackOf(parameters) !== undefined);
+  }
+
   get heldBytes(): number {
     return this.#heldBytes;
   }
 
   /** Sends what was held, and lets the rest pass. A response that has not begun is left alone from now on. */
   release(): void {
+    if (this.#state === 'dropped') {
+      return;
+    }
     const wasHolding = this.#state === 'holding';
     this.#state = 'released';
     this.#restore();
@@ -204,9 +212,15 @@ export class ResponseHold {
   }
 }
 
-/** Calls the callback of a `write()` or an `end()`, which Node puts last. */
+/** The callback of a `write()` or an `end()`, which Node takes last. */
+function callbackOf(parameters: readonly unknown[]): ((error: Error) => void) | undefined {
+  return parameters.findLast((each) => typeof each === 'function') as
+    | ((error: Error) => void)
+    | undefined;
+}
+
 function tell(parameters: readonly unknown[], error: Error): void {
-  const callback = parameters.findLast((each) => typeof each === 'function');
+  const callback = callbackOf(parameters);
   if (callback !== undefined) {
     process.nextTick(callback, error);
   }
