@@ -79,12 +79,14 @@ export function isSse(executionContext: ExecutionContext): boolean {
 }
 
 /** Whether what a route returns goes to a template rather than into the response. */
-export function isRendered(executionContext: ExecutionContext): boolean {
+export function isRendered(executionContext: Pick<ExecutionContext, 'getHandler'>): boolean {
   return Reflect.hasMetadata(RENDER_METADATA, executionContext.getHandler());
 }
 
 /** Whether a handler answers by itself: it takes `@Res()` or `@Next()`, without `passthrough`. */
-export function answersByItself(executionContext: ExecutionContext): boolean {
+export function answersByItself(
+  executionContext: Pick<ExecutionContext, 'getClass' | 'getHandler'>,
+): boolean {
   const owner = executionContext.getClass();
   const { name } = executionContext.getHandler();
   const parameters = Object.keys(

@@ -1,4 +1,5 @@
 import { appearBegun, headersSent } from './begun-appearance.js';
+import { HeldHead } from './held-head.js';
 import type { NodeResponse, SendingMethods } from './node-response.js';
 
 /** What is asked when a response begins. */
@@ -60,6 +61,7 @@ export class ResponseHold {
   #isEnded = false;
   #heldBytes = 0;
   #disappear: (() => void) | undefined;
+  #head: HeldHead | undefined;
   #error: Error | undefined;
 
   constructor(raw: NodeResponse, listener: BeginListener) {
@@ -133,6 +135,8 @@ export class ResponseHold {
     if (this.#raw.headersSent) {
       return;
     }
+    // What a commit of one of several connections has brought about holds for another answer, too.
+    this.#head?.apply();
     // Whatever is sent from here on is no success.
     this.#raw.statusCode = SERVER_ERROR;
     HEADERS_OF_BODY.forEach((name) => this.#raw.removeHeader(name));
@@ -148,6 +152,7 @@ export class ResponseHold {
         this.#state = 'holding';
         this.#status = status;
         this.#disappear = appearBegun(this.#raw, this);
+        this.#head = new HeldHead(this.#raw);
       } else if (this.#state === 'released') {
         this.#restore();
       }
@@ -176,6 +181,7 @@ export class ResponseHold {
     this.#calls.push({ method, parameters });
     this.#isEnded ||= method === 'end';
     if (method === 'writeHead') {
+      this.#head!.parameters = parameters;
       return this.#raw;
     }
     const [chunk] = parameters;
@@ -187,10 +193,15 @@ export class ResponseHold {
 
   #replay(): void {
     const raw = this.#raw;
+    const head = this.#head!;
     raw.statusCode = this.#status;
+    head.apply();
     let hasRoom = false;
     for (const { method, parameters } of this.#calls) {
-      const result = this.#pass(method, parameters);
+      const result = this.#pass(
+        method,
+        method === 'writeHead' ? head.without(parameters) : parameters,
+      );
       hasRoom = method === 'write' ? result === true : hasRoom;
     }
     this.#calls = [];

@@ -127,7 +127,7 @@ export class UnclaimedContext implements BeginListener {
     if (this.#status !== undefined) {
       return;
     }
-    if (context.sessions.length > 0) {
+    if (context.undone !== undefined) {
       this.#environment.log.workDropped(context.origin, 'expired');
     }
     this.#hold?.drop(error);
