@@ -2,6 +2,7 @@
 export const CANDIDATES = [
   'library',
   'first-write',
+  'middleware',
   'hand-written',
   'hand-intercepted',
   'request-context',

@@ -173,8 +173,9 @@ export class DbContextNotActiveError extends DbContextError {
   constructor() {
     super(
       'DB_CONTEXT_NOT_ACTIVE',
-      'No database context is active here. Inside an HTTP handler the interceptor opens one (in a ' +
-        "guard or a middleware only with mount: 'middleware'; never under @SkipDbContext()). " +
+      'No database context is active here. Inside an HTTP handler the interceptor opens one. What runs ' +
+        "before the handler (a middleware, a guard, passport's validate(), a request-scoped provider that " +
+        "is made of a query) has one with mount: 'middleware'; a route under @SkipDbContext() has none. " +
         'Elsewhere (cron job, queue consumer, script) wrap the work in dbContext.run(() => ...).',
     );
   }

@@ -41,7 +41,7 @@ export class Context extends ContextSessions {
   /** The end that is under way or over; a second one waits for it. */
   #settlement: Promise<void> | undefined;
   /** The first connection whose work a rollback undid; a later wish to commit must learn of it. */
-  #undone: string | undefined;
+  undone: string | undefined;
   /** What the ends of its sessions mean for it. */
   readonly ends: SessionEnds;
   /** Sessions with work that are being closed: nobody has waited for the loss of it. */
@@ -159,8 +159,8 @@ export class Context extends ContextSessions {
       return;
     }
     await this.#settlement;
-    if (decision === 'commit' && this.#undone !== undefined) {
-      throw new UnexpectedRollbackError(this.#undone, 'context-ended');
+    if (decision === 'commit' && this.undone !== undefined) {
+      throw new UnexpectedRollbackError(this.undone, 'context-ended');
     }
   }
 
@@ -291,7 +291,7 @@ export class Context extends ContextSessions {
   async #rollback(): Promise<void> {
     this.#phase = 'closed';
     // Also where no statement was sent: what was only persisted is lost as well.
-    this.#undone = this.sessions[0]?.connectionName;
+    this.undone = this.sessions[0]?.connectionName;
     await Promise.all([closeSessions(this.sessions, 'context-ended'), this.endOwned()]);
     await this.ends.hooks.afterEnd([], true);
   }

@@ -6,7 +6,10 @@ import type { WatchOptions } from './watch-options.js';
 export interface RequestOutcome {
   /** The value that the handler, a pipe or an inner interceptor threw; `undefined` when nothing was thrown. */
   readonly error?: unknown;
-  /** Whether something was thrown. */
+  /**
+   * Whether something was thrown. Of an answer that a middleware, a guard or an exception filter has given
+   * before a handler ran (`mount: 'middleware'`): whether its status is 400 or above.
+   */
   readonly failed: boolean;
   /**
    * The HTTP status of the response, as far as it is known before it is sent: the status of the exception
@@ -41,9 +44,9 @@ export type FlushTime = 'handler' | 'commit';
 export interface DbContextOptions {
   /**
    * What opens the context of a request. `interceptor`: a global interceptor, after the guards.
-   * `middleware`: a middleware, before the guards; the interceptor settles the context, and if it never
-   * runs (a guard refused), the context is rolled back as the response closes. `none`: nothing is
-   * registered; use `@UseInterceptors(DbContextInterceptor)`.
+   * `middleware`: a middleware, before the guards; the interceptor settles the context, and where it never
+   * runs (a guard refused, a middleware answered), the response is held back until the context is settled
+   * by its status. `none`: nothing is registered; use `@UseInterceptors(DbContextInterceptor)`.
    * @defaultValue 'interceptor'
    */
   readonly mount?: 'interceptor' | 'middleware' | 'none';
@@ -68,6 +71,12 @@ export interface DbContextOptions {
    * @defaultValue 'finish'
    */
   readonly onDisconnect?: 'finish' | 'rollback';
+  /**
+   * Makes a response for trial before the commit, so that one that cannot be serialized (a BigInt, a cycle)
+   * fails with nothing saved. It is made twice then; streams and binary bodies are left alone.
+   * @defaultValue false
+   */
+  readonly serializeFirst?: boolean;
   /**
    * The HTTP methods whose requests have read-only transactions, which replicas may serve. A `readOnly` of
    * `@DbTransaction()` or of the `transaction` of a connection wins.

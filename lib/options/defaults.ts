@@ -26,6 +26,7 @@ export const DEFAULTS = {
   commitOn: commitOnSuccess,
   flush: 'handler',
   onDisconnect: 'finish',
+  serializeFirst: false,
   hookTimeoutMs: 10_000,
   shutdownTimeoutMs: 10_000,
   watch: { contextOpenMs: 10_000, idleInTransactionMs: 1_000 },

@@ -60,6 +60,7 @@ const PLACES = {
       commitOn: true,
       flush: true,
       onDisconnect: true,
+      serializeFirst: true,
       readOnlyMethods: true,
       beforeCommit: true,
       hookTimeoutMs: true,

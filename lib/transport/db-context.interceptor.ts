@@ -106,7 +106,7 @@ export class DbContextInterceptor implements NestInterceptor {
   ): Observable<unknown> {
     const response = httpResponseOf(executionContext);
     if (route.isSkipped) {
-      return this.#runOutside(response, next);
+      return this.#runOutside(route, response, next);
     }
     if (executionContext.getType() === 'ws') {
       holdAcks(executionContext, this.#registry);
@@ -118,6 +118,7 @@ export class DbContextInterceptor implements NestInterceptor {
       commitOn = DEFAULTS.commitOn,
       onDisconnect = DEFAULTS.onDisconnect,
       flush = DEFAULTS.flush,
+      serializeFirst = DEFAULTS.serializeFirst,
       readOnlyMethods,
     } = this.#options;
     const method = httpRequestOf(executionContext)?.method;
@@ -146,6 +147,7 @@ export class DbContextInterceptor implements NestInterceptor {
         interceptors: this.#interceptors.inside(this, route),
         method,
         warnsOfCaches: this.#warnsOfCaches,
+        serializesFirst: serializeFirst,
         isReadOnly: method !== undefined && readOnlyMethods?.includes(method) === true,
       };
       const context = claimed ?? this.#open(executionContext, response, route.name);
@@ -168,10 +170,17 @@ export class DbContextInterceptor implements NestInterceptor {
     return openForRequest(this.#registry, origin, writtenLsns);
   }
 
-  #runOutside(response: HttpResponse | undefined, next: CallHandler): Observable<unknown> {
+  #runOutside(
+    route: RouteSettings,
+    response: HttpResponse | undefined,
+    next: CallHandler,
+  ): Observable<unknown> {
     return new Observable((subscriber) => {
       const opened = this.#fromMiddleware.claim(response);
       if (opened !== undefined) {
+        if (opened.hasWork) {
+          this.#log.workDropped(route.name, 'skipped-route');
+        }
         void this.#registry.abandon(opened);
       }
       return this.#registry.runOutside(() => next.handle().subscribe(subscriber));

@@ -18,7 +18,16 @@ export class DbContextMiddleware implements NestMiddleware {
     this.#contexts = contexts;
   }
 
-  use(request: HttpRequest, response: HttpResponse, next: (error?: unknown) => void): void {
+  /**
+   * @returns a promise that only ever fails, with what is to be answered in place of an answer that was
+   *   held back: Nest hands what a middleware throws to the exception filters of the application. It is
+   *   not waited for otherwise.
+   */
+  use(
+    request: HttpRequest,
+    response: HttpResponse,
+    next: (error?: unknown) => void,
+  ): Promise<never> | undefined {
     let context: Context;
     try {
       context = openForRequest(
@@ -28,9 +37,11 @@ export class DbContextMiddleware implements NestMiddleware {
       );
     } catch (error) {
       next(error);
-      return;
+      return undefined;
     }
-    this.#contexts.watch(context, this.#registry, response);
-    this.#registry.runIn(context, () => next());
+    return new Promise((_resolve, reject) => {
+      this.#contexts.watch(context, response, reject);
+      this.#registry.runIn(context, () => next());
+    });
   }
 }

@@ -49,6 +49,12 @@ export function nameOfRequest({ method, originalUrl, url }: HttpRequest): string
 // Nest's own metadata keys; `test/e2e/nest-surface.spec.ts` fails when an upgrade changes them.
 export const REDIRECT_METADATA = '__redirect__';
 export const SSE_METADATA = '__sse__';
+export const RENDER_METADATA = '__renderTemplate__';
+export const ROUTE_ARGUMENTS_METADATA = '__routeArguments__';
+export const PASSTHROUGH_METADATA = '__responsePassthrough__';
+/** The keys of the parameters `@Res()` and `@Next()` begin with these. */
+export const RESPONSE_PARAMETER = '1:';
+export const NEXT_PARAMETER = '2:';
 
 // It is only asked which status an error gets. It has no state, so two applications can share it.
 const nestDefaultFilter = new BaseExceptionFilter();
@@ -70,6 +76,27 @@ export function httpRequestOf(executionContext: ExecutionContext): HttpRequest |
 /** Whether a route answers with server-sent events. */
 export function isSse(executionContext: ExecutionContext): boolean {
   return Reflect.getMetadata(SSE_METADATA, executionContext.getHandler()) === true;
+}
+
+/** Whether what a route returns goes to a template rather than into the response. */
+export function isRendered(executionContext: Pick<ExecutionContext, 'getHandler'>): boolean {
+  return Reflect.hasMetadata(RENDER_METADATA, executionContext.getHandler());
+}
+
+/** Whether a handler answers by itself: it takes `@Res()` or `@Next()`, without `passthrough`. */
+export function answersByItself(
+  executionContext: Pick<ExecutionContext, 'getClass' | 'getHandler'>,
+): boolean {
+  const owner = executionContext.getClass();
+  const { name } = executionContext.getHandler();
+  const parameters = Object.keys(
+    (Reflect.getMetadata(ROUTE_ARGUMENTS_METADATA, owner, name) as object | undefined) ?? {},
+  );
+  return (
+    parameters.some(
+      (key) => key.startsWith(RESPONSE_PARAMETER) || key.startsWith(NEXT_PARAMETER),
+    ) && Reflect.getMetadata(PASSTHROUGH_METADATA, owner, name) !== true
+  );
 }
 
 /** The arguments of `@Redirect()` that matter here. */
@@ -147,6 +174,14 @@ export function outcomeOfSuccess(
     return { failed: false, status: undefined };
   }
   return { failed: false, status: statusOfSuccess(redirect, response, value) };
+}
+
+/** The lowest status that tells a client of a failure. */
+const LOWEST_FAILURE = 400;
+
+/** What the status of an answer says that no handler has given. */
+export function outcomeOfAnswer(status: number): RequestOutcome {
+  return { failed: status >= LOWEST_FAILURE, status };
 }
 
 /** What a handler's failure says about the response to come. */

@@ -27,4 +27,6 @@ export interface InterceptedRequest {
   readonly warnsOfCaches: boolean;
   /** Whether the HTTP method of the request makes its transactions read-only. */
   readonly isReadOnly: boolean;
+  /** Whether a response that cannot be serialized is a failure of the handler. */
+  readonly serializesFirst: boolean;
 }

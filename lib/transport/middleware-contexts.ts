@@ -1,33 +1,39 @@
+import { Inject, Injectable } from '@nestjs/common';
+
 import type { Context } from '../context/context.js';
-import type { ContextRegistry } from '../context/context-registry.js';
-import { isOver, type HttpResponse } from './http-exchange.js';
+import { ContextRegistry } from '../context/context-registry.js';
+import type { DbContextOptions } from '../options/context-options.js';
+import { DEFAULTS } from '../options/defaults.js';
+import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
+import type { HttpResponse } from './http-exchange.js';
+import { RouteLog } from './route-log.js';
+import { UnclaimedContext, type UnclaimedEnvironment } from './unclaimed-context.js';
 
 /**
- * The contexts that the middleware opened and no interceptor has taken over yet. Where no interceptor
- * does (a guard refused, there is no such route), the context is rolled back as the response closes (W1).
+ * The contexts that the middleware opened and no interceptor has taken over yet.
  *
  * They are kept by response rather than looked up in the current async context: a middleware that loses
  * the async context, or a client that has disconnected, must not make the interceptor open a second one.
  */
+@Injectable()
 export class MiddlewareContexts {
-  readonly #unclaimed = new WeakMap<HttpResponse, Context>();
+  readonly #unclaimed = new WeakMap<HttpResponse, UnclaimedContext>();
+  readonly #environment: UnclaimedEnvironment;
 
-  /** Keeps a context until it is claimed, and rolls it back when the response is closed before that. */
-  watch(context: Context, registry: ContextRegistry, response: HttpResponse): void {
+  constructor(registry: ContextRegistry, @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions) {
+    const { commitOn = DEFAULTS.commitOn } = options;
+    this.#environment = { registry, commitOn, log: new RouteLog() };
+  }
+
+  /**
+   * Keeps a context until it is claimed; an answer that begins before that is held back until the context is
+   * settled, and a response that closes before that rolls it back.
+   *
+   * @param answer lets the application answer an error in place of what was held back
+   */
+  watch(context: Context, response: HttpResponse, answer: (error: unknown) => void): void {
     const raw = response.raw ?? response;
-    this.#unclaimed.set(raw, context);
-    // The context stays claimable: the work of the guards is undone, so the handler must fail rather
-    // than work in a new context without it.
-    const onClose = (): void => {
-      if (this.#unclaimed.has(raw)) {
-        void registry.abandon(context);
-      }
-    };
-    if (isOver(raw)) {
-      onClose();
-    } else {
-      raw.once?.('close', onClose);
-    }
+    this.#unclaimed.set(raw, new UnclaimedContext(context, this.#environment, raw, answer));
   }
 
   /** Whether the middleware has opened a context for this response that is not claimed yet. */
@@ -41,8 +47,8 @@ export class MiddlewareContexts {
       return undefined;
     }
     const raw = response.raw ?? response;
-    const context = this.#unclaimed.get(raw);
+    const unclaimed = this.#unclaimed.get(raw);
     this.#unclaimed.delete(raw);
-    return context;
+    return unclaimed?.claim();
   }
 }

@@ -13,9 +13,11 @@ import {
   outcomeOfFailure,
   outcomeOfSuccess,
 } from './http-exchange.js';
+import { HandlerAnswer } from './handler-answer.js';
 import type { InterceptedRequest } from './intercepted-request.js';
 import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
+import { trySerialization } from './serialization-check.js';
 
 /**
  * One run of a handler in a context of its own. The context is settled before the last value of the
@@ -25,6 +27,7 @@ export class RequestAttempt {
   readonly #request: InterceptedRequest;
   readonly #context: Context;
   #hasLastingEffect = false;
+  #answer: HandlerAnswer | undefined;
 
   /** @param context is settled by this attempt, once somebody has subscribed to it */
   constructor(request: InterceptedRequest, context: Context) {
@@ -76,15 +79,18 @@ export class RequestAttempt {
     const conclude = (outcome: RequestOutcome, isCommitted: boolean): void => {
       this.#hasLastingEffect ||= isCommitted;
       if (outcome.failed) {
+        this.#answer?.giveWay(outcome.error);
         subscriber.error(this.#errorForClient(outcome.error));
         return;
       }
+      this.#answer?.release();
       if (heldBack !== undefined) {
         pass(heldBack.value);
       }
       subscriber.complete();
     };
     const fail = (outcome: RequestOutcome, error: unknown): void => {
+      this.#answer?.giveWay(error);
       if (subscriber.closed && !hasExpired && error !== outcome.error) {
         log.commitFailedAfterDisconnect(route, error);
       }
@@ -111,6 +117,10 @@ export class RequestAttempt {
       );
     };
 
+    if (route.answersByItself && response !== undefined) {
+      this.#answer = HandlerAnswer.of(context, response);
+    }
+
     // Subscribed inside the store: an Observable handler does its work on subscription.
     const subscription = registry.runIn(context, () =>
       next.handle().subscribe({
@@ -127,7 +137,7 @@ export class RequestAttempt {
           heldBack = { value };
         },
         error: (error: unknown) => finish(outcomeOfFailure(response, error)),
-        complete: () => finish(outcomeOfSuccess(route.redirect, response, heldBack?.value)),
+        complete: () => finish(this.#outcomeOf(heldBack?.value)),
       }),
     );
 
@@ -136,6 +146,7 @@ export class RequestAttempt {
     const expire: typeof context.onExpire = (error) => {
       isFinishing = true;
       hasExpired = true;
+      this.#answer?.giveWay(error);
       stopListening();
       subscription.unsubscribe();
       // The registry rolls the context back; the response need not wait for that.
@@ -152,6 +163,18 @@ export class RequestAttempt {
     };
   }
 
+  #outcomeOf(value: unknown): RequestOutcome {
+    const { response, route, serializesFirst } = this.#request;
+    if (serializesFirst && route.isSerialized && response !== undefined) {
+      try {
+        trySerialization(response, value);
+      } catch (error) {
+        return outcomeOfFailure(response, error);
+      }
+    }
+    return outcomeOfSuccess(route.redirect, response, value);
+  }
+
   #settle(outcome: RequestOutcome): boolean | Promise<boolean> {
     const { registry, commitOn, response, route, log } = this.#request;
     return settleRequest(
@@ -160,7 +183,7 @@ export class RequestAttempt {
         context: this.#context,
         commitOn,
         onCommit: () => {
-          if (headersWereSent(response)) {
+          if (headersWereSent(response) && this.#answer?.isHeld !== true) {
             log.responseSentBeforeCommit(route);
           }
           warnOfCache(this.#request, this.#context);

@@ -1,11 +1,17 @@
+import { heldHeadOf } from './held-head.js';
 import { headersWereSent, type HttpResponse } from './http-exchange.js';
 
-/** Sets a header, in place of its earlier value; does nothing once the headers have been sent. */
+/** Sets a header, in place of its earlier value; does nothing once the headers have left. */
 export function setHeader(
   response: HttpResponse,
   name: string,
   value: string | readonly string[],
 ): void {
+  const heldHead = heldHeadOf(response.raw ?? response);
+  if (heldHead !== undefined) {
+    heldHead.set(name, value);
+    return;
+  }
   if (headersWereSent(response)) {
     return;
   }
@@ -24,7 +30,11 @@ export function setHeader(
  * @param cookie the whole header: `name=value; Path=/`
  */
 export function setCookie(response: HttpResponse, name: string, cookie: string): void {
-  const current = response.getHeader?.('set-cookie') ?? [];
+  const heldHead = heldHeadOf(response.raw ?? response);
+  const current =
+    (heldHead === undefined
+      ? response.getHeader?.('set-cookie')
+      : (heldHead.get('set-cookie') as string | readonly string[] | undefined)) ?? [];
   const others = (Array.isArray(current) ? (current as string[]) : [String(current)]).filter(
     (each) => !each.startsWith(`${name}=`),
   );

@@ -5,6 +5,9 @@ import type { RouteSettings } from './route-settings.js';
 /** Why a request that failed is not run again, although its route asks for it. */
 export type RetryObstacle = 'work-before-handler' | 'committed-early';
 
+/** Why the work of a request is rolled back, although nothing has failed in it. */
+export type DropReason = 'client-left' | 'expired' | 'skipped-route';
+
 /** Writes what concerns a route to Nest's log; each warning once per route. */
 export class RouteLog {
   readonly #logger = new Logger('DbContext');
@@ -47,6 +50,20 @@ export class RouteLog {
     );
   }
 
+  /** Reports that an answer was not sent, since the work that it spoke of could not be saved. */
+  answerDropped(origin: string, status: number, error: unknown): void {
+    this.#logger.error(
+      `${origin} was answered with ${status} by other code than its handler, and the commit failed. ` +
+        `That answer was not sent, the error is answered in its place: ${String(error)}`,
+      error instanceof Error ? error.stack : undefined,
+    );
+  }
+
+  /** Reports work that was rolled back although nothing has failed in it. */
+  workDropped(origin: string, why: DropReason): void {
+    this.#logger.error(`The work of ${origin} was rolled back: ${DROPS[why]}`);
+  }
+
   #warnOnce(route: RouteSettings, kind: string, message: string): void {
     const warned = this.#warned.get(route) ?? new Set();
     this.#warned.set(route, warned);
@@ -67,4 +84,12 @@ const OBSTACLES: Record<RetryObstacle, string> = {
     'failed with a serialization failure or a deadlock, and was not run again: a part of it had ' +
     'been committed before its end (commit(), atomic()), and would be done twice. Commit nothing ' +
     'early on the route, or retry the part alone: dbContext.atomic(fn, { retry }).',
+};
+
+const DROPS: Record<DropReason, string> = {
+  'client-left': 'its client has left before it was answered.',
+  expired: 'its context came to its end before it was answered (contextTimeoutMs, or a shutdown).',
+  'skipped-route':
+    "a guard or a middleware had worked in its context (mount: 'middleware'), and the route is under " +
+    '@SkipDbContext(). Take the decorator off, or let them work in dbContext.runInNewContext().',
 };

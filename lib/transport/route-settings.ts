@@ -15,7 +15,7 @@ import {
 } from '../decorators/route.decorators.js';
 import type { CommitPolicy, FlushTime } from '../options/context-options.js';
 import type { RetryOptions } from '../options/retry-options.js';
-import { isSse, redirectOf, type Redirect } from './http-exchange.js';
+import { answersByItself, isRendered, isSse, redirectOf, type Redirect } from './http-exchange.js';
 
 /** The settings of a route, from the decorators of its handler and of its class. */
 export interface RouteSettings {
@@ -26,6 +26,10 @@ export interface RouteSettings {
   readonly isSkipped: boolean;
   /** Whether each value is sent at once (server-sent events), rather than the last one after the commit. */
   readonly isLive: boolean;
+  /** Whether the handler sends the response, rather than Nest. */
+  readonly answersByItself: boolean;
+  /** Whether Nest makes the response of what the handler returns. */
+  readonly isSerialized: boolean;
   readonly redirect: Redirect | undefined;
   readonly commitOn: CommitPolicy | undefined;
   readonly flush: FlushTime | undefined;
@@ -60,13 +64,17 @@ export class RouteSettingsReader {
     const owner = executionContext.getClass();
     const nearest = (key: string): unknown =>
       this.#reflector.getAllAndOverride<unknown>(key, [handler, owner]);
+    const redirect = redirectOf(executionContext);
+    const isAnsweredByHandler = answersByItself(executionContext);
     return {
       name: `${owner.name}.${handler.name}`,
       handler,
       owner,
       isSkipped: nearest(SKIP_METADATA) === true,
       isLive: isSse(executionContext),
-      redirect: redirectOf(executionContext),
+      answersByItself: isAnsweredByHandler,
+      isSerialized: !isAnsweredByHandler && redirect === undefined && !isRendered(executionContext),
+      redirect,
       commitOn: nearest(COMMIT_ON_METADATA) as CommitPolicy | undefined,
       flush: nearest(FLUSH_ON_METADATA) as FlushTime | undefined,
       transactions: [owner, handler].flatMap(

@@ -1,7 +1,16 @@
 import { EventEmitter } from 'node:events';
 import { ServerResponse } from 'node:http';
 
-import { Injectable, type CallHandler, type NestInterceptor } from '@nestjs/common';
+import {
+  Controller,
+  Get,
+  Injectable,
+  Next,
+  Res,
+  type CallHandler,
+  type ExecutionContext,
+  type NestInterceptor,
+} from '@nestjs/common';
 import * as nestInternals from '@nestjs/common/internal';
 import {
   APP_INTERCEPTOR,
@@ -15,8 +24,15 @@ import type { Observable } from 'rxjs';
 
 import { SCOPE_METADATA } from '../../lib/transport/after-commit-interceptors.js';
 import { GATEWAY_METADATA } from '../../lib/transport/handler-calls.js';
-import { REDIRECT_METADATA, SSE_METADATA } from '../../lib/transport/http-exchange.js';
 import { INTERCEPTORS_METADATA } from '../../lib/transport/route-interceptors.js';
+import {
+  answersByItself,
+  REDIRECT_METADATA,
+  RENDER_METADATA,
+  SSE_METADATA,
+} from '../../lib/transport/http-exchange.js';
+import { nodeResponseOf } from '../../lib/transport/node-response.js';
+import { ResponseHold } from '../../lib/transport/response-hold.js';
 import { noteConnection, startApp, type AdapterName, type TestApp } from '../support/test-app.js';
 
 interface InterceptorList {
@@ -30,12 +46,64 @@ class OtherInterceptor implements NestInterceptor {
   }
 }
 
+@Controller()
+class AnsweringController {
+  @Get('res')
+  res(@Res() _response: unknown): void {}
+
+  @Get('next')
+  next(@Next() _next: unknown): void {}
+
+  @Get('passthrough')
+  passthrough(@Res({ passthrough: true }) _response: unknown): void {}
+
+  @Get('neither')
+  neither(): void {}
+}
+
 // The internals of Nest that lib/transport uses. When one of these fails after
 // an upgrade, look at lib/transport/global-interceptor.ts and lib/transport/http-exchange.ts.
 describe('the parts of Nest that are not its public API', () => {
   it("http-exchange.ts: the metadata keys are Nest's", () => {
     expect(nestInternals.REDIRECT_METADATA).toBe(REDIRECT_METADATA);
     expect(nestInternals.SSE_METADATA).toBe(SSE_METADATA);
+    expect(nestInternals.RENDER_METADATA).toBe(RENDER_METADATA);
+  });
+
+  it.each([
+    ['res', true],
+    ['next', true],
+    ['passthrough', false],
+    ['neither', false],
+  ] as const)(
+    'http-exchange.ts: @Res() and @Next() are found by their metadata (%s)',
+    (name, is) => {
+      const executionContext = {
+        getClass: () => AnsweringController,
+        getHandler: () => AnsweringController.prototype[name],
+      } as unknown as ExecutionContext;
+      expect(answersByItself(executionContext)).toBe(is);
+    },
+  );
+
+  it('begun-appearance.ts: a held response looks to Node as one whose head was sent', () => {
+    const response = new ServerResponse({ method: 'GET' } as never);
+    const hold = new ResponseHold(nodeResponseOf(response)!, { begins: () => true });
+    response.statusCode = 201;
+    expect(response.end('body')).toBe(response);
+    expect(response).toMatchObject({
+      headersSent: true,
+      writableEnded: true,
+      _header: 'held back',
+    });
+    expect(() => response.setHeader('x-late', 'yes')).toThrow(
+      expect.objectContaining({ code: 'ERR_HTTP_HEADERS_SENT' }),
+    );
+    hold.drop(new Error('not saved'));
+    expect(response).toMatchObject({ headersSent: false, writableEnded: false, statusCode: 500 });
+    response.setHeader('x-late', 'yes');
+    response.end('another');
+    expect(response).toMatchObject({ headersSent: true, writableEnded: true });
   });
 
   it('after-commit-interceptors.ts, route-interceptors.ts, handler-calls.ts: so are theirs', () => {

@@ -42,6 +42,11 @@ export const root = DbContextModule.forRoot({
   shutdownTimeoutMs: 30_000,
 });
 
+export const strictRoot = DbContextModule.forRoot({
+  connections: [defineConfig({ clientUrl, entities: [Note] })],
+  serializeFirst: true,
+});
+
 @Controller('login')
 export class LoginController {
   // a failed log-in must leave its trace

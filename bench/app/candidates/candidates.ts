@@ -13,6 +13,7 @@ import { RequestScopeModule } from './request-scope.js';
 export const CANDIDATE_MODULES = {
   library: (database) => LibraryModule.register(database),
   'first-write': (database) => LibraryModule.register(database, { begin: 'first-write' }),
+  middleware: (database) => LibraryModule.register(database, {}, { mount: 'middleware' }),
   'hand-written': (database) => HandWrittenModule.register(database),
   'hand-intercepted': (database) =>
     BareInterceptorModule.register(HandWrittenModule.register(database)),

@@ -4,6 +4,7 @@ import {
   DbContext,
   DbContextModule,
   getSessionToken,
+  type DbContextOptions,
   type TransactionSettings,
 } from 'nestjs-db-context';
 
@@ -34,11 +35,18 @@ class LibraryUnit extends Unit {
 
 @Module({})
 export class LibraryModule {
-  static register(database: Database, transaction: TransactionSettings = {}): DynamicModule {
+  static register(
+    database: Database,
+    transaction: TransactionSettings = {},
+    options: DbContextOptions = {},
+  ): DynamicModule {
     return {
       module: LibraryModule,
       imports: [
-        DbContextModule.forRoot({ connections: [{ ...ormOptions(database), transaction }] }),
+        DbContextModule.forRoot({
+          ...options,
+          connections: [{ ...ormOptions(database), transaction }],
+        }),
       ],
       providers: [
         {

@@ -1,0 +1,136 @@
+import { ServiceUnavailableException } from '@nestjs/common';
+
+import type { Context } from '../context/context.js';
+import type { ContextRegistry } from '../context/context-registry.js';
+import type { CommitPolicy } from '../options/context-options.js';
+import { clientHasLeft, isOver, outcomeOfAnswer, type HttpResponse } from './http-exchange.js';
+import { nodeResponseOf } from './node-response.js';
+import { settleRequest } from './request-settlement.js';
+import { ResponseHold, type BeginListener } from './response-hold.js';
+import type { RouteLog } from './route-log.js';
+
+/** What all contexts of the middleware have in common. */
+export interface UnclaimedEnvironment {
+  readonly registry: ContextRegistry;
+  readonly commitOn: CommitPolicy;
+  readonly log: RouteLog;
+}
+
+/**
+ * A context that the middleware has opened, as long as no interceptor has taken it over. Where none does (a
+ * middleware, a guard or an exception filter answers), the answer is held back from its first byte on, and
+ * its status decides how the context is settled (W1).
+ */
+export class UnclaimedContext implements BeginListener {
+  readonly context: Context;
+  readonly #environment: UnclaimedEnvironment;
+  readonly #raw: HttpResponse;
+  readonly #hold: ResponseHold | undefined;
+  readonly #answer: (error: unknown) => void;
+  #isClaimed = false;
+  #status: number | undefined;
+
+  /**
+   * @param answer lets the application answer an error in place of what was held back
+   */
+  constructor(
+    context: Context,
+    environment: UnclaimedEnvironment,
+    raw: HttpResponse,
+    answer: (error: unknown) => void,
+  ) {
+    this.context = context;
+    this.#environment = environment;
+    this.#raw = raw;
+    this.#answer = answer;
+    const node = nodeResponseOf(raw);
+    this.#hold = node && new ResponseHold(node, this);
+    const onClose = (): void => this.#closed();
+    const onExpire: typeof context.onExpire = (error) =>
+      this.#expired(new ServiceUnavailableException(error.message, { cause: error }));
+    context.onExpire = onExpire;
+    if (isOver(raw)) {
+      onClose();
+    } else {
+      raw.once?.('close', onClose);
+    }
+  }
+
+  /** Leaves the context, and the response, to the interceptor. */
+  claim(): Context {
+    this.#isClaimed = true;
+    if (this.#status === undefined) {
+      this.#hold?.release();
+    }
+    return this.context;
+  }
+
+  /** Settles the context by the status of the answer that begins. */
+  begins(status: number): boolean {
+    const { context } = this;
+    const { registry, commitOn } = this.#environment;
+    this.#status = status;
+    const settled = settleRequest(
+      { registry, context, commitOn, onCommit: () => undefined },
+      outcomeOfAnswer(status),
+    );
+    if (typeof settled === 'boolean') {
+      return false;
+    }
+    settled.then(
+      () => this.#release(),
+      (error: unknown) => this.#fail(status, error),
+    );
+    return true;
+  }
+
+  #release(): void {
+    try {
+      this.#hold?.release();
+    } catch (error) {
+      // Node refuses the head: a status or a header that is none.
+      this.#hold?.drop(error as Error);
+      this.#answer(error);
+    }
+  }
+
+  #fail(status: number, error: unknown): void {
+    const { log } = this.#environment;
+    const { origin } = this.context;
+    this.#hold?.drop(error as Error);
+    if (clientHasLeft(this.#raw)) {
+      log.workDropped(origin, 'client-left');
+      return;
+    }
+    log.answerDropped(origin, status, error);
+    this.#answer(error);
+  }
+
+  #closed(): void {
+    const { context } = this;
+    const { registry, log } = this.#environment;
+    if (this.#isClaimed || context.isClosed) {
+      return;
+    }
+    // An answer that has begun reports the end of its commit itself.
+    if (this.#status === undefined && context.hasWork) {
+      log.workDropped(context.origin, 'client-left');
+    }
+    // The context stays claimable: the work of the guards is undone, so the handler must fail rather
+    // than work in a new context without it.
+    void registry.abandon(context);
+  }
+
+  #expired(error: ServiceUnavailableException): void {
+    const { context } = this;
+    // An answer whose commit was overtaken gets to know it from there.
+    if (this.#status !== undefined) {
+      return;
+    }
+    if (context.undone !== undefined) {
+      this.#environment.log.workDropped(context.origin, 'expired');
+    }
+    this.#hold?.drop(error);
+    this.#answer(error);
+  }
+}

@@ -1,0 +1,78 @@
+import { once } from 'node:events';
+import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
+import { setCookie, setHeader } from '../../lib/transport/response-headers.js';
+import { nodeResponseOf } from '../../lib/transport/node-response.js';
+import { ResponseHold } from '../../lib/transport/response-hold.js';
+
+describe('ResponseHold', () => {
+  let server: Server;
+  let answer: (hold: ResponseHold, response: ServerResponse) => void;
+
+  beforeAll(async () => {
+    server = createServer((_request, response) => {
+      answer(new ResponseHold(nodeResponseOf(response)!, { begins: () => true }), response);
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+  });
+  afterAll(() => server.close());
+
+  const fetched = async (give: typeof answer): Promise<Response> => {
+    answer = give;
+    return fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  };
+
+  it('W1: what the library adds to a held head comes with it, beside the cookies of the application', async () => {
+    const response = await fetched((hold, raw) => {
+      raw.setHeader('x-kept', 'kept');
+      raw.writeHead(201, { 'Set-Cookie': ['own=1', 'lsn=old'], 'x-given': 'given' });
+      raw.end('body');
+      setCookie(raw, 'lsn', 'lsn=new');
+      setHeader(raw, 'x-lsn', '7');
+      expect(() => raw.setHeader('x-late', 'late')).toThrow(/^Cannot setHeader/);
+      hold.release();
+    });
+    expect(response.headers.getSetCookie()).toEqual(['own=1', 'lsn=new']);
+    expect(Object.fromEntries(response.headers)).toMatchObject({
+      'x-kept': 'kept',
+      'x-given': 'given',
+      'x-lsn': '7',
+    });
+    expect([response.status, await response.text()]).toEqual([201, 'body']);
+  });
+
+  it('W1: the headers of a dropped body do not come with another answer, all others do', async () => {
+    const response = await fetched((hold, raw) => {
+      raw.setHeader('etag', 'W/"1"');
+      raw.setHeader('content-length', '100');
+      raw.setHeader('x-request-id', '7');
+      raw.write('of the dropped answer');
+      hold.drop(new Error('not saved'));
+      raw.end('another');
+      raw.end('late');
+    });
+    expect([response.status, await response.text()]).toEqual([500, 'another']);
+    expect(response.headers.get('etag')).toBeNull();
+    expect(response.headers.get('x-request-id')).toBe('7');
+  });
+
+  it('W1: a status that changes while the head is held is not the one that is sent', async () => {
+    const response = await fetched((hold, raw) => {
+      raw.statusCode = 202;
+      raw.write('a');
+      raw.statusCode = 500;
+      hold.release();
+      raw.end('b');
+    });
+    expect([response.status, await response.text()]).toEqual([202, 'ab']);
+  });
+
+  it('L2: a response that is let go has its own methods', () => {
+    const raw = { writeHead() {}, flushHeaders() {}, write() {}, end() {} };
+    const own = { ...raw };
+    new ResponseHold(nodeResponseOf(raw as never)!, { begins: () => true }).release();
+    expect(raw).toEqual(own);
+  });
+});
