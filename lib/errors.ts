@@ -271,22 +271,34 @@ export class DecoratorNotManagedError extends DbContextError {
 }
 
 /**
- * The application is shutting down: it opens no new context, or has rolled one back that ran for
- * longer than `shutdownTimeoutMs`. A request is answered with 503, whose `cause` this is.
+ * The application is shutting down: it refuses requests, which another instance may answer, opens no
+ * context once all its consumers are closed, and has rolled back what ran for longer than
+ * `shutdownTimeoutMs`. A request is answered with 503, whose `cause` this is.
  *
  * @publicApi
  */
 export class ShuttingDownError extends DbContextError {
-  /** @param cutOff the origin of a context that was rolled back; if omitted, a new context was refused */
-  constructor(readonly cutOff?: string) {
+  /**
+   * @param cutOff the origin of a context that was rolled back; if omitted, a new context was refused
+   * @param refused the origin of the context that was refused
+   */
+  constructor(
+    readonly cutOff?: string,
+    readonly refused?: string,
+  ) {
     super(
       'SHUTTING_DOWN',
       cutOff === undefined
-        ? 'The application is shutting down; no new database context is opened. Retry on another instance.'
+        ? `The application is shutting down; no new database context is opened${forOrigin(refused)}. ` +
+            'Retry on another instance.'
         : `The application is shutting down. The context of ${cutOff} took too long, and was rolled back. ` +
             'Retry on another instance, or raise shutdownTimeoutMs.',
     );
   }
+}
+
+function forOrigin(origin: string | undefined): string {
+  return origin === undefined ? '' : ` for ${origin}`;
 }
 
 /**

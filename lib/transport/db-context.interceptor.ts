@@ -21,6 +21,7 @@ import { requestLsns, sendLsns } from './request-lsns.js';
 import { runAttempts } from './request-retry.js';
 import { RouteLog } from './route-log.js';
 import { RouteSettingsReader } from './route-settings.js';
+import { isRequest } from './unavailable.js';
 
 /**
  * Opens a context around the handler, and settles it before the response leaves: Nest sends the
@@ -90,6 +91,7 @@ export class DbContextInterceptor implements NestInterceptor {
         commitOn: route.commitOn ?? commitOn,
         rollsBackOnDisconnect: onDisconnect === 'rollback',
         log: this.#log,
+        isRequest: isRequest(executionContext),
         isReadOnly: method !== undefined && readOnlyMethods?.includes(method) === true,
       };
       const context = claimed ?? this.#open(executionContext, response, route.name);
@@ -109,7 +111,12 @@ export class DbContextInterceptor implements NestInterceptor {
       readYourWrites.length === 0
         ? undefined
         : requestLsns(readYourWrites, httpRequestOf(executionContext), response);
-    return openForRequest(this.#registry, origin, writtenLsns);
+    return openForRequest(this.#registry, {
+      origin,
+      response,
+      isRequest: isRequest(executionContext),
+      writtenLsns,
+    });
   }
 
   #runOutside(response: HttpResponse | undefined, next: CallHandler): Observable<unknown> {

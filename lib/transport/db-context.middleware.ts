@@ -21,11 +21,12 @@ export class DbContextMiddleware implements NestMiddleware {
   use(request: HttpRequest, response: HttpResponse, next: (error?: unknown) => void): void {
     let context: Context;
     try {
-      context = openForRequest(
-        this.#registry,
-        nameOfRequest(request),
-        requestLsns(this.#registry.connections.readYourWrites, request, response),
-      );
+      context = openForRequest(this.#registry, {
+        origin: nameOfRequest(request),
+        response,
+        isRequest: true,
+        writtenLsns: requestLsns(this.#registry.connections.readYourWrites, request, response),
+      });
     } catch (error) {
       next(error);
       return;

@@ -1,4 +1,4 @@
-import { ServiceUnavailableException, type CallHandler } from '@nestjs/common';
+import type { CallHandler } from '@nestjs/common';
 import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 
 import type { Context } from '../context/context.js';
@@ -17,6 +17,7 @@ import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import type { RouteLog } from './route-log.js';
 import type { RouteSettings } from './route-settings.js';
+import { unavailable } from './unavailable.js';
 
 /** A request that the interceptor serves, with how it is to be served. */
 export interface InterceptedRequest {
@@ -28,6 +29,8 @@ export interface InterceptedRequest {
   /** Whether the context is rolled back as soon as the client disconnects. */
   readonly rollsBackOnDisconnect: boolean;
   readonly log: RouteLog;
+  /** Whether it is a request, which another instance may answer, rather than a message. */
+  readonly isRequest: boolean;
   /** Whether the HTTP method of the request makes its transactions read-only. */
   readonly isReadOnly: boolean;
 }
@@ -59,7 +62,7 @@ export class RequestAttempt {
 
   /** Does what `run()` does, for a subscriber that exists already. */
   runFor(subscriber: Subscriber<unknown>): TeardownLogic {
-    const { registry, next, response, route, log, isReadOnly } = this.#request;
+    const { registry, next, response, route, log, isReadOnly, isRequest } = this.#request;
     const context = this.#context;
     try {
       if (isReadOnly) {
@@ -151,7 +154,10 @@ export class RequestAttempt {
       stopListening();
       subscription.unsubscribe();
       // The registry rolls the context back; the response need not wait for that.
-      subscriber.error(new ServiceUnavailableException(error.message, { cause: error }));
+      if (isRequest) {
+        log.cutOff(error);
+      }
+      subscriber.error(isRequest ? unavailable(error) : error);
     };
     context.onExpire = expire;
 
@@ -191,15 +197,16 @@ export class RequestAttempt {
   }
 
   /**
-   * The error that the client gets: 503 in place of a {@link SessionClosedError} during a shutdown, since
-   * it was the shutdown, not the handler, that closed the session.
+   * The error that the client gets: that of a shutdown in place of a {@link SessionClosedError}, since it
+   * was the shutdown, not the handler, that closed the session.
    */
   #errorForClient(error: unknown): unknown {
-    return this.#request.registry.isShuttingDown && error instanceof SessionClosedError
-      ? new ServiceUnavailableException(new ShuttingDownError(this.#context.origin).message, {
-          cause: error,
-        })
-      : error;
+    const { registry, isRequest } = this.#request;
+    if (!registry.shutdown.hasBegun || !(error instanceof SessionClosedError)) {
+      return error;
+    }
+    const cutOff = new ShuttingDownError(this.#context.origin);
+    return isRequest ? unavailable(cutOff, error) : Object.assign(cutOff, { cause: error });
   }
 
   #watchDisconnect(): () => void {
