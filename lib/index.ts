@@ -31,6 +31,7 @@ export {
   NewDbContext,
   WithDbContext,
   type AsyncMethodDecorator,
+  type HandlerDecorator,
 } from './decorators/context.decorators.js';
 export {
   CommitOn,

@@ -65,7 +65,7 @@ export class ContextRegistry {
         timeoutMs: hookTimeoutMs,
         beforeCommit:
           beforeCommit && (({ manager, connectionName }) => beforeCommit(manager, connectionName)),
-        run: (kind, callback) => this.#runHook(kind, callback),
+        run: (kind, callback, origin) => this.#runHook(kind, callback, origin),
       },
     };
   }
@@ -85,8 +85,8 @@ export class ContextRegistry {
     this.#common = probes.findLast(({ common }) => common !== undefined)?.common;
   }
 
-  #runHook(kind: HookKind, callback: HookCallback): Promise<unknown> {
-    const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook`);
+  #runHook(kind: HookKind, callback: HookCallback, origin: string): Promise<unknown> {
+    const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook of ${origin}`);
     const probe = this.#probes.findLast(({ runHook }) => runHook !== undefined);
     return probe?.runHook?.(kind, callback, run) ?? run();
   }

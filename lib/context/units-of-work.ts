@@ -44,7 +44,7 @@ export abstract class UnitsOfWork {
       );
     }
     return !isJoined
-      ? runInOwnContext(this.registry, 'dbContext.run()', callback, options)
+      ? runInOwnContext(this.registry, options.name ?? 'dbContext.run()', callback, options)
       : callback();
   }
 
@@ -61,9 +61,9 @@ export abstract class UnitsOfWork {
    */
   async runInNewContext<T>(
     callback: () => T | Promise<T>,
-    options: RunOptions<T> = {},
+    { name = 'runInNewContext()', ...options }: RunOptions<T> = {},
   ): Promise<T> {
-    return runInOwnContext(this.registry, 'runInNewContext()', callback, options);
+    return runInOwnContext(this.registry, name, callback, options);
   }
 
   /**

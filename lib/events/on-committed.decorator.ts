@@ -3,6 +3,7 @@ import type { OnEventOptions, OnEventType } from '@nestjs/event-emitter';
 
 import { ContextRegistry } from '../context/context-registry.js';
 import { runInOwnContext } from '../context/run-and-settle.js';
+import { markOpensContext } from '../decorators/handlers.js';
 import { decoratorsWith } from '../decorators/managed-method.js';
 import { InvalidOptionsError } from '../errors.js';
 import { deferToCommit } from './defer-to-commit.js';
@@ -68,6 +69,7 @@ export function OnCommitted(
     const declared = declaredConnection(descriptor.value!);
     if (declared === undefined) {
       defer(target, key, descriptor);
+      markOpensContext(descriptor.value!);
       Reflect.defineMetadata(CONNECTION, { connection }, descriptor.value!);
     } else if (declared.connection !== connection) {
       throw new InvalidOptionsError(

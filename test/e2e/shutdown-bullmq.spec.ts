@@ -1,11 +1,24 @@
 import { randomUUID } from 'node:crypto';
 
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { BullModule, getQueueToken, InjectQueue, Processor, WorkerHost } from '@nestjs/bullmq';
+import {
+  BullModule,
+  getQueueToken,
+  InjectQueue,
+  OnWorkerEvent,
+  Processor,
+  WorkerHost,
+} from '@nestjs/bullmq';
 import { Controller, Get, Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import type { Queue } from 'bullmq';
-import { DbContext, DbContextModule, getConnectionToken, InjectSession } from 'nestjs-db-context';
+import {
+  DbContext,
+  DbContextModule,
+  getConnectionToken,
+  InjectSession,
+  WithDbContext,
+} from 'nestjs-db-context';
 import type { DbConnection } from 'nestjs-db-context';
 
 import { ContextRegistry } from '../../lib/context/context-registry.js';
@@ -35,6 +48,7 @@ class SlowController {
 }
 
 @Processor('notes')
+@WithDbContext()
 class NoteJob extends WorkerHost {
   constructor(
     @InjectSession() private readonly session: EntityManager,
@@ -44,15 +58,13 @@ class NoteJob extends WorkerHost {
   }
 
   async process({ data }: { data: string }): Promise<void> {
-    try {
-      await this.dbContext.run(async () => {
-        await this.session.insert(Note, { text: data });
-        await hold?.(data);
-      });
-    } catch (error) {
-      failures.push(error);
-      throw error;
-    }
+    await this.session.insert(Note, { text: data });
+    await hold?.(data);
+  }
+
+  @OnWorkerEvent('failed')
+  async failed(_job: unknown, error: unknown): Promise<void> {
+    failures.push([error, this.dbContext.isActive()]);
   }
 }
 
@@ -163,7 +175,7 @@ describeWithRedis('shutdown beside @nestjs/bullmq', () => {
     await reached.promise;
     await app.close();
     expect(failures).toEqual([
-      expect.objectContaining({ code: 'SHUTTING_DOWN', cutOff: 'dbContext.run()' }),
+      [expect.objectContaining({ code: 'SHUTTING_DOWN', cutOff: 'NoteJob.process' }), true],
     ]);
     expect(await texts()).toEqual(['last will']);
   });
