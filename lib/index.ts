@@ -55,6 +55,7 @@ export {
   HostDrainTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
+  JobNotSentError,
   NoPrimaryError,
   PartialCommitError,
   PoolDeadlockError,

@@ -1,7 +1,7 @@
 import type { AsyncContext, IEvent, IEventPublisher } from '@nestjs/cqrs';
 
 import type { ContextRegistry } from '../context/context-registry.js';
-import { deferToCommit } from './defer-to-commit.js';
+import { deferToCommit } from '../context/defer-to-commit.js';
 
 /** Holds events back until the context that they were published in has committed. */
 export class CommittedEventPublisher implements IEventPublisher {

@@ -11,8 +11,10 @@ const PROGRAM = 'redis-server';
 /** A Redis of its own, on a free port and without files that outlive it. */
 export interface TestRedis {
   readonly connection: { readonly host: string; readonly port: number };
-  /** Ends the server, as `kill` does, and waits for its end. */
+  /** Ends the server, as a crash does, and waits for its end. */
   readonly stop: () => Promise<void>;
+  /** Starts it again on the same port, empty. */
+  readonly restart: () => Promise<void>;
 }
 
 /** Whether the program is installed: `apt-get install redis-server`. */
@@ -29,8 +31,19 @@ export function describeWithRedis(title: string, declare: () => void): void {
 
 /** Starts a Redis. */
 export async function startRedis(): Promise<TestRedis> {
-  const directory = await mkdtemp(join(tmpdir(), 'test-redis-'));
   const port = await freePort();
+  let server = await launch(port);
+  return {
+    connection: { host: '127.0.0.1', port },
+    stop: () => server.end(),
+    restart: async () => {
+      server = await launch(port);
+    },
+  };
+}
+
+async function launch(port: number): Promise<{ readonly end: () => Promise<void> }> {
+  const directory = await mkdtemp(join(tmpdir(), 'test-redis-'));
   const server = spawn(
     PROGRAM,
     ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
@@ -39,8 +52,7 @@ export async function startRedis(): Promise<TestRedis> {
   const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()));
   await waitFor(() => accepts(port), { what: 'Redis to listen' });
   return {
-    connection: { host: '127.0.0.1', port },
-    stop: async () => {
+    end: async () => {
       server.kill('SIGKILL');
       await ended;
       await rm(directory, { recursive: true, force: true });

@@ -1,6 +1,6 @@
-import type { Context } from '../context/context.js';
-import type { ContextRegistry } from '../context/context-registry.js';
-import { currentContext } from '../context/context-storage.js';
+import type { Context } from './context.js';
+import type { ContextRegistry } from './context-registry.js';
+import { currentContext } from './context-storage.js';
 
 /**
  * Defers `work` until the context that the calling code runs in has committed; a rollback drops it.
@@ -29,8 +29,8 @@ export function deferToCommit(
 }
 
 /**
- * Runs `work` of an event that is emitted when its context takes no hooks any more: by code that nobody
- * awaited, or because Nest had to make a request-scoped listener first.
+ * Runs `work` that is deferred when its context takes no hooks any more: by code that nobody awaited, or
+ * because Nest had to make a request-scoped listener of an event first.
  */
 async function runLate(
   registry: ContextRegistry,
@@ -41,7 +41,7 @@ async function runLate(
     try {
       await work();
     } catch (error) {
-      registry.report('an event that was emitted after the end of its context failed', error);
+      registry.report(`what had waited for the commit of ${context.origin} failed`, error);
     }
   }
 }
