@@ -51,6 +51,7 @@ export type DbContextErrorCode =
   | 'HOST_DRAIN_TIMEOUT'
   | 'INVALID_OPTIONS'
   | 'INVALID_TRANSACTION_STATE'
+  | 'JOB_NOT_SENT'
   | 'NO_PRIMARY'
   | 'PARTIAL_COMMIT'
   | 'POOL_DEADLOCK'
@@ -272,22 +273,34 @@ export class DecoratorNotManagedError extends DbContextError {
 }
 
 /**
- * The application is shutting down: it opens no new context, or has rolled one back that ran for
- * longer than `shutdownTimeoutMs`. A request is answered with 503, whose `cause` this is.
+ * The application is shutting down: it refuses requests, which another instance may answer, opens no
+ * context once all its consumers are closed, and has rolled back what ran for longer than
+ * `shutdownTimeoutMs`. A request is answered with 503, whose `cause` this is.
  *
  * @publicApi
  */
 export class ShuttingDownError extends DbContextError {
-  /** @param cutOff the origin of a context that was rolled back; if omitted, a new context was refused */
-  constructor(readonly cutOff?: string) {
+  /**
+   * @param cutOff the origin of a context that was rolled back; if omitted, a new context was refused
+   * @param refused the origin of the context that was refused
+   */
+  constructor(
+    readonly cutOff?: string,
+    readonly refused?: string,
+  ) {
     super(
       'SHUTTING_DOWN',
       cutOff === undefined
-        ? 'The application is shutting down; no new database context is opened. Retry on another instance.'
+        ? `The application is shutting down; no new database context is opened${forOrigin(refused)}. ` +
+            'Retry on another instance.'
         : `The application is shutting down. The context of ${cutOff} took too long, and was rolled back. ` +
             'Retry on another instance, or raise shutdownTimeoutMs.',
     );
   }
+}
+
+function forOrigin(origin: string | undefined): string {
+  return origin === undefined ? '' : ` for ${origin}`;
 }
 
 /**
@@ -697,6 +710,35 @@ export class HookTimeoutError extends DbContextError {
       'HOOK_TIMEOUT',
       `${hook} did not return within ${timeoutMs} ms (${limit}), so it was not waited for any longer. ` +
         'Give what it calls a limit of its own, or do it outside of the transaction.',
+    );
+  }
+}
+
+/**
+ * A job of a {@link CommittedQueue} was not sent after the commit that it had waited for. The work that
+ * it belongs to is saved, and its caller has been given a success; so this error is only in the log.
+ * `cause` is the error of the queue.
+ *
+ * @publicApi
+ */
+export class JobNotSentError extends DbContextError {
+  /**
+   * @param queueName the name of the queue
+   * @param jobNames the names of the jobs that were to be sent together
+   * @param origin what was committed: `OrdersController.create`
+   */
+  constructor(
+    readonly queueName: string,
+    readonly jobNames: readonly string[],
+    readonly origin: string,
+    cause: unknown,
+  ) {
+    super(
+      'JOB_NOT_SENT',
+      `${jobNames.join(', ')} for the queue "${queueName}" could not be sent after the commit of ${origin}: ` +
+        `${describe(cause)}. The work is saved. Send it again by hand; a job that must not be lost belongs ` +
+        'into the same database as the work (an outbox, docs/jobs.md).',
+      cause,
     );
   }
 }

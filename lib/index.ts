@@ -35,6 +35,7 @@ export {
   NewDbContext,
   WithDbContext,
   type AsyncMethodDecorator,
+  type HandlerDecorator,
 } from './decorators/context.decorators.js';
 export {
   CommitOn,
@@ -59,6 +60,7 @@ export {
   HostDrainTimeoutError,
   InvalidOptionsError,
   InvalidTransactionStateError,
+  JobNotSentError,
   NoPrimaryError,
   PartialCommitError,
   PoolDeadlockError,

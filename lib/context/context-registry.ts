@@ -17,6 +17,7 @@ import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { runAndSettle } from './run-and-settle.js';
 import { RunningContexts } from './running-contexts.js';
+import { Shutdown } from './shutdown.js';
 import { OUTSIDE, UnawaitedRefusals } from './unawaited-refusals.js';
 import { ContextWatch, watchLimits } from './watch.js';
 
@@ -35,6 +36,8 @@ export class ContextRegistry {
   /** Where a fault goes that has no caller to be thrown at. */
   readonly report: FaultReporter;
   readonly #running = new RunningContexts();
+  /** The end of the application. */
+  readonly shutdown: Shutdown;
   readonly #dependencies: ContextDependencies;
   readonly #contextTimeoutMs: number | undefined;
   readonly #watch: ContextWatch | undefined;
@@ -45,10 +48,10 @@ export class ContextRegistry {
   isServing = (): boolean => false;
   #probes: readonly ContextProbe[] = [];
   #common: Context | undefined;
-  #isShuttingDown = false;
 
   constructor({ report, warn }: Reporters, options: RegistryOptions) {
     this.report = report;
+    this.shutdown = new Shutdown(this.#running, (context) => this.abandon(context), warn);
     this.#contextTimeoutMs = options.contextTimeoutMs;
     const limits = watchLimits(options.watch);
     this.#watch = limits && new ContextWatch(limits, warn);
@@ -62,7 +65,7 @@ export class ContextRegistry {
         timeoutMs: hookTimeoutMs,
         beforeCommit:
           beforeCommit && (({ manager, connectionName }) => beforeCommit(manager, connectionName)),
-        run: (kind, callback) => this.#runHook(kind, callback),
+        run: (kind, callback, origin) => this.#runHook(kind, callback, origin),
       },
     };
   }
@@ -82,20 +85,10 @@ export class ContextRegistry {
     this.#common = probes.findLast(({ common }) => common !== undefined)?.common;
   }
 
-  #runHook(kind: HookKind, callback: HookCallback): Promise<unknown> {
-    const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook`);
+  #runHook(kind: HookKind, callback: HookCallback, origin: string): Promise<unknown> {
+    const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook of ${origin}`);
     const probe = this.#probes.findLast(({ runHook }) => runHook !== undefined);
     return probe?.runHook?.(kind, callback, run) ?? run();
-  }
-
-  /** Whether contexts that still run are about to be rolled back. */
-  get isShuttingDown(): boolean {
-    return this.#isShuttingDown;
-  }
-
-  /** Whether a context ends by itself when it has been open for too long. */
-  get limitsContexts(): boolean {
-    return this.#contextTimeoutMs !== undefined;
   }
 
   /** Number of contexts that have not been settled. */
@@ -158,22 +151,30 @@ export class ContextRegistry {
    *
    * @param origin what opens it, for messages
    * @param writtenLsns what its reads must see; by default that of the context that it is opened in
-   * @throws {@link ShuttingDownError} and it is not for a context that was let in before
+   * @throws {@link ShuttingDownError} all consumers of the application are closed, and it is not for a
+   *   context that was let in before
    */
   open(origin: string, writtenLsns?: WrittenLsns): Context {
-    this.#assertMayOpen();
+    this.#assertMayOpen(origin);
     return this.#open(origin, false, writtenLsns);
+  }
+
+  /** As {@link ContextRegistry.open}, where a server of the application is to send an answer. */
+  openToAnswer(origin: string, writtenLsns?: WrittenLsns): Context {
+    const context = this.open(origin, writtenLsns);
+    this.#running.await(context);
+    return context;
   }
 
   /** Opens what a session in no context needs all the same; otherwise as {@link ContextRegistry.open}. */
   openDetached(origin: string): Context {
-    this.#assertMayOpen();
+    this.#assertMayOpen(origin);
     return this.#open(origin, true);
   }
 
-  #assertMayOpen(): void {
-    if (this.#isShuttingDown && this.active() === undefined) {
-      throw new ShuttingDownError();
+  #assertMayOpen(origin: string): void {
+    if (this.shutdown.isClosed && this.active() === undefined) {
+      throw new ShuttingDownError(undefined, origin);
     }
   }
 
@@ -198,6 +199,10 @@ export class ContextRegistry {
 
   #expireLater(context: Context): NodeJS.Timeout | undefined {
     const timeoutMs = this.#contextTimeoutMs;
+    const { graceMs } = this.shutdown;
+    if (graceMs !== undefined && (timeoutMs === undefined || graceMs < timeoutMs)) {
+      return setTimeout(() => void this.shutdown.cutOff(context), graceMs).unref();
+    }
     if (timeoutMs === undefined) {
       return undefined;
     }
@@ -265,26 +270,5 @@ export class ContextRegistry {
     await this.settle(context, 'rollback').catch((error: unknown) =>
       this.report('a context could not be rolled back', error),
     );
-  }
-
-  /**
-   * Opens no more contexts, waits for those that run, and rolls back what is left after the limit.
-   *
-   * @param timeoutMs how long running contexts may go on, in milliseconds
-   */
-  async drain(timeoutMs: number): Promise<void> {
-    this.#isShuttingDown = true;
-    const late = await this.#running.untilIdle(timeoutMs);
-    await Promise.all(late.map((each) => this.#cutOff(each)));
-  }
-
-  async #cutOff(context: Context): Promise<void> {
-    // The outcome of a commit that is under way comes from the server, within a limit of its own.
-    const isOpen = !context.isClosed;
-    await this.abandon(context);
-    if (isOpen) {
-      // Its code may never return, and a request that nobody answers keeps the server open.
-      context.onExpire?.(new ShuttingDownError(context.origin));
-    }
   }
 }

@@ -29,8 +29,8 @@ export function deferToCommit(
 }
 
 /**
- * Runs `work` of an event that is emitted when its context takes no hooks any more: by code that nobody
- * awaited, or because Nest had to make a request-scoped listener first.
+ * Runs `work` that is deferred when its context takes no hooks any more: by code that nobody awaited, or
+ * because Nest had to make a request-scoped listener of an event first.
  */
 async function runLate(
   registry: ContextRegistry,
@@ -41,7 +41,7 @@ async function runLate(
     try {
       await work();
     } catch (error) {
-      registry.report('what was to follow the commit of a context that had ended failed', error);
+      registry.report(`what was to follow the commit of ${context.origin} failed`, error);
     }
   }
 }

@@ -17,7 +17,7 @@ export interface HookEnvironment {
   /** Longest time that one hook may take, in milliseconds. */
   readonly timeoutMs: number;
   /** Runs a hook in a context of its own. */
-  readonly run: (kind: HookKind, callback: HookCallback) => Promise<unknown>;
+  readonly run: (kind: HookKind, callback: HookCallback, origin: string) => Promise<unknown>;
   /** Of the application: called with each session that is about to commit. */
   readonly beforeCommit: ((session: Session) => unknown) | undefined;
   readonly report: FaultReporter;
@@ -42,11 +42,14 @@ const MOST_ROUNDS = 100;
  */
 export class ContextHooks {
   readonly #environment: HookEnvironment;
+  /** The context that they belong to; it may get its name later. */
+  readonly #owner: { readonly origin: string };
   #hooks: readonly Hook[] = NONE;
   #earlyCommits = 0;
 
-  constructor(environment: HookEnvironment) {
+  constructor(environment: HookEnvironment, owner: { readonly origin: string }) {
     this.#environment = environment;
+    this.#owner = owner;
   }
 
   /** Whether none is waiting. */
@@ -198,13 +201,14 @@ export class ContextHooks {
     kindFor: (hook: Hook) => HookKind | undefined,
   ): Promise<void> {
     const { run, report } = this.#environment;
+    const { origin } = this.#owner;
     for (const hook of hooks) {
       const { kind, callback } = hook;
       if (kind === kindFor(hook) && !isDiscarded(hook)) {
         try {
-          await this.#within(`an ${kind} hook`, () => run(kind, callback));
+          await this.#within(`an ${kind} hook`, () => run(kind, callback, origin));
         } catch (error) {
-          report(`an ${kind} hook failed`, error);
+          report(`an ${kind} hook of ${origin} failed`, error);
         }
       }
     }

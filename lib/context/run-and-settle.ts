@@ -8,8 +8,6 @@ import { withRetry } from './retry.js';
 /** What opens contexts, and ends them. */
 interface ContextRunner {
   readonly connections: { factory(name: string): unknown };
-  /** Whether a context ends by itself when it has been open for too long. */
-  readonly limitsContexts: boolean;
   open(origin: string): Context;
   openDetached(origin: string): Context;
   runIn<T>(context: Context, callback: () => T): T;
@@ -49,7 +47,7 @@ export function runAndSettle<T>(
   callback: () => T | Promise<T>,
   options: EndOptions<T> = {},
 ): Promise<T> {
-  const expired = registry.limitsContexts ? untilExpired(context) : undefined;
+  const expired = untilExpired(context);
   const ends = {
     origin: context.origin,
     commit: () => registry.settle(context, 'commit'),
@@ -60,7 +58,7 @@ export function runAndSettle<T>(
   const settled = endBy(ends, options, () =>
     context.isDetached ? callback() : registry.runIn(context, callback),
   );
-  return expired === undefined ? settled : Promise.race([settled, expired]);
+  return Promise.race([settled, expired]);
 }
 
 /** Runs `callback` with a session that is in no context, and settles that (C4). */
@@ -77,7 +75,10 @@ export async function runDetached<T>(
   return runAndSettle(registry, context, run, { commitOn: () => commits });
 }
 
-/** @throws {@link ContextTimeoutError} the context has been open for too long, and was rolled back */
+/**
+ * @throws {@link ContextTimeoutError}, {@link ShuttingDownError} the context has been open for too long,
+ *   and was rolled back
+ */
 function untilExpired(context: Context): Promise<never> {
   return new Promise((_, reject) => {
     context.onExpire = reject;

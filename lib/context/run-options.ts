@@ -6,6 +6,12 @@ import type { AtomicSettings } from './atomic.js';
 /** Options of `dbContext.run()` and `runInNewContext()`. */
 export interface RunOptions<T> {
   /**
+   * What the context is called in errors and in the log; where an active context is joined, it keeps its
+   * own name.
+   * @defaultValue the name of the call: `dbContext.run()`
+   */
+  readonly name?: string;
+  /**
    * Whether a result commits.
    * @defaultValue every result commits
    */

@@ -52,7 +52,7 @@ export abstract class UnitsOfWork {
       );
     }
     return !isJoined
-      ? runInOwnContext(this.registry, 'dbContext.run()', callback, options)
+      ? runInOwnContext(this.registry, options.name ?? 'dbContext.run()', callback, options)
       : callback();
   }
 
@@ -69,10 +69,10 @@ export abstract class UnitsOfWork {
    */
   async runInNewContext<T>(
     callback: () => T | Promise<T>,
-    options: RunOptions<T> = {},
+    { name = 'runInNewContext()', ...options }: RunOptions<T> = {},
   ): Promise<T> {
     checkKeys(options, 'run', 'runInNewContext()');
-    return runInOwnContext(this.registry, 'runInNewContext()', callback, options);
+    return runInOwnContext(this.registry, name, callback, options);
   }
 
   /**

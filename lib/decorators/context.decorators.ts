@@ -1,5 +1,6 @@
 import { DbContext } from '../context/db-context.service.js';
 import type { AtomicOptions } from '../context/run-options.js';
+import { handlersOf, markOpensContext } from './handlers.js';
 import { decoratorsWith } from './managed-method.js';
 
 type AnyClass = abstract new (...args: never) => unknown;
@@ -15,14 +16,23 @@ export type AsyncMethodDecorator = <
   descriptor: TypedPropertyDescriptor<Method>,
 ) => void;
 
+/** A decorator of a class, or of a method of one as {@link AsyncMethodDecorator}. */
+export type HandlerDecorator = AsyncMethodDecorator & ((target: AnyClass) => void);
+
 const around = decoratorsWith(DbContext);
 
 /**
  * Runs a method in a context: in the active one, else in a new one that ends with the method. It is for
- * methods that no interceptor reaches: cron jobs, queue consumers, event handlers. See
- * {@link DbContext.run}.
+ * methods that no interceptor reaches: cron jobs, queue consumers, event handlers. The context has the
+ * name of the method in all messages, `ReportJob.process`. See {@link DbContext.run}.
+ *
+ * On a class it does so for each of its handlers, inherited ones included: a method that is called
+ * `process`, `handle`, `execute` or `run`, and one that a decorator of another library marks, such as
+ * `@Cron()`, `@OnWorkerEvent()` or `@OnEvent()`. Each of them returns a promise from then on. Methods with
+ * `@WithDbContext()`, `@NewDbContext()` or `@OnCommitted()` of their own stay as they are.
  *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
+ * @throws {@link InvalidOptionsError} as the class is loaded: it has no handler
  * @example
  * ```ts
  * @WithDbContext()
@@ -31,8 +41,24 @@ const around = decoratorsWith(DbContext);
  * ```
  * @publicApi
  */
-export function WithDbContext(): AsyncMethodDecorator {
-  return around('WithDbContext', (dbContext, method) => dbContext.run(method));
+export function WithDbContext(): HandlerDecorator {
+  const inContext = around('WithDbContext', (dbContext, method, name) =>
+    dbContext.run(method, { name }),
+  );
+  return (target: object, key?: string | symbol, descriptor?: PropertyDescriptor): void => {
+    if (key !== undefined && descriptor !== undefined) {
+      inContext(target, key, descriptor);
+      markOpensContext(descriptor.value as object);
+      return;
+    }
+    const owner = target as AnyClass;
+    const prototype = owner.prototype as object;
+    for (const handler of handlersOf(owner)) {
+      const own = { ...handler.descriptor };
+      inContext(prototype, handler.key, own);
+      Object.defineProperty(prototype, handler.key, own);
+    }
+  };
 }
 
 /**
@@ -42,7 +68,13 @@ export function WithDbContext(): AsyncMethodDecorator {
  * @publicApi
  */
 export function NewDbContext(): AsyncMethodDecorator {
-  return around('NewDbContext', (dbContext, method) => dbContext.runInNewContext(method));
+  const inNewContext = around('NewDbContext', (dbContext, method, name) =>
+    dbContext.runInNewContext(method, { name }),
+  );
+  return (target, key, descriptor) => {
+    inNewContext(target, key, descriptor);
+    markOpensContext(descriptor.value!);
+  };
 }
 
 /**

@@ -42,7 +42,8 @@ export function decoratorsWith<Service extends object>(
       if (injected === undefined) {
         throw new DecoratorNotManagedError(decorator, target.constructor.name, String(key));
       }
-      const place = `${target.constructor.name}.${String(key)}`;
+      // The class that the developer knows as the job, where the method is inherited.
+      const place = `${this.constructor.name}.${String(key)}`;
       return around(injected, async () => original.apply(this, args), place);
     };
     copyIdentity(original, wrapped);

@@ -2,10 +2,11 @@ import { OnEvent } from '@nestjs/event-emitter';
 import type { OnEventOptions, OnEventType } from '@nestjs/event-emitter';
 
 import { ContextRegistry } from '../context/context-registry.js';
+import { deferToCommit } from '../context/defer-to-commit.js';
 import { runInOwnContext } from '../context/run-and-settle.js';
+import { markOpensContext } from '../decorators/handlers.js';
 import { decoratorsWith } from '../decorators/managed-method.js';
 import { InvalidOptionsError } from '../errors.js';
-import { deferToCommit } from '../context/defer-to-commit.js';
 
 /** Options of {@link OnCommitted}: those of `@OnEvent()`, and the connection whose commit counts. */
 export type OnCommittedOptions = OnEventOptions & {
@@ -68,6 +69,7 @@ export function OnCommitted(
     const declared = declaredConnection(descriptor.value!);
     if (declared === undefined) {
       defer(target, key, descriptor);
+      markOpensContext(descriptor.value!);
       Reflect.defineMetadata(CONNECTION, { connection }, descriptor.value!);
     } else if (declared.connection !== connection) {
       throw new InvalidOptionsError(

@@ -61,6 +61,7 @@ export class DbContextCoreModule
   ) {
     assertOnlyOne(modules);
     watchHandlers(modules);
+    endLast(modules);
     registry.isServing = () => adapterHost.listening;
     this.#registry = registry;
     this.#options = options;
@@ -141,13 +142,34 @@ export class DbContextCoreModule
     await this.#afterCommit.create();
   }
 
-  /** Lets running contexts end while the server still answers, and refuses new ones (H3). */
+  /** Lets requests and messages end while the servers still answer, and refuses new requests (H3). */
   async beforeApplicationShutdown(): Promise<void> {
-    await this.#registry.drain(this.#options.shutdownTimeoutMs ?? DEFAULTS.shutdownTimeoutMs);
+    await this.#registry.shutdown.drain(this.#shutdownTimeoutMs);
   }
 
+  /** Closes the pools when every other module has closed its consumers in this hook. */
   async onApplicationShutdown(): Promise<void> {
+    await this.#registry.shutdown.close(this.#shutdownTimeoutMs);
     await this.#registry.connections.close();
+  }
+
+  get #shutdownTimeoutMs(): number {
+    return this.#options.shutdownTimeoutMs ?? DEFAULTS.shutdownTimeoutMs;
+  }
+}
+
+/**
+ * Makes Nest call the shutdown hooks of this module after those of all others: it calls them in the order
+ * of the distance from the AppModule, and those of global modules last, in the order of the imports.
+ * Workers of queues close in such a hook of a global module, and need the pools until then.
+ *
+ * `test/e2e/nest-surface.spec.ts` fails when an upgrade of Nest sorts otherwise.
+ */
+function endLast(modules: ModulesContainer): void {
+  for (const each of modules.values()) {
+    if (each.metatype === DbContextCoreModule) {
+      each.distance = Infinity;
+    }
   }
 }
 

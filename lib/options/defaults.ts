@@ -51,6 +51,7 @@ export const DEFAULTS = {
   pingCheck: { maxWaiting: Infinity },
   retry: { backoffMs: 20 },
   atomic: { current: 'commit' },
+  committedQueue: { sendTimeoutMs: 5_000 },
   captureOnCommit: { execute: false },
   recordStatements: { withTransactions: false },
   createWorkerDatabase: { version: '', prepareTimeoutMs: 60_000 },

@@ -121,7 +121,7 @@ const PLACES = {
       'inside of retry: {} of dbContext.run() and atomic(), or in @RetryOnSerializationFailure()',
   },
   run: {
-    keys: ['commitOn', 'commitOnError', 'retry'],
+    keys: ['name', 'commitOn', 'commitOnError', 'retry'],
     belongs: 'in the options of dbContext.run() and runInNewContext()',
   },
   runAll: {

@@ -102,7 +102,7 @@ export class TestDbContext extends DbContext {
 
   override async runInNewContext<T>(
     callback: () => T | Promise<T>,
-    { retry, ...options }: RunOptions<T> = {},
+    { retry, name = 'runInNewContext()', ...options }: RunOptions<T> = {},
   ): Promise<T> {
     return withRetry(retry, () => {
       const hooks = this.#newHooks();
@@ -110,7 +110,7 @@ export class TestDbContext extends DbContext {
       const inside = <R>(work: () => R): R => this.#current.run(hooks, work);
       const rollback = (): Promise<void> => inside(() => hooks.rollBack());
       const commit = (): Promise<void> => inside(() => hooks.commit());
-      const ends = { origin: 'runInNewContext()', commit, rollback, abandon: rollback };
+      const ends = { origin: name, commit, rollback, abandon: rollback };
       return endBy(ends, options, () => inside(callback));
     });
   }

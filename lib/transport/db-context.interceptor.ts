@@ -27,6 +27,7 @@ import { runAttempts } from './request-retry.js';
 import { RouteInterceptors } from './route-interceptors.js';
 import { RouteLog } from './route-log.js';
 import { RouteSettingsReader, type RouteSettings } from './route-settings.js';
+import { isRequest } from './unavailable.js';
 
 /**
  * Opens a context around the handler, and settles it before the response leaves: Nest sends the
@@ -148,6 +149,7 @@ export class DbContextInterceptor implements NestInterceptor {
         method,
         warnsOfCaches: this.#warnsOfCaches,
         serializesFirst: serializeFirst,
+        isRequest: isRequest(executionContext),
         isReadOnly: method !== undefined && readOnlyMethods?.includes(method) === true,
       };
       const context = claimed ?? this.#open(executionContext, response, route.name);
@@ -167,7 +169,12 @@ export class DbContextInterceptor implements NestInterceptor {
       readYourWrites.length === 0
         ? undefined
         : requestLsns(readYourWrites, httpRequestOf(executionContext), response);
-    return openForRequest(this.#registry, origin, writtenLsns);
+    return openForRequest(this.#registry, {
+      origin,
+      response,
+      isRequest: isRequest(executionContext),
+      writtenLsns,
+    });
   }
 
   #runOutside(

@@ -30,11 +30,12 @@ export class DbContextMiddleware implements NestMiddleware {
   ): Promise<never> | undefined {
     let context: Context;
     try {
-      context = openForRequest(
-        this.#registry,
-        nameOfRequest(request),
-        requestLsns(this.#registry.connections.readYourWrites, request, response),
-      );
+      context = openForRequest(this.#registry, {
+        origin: nameOfRequest(request),
+        response,
+        isRequest: true,
+        writtenLsns: requestLsns(this.#registry.connections.readYourWrites, request, response),
+      });
     } catch (error) {
       next(error);
       return undefined;

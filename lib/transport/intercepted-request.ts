@@ -29,4 +29,6 @@ export interface InterceptedRequest {
   readonly isReadOnly: boolean;
   /** Whether a response that cannot be serialized is a failure of the handler. */
   readonly serializesFirst: boolean;
+  /** Whether it is a request, which another instance may answer, rather than a message. */
+  readonly isRequest: boolean;
 }

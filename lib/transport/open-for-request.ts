@@ -1,27 +1,32 @@
-import { ServiceUnavailableException } from '@nestjs/common';
-
 import type { WrittenLsns } from '../connection/written-lsns.js';
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
-import { ShuttingDownError } from '../errors.js';
+import type { HttpResponse } from './http-exchange.js';
+import { closeAfterResponse, unavailable } from './unavailable.js';
+
+/** What a context is opened for. */
+export interface Opening {
+  /** The route, for messages. */
+  readonly origin: string;
+  /** The response of an HTTP request. */
+  readonly response: HttpResponse | undefined;
+  /** Whether it is a request, which another instance may answer, rather than a message. */
+  readonly isRequest: boolean;
+  /** The LSNs of what the client has written. */
+  readonly writtenLsns?: WrittenLsns | undefined;
+}
 
 /**
- * Opens the context of a request.
+ * Opens the context of a request, or of a message.
  *
- * @param origin the route of the request, for messages
- * @param writtenLsns the LSNs of what its client has written
- * @throws ServiceUnavailableException the application is shutting down; another instance may answer
+ * @throws ServiceUnavailableException for a request: the application is shutting down
+ * @throws {@link ShuttingDownError} for a message: the application has closed its consumers
  */
-export function openForRequest(
-  registry: ContextRegistry,
-  origin: string,
-  writtenLsns?: WrittenLsns,
-): Context {
-  try {
-    return registry.open(origin, writtenLsns);
-  } catch (error) {
-    throw error instanceof ShuttingDownError
-      ? new ServiceUnavailableException(error.message, { cause: error })
-      : error;
+export function openForRequest(registry: ContextRegistry, opening: Opening): Context {
+  const { origin, response, isRequest, writtenLsns } = opening;
+  if (isRequest && registry.shutdown.hasBegun && registry.active() === undefined) {
+    closeAfterResponse(response);
+    throw unavailable(registry.shutdown.refusal(origin));
   }
+  return registry.openToAnswer(origin, writtenLsns);
 }

@@ -1,4 +1,3 @@
-import { ServiceUnavailableException } from '@nestjs/common';
 import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 
 import type { Context } from '../context/context.js';
@@ -18,6 +17,7 @@ import type { InterceptedRequest } from './intercepted-request.js';
 import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
+import { unavailable } from './unavailable.js';
 
 /**
  * One run of a handler in a context of its own. The context is settled before the last value of the
@@ -47,7 +47,8 @@ export class RequestAttempt {
 
   /** Does what `run()` does, for a subscriber that exists already. */
   runFor(subscriber: Subscriber<unknown>): TeardownLogic {
-    const { registry, next, response, route, log, isReadOnly, flushesHandler } = this.#request;
+    const { registry, next, response, route, log, isReadOnly, isRequest, flushesHandler } =
+      this.#request;
     const context = this.#context;
     if (flushesHandler) {
       context.handlerEnd = new HandlerFlush(this.#request, context);
@@ -150,7 +151,10 @@ export class RequestAttempt {
       stopListening();
       subscription.unsubscribe();
       // The registry rolls the context back; the response need not wait for that.
-      subscriber.error(new ServiceUnavailableException(error.message, { cause: error }));
+      if (isRequest) {
+        log.cutOff(error);
+      }
+      subscriber.error(isRequest ? unavailable(error) : error);
     };
     context.onExpire = expire;
 
@@ -203,15 +207,16 @@ export class RequestAttempt {
   }
 
   /**
-   * The error that the client gets: 503 in place of a {@link SessionClosedError} during a shutdown, since
-   * it was the shutdown, not the handler, that closed the session.
+   * The error that the client gets: that of a shutdown in place of a {@link SessionClosedError}, since it
+   * was the shutdown, not the handler, that closed the session.
    */
   #errorForClient(error: unknown): unknown {
-    return this.#request.registry.isShuttingDown && error instanceof SessionClosedError
-      ? new ServiceUnavailableException(new ShuttingDownError(this.#context.origin).message, {
-          cause: error,
-        })
-      : error;
+    const { registry, isRequest } = this.#request;
+    if (!registry.shutdown.hasBegun || !(error instanceof SessionClosedError)) {
+      return error;
+    }
+    const cutOff = new ShuttingDownError(this.#context.origin);
+    return isRequest ? unavailable(cutOff, error) : Object.assign(cutOff, { cause: error });
   }
 
   #watchDisconnect(): () => void {

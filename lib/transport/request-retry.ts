@@ -55,7 +55,12 @@ export function runAttempts(
       runAsCalled(() => {
         // The context is opened before the pause, so that a shutdown waits for it, or refuses it while
         // the client can still get an error.
-        const context = openForRequest(registry, route.name, first.writtenLsns);
+        const context = openForRequest(registry, {
+          origin: route.name,
+          response,
+          isRequest: request.isRequest,
+          writtenLsns: first.writtenLsns,
+        });
         let isWaiting = true;
         const timer = setTimeout(() => {
           isWaiting = false;

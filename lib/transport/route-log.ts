@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 
+import type { ContextTimeoutError, ShuttingDownError } from '../errors.js';
 import type { RouteSettings } from './route-settings.js';
 
 /** Why a request that failed is not run again, although its route asks for it. */
@@ -40,6 +41,11 @@ export class RouteLog {
   /** Warns that a request failed as `@RetryOnSerializationFailure()` expects, and cannot run again. */
   notRetried(route: RouteSettings, obstacle: RetryObstacle): void {
     this.#warnOnce(route, obstacle, `${route.name} ${OBSTACLES[obstacle]}`);
+  }
+
+  /** Reports a request that was rolled back while its handler ran; its client does not learn which. */
+  cutOff(error: ContextTimeoutError | ShuttingDownError): void {
+    this.#logger.error(error.message);
   }
 
   /** Reports a commit that failed after its client had disconnected, so that no response says it. */

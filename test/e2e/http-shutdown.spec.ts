@@ -69,18 +69,9 @@ describe.each<AdapterName>(['express', 'fastify'])('shutdown over %s', (adapter)
     world = await startWorld({}, { adapter, controllers: [SlowController], ...options });
   };
   const isDraining = () =>
-    waitFor(
-      () => {
-        try {
-          const registry = world.app.get(ContextRegistry);
-          void registry.abandon(registry.open('a test'));
-          return false;
-        } catch {
-          return true;
-        }
-      },
-      { what: 'the drain to begin' },
-    );
+    waitFor(() => world.app.get(ContextRegistry).shutdown.hasBegun, {
+      what: 'the drain to begin',
+    });
   const ends = () => world.proxy.log.filter((sql) => /^(commit|rollback)/.test(sql));
 
   it('H3: a handler that ends within shutdownTimeoutMs commits and is answered', async () => {
@@ -131,7 +122,13 @@ describe.each<AdapterName>(['express', 'fastify'])('shutdown over %s', (adapter)
       await isDraining();
       const refused = await world.fetch('/quick');
       expect(refused.status).toBe(503);
-      expect(await refused.text()).toContain('shutting down');
+      expect(refused.headers.get('connection')).toBe('close');
+      // Nothing of the inside: neither a class nor a route.
+      expect(await refused.json()).toEqual({
+        statusCode: 503,
+        message: 'The application is shutting down. Send the request again.',
+        error: 'Service Unavailable',
+      });
       mayGoOn.resolve();
       expect((await answer).status).toBe(200);
       await closing;
@@ -174,21 +171,27 @@ describe('shutdown, and work that is no request', () => {
     const refused = endless.catch((error: unknown) => error);
     await holds.promise;
     closing = world.app.close();
-    await waitFor(
-      () =>
-        world.dbContext
-          .newSession(() => undefined)
-          .then(
-            () => false,
-            (error: unknown) => error instanceof ShuttingDownError,
-          ),
-      { what: 'the drain to begin' },
-    );
+    await waitFor(() => world.app.get(ContextRegistry).shutdown.hasBegun, {
+      what: 'the drain to begin',
+    });
+    // What is no request has consumers that end later than the drain.
+    expect(await world.dbContext.newSession(() => 'let in')).toBe('let in');
     patient.resolve();
     await inner;
     await closing;
+    expect(await refused).toMatchObject({
+      constructor: ShuttingDownError,
+      code: 'SHUTTING_DOWN',
+      cutOff: 'newAtomicSession()',
+    });
     mayEnd.resolve();
-    expect(await refused).toMatchObject({ code: 'UNEXPECTED_ROLLBACK' });
+    expect(
+      await world.dbContext.newSession(() => undefined).catch((error: unknown) => error),
+    ).toMatchObject({
+      constructor: ShuttingDownError,
+      code: 'SHUTTING_DOWN',
+      refused: 'newSession()',
+    });
     expect((await world.savedTexts()).toSorted()).toEqual(['inner', 'outer', 'own session']);
   });
 });

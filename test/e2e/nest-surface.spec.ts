@@ -4,12 +4,15 @@ import { ServerResponse } from 'node:http';
 import {
   Controller,
   Get,
+  Global,
   Injectable,
+  Module,
   Next,
   Res,
   type CallHandler,
   type ExecutionContext,
   type NestInterceptor,
+  type OnApplicationShutdown,
 } from '@nestjs/common';
 import * as nestInternals from '@nestjs/common/internal';
 import {
@@ -18,8 +21,15 @@ import {
   BaseExceptionFilter,
   ExternalContextCreator,
 } from '@nestjs/core';
+import { Test } from '@nestjs/testing';
 import { WebSocketGateway } from '@nestjs/websockets';
-import { DbContextInterceptor } from 'nestjs-db-context';
+import {
+  DbContextInterceptor,
+  DbContextModule,
+  getConnectionToken,
+  InjectConnection,
+  DbConnection,
+} from 'nestjs-db-context';
 import type { Observable } from 'rxjs';
 
 import { SCOPE_METADATA } from '../../lib/transport/after-commit-interceptors.js';
@@ -38,6 +48,21 @@ import { noteConnection, startApp, type AdapterName, type TestApp } from '../sup
 interface InterceptorList {
   getGlobalInterceptors(): NestInterceptor[];
 }
+
+/** Of a global module, as the workers of queues are: Nest ends those last, in the order of the imports. */
+@Injectable()
+class LastToEnd implements OnApplicationShutdown {
+  wasOpen: boolean | undefined;
+  constructor(@InjectConnection() private readonly connection: DbConnection) {}
+
+  onApplicationShutdown(): void {
+    this.wasOpen = !this.connection.isClosed;
+  }
+}
+
+@Global()
+@Module({ providers: [LastToEnd], exports: [LastToEnd] })
+class GlobalModule {}
 
 @Injectable()
 class OtherInterceptor implements NestInterceptor {
@@ -127,6 +152,24 @@ describe('the parts of Nest that are not its public API', () => {
     expect(response).toBeInstanceOf(EventEmitter);
     expect(response).toMatchObject({ closed: false, headersSent: false, writableFinished: false });
   });
+
+  it.each(['before', 'after'] as const)(
+    'H3: db-context-core.module.ts: the pools close after a global module that is imported %s it has ended',
+    async (order) => {
+      const context = DbContextModule.forRoot({
+        // Nothing connects.
+        connections: [noteConnection('postgres://postgres@127.0.0.1:1/nothing')],
+      });
+      const app = await Test.createTestingModule({
+        imports: order === 'before' ? [GlobalModule, context] : [context, GlobalModule],
+      }).compile();
+      const last = app.get(LastToEnd);
+      const connection = app.get<DbConnection>(getConnectionToken());
+      await app.init();
+      await app.close();
+      expect([last.wasOpen, connection.isClosed]).toEqual([true, true]);
+    },
+  );
 
   describe.each<AdapterName>(['express', 'fastify'])('global-interceptor.ts over %s', (adapter) => {
     let app: TestApp;

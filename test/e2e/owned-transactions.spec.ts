@@ -252,12 +252,15 @@ describe.each(PROPAGATIONS)('ends from outside, with the propagation %s', (propa
   it('W3, H3: the shutdown of the application ends it', async () => {
     world = await startWorld({}, { shutdownTimeoutMs: 200 });
     const { promise: never } = deferred();
-    void world.dbContext.run(async () => {
-      await leave(world.session(), propagation);
-      await never;
-    });
+    const run = world.dbContext
+      .run(async () => {
+        await leave(world.session(), propagation);
+        await never;
+      })
+      .catch((error: unknown) => error);
     await left.started.promise;
     await world.app.close();
+    expect(await run).toMatchObject({ code: 'SHUTTING_DOWN', cutOff: 'dbContext.run()' });
     await nothingIsOpen();
   });
 });

@@ -62,7 +62,7 @@ const BORROWERS: readonly Borrower[] = [
           propagation: TransactionPropagation.NOT_SUPPORTED,
         }),
       ),
-    comesTo: { message: isCut },
+    comesTo: { code: 'SHUTTING_DOWN', cutOff: 'dbContext.run()' },
   },
   {
     who: 'a hung orm.em.transactional()',
@@ -115,7 +115,7 @@ const BORROWERS: readonly Borrower[] = [
         await fork.insert(Note, { text: 'of a fork' });
         await never;
       }),
-    comesTo: { code: 'UNEXPECTED_ROLLBACK', reason: 'context-ended' },
+    comesTo: { code: 'SHUTTING_DOWN', cutOff: 'dbContext.run()' },
   },
 ];
 

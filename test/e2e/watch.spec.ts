@@ -209,9 +209,14 @@ describe('contextTimeoutMs', () => {
     const { fetch, pool } = await start({ contextTimeoutMs: 200, watch: false });
     const response = await fetch('/holding');
     expect(response.status).toBe(503);
-    expect(await response.text()).toContain(
-      'The context of SlowController.holding was open for more than 200 ms',
-    );
+    expect(await response.json()).toMatchObject({
+      message: 'The request took too long, and was rolled back.',
+    });
+    expect(log.ofLibrary('error')).toEqual([
+      expect.stringContaining(
+        'The context of SlowController.holding was open for more than 200 ms',
+      ),
+    ]);
     // The response does not wait for the rollback.
     await waitFor(() => pool().checkedOut === 0, { what: 'the connection to be given back' });
     // One that is quick enough is not touched.

@@ -43,11 +43,13 @@ const HIDDEN_FROM_TYPES = [
   'pg',
   'express',
   'fastify',
+  '@nestjs/bullmq',
   '@nestjs/cqrs',
   '@nestjs/event-emitter',
   '@nestjs/terminus',
+  'bullmq',
 ];
-/** What is beside the main entry; each is checked beside its own optional peer alone. */
+/** What is beside the main entry; each is checked beside its own optional peers alone. */
 const SUBPATHS = [
   {
     subpath: 'event-emitter',
@@ -75,6 +77,35 @@ import { DbContextCqrsModule } from '${manifest.name}/cqrs';
 
 @Module({ imports: [CqrsModule.forRoot(), DbContextCqrsModule] })
 export class OrdersModule {}
+`,
+  },
+  {
+    subpath: 'bullmq',
+    peer: ['@nestjs/bullmq', 'bullmq'],
+    name: 'DbContextBullModule',
+    types: `
+import { Injectable, Module } from '@nestjs/common';
+import {
+  CommittedQueue,
+  DbContextBullModule,
+  InjectCommittedQueue,
+  type JobReceipt,
+} from '${manifest.name}/bullmq';
+
+@Injectable()
+export class Mails {
+  constructor(@InjectCommittedQueue('mail') private readonly mail: CommittedQueue<{ to: string }>) {}
+
+  welcome(to: string): Promise<JobReceipt<{ to: string }>> {
+    return this.mail.add('welcome', { to }, { attempts: 3 });
+  }
+}
+
+@Module({
+  imports: [DbContextBullModule.registerQueue({ name: 'mail', sendTimeoutMs: 1_000 })],
+  providers: [Mails],
+})
+export class MailModule {}
 `,
   },
   {
@@ -188,9 +219,9 @@ async function pack(directory) {
   };
 }
 
-/** Imports a subpath, and compiles a use of it, where its peer is the only optional one. */
+/** Imports a subpath, and compiles a use of it, where its peers are the only optional ones. */
 async function checkSubpath(consumer, host, { subpath, peer, name, types }) {
-  const link = await linkInto(consumer, peer);
+  const links = await Promise.all([peer].flat().map((each) => linkInto(consumer, each)));
   try {
     const file = join(consumer, `${subpath}.mjs`);
     await writeFile(
@@ -204,7 +235,7 @@ async function checkSubpath(consumer, host, { subpath, peer, name, types }) {
     const { errors } = new PackageTypes(source, installedIn(consumer), host);
     if (errors.length > 0) fail(errors.join('\n'));
   } finally {
-    await rm(link);
+    await Promise.all(links.map((link) => rm(link)));
   }
 }
 
@@ -291,7 +322,7 @@ async function checkAll(directory) {
   await check('the public API is the one that test/types/api reports', checkApiReports);
   for (const each of SUBPATHS) {
     await check(
-      `${manifest.name}/${each.subpath} needs ${each.peer} and no other optional peer`,
+      `${manifest.name}/${each.subpath} needs ${[each.peer].flat().join(', ')} and no other optional peer`,
       () => checkSubpath(consumer, host, each),
     );
   }

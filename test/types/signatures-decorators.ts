@@ -50,6 +50,14 @@ export function keepsItsSignature(methods: AsyncMethods): void {
   >();
 }
 
+@WithDbContext()
+@Injectable()
+export class OfClass {
+  constructor(readonly session: EntityManager) {}
+
+  async process(): Promise<void> {}
+}
+
 @Injectable()
 export class Refused {
   // @ts-expect-error -- Nest makes no instance of a class that could be given what it needs

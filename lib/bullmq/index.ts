@@ -1,0 +1,14 @@
+export {
+  CommittedQueue,
+  type CommittedJob,
+  type HeldJob,
+  type JobReceipt,
+  type SentJob,
+} from './committed-queue.js';
+export {
+  DbContextBullModule,
+  getCommittedQueueToken,
+  InjectCommittedQueue,
+  type CommittedQueueAsyncOptions,
+  type CommittedQueueOptions,
+} from './db-context-bull.module.js';
