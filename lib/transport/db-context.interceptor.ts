@@ -92,7 +92,8 @@ export class DbContextInterceptor implements NestInterceptor {
       isUnclaimed,
       settle: (answer) => this.#serve(executionContext, { handle: () => answer }, route),
     };
-    if (!isUnclaimed() && this.#registry.active() !== undefined) {
+    const isJoined = !isUnclaimed() && this.#registry.active() !== undefined;
+    if (isJoined) {
       return runAround(request);
     }
     return new Observable((subscriber) =>

@@ -7,6 +7,8 @@ import {
   Injectable,
   Post,
   Query,
+  Scope,
+  Sse,
   UseInterceptors,
   type CallHandler,
   type ExecutionContext,
@@ -21,11 +23,12 @@ import {
   InvalidOptionsError,
 } from 'nestjs-db-context';
 import { recordStatements } from 'nestjs-db-context/testing';
-import { concat, defer, map, of, tap, toArray, type Observable } from 'rxjs';
+import { concat, defer, from, map, of, tap, toArray, type Observable } from 'rxjs';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
 import { noteConnection, startApp, type AdapterName, type TestApp } from '../support/test-app.js';
+import { waitFor } from '../support/wait-for.js';
 
 let seen: string[] = [];
 
@@ -160,6 +163,40 @@ class NoteController {
   }
 }
 
+/** Its handlers are those of another class, which two applications have here. */
+@Controller('inherited')
+class InheritingController extends NoteController {}
+
+@UseInterceptors(idOnly)
+@Controller({ path: 'scoped', scope: Scope.REQUEST })
+class ScopedController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @Post()
+  create(@Query('text') text: string): Note {
+    const note = new Note(text);
+    this.session.persist(note);
+    return note;
+  }
+}
+
+/** Streams, whose values leave before the commit. */
+@Controller('stream')
+class StreamController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @Sse()
+  events(): Observable<{ data: Note }> {
+    return from(['first', 'second']).pipe(
+      map((text) => {
+        const note = new Note(text);
+        this.session.persist(note);
+        return { data: note };
+      }),
+    );
+  }
+}
+
 interface Answer {
   readonly status: number;
   readonly body: unknown;
@@ -168,6 +205,8 @@ interface Answer {
 describe.each<AdapterName>(['express', 'fastify'])('when the flush is, over %s', (adapter) => {
   let database: TestDatabase;
   let app: TestApp;
+  /** A second application of the process, with the same controllers. */
+  let withoutIt: TestApp;
 
   beforeAll(async () => {
     database = await createTestDatabase();
@@ -175,11 +214,18 @@ describe.each<AdapterName>(['express', 'fastify'])('when the flush is, over %s',
     app = await startApp({
       adapter,
       connections: [noteConnection(database.url), noteConnection(database.url, { name: 'other' })],
+      controllers: [NoteController, InheritingController, ScopedController, StreamController],
+    });
+    withoutIt = await startApp({
+      adapter,
+      flush: 'commit',
+      connections: [noteConnection(database.url), noteConnection(database.url, { name: 'other' })],
       controllers: [NoteController],
     });
   });
 
   afterAll(async () => {
+    await withoutIt?.close();
     await app?.close();
     await database?.drop();
   });
@@ -194,8 +240,8 @@ describe.each<AdapterName>(['express', 'fastify'])('when the flush is, over %s',
     expect([app.pool().checkedOut, app.pool('other').checkedOut]).toEqual([0, 0]);
   });
 
-  async function post(path: string, text = path): Promise<Answer> {
-    const response = await app.fetch(`/${path}?text=${text}`, { method: 'POST' });
+  async function post(path: string, text = path, target = app): Promise<Answer> {
+    const response = await target.fetch(`/${path}?text=${text}`, { method: 'POST' });
     return { status: response.status, body: await response.json() };
   }
 
@@ -278,6 +324,23 @@ describe.each<AdapterName>(['express', 'fastify'])('when the flush is, over %s',
     expect(seen).toEqual(['id inside: undefined']);
     expect(body).toMatchObject({ id: expect.any(Number) });
     expect(await saved()).toHaveLength(3);
+  });
+
+  it('S3: handlers that are inherited, and those of controllers of a request, are flushed', async () => {
+    expect((await post('inherited/promise', 'a')).body).toMatchObject({ id: 2 });
+    expect((await post('scoped', 'b')).body).toEqual({ id: 3 });
+  });
+
+  it('S3: each event of a stream leaves after it was flushed', async () => {
+    const text = await (await app.fetch('/stream')).text();
+    expect([...text.matchAll(/"id":(\d)/g)].map(([, id]) => id)).toEqual(['2', '3']);
+    await waitFor(async () => (await saved()).length === 3, { what: 'the commit' });
+  });
+
+  it("S3: an application with flush: 'commit' is not affected by one that shares its classes", async () => {
+    expect((await post('promise', 'a', withoutIt)).body).toEqual({ text: 'a', isPlain: true });
+    expect((await post('promise', 'b')).body).toMatchObject({ id: 3 });
+    expect((await post('promise', 'c', withoutIt)).body).not.toHaveProperty('id');
   });
 
   it('L2: nothing is sent where there is nothing to flush, and each change is sent once', async () => {

@@ -3,6 +3,33 @@ import type { Mutation } from './mutation.js';
 /** Lines of `lib/transport` and `lib/options`. */
 export const REQUEST_MUTATIONS: readonly Mutation[] = [
   {
+    id: 'S3',
+    what: 'Inner interceptors see what a handler returns before it is flushed.',
+    file: 'lib/transport/handler-flush.ts',
+    find: '(this.#flush(value)?.then(() => value) ?? value)',
+    replace: 'value',
+    spec: 'e2e/flush-handler.spec',
+    test: 'S3: promise',
+  },
+  {
+    id: 'W1',
+    what: 'The acknowledgement of a gateway is sent before the commit.',
+    file: 'lib/transport/held-acks.ts',
+    find: 'if (isDue || ',
+    replace: 'if (!isDue || ',
+    spec: 'e2e/gateway-acks.spec',
+    test: 'W1: @Ack',
+  },
+  {
+    id: 'W1',
+    what: 'An interceptor after the commit keeps what a guard has written from being committed.',
+    file: 'lib/transport/around-context.ts',
+    find: 'request.settle(last).subscribe(subscriber);',
+    replace: 'last.subscribe(subscriber);',
+    spec: 'e2e/after-commit.spec',
+    test: 'W1: what a guard',
+  },
+  {
     id: 'S1',
     what: 'The response leaves while the context is being settled.',
     file: 'lib/transport/request-settlement.ts',

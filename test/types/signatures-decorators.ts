@@ -8,12 +8,14 @@ import {
   CommitOn,
   DbConnection,
   DbTransaction,
+  FlushOn,
   InjectConnection,
   InjectRepository,
   InjectSession,
   NewDbContext,
   RetryOnSerializationFailure,
   SkipDbContext,
+  UseAfterCommit,
   WithDbContext,
 } from 'nestjs-db-context';
 
@@ -185,4 +187,20 @@ export class Routes {
   // @ts-expect-error -- a route is a method
   @DbTransaction({ readOnly: true })
   readonly property = 1;
+}
+
+@FlushOn('commit')
+@UseAfterCommit({ intercept: (_context, next) => next.handle() })
+@Controller()
+export class AroundTheContext {
+  @FlushOn('handler')
+  @UseAfterCommit()
+  @Get()
+  get(): void {}
+
+  // @ts-expect-error -- there is no such time
+  @FlushOn('never')
+  // @ts-expect-error -- a class that has no method intercept()
+  @UseAfterCommit(AsyncMethods)
+  other(): void {}
 }
