@@ -4,14 +4,15 @@ import type { FaultReporter } from '../connection/db-connection.js';
 import { WrittenLsns } from '../connection/written-lsns.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
-import { ContextTimeoutError, DbContextNotActiveError, ShuttingDownError } from '../errors.js';
+import { DbContextNotActiveError, ShuttingDownError } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import { ambientManager } from '../session/ambient.js';
 import { innermostManager } from '../session/session-marks.js';
 import { ConnectionRegistry } from './connection-registry.js';
 import type { ContextProbe, Reporters } from './context-probe.js';
 import { currentContext, runWithContext } from './context-storage.js';
-import type { ContextDependencies } from './context-sessions.js';
+import type { ContextDependencies, OpeningOptions } from './context-sessions.js';
+import { expireLater } from './context-expiry.js';
 import { Context } from './context.js';
 import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
@@ -45,7 +46,8 @@ export class ContextRegistry {
   isServing = (): boolean => false;
   #probes: readonly ContextProbe[] = [];
   #common: Context | undefined;
-  #isShuttingDown = false;
+  /** When the grace period of a shutdown is over, by the monotonic clock; none while there is no shutdown. */
+  #graceEndsAt: number | undefined;
 
   constructor({ report, warn }: Reporters, options: RegistryOptions) {
     this.report = report;
@@ -90,7 +92,12 @@ export class ContextRegistry {
 
   /** Whether contexts that still run are about to be rolled back. */
   get isShuttingDown(): boolean {
-    return this.#isShuttingDown;
+    return this.#graceEndsAt !== undefined;
+  }
+
+  /** How much longer running work may go on in milliseconds, where there is a shutdown. */
+  get graceMs(): number | undefined {
+    return this.#graceEndsAt && Math.max(0, this.#graceEndsAt - performance.now());
   }
 
   /** Whether a context ends by itself when it has been open for too long. */
@@ -162,26 +169,40 @@ export class ContextRegistry {
    */
   open(origin: string, writtenLsns?: WrittenLsns): Context {
     this.#assertMayOpen();
-    return this.#open(origin, false, writtenLsns);
+    return this.#open(origin, { writtenLsns });
   }
 
   /** Opens what a session in no context needs all the same; otherwise as {@link ContextRegistry.open}. */
   openDetached(origin: string): Context {
     this.#assertMayOpen();
-    return this.#open(origin, true);
+    return this.#open(origin, { isDetached: true });
+  }
+
+  /**
+   * Opens a context with a limit of its own, which its caller keeps. It is for work that was let in
+   * before, so that a shutdown does not refuse it.
+   *
+   * @param timeoutMs that limit, in milliseconds
+   */
+  openLimited(origin: string, timeoutMs: number): Context {
+    return this.#open(origin, { timeoutMs });
   }
 
   #assertMayOpen(): void {
-    if (this.#isShuttingDown && this.active() === undefined) {
+    if (this.isShuttingDown && this.active() === undefined) {
       throw new ShuttingDownError();
     }
   }
 
-  #open(origin: string, isDetached = false, writtenLsns?: WrittenLsns): Context {
+  #open(
+    origin: string,
+    { isDetached = false, writtenLsns, timeoutMs }: Partial<OpeningOptions> = {},
+  ): Context {
     const context = new Context({
       dependencies: this.#dependencies,
       origin,
       isDetached,
+      timeoutMs,
       outer: this.active(),
       ambient: TransactionContext.currentTransactionContext()?.em,
       writtenLsns:
@@ -191,25 +212,11 @@ export class ContextRegistry {
         (this.connections.readYourWrites.length > 0 ? new WrittenLsns() : undefined),
     });
     this.#running.add(context);
-    context.expiry = this.#expireLater(context);
+    if (timeoutMs === undefined && this.#contextTimeoutMs !== undefined) {
+      context.expiry = expireLater(context, this.#contextTimeoutMs, () => this.abandon(context));
+    }
     this.#watch?.opened(context);
     return context;
-  }
-
-  #expireLater(context: Context): NodeJS.Timeout | undefined {
-    const timeoutMs = this.#contextTimeoutMs;
-    if (timeoutMs === undefined) {
-      return undefined;
-    }
-    const expire = (): void => {
-      // One that is ending has other limits, and its outcome comes from the server.
-      if (!context.isClosed) {
-        const error = new ContextTimeoutError(context.origin, timeoutMs);
-        void this.abandon(context);
-        context.onExpire?.(error);
-      }
-    };
-    return setTimeout(expire, timeoutMs).unref();
   }
 
   /** Runs `callback` inside of a context. */
@@ -273,7 +280,7 @@ export class ContextRegistry {
    * @param timeoutMs how long running contexts may go on, in milliseconds
    */
   async drain(timeoutMs: number): Promise<void> {
-    this.#isShuttingDown = true;
+    this.#graceEndsAt = performance.now() + timeoutMs;
     const late = await this.#running.untilIdle(timeoutMs);
     await Promise.all(late.map((each) => this.#cutOff(each)));
   }

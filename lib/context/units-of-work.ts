@@ -1,3 +1,5 @@
+import type { Readable } from 'node:stream';
+
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidOptionsError } from '../errors.js';
@@ -6,8 +8,10 @@ import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { runAtomic } from './atomic.js';
 import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import type { ContextRegistry } from './context-registry.js';
+import { ContextStream } from './context-stream.js';
 import { runDetached, runInOwnContext } from './run-and-settle.js';
 import type { AtomicOptions, ConnectionChoice, RunAllOptions, RunOptions } from './run-options.js';
+import { planStream, type StreamOptions, type StreamSource } from './stream-options.js';
 
 /**
  * The ways to run code as a unit of work of its own; see {@link DbContext}.
@@ -98,6 +102,46 @@ export abstract class UnitsOfWork {
     return runBounded(runs, concurrency, (error) =>
       this.registry.report('a further function of runAllInNewContexts() failed', error),
     ) as Promise<RunAllResults<T>>;
+  }
+
+  /**
+   * Makes a stream with a context of its own, which lives for as long as the stream is read: for a body that is
+   * made of a query and produced after the request has been settled. Nothing is taken before the
+   * first read; from then on the stream holds a connection, to its end.
+   *
+   * The context is committed when `source` ends, before the stream does. It is rolled back when `source`
+   * throws, when the stream is destroyed (its client has left), at `timeoutMs`, and when a shutdown does
+   * not wait any longer. It is read-only, unless `readOnly: false`; the last chunk of one that writes is
+   * passed on after its commit. `source` is asked for no more than the reader takes.
+   *
+   * `source` runs where `stream()` was called, so that it finds the same stores of `nestjs-cls`. A stream
+   * that fails is destroyed with {@link StreamFailedError}, {@link StreamTimeoutError} or
+   * {@link ShuttingDownError}, which are in the log as well.
+   *
+   * @param source an async generator, or another function that gives what can be read
+   * @throws {@link InvalidOptionsError} an option cannot be
+   * @throws {@link UnknownConnectionError}
+   * @example
+   * ```ts
+   * return new StreamableFile(
+   *   this.dbContext.stream(async function* (session) {
+   *     for await (const note of session.stream(Note)) {
+   *       yield `${note.id};${note.text}\n`;
+   *     }
+   *   }),
+   * );
+   * ```
+   */
+  stream<E extends EntityManager = EntityManager>(
+    source: StreamSource<string | Uint8Array, E>,
+    options?: StreamOptions & { readonly objectMode?: false },
+  ): Readable;
+  stream<T, E extends EntityManager = EntityManager>(
+    source: StreamSource<T, E>,
+    options: StreamOptions & { readonly objectMode: true },
+  ): Readable;
+  stream(source: StreamSource<unknown, never>, options: StreamOptions = {}): Readable {
+    return new ContextStream(this.registry, planStream(this.registry, source, options));
   }
 
   /**

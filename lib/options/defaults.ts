@@ -49,6 +49,7 @@ export const DEFAULTS = {
   pingCheck: { maxWaiting: Infinity },
   retry: { backoffMs: 20 },
   atomic: { current: 'commit' },
+  stream: { timeoutMs: 600_000 },
   captureOnCommit: { execute: false },
   recordStatements: { withTransactions: false },
   createWorkerDatabase: { version: '', prepareTimeoutMs: 60_000 },
