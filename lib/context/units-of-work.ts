@@ -1,11 +1,13 @@
 import type { Readable } from 'node:stream';
 
 import type { EntityManager } from '@mikro-orm/core';
+import { isObservable, type Observable } from 'rxjs';
 
 import { InvalidOptionsError } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { runAtomic } from './atomic.js';
+import { bindObservable, type Projection } from './bound-observable.js';
 import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import type { ContextRegistry } from './context-registry.js';
 import { ContextStream } from './context-stream.js';
@@ -142,6 +144,53 @@ export abstract class UnitsOfWork {
   ): Readable;
   stream(source: StreamSource<unknown, never>, options: StreamOptions = {}): Readable {
     return new ContextStream(this.registry, planStream(this.registry, source, options));
+  }
+
+  /**
+   * Delivers the values of an Observable in a context, although they come from an event of a socket that
+   * knows of none: the messages of a client stream of gRPC, a `fromEvent()`.
+   *
+   * The context is the one that is active where the result is subscribed to, and is settled by what has
+   * opened it; so in a handler all messages are one unit of work, which ends before the answer. Where
+   * none is active each subscription has one of its own: committed when the result completes, before
+   * that is passed on, rolled back when it fails or is unsubscribed from. Its last value is passed on after
+   * the commit.
+   *
+   * @param project what becomes of the values; what is asynchronous has to be in here to be waited for
+   *   by a context of its own
+   * @example
+   * ```ts
+   * import(messages: Observable<NoteMessage>) {
+   *   return this.dbContext.bind(messages, (notes) =>
+   *     notes.pipe(concatMap((note) => this.notes.save(note)), count()),
+   *   );
+   * }
+   * ```
+   */
+  bind<T>(source: Observable<T>): Observable<T>;
+  bind<T, R>(source: Observable<T>, project: Projection<T, R>): Observable<R>;
+  /**
+   * Makes a function each call of which runs in a context of its own, as by
+   * {@link UnitsOfWork.runInNewContext}: for listeners of sockets and emitters.
+   *
+   * @returns gives a promise, which is rejected with what `callback` throws, or with why the commit failed;
+   *   an emitter does not handle it
+   */
+  bind<Args extends unknown[], T>(
+    callback: (...args: Args) => T | Promise<T>,
+    options?: RunOptions<T>,
+  ): (...args: Args) => Promise<T>;
+  bind(
+    source: Observable<unknown> | ((...args: unknown[]) => unknown),
+    how: Projection<unknown, unknown> | RunOptions<unknown> = {},
+  ): unknown {
+    if (isObservable(source)) {
+      const project = typeof how === 'function' ? how : (values: Observable<unknown>) => values;
+      return bindObservable(this.registry, source, project);
+    }
+    const options = how as RunOptions<unknown>;
+    return (...args: unknown[]) =>
+      runInOwnContext(this.registry, 'dbContext.bind()', () => source(...args), options);
   }
 
   /**
