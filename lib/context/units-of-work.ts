@@ -143,6 +143,11 @@ export abstract class UnitsOfWork {
     options: StreamOptions & { readonly objectMode: true },
   ): Readable;
   stream(source: StreamSource<unknown, never>, options: StreamOptions = {}): Readable {
+    return this.makeStream(source, options);
+  }
+
+  /** @internal */
+  protected makeStream(source: StreamSource<unknown, never>, options: StreamOptions): Readable {
     return new ContextStream(this.registry, planStream(this.registry, source, options));
   }
 
@@ -168,7 +173,10 @@ export abstract class UnitsOfWork {
    * ```
    */
   bind<T>(source: Observable<T>): Observable<T>;
-  bind<T, R>(source: Observable<T>, project: Projection<T, R>): Observable<R>;
+  bind<T, R>(
+    source: Observable<T>,
+    project: (source: Observable<T>) => Observable<R>,
+  ): Observable<R>;
   /**
    * Makes a function each call of which runs in a context of its own, as by
    * {@link UnitsOfWork.runInNewContext}: for listeners of sockets and emitters.
@@ -186,11 +194,15 @@ export abstract class UnitsOfWork {
   ): unknown {
     if (isObservable(source)) {
       const project = typeof how === 'function' ? how : (values: Observable<unknown>) => values;
-      return bindObservable(this.registry, source, project);
+      return this.bindValues(source, project);
     }
     const options = how as RunOptions<unknown>;
-    return (...args: unknown[]) =>
-      runInOwnContext(this.registry, 'dbContext.bind()', () => source(...args), options);
+    return (...args: unknown[]) => this.runInNewContext(() => source(...args), options);
+  }
+
+  /** @internal */
+  protected bindValues<T, R>(source: Observable<T>, project: Projection<T, R>): Observable<R> {
+    return bindObservable(this.registry, source, project);
   }
 
   /**

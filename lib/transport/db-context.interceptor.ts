@@ -28,7 +28,7 @@ import { RouteSettingsReader } from './route-settings.js';
  * (S1). The same holds for the answer of a microservice.
  *
  * Registered globally by default; with `mount: 'none'` use `@UseInterceptors(DbContextInterceptor)`,
- * as for WebSocket gateways, which global interceptors do not reach.
+ * as for WebSocket gateways on Nest 11, where global interceptors do not reach them.
  *
  * @publicApi
  */
