@@ -61,7 +61,9 @@ export type DbContextErrorCode =
   | 'SAVEPOINT_TIMEOUT'
   | 'SESSION_CLOSED'
   | 'SHUTTING_DOWN'
+  | 'STREAM_FAILED'
   | 'STREAM_REFUSED'
+  | 'STREAM_TIMEOUT'
   | 'TEST_ISOLATION'
   | 'TRANSACTION_ABORTED'
   | 'TRANSACTION_TIMEOUT'
@@ -686,6 +688,46 @@ export class ContextTimeoutError extends DbContextError {
       'CONTEXT_TIMEOUT',
       `The context of ${origin} was open for more than ${timeoutMs} ms and was rolled back. Find what ` +
         'never returns, do slow work outside of a request, or raise contextTimeoutMs.',
+    );
+  }
+}
+
+/**
+ * A stream of `dbContext.stream()` was destroyed, since what it is made of has failed, or its commit;
+ * `cause` is what was thrown. What was read of it before is not all of it.
+ *
+ * @publicApi
+ */
+export class StreamFailedError extends DbContextError {
+  constructor(
+    readonly origin: string,
+    cause: unknown,
+  ) {
+    super(
+      'STREAM_FAILED',
+      `${origin} failed and was destroyed; its context was rolled back. What was read of it is incomplete: ` +
+        'let its reader discard that, or ask again. Its cause says why.',
+      cause,
+    );
+  }
+}
+
+/**
+ * A stream of `dbContext.stream()` was open for longer than its `timeoutMs`. It was destroyed, and its
+ * context rolled back.
+ *
+ * @publicApi
+ */
+export class StreamTimeoutError extends DbContextError {
+  constructor(
+    readonly origin: string,
+    readonly timeoutMs: number,
+  ) {
+    super(
+      'STREAM_TIMEOUT',
+      `${origin} was open for more than ${timeoutMs} ms, and was destroyed so that its connection is free ` +
+        'again. Look for a client that reads slowly, or raise its limit: ' +
+        'dbContext.stream(source, { timeoutMs }).',
     );
   }
 }

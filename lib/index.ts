@@ -17,6 +17,7 @@ export type {
   RunAllOptions,
   RunOptions,
 } from './context/run-options.js';
+export type { StreamOptions, StreamSource } from './context/stream-options.js';
 export type { RunAllResults } from './context/bounded.js';
 export type { HookCallback } from './context/hooks.js';
 export { DbContextModule } from './db-context.module.js';
@@ -70,7 +71,9 @@ export {
   SavepointTimeoutError,
   SessionClosedError,
   ShuttingDownError,
+  StreamFailedError,
   StreamRefusedError,
+  StreamTimeoutError,
   TransactionAbortedError,
   TransactionTimeoutError,
   UnexpectedRollbackError,

@@ -6,6 +6,8 @@ export interface Holder {
   readonly outer: Holder | undefined;
   /** The LSNs that the reads of the unit of work must see, where the option `readYourWrites` is set. */
   readonly writtenLsns?: WrittenLsns | undefined;
+  /** Its own limit in milliseconds, which takes the place of the limit of its transactions. */
+  readonly timeoutMs?: number | undefined;
   /** Called with the error of a statement that came after the end, which nobody may await. */
   refused?(error: Error): void;
   /** A transaction of it ends with statements under way, whose errors may be handled by nobody. */

@@ -4,14 +4,15 @@ import type { FaultReporter } from '../connection/db-connection.js';
 import { WrittenLsns } from '../connection/written-lsns.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
-import { ContextTimeoutError, DbContextNotActiveError, ShuttingDownError } from '../errors.js';
+import { DbContextNotActiveError, ShuttingDownError } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import { ambientManager } from '../session/ambient.js';
 import { innermostManager } from '../session/session-marks.js';
 import { ConnectionRegistry } from './connection-registry.js';
 import type { ContextProbe, Reporters } from './context-probe.js';
 import { currentContext, runWithContext } from './context-storage.js';
-import type { ContextDependencies } from './context-sessions.js';
+import type { ContextDependencies, OpeningOptions } from './context-sessions.js';
+import { expireLater } from './context-expiry.js';
 import { Context } from './context.js';
 import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
@@ -156,7 +157,7 @@ export class ContextRegistry {
    */
   open(origin: string, writtenLsns?: WrittenLsns): Context {
     this.#assertMayOpen(origin);
-    return this.#open(origin, false, writtenLsns);
+    return this.#open(origin, { writtenLsns });
   }
 
   /** As {@link ContextRegistry.open}, where a server of the application is to send an answer. */
@@ -169,7 +170,19 @@ export class ContextRegistry {
   /** Opens what a session in no context needs all the same; otherwise as {@link ContextRegistry.open}. */
   openDetached(origin: string): Context {
     this.#assertMayOpen(origin);
-    return this.#open(origin, true);
+    return this.#open(origin, { isDetached: true });
+  }
+
+  /**
+   * Opens a context with a limit of its own, which its caller keeps. It is for work that was let in
+   * before, so that a shutdown does not refuse it, and waits for it.
+   *
+   * @param timeoutMs that limit, in milliseconds
+   */
+  openLimited(origin: string, timeoutMs: number): Context {
+    const context = this.#open(origin, { timeoutMs });
+    this.#running.await(context);
+    return context;
   }
 
   #assertMayOpen(origin: string): void {
@@ -178,11 +191,15 @@ export class ContextRegistry {
     }
   }
 
-  #open(origin: string, isDetached = false, writtenLsns?: WrittenLsns): Context {
+  #open(
+    origin: string,
+    { isDetached = false, writtenLsns, timeoutMs }: Partial<OpeningOptions> = {},
+  ): Context {
     const context = new Context({
       dependencies: this.#dependencies,
       origin,
       isDetached,
+      timeoutMs,
       outer: this.active(),
       ambient: TransactionContext.currentTransactionContext()?.em,
       writtenLsns:
@@ -192,7 +209,9 @@ export class ContextRegistry {
         (this.connections.readYourWrites.length > 0 ? new WrittenLsns() : undefined),
     });
     this.#running.add(context);
-    context.expiry = this.#expireLater(context);
+    if (timeoutMs === undefined) {
+      context.expiry = this.#expireLater(context);
+    }
     this.#watch?.opened(context);
     return context;
   }
@@ -203,18 +222,9 @@ export class ContextRegistry {
     if (graceMs !== undefined && (timeoutMs === undefined || graceMs < timeoutMs)) {
       return setTimeout(() => void this.shutdown.cutOff(context), graceMs).unref();
     }
-    if (timeoutMs === undefined) {
-      return undefined;
-    }
-    const expire = (): void => {
-      // One that is ending has other limits, and its outcome comes from the server.
-      if (!context.isClosed) {
-        const error = new ContextTimeoutError(context.origin, timeoutMs);
-        void this.abandon(context);
-        context.onExpire?.(error);
-      }
-    };
-    return setTimeout(expire, timeoutMs).unref();
+    return timeoutMs === undefined
+      ? undefined
+      : expireLater(context, timeoutMs, () => this.abandon(context));
   }
 
   /** Runs `callback` inside of a context. */

@@ -36,6 +36,8 @@ export interface OpeningOptions {
   readonly ambient: EntityManager | undefined;
   /** What its reads must see, where that is kept; shared with the context that it is opened in. */
   readonly writtenLsns: WrittenLsns | undefined;
+  /** Its own limit in milliseconds, in place of `contextTimeoutMs` and `transactionTimeoutMs`. */
+  readonly timeoutMs: number | undefined;
 }
 
 const NO_SETTINGS: ReadonlyMap<string, TransactionSettings> = new Map();
@@ -53,18 +55,21 @@ export abstract class ContextSessions implements Holder {
   readonly ambient: EntityManager | undefined;
   /** See {@link Holder.writtenLsns}. */
   readonly writtenLsns: WrittenLsns | undefined;
+  /** See {@link OpeningOptions.timeoutMs}. */
+  readonly timeoutMs: number | undefined;
   /** In the order of their first use; a closed one stays until another one takes its place. */
   #sessions: readonly Session[] = [];
   #settings = NO_SETTINGS;
   /** Work beside the transactions of the sessions, which ends with them. */
   #owned: readonly OwnedWork[] = [];
 
-  constructor({ dependencies, origin, isDetached, ambient, writtenLsns }: OpeningOptions) {
-    this.dependencies = dependencies;
-    this.origin = origin;
-    this.isDetached = isDetached;
-    this.ambient = ambient;
-    this.writtenLsns = writtenLsns;
+  constructor(options: OpeningOptions) {
+    this.dependencies = options.dependencies;
+    this.origin = options.origin;
+    this.isDetached = options.isDetached;
+    this.ambient = options.ambient;
+    this.writtenLsns = options.writtenLsns;
+    this.timeoutMs = options.timeoutMs;
   }
 
   /** See {@link Holder.outer}. */

@@ -1,12 +1,17 @@
+import type { Readable } from 'node:stream';
+
 import type { EntityManager } from '@mikro-orm/core';
+import { isObservable, type Observable } from 'rxjs';
 
 import { InvalidOptionsError } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { checkKeys } from '../options/option-keys.js';
 import { runAtomic } from './atomic.js';
+import { bindObservable, type Projection } from './bound-observable.js';
 import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import type { ContextRegistry } from './context-registry.js';
+import { ContextStream } from './context-stream.js';
 import { runDetached, runInOwnContext } from './run-and-settle.js';
 import {
   chosenConnection,
@@ -15,6 +20,7 @@ import {
   type RunAllOptions,
   type RunOptions,
 } from './run-options.js';
+import { planStream, type StreamOptions, type StreamSource } from './stream-options.js';
 
 /**
  * The ways to run code as a unit of work of its own; see {@link DbContext}.
@@ -108,6 +114,105 @@ export abstract class UnitsOfWork {
     return runBounded(runs, concurrency, (error) =>
       this.registry.report('a further function of runAllInNewContexts() failed', error),
     ) as Promise<RunAllResults<T>>;
+  }
+
+  /**
+   * Makes a stream with a context of its own, which lives for as long as the stream is read: for a body that is
+   * made of a query and produced after the request has been settled. Nothing is taken before the
+   * first read; from then on the stream holds a connection, to its end.
+   *
+   * The context is committed when `source` ends, before the stream does. It is rolled back when `source`
+   * throws, when the stream is destroyed (its client has left), at `timeoutMs`, and when a shutdown does
+   * not wait any longer. It is read-only, unless `readOnly: false`; the last chunk of one that writes is
+   * passed on after its commit. `source` is asked for no more than the reader takes.
+   *
+   * `source` runs where `stream()` was called, so that it finds the same stores of `nestjs-cls`. A stream
+   * that fails is destroyed with {@link StreamFailedError}, {@link StreamTimeoutError} or
+   * {@link ShuttingDownError}, which are in the log as well.
+   *
+   * @param source an async generator, or another function that gives what can be read
+   * @throws {@link InvalidOptionsError} an option cannot be
+   * @throws {@link UnknownConnectionError}
+   * @example
+   * ```ts
+   * return new StreamableFile(
+   *   this.dbContext.stream(async function* (session) {
+   *     for await (const note of session.stream(Note)) {
+   *       yield `${note.id};${note.text}\n`;
+   *     }
+   *   }),
+   * );
+   * ```
+   */
+  stream<E extends EntityManager = EntityManager>(
+    source: StreamSource<string | Uint8Array, E>,
+    options?: StreamOptions & { readonly objectMode?: false },
+  ): Readable;
+  stream<T, E extends EntityManager = EntityManager>(
+    source: StreamSource<T, E>,
+    options: StreamOptions & { readonly objectMode: true },
+  ): Readable;
+  stream(source: StreamSource<unknown, never>, options: StreamOptions = {}): Readable {
+    return this.makeStream(source, options);
+  }
+
+  /** @internal */
+  protected makeStream(source: StreamSource<unknown, never>, options: StreamOptions): Readable {
+    return new ContextStream(this.registry, planStream(this.registry, source, options));
+  }
+
+  /**
+   * Delivers the values of an Observable in a context, although they come from an event of a socket that
+   * knows of none: the messages of a client stream of gRPC, a `fromEvent()`.
+   *
+   * The context is the one that is active where the result is subscribed to, and is settled by what has
+   * opened it; so in a handler all messages are one unit of work, which ends before the answer. Where
+   * none is active each subscription has one of its own: committed when the result completes, before
+   * that is passed on, rolled back when it fails or is unsubscribed from. Its last value is passed on after
+   * the commit.
+   *
+   * @param project what becomes of the values; what is asynchronous has to be in here to be waited for
+   *   by a context of its own
+   * @example
+   * ```ts
+   * import(messages: Observable<NoteMessage>) {
+   *   return this.dbContext.bind(messages, (notes) =>
+   *     notes.pipe(concatMap((note) => this.notes.save(note)), count()),
+   *   );
+   * }
+   * ```
+   */
+  bind<T>(source: Observable<T>): Observable<T>;
+  bind<T, R>(
+    source: Observable<T>,
+    project: (source: Observable<T>) => Observable<R>,
+  ): Observable<R>;
+  /**
+   * Makes a function each call of which runs in a context of its own, as by
+   * {@link UnitsOfWork.runInNewContext}: for listeners of sockets and emitters.
+   *
+   * @returns gives a promise, which is rejected with what `callback` throws, or with why the commit failed;
+   *   an emitter does not handle it
+   */
+  bind<Args extends unknown[], T>(
+    callback: (...args: Args) => T | Promise<T>,
+    options?: RunOptions<T>,
+  ): (...args: Args) => Promise<T>;
+  bind(
+    source: Observable<unknown> | ((...args: unknown[]) => unknown),
+    how: Projection<unknown, unknown> | RunOptions<unknown> = {},
+  ): unknown {
+    if (isObservable(source)) {
+      const project = typeof how === 'function' ? how : (values: Observable<unknown>) => values;
+      return this.bindValues(source, project);
+    }
+    const options = how as RunOptions<unknown>;
+    return (...args: unknown[]) => this.runInNewContext(() => source(...args), options);
+  }
+
+  /** @internal */
+  protected bindValues<T, R>(source: Observable<T>, project: Projection<T, R>): Observable<R> {
+    return bindObservable(this.registry, source, project);
   }
 
   /**

@@ -15,6 +15,8 @@ export function watchLimits(
 /** A context, as far as the watch names it. */
 interface Watched {
   readonly origin: string;
+  /** Its own limit in milliseconds, for which it may be open, and may hold an idle connection. */
+  readonly timeoutMs: number | undefined;
 }
 
 /** Where it began; the text is only made when it is asked for. */
@@ -65,7 +67,8 @@ export class ContextWatch {
 
   /** Looks at one session of a context. */
   session(context: Watched, connectionName: string): SessionWatch {
-    const watch = new WatchedSession(connectionName, this.#limits.idleInTransactionMs, {
+    const idleMs = context.timeoutMs ?? this.#limits.idleInTransactionMs;
+    const watch = new WatchedSession(connectionName, idleMs, {
       warn: (kind, what, place) => this.#warnOf(context, kind, what, place),
     });
     this.#open.get(context)?.sessions.push(watch);
@@ -81,7 +84,7 @@ export class ContextWatch {
     const now = performance.now();
     const { contextOpenMs } = this.#limits;
     for (const [context, { openedAt, place, sessions }] of this.#open) {
-      if (now - openedAt > contextOpenMs) {
+      if (now - openedAt > (context.timeoutMs ?? contextOpenMs)) {
         this.#warnOf(
           context,
           'open for too long',

@@ -52,6 +52,7 @@ export const DEFAULTS = {
   retry: { backoffMs: 20 },
   atomic: { current: 'commit' },
   committedQueue: { sendTimeoutMs: 5_000 },
+  stream: { timeoutMs: 600_000 },
   captureOnCommit: { execute: false },
   recordStatements: { withTransactions: false },
   createWorkerDatabase: { version: '', prepareTimeoutMs: 60_000 },

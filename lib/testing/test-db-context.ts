@@ -1,29 +1,32 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Readable } from 'node:stream';
 
 import type { EntityManager } from '@mikro-orm/core';
 import { Logger } from '@nestjs/common';
+import type { Observable } from 'rxjs';
 
+import type { Projection } from '../context/bound-observable.js';
 import { checkConcurrency, runBounded, type RunAllResults } from '../context/bounded.js';
 import { DbContext } from '../context/db-context.service.js';
 import { endBy } from '../context/end-by.js';
 import type { HookCallback } from '../context/hooks.js';
-import { mayRetry } from '../context/retry.js';
 import type {
   AtomicOptions,
   ConnectionChoice,
   RunAllOptions,
   RunOptions,
 } from '../context/run-options.js';
+import type { StreamOptions, StreamSource } from '../context/stream-options.js';
 import {
   InvalidTransactionStateError,
   UnexpectedRollbackError,
   UnknownConnectionError,
 } from '../errors.js';
-import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
-import type { RetryOptions } from '../options/retry-options.js';
 import type { TransactionClient } from '../postgresql/transaction-client.js';
 import { HookList } from './hook-list.js';
+import { retryAtOnce } from './retry-at-once.js';
+import { streamDouble } from './stream-double.js';
 
 /** Doubles of sessions, by the names of their connections. */
 export type TestSessions = Readonly<Record<string, object>>;
@@ -104,7 +107,7 @@ export class TestDbContext extends DbContext {
     callback: () => T | Promise<T>,
     { retry, name = 'runInNewContext()', ...options }: RunOptions<T> = {},
   ): Promise<T> {
-    return withRetry(retry, () => {
+    return retryAtOnce(retry, () => {
       const hooks = this.#newHooks();
       // What a beforeCommit hook registers belongs to the same context.
       const inside = <R>(work: () => R): R => this.#current.run(hooks, work);
@@ -131,7 +134,7 @@ export class TestDbContext extends DbContext {
     callback: (session: E) => T | Promise<T>,
     { connection = DEFAULT_CONNECTION_NAME, current, retry, ...options }: AtomicOptions = {},
   ): Promise<T> {
-    return withRetry(retry, () => {
+    return retryAtOnce(retry, () => {
       const outer = this.#hooks();
       const block = this.#newHooks();
       const rollback = async (): Promise<void> => {
@@ -169,6 +172,26 @@ export class TestDbContext extends DbContext {
     { connection }: ConnectionChoice = {},
   ): Promise<T> {
     return callback(this.session<E>(connection));
+  }
+
+  /** @internal */
+  protected override makeStream(
+    source: StreamSource<unknown, never>,
+    options: StreamOptions,
+  ): Readable {
+    const hooks = this.#newHooks();
+    const inside = <R>(work: () => R): R => this.#current.run(hooks, work);
+    // A source may take no session, so none need be given.
+    const session = this.#sessions.get(options.connection ?? DEFAULT_CONNECTION_NAME);
+    return streamDouble((signal) => source(session as never, signal), hooks, inside, options);
+  }
+
+  /** @internal */
+  protected override bindValues<T, R>(
+    source: Observable<T>,
+    project: Projection<T, R>,
+  ): Observable<R> {
+    return project(source);
   }
 
   /**
@@ -259,22 +282,5 @@ export class TestDbContext extends DbContext {
 
   #hooks(): HookList {
     return this.#current.getStore() ?? this.#own;
-  }
-}
-
-/** As in production, without the pauses. */
-async function withRetry<T>(retry: RetryOptions | undefined, work: () => Promise<T>): Promise<T> {
-  if (retry === undefined) {
-    return work();
-  }
-  checkRetryOptions(retry, 'retry');
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!mayRetry(retry, attempt, error)) {
-        throw error;
-      }
-    }
   }
 }

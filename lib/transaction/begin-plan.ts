@@ -1,4 +1,5 @@
 import type { Claim, Holder } from '../connection/claim.js';
+import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import type { SessionReset } from '../connection/session-reset.js';
 import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient } from '../postgresql/pg-client.js';
@@ -94,4 +95,14 @@ export interface TransactionSource {
   onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void;
   /** Called with what nobody is there to catch. */
   report(message: string, error: unknown): void;
+}
+
+/**
+ * The limit of a transaction in milliseconds. That of its unit of work, where it has one, comes first: it
+ * ends the transaction by a rollback, after a wait for the statements in flight.
+ */
+export function limitOf({ limits }: TransactionSource, { holder }: TransactionOwner): number {
+  return holder?.timeoutMs === undefined
+    ? limits.transactionTimeoutMs
+    : Math.min(holder.timeoutMs + limits.drainTimeoutMs, LONGEST_LIMIT_MS);
 }

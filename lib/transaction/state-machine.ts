@@ -27,6 +27,7 @@ const PAUSED = 'paused';
 /** The state of one transaction. Nothing else writes it; it sends nothing, and is given the answers. */
 export class StateMachine {
   readonly #source: TransactionSource;
+  readonly #timeoutMs: number;
   /** Called once, as the transaction gives its connection up for good. */
   readonly #onEnd: () => void;
   #state: TransactionState = { tag: 'idle' };
@@ -36,8 +37,10 @@ export class StateMachine {
   #destroyed: Promise<void> | undefined;
   readonly #sent: SentStatements;
 
-  constructor(source: TransactionSource, onEnd: () => void) {
+  /** @param timeoutMs the limit of the whole transaction, in milliseconds */
+  constructor(source: TransactionSource, timeoutMs: number, onEnd: () => void) {
     this.#source = source;
+    this.#timeoutMs = timeoutMs;
     this.#onEnd = onEnd;
     this.#sent = new SentStatements(source.server);
   }
@@ -83,10 +86,9 @@ export class StateMachine {
   /** Starts the limit of the whole transaction, where it has not been started (F6). */
   startDeadline(): void {
     if (this.#deadline === undefined && this.isOpen) {
-      const { transactionTimeoutMs } = this.#source.limits;
       this.#deadline = setTimeout(() => {
-        this.kill(new TransactionTimeoutError(this.#source.name, transactionTimeoutMs));
-      }, transactionTimeoutMs);
+        this.kill(new TransactionTimeoutError(this.#source.name, this.#timeoutMs));
+      }, this.#timeoutMs);
       this.#deadline.unref();
     }
   }

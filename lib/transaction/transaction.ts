@@ -8,7 +8,7 @@ import {
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
-import type { TransactionOwner, TransactionSource } from './begin-plan.js';
+import { limitOf, type TransactionOwner, type TransactionSource } from './begin-plan.js';
 import { End } from './end.js';
 import { RequestedSettings } from './requested-settings.js';
 import { TransactionPart } from './savepoint.js';
@@ -47,7 +47,7 @@ export class Transaction
     this.#source = source;
     this.#owner = owner;
     this.#settings = new RequestedSettings(source.transactionOptions.transaction, settings);
-    this.#machine = new StateMachine(source, () => this.#hasEnded());
+    this.#machine = new StateMachine(source, limitOf(source, owner), () => this.#hasEnded());
     this.#statements = new Statements({
       source,
       owner,

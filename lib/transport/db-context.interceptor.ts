@@ -35,7 +35,8 @@ import { isRequest } from './unavailable.js';
  * (S1). The same holds for the answer of a microservice.
  *
  * Registered globally by default, for gateways and microservices as well; with `mount: 'none'` use
- * `@UseInterceptors(DbContextInterceptor)`.
+ * `@UseInterceptors(DbContextInterceptor)`, as for gateways on Nest 11, where global interceptors do not
+ * reach them.
  *
  * @publicApi
  */

@@ -71,6 +71,7 @@ export class RequestAttempt {
     let heldBack: { readonly value: unknown } | undefined;
     let isFinishing = false;
     let hasExpired = false;
+    const openedAt = performance.now();
     const stopListening = this.#watchDisconnect();
     const pass = (value: unknown): void => {
       this.#hasLastingEffect = true;
@@ -128,6 +129,9 @@ export class RequestAttempt {
         next: (value: unknown) => {
           if (route.isLive) {
             pass(value);
+            if (context.sessions.some((session) => session.hasBegun)) {
+              log.sendsWhileHolding(route, openedAt);
+            }
             return;
           }
           // A value is passed on only when the next one comes, and the last one after the commit:

@@ -3,6 +3,9 @@ import { Logger } from '@nestjs/common';
 import type { ContextTimeoutError, ShuttingDownError } from '../errors.js';
 import type { RouteSettings } from './route-settings.js';
 
+/** For how long a stream of events may hold a connection before it is warned of, in milliseconds. */
+const LONGEST_HELD_STREAM_MS = 1_000;
+
 /** Why a request that failed is not run again, although its route asks for it. */
 export type RetryObstacle = 'work-before-handler' | 'committed-early';
 
@@ -36,6 +39,23 @@ export class RouteLog {
         'around the context: @UseAfterCommit(CacheInterceptor) in place of @UseInterceptors(), or ' +
         'AFTER_COMMIT_INTERCEPTOR in place of APP_INTERCEPTOR.',
     );
+  }
+
+  /**
+   * Warns of a stream of events that goes on while its context holds a connection.
+   *
+   * @param openedAt when it began, by the monotonic clock
+   */
+  sendsWhileHolding(route: RouteSettings, openedAt: number): void {
+    if (performance.now() - openedAt > LONGEST_HELD_STREAM_MS) {
+      this.#warnOnce(
+        route,
+        'held',
+        `${route.name} sends events while its context holds a connection, one for each listener until the ` +
+          'stream ends, and others then get none. Mark the route with @SkipDbContext(), and read in ' +
+          'dbContext.run() for each event.',
+      );
+    }
   }
 
   /** Warns that a request failed as `@RetryOnSerializationFailure()` expects, and cannot run again. */

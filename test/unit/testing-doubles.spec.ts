@@ -16,6 +16,7 @@ import {
   provideTestSession,
   TestDbContext,
 } from 'nestjs-db-context/testing';
+import { from, lastValueFrom, map } from 'rxjs';
 
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
@@ -80,6 +81,36 @@ describe('a unit test of a service, without a database', () => {
     }).compile();
     service = module.get(NoteService);
     dbContext = module.get(DbContext);
+  });
+
+  it('reads streams to their end, and runs their hooks', async () => {
+    const read = (fails: boolean): Promise<unknown[]> =>
+      dbContext
+        .stream(
+          async function* () {
+            dbContext.onCommit(say('committed'));
+            dbContext.onRollback(say('rolled back'));
+            yield 'a';
+            if (fails) {
+              fail();
+            }
+          },
+          { objectMode: true },
+        )
+        .toArray();
+    expect(await read(false)).toEqual(['a']);
+    await expect(read(true)).rejects.toThrow('as asked');
+    expect(calls).toEqual(['committed', 'rolled back']);
+  });
+
+  it('binds functions and Observables', async () => {
+    const traced = dbContext.bind((text: string) => service.trace(text));
+    await traced('a');
+    expect(calls).toEqual(['traced a']);
+    const doubled = dbContext.bind(from([1, 2]), (values) =>
+      values.pipe(map((value) => 2 * value)),
+    );
+    expect(await lastValueFrom(doubled)).toBe(4);
   });
 
   it('injects doubles, and runs decorated methods', async () => {

@@ -1,0 +1,24 @@
+import { ContextTimeoutError } from '../errors.js';
+import type { Context } from './context.js';
+
+/**
+ * Rolls a context back when it has been open for too long.
+ *
+ * @param timeoutMs its limit, in milliseconds
+ * @param abandon rolls it back
+ */
+export function expireLater(
+  context: Context,
+  timeoutMs: number,
+  abandon: () => Promise<void>,
+): NodeJS.Timeout {
+  const expire = (): void => {
+    // One that is ending has other limits, and its outcome comes from the server.
+    if (!context.isClosed) {
+      const error = new ContextTimeoutError(context.origin, timeoutMs);
+      void abandon();
+      context.onExpire?.(error);
+    }
+  };
+  return setTimeout(expire, timeoutMs).unref();
+}

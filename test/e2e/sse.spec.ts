@@ -1,0 +1,99 @@
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { Controller, Sse, type MessageEvent } from '@nestjs/common';
+import { DbContext, InjectSession, SkipDbContext } from 'nestjs-db-context';
+import { exhaustMap, interval, type Observable } from 'rxjs';
+
+import { LogRecorder } from '../support/log-recorder.js';
+import { Note } from '../support/note.entity.js';
+import type { AdapterName } from '../support/test-app.js';
+import { startWorld, type TestWorld } from '../support/test-world.js';
+import { waitFor } from '../support/wait-for.js';
+
+const LISTENERS = 50;
+const EVENTS = 2;
+
+@Controller()
+class EventsController {
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    private readonly dbContext: DbContext,
+  ) {}
+
+  @SkipDbContext()
+  @Sse('counts')
+  counts(): Observable<MessageEvent> {
+    return interval(300).pipe(
+      exhaustMap(() =>
+        this.dbContext.run(async () => ({ data: `${await this.session.count(Note)}` })),
+      ),
+    );
+  }
+
+  @Sse('held-counts')
+  heldCounts(): Observable<MessageEvent> {
+    return interval(50).pipe(
+      exhaustMap(async () => ({ data: `${await this.session.count(Note)}` })),
+    );
+  }
+}
+
+describe.each<AdapterName>(['express', 'fastify'])('server-sent events over %s', (adapter) => {
+  let world: TestWorld;
+  const logger = new LogRecorder();
+
+  beforeAll(async () => {
+    world = await startWorld(
+      {},
+      {
+        adapter,
+        controllers: [EventsController],
+        configure: (app) => app.useLogger(logger),
+      },
+    );
+  });
+  afterAll(() => world.close());
+  beforeEach(() => {
+    logger.lines.length = 0;
+  });
+
+  /** Listens until `isEnough` or the end, and stays. */
+  const listen = async (
+    path: string,
+    isEnough: (text: string) => boolean,
+  ): Promise<{ readonly text: string; readonly leave: () => void }> => {
+    const leaving = new AbortController();
+    const response = await world.fetch(path, { signal: leaving.signal });
+    const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+    let text = '';
+    let isOver = false;
+    while (!isOver) {
+      const { value = '', done } = await reader.read();
+      text += value;
+      isOver = done || isEnough(text);
+    }
+    return { text, leave: () => leaving.abort() };
+  };
+  const eventsIn = (text: string): number => text.match(/^data: 0$/gm)?.length ?? 0;
+
+  it('F1: listeners whose events have a context each share a pool', async () => {
+    const listeners = await Promise.all(
+      Array.from({ length: LISTENERS }, () =>
+        listen('/counts', (text) => eventsIn(text) >= EVENTS),
+      ),
+    );
+    const texts = listeners.map(({ text }) => text);
+    expect(texts.filter((text) => eventsIn(text) < EVENTS)).toEqual([]);
+    listeners.forEach(({ leave }) => leave());
+    expect(logger.ofLibrary('warn')).toEqual([]);
+    await waitFor(() => world.pool().checkedOut === 0, { what: 'the connections to come back' });
+  });
+
+  it('warns of a stream that goes on while its context holds a connection, once', async () => {
+    const { leave } = await listen('/held-counts', () => logger.ofLibrary('warn').length > 0);
+    leave();
+    expect(logger.ofLibrary('warn')).toEqual([
+      expect.stringMatching(/^EventsController\.heldCounts sends events while its context holds/),
+    ]);
+    await waitFor(() => world.pool().checkedOut === 0, { what: 'the connection to come back' });
+  });
+});
