@@ -10,6 +10,7 @@ export const CANDIDATES = [
   'cls-transaction',
   'no-database',
   'bare-interceptor',
+  'bare-middleware',
 ] as const;
 
 export type Candidate = (typeof CANDIDATES)[number];

@@ -62,7 +62,7 @@ export async function measureLinks(
   const [adapter] = ADAPTERS;
   const link = await startLink(databaseUrl);
   const withDatabase = options.candidates.filter(
-    (each) => each !== 'no-database' && each !== 'bare-interceptor',
+    (each) => !['no-database', 'bare-interceptor', 'bare-middleware'].includes(each),
   );
   // In a check, measureThroughput() has shown already that all candidates run.
   const candidates = options.isCheck ? withDatabase.slice(0, 1) : withDatabase;

@@ -1,6 +1,10 @@
 import type { Candidate } from './candidates.js';
 
-const WITHOUT_DATABASE: readonly Candidate[] = ['no-database', 'bare-interceptor'];
+const WITHOUT_DATABASE: readonly Candidate[] = [
+  'no-database',
+  'bare-interceptor',
+  'bare-middleware',
+];
 
 /** The requests that clients send to an application. */
 export interface Workload {

@@ -50,11 +50,11 @@ export function nameOfRequest({ method, originalUrl, url }: HttpRequest): string
 export const REDIRECT_METADATA = '__redirect__';
 export const SSE_METADATA = '__sse__';
 export const RENDER_METADATA = '__renderTemplate__';
-export const ROUTE_ARGUMENTS_METADATA = '__routeArguments__';
-export const PASSTHROUGH_METADATA = '__responsePassthrough__';
+const ROUTE_ARGUMENTS_METADATA = '__routeArguments__';
+const PASSTHROUGH_METADATA = '__responsePassthrough__';
 /** The keys of the parameters `@Res()` and `@Next()` begin with these. */
-export const RESPONSE_PARAMETER = '1:';
-export const NEXT_PARAMETER = '2:';
+const RESPONSE_PARAMETER = '1:';
+const NEXT_PARAMETER = '2:';
 
 // It is only asked which status an error gets. It has no state, so two applications can share it.
 const nestDefaultFilter = new BaseExceptionFilter();

@@ -15,6 +15,7 @@ export interface NodeResponse extends SendingMethods, HttpResponse {
   readonly headersSent: boolean;
   readonly writableEnded: boolean;
   removeHeader(name: string): unknown;
+  destroy(error?: Error): unknown;
   emit(event: 'drain'): boolean;
   listenerCount(event: string): number;
   addListener(event: 'newListener', listener: (event: string | symbol) => void): unknown;

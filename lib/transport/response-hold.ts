@@ -1,6 +1,7 @@
 import { appearBegun, headersSent } from './begun-appearance.js';
 import { HeldHead } from './held-head.js';
 import type { NodeResponse, SendingMethods } from './node-response.js';
+import { assertSendable } from './sending-checks.js';
 
 /** What is asked when a response begins. */
 export interface BeginListener {
@@ -116,7 +117,12 @@ export class ResponseHold {
     this.#state = 'released';
     this.#restore();
     if (wasHolding) {
-      this.#replay();
+      try {
+        this.#replay();
+      } catch (error) {
+        // Half an answer must not look like a whole one.
+        this.#raw.destroy(error as Error);
+      }
     }
   }
 
@@ -137,13 +143,16 @@ export class ResponseHold {
     }
     // What a commit of one of several connections has brought about holds for another answer, too.
     this.#head?.apply();
-    // Whatever is sent from here on is no success.
+    // Nothing that is sent from here on is a success.
     this.#raw.statusCode = SERVER_ERROR;
     HEADERS_OF_BODY.forEach((name) => this.#raw.removeHeader(name));
     calls.forEach(({ parameters }) => tell(parameters, error));
   }
 
   #called(method: SendingMethod, parameters: readonly unknown[]): unknown {
+    if (this.#state === 'armed' || this.#state === 'holding') {
+      assertSendable(method, parameters);
+    }
     if (this.#state === 'armed') {
       const status = method === 'writeHead' ? Number(parameters[0]) : this.#raw.statusCode;
       // What the listener does may send something itself.

@@ -78,20 +78,10 @@ export class UnclaimedContext implements BeginListener {
       return false;
     }
     settled.then(
-      () => this.#release(),
+      () => this.#hold?.release(),
       (error: unknown) => this.#fail(status, error),
     );
     return true;
-  }
-
-  #release(): void {
-    try {
-      this.#hold?.release();
-    } catch (error) {
-      // Node refuses the head: a status or a header that is none.
-      this.#hold?.drop(error as Error);
-      this.#answer(error);
-    }
   }
 
   #fail(status: number, error: unknown): void {

@@ -69,6 +69,40 @@ describe('ResponseHold', () => {
     expect([response.status, await response.text()]).toEqual([202, 'ab']);
   });
 
+  it('W1: what Node would refuse is refused at once, and begins nothing', async () => {
+    const codes: unknown[] = [];
+    const response = await fetched((hold, raw) => {
+      for (const send of [
+        () => raw.writeHead(99),
+        () => raw.writeHead(200, { 'x-bad': 'a\nb' }),
+        () => raw.writeHead(200, { 'bad name': 'a' }),
+        () => raw.write({}),
+        () => raw.end(1 as never),
+      ]) {
+        try {
+          send();
+        } catch (error) {
+          codes.push((error as { code: unknown }).code, raw.headersSent);
+        }
+      }
+      raw.end('sent');
+      hold.release();
+    });
+    expect(await response.text()).toBe('sent');
+    expect(codes).toEqual([
+      'ERR_HTTP_INVALID_STATUS_CODE',
+      false,
+      'ERR_INVALID_CHAR',
+      false,
+      'ERR_INVALID_HTTP_TOKEN',
+      false,
+      'ERR_INVALID_ARG_TYPE',
+      false,
+      'ERR_INVALID_ARG_TYPE',
+      false,
+    ]);
+  });
+
   it('L2: a response that is let go has its own methods', () => {
     const raw = { writeHead() {}, flushHeaders() {}, write() {}, end() {} };
     const own = { ...raw };

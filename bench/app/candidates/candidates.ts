@@ -2,6 +2,7 @@ import type { DynamicModule } from '@nestjs/common';
 
 import type { Database } from '../orm.js';
 import { BareInterceptorModule } from './bare-interceptor.js';
+import { BareMiddlewareModule } from './bare-middleware.js';
 import { ClsTransactionModule } from './cls-transaction.js';
 import { HandWrittenModule } from './hand-written.js';
 import { LibraryModule } from './library.js';
@@ -21,5 +22,7 @@ export const CANDIDATE_MODULES = {
   'request-scope': (database) => RequestScopeModule.register(database),
   'cls-transaction': (database) => ClsTransactionModule.register(database),
   'no-database': () => NoDatabaseModule.register(),
+  'bare-middleware': () =>
+    BareMiddlewareModule.register(BareInterceptorModule.register(NoDatabaseModule.register())),
   'bare-interceptor': () => BareInterceptorModule.register(NoDatabaseModule.register()),
 } as const satisfies Record<string, (database: Database) => DynamicModule>;
