@@ -174,8 +174,9 @@ export class DbContextNotActiveError extends DbContextError {
     super(
       'DB_CONTEXT_NOT_ACTIVE',
       'No database context is active here. Inside an HTTP handler the interceptor opens one (in a ' +
-        "guard or a middleware only with mount: 'middleware'; never under @SkipDbContext()). " +
-        'Elsewhere (cron job, queue consumer, script) wrap the work in dbContext.run(() => ...).',
+        "guard or a middleware only with mount: 'middleware'; never under @SkipDbContext()). In guards, " +
+        'field resolvers and loaders of GraphQL there is one with DbContextGraphQLModule of ' +
+        '"nestjs-db-context/graphql". Elsewhere (cron job, queue consumer, script) wrap the work in dbContext.run(() => ...).',
     );
   }
 }

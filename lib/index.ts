@@ -82,7 +82,12 @@ export type {
   ConnectionTransactionOptions,
   DbConnectionOptions,
 } from './options/connection-options.js';
-export type { CommitPolicy, DbContextOptions, RequestOutcome } from './options/context-options.js';
+export type {
+  CommitPolicy,
+  DbContextOptions,
+  OperationError,
+  RequestOutcome,
+} from './options/context-options.js';
 export type { FailoverOptions } from './options/failover-options.js';
 export type {
   DbContextModuleAsyncOptions,

@@ -59,7 +59,12 @@ export class DbContextInterceptor implements NestInterceptor {
     if (route.isSkipped) {
       return this.#runOutside(response, next);
     }
-    if (!this.#fromMiddleware.has(response) && this.#registry.active() !== undefined) {
+    const active = this.#registry.active();
+    if (
+      active !== undefined &&
+      !this.#fromMiddleware.has(response) &&
+      !this.#fromMiddleware.isUnclaimed(active)
+    ) {
       return next.handle();
     }
     const {

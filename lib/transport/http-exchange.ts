@@ -68,7 +68,7 @@ export function httpRequestOf(executionContext: ExecutionContext): HttpRequest |
 }
 
 /** Whether a route answers with server-sent events. */
-export function isSse(executionContext: ExecutionContext): boolean {
+export function isSse(executionContext: Pick<ExecutionContext, 'getHandler'>): boolean {
   return Reflect.getMetadata(SSE_METADATA, executionContext.getHandler()) === true;
 }
 
@@ -78,7 +78,9 @@ export interface Redirect {
 }
 
 /** Where a route redirects to, if it does. */
-export function redirectOf(executionContext: ExecutionContext): Redirect | undefined {
+export function redirectOf(
+  executionContext: Pick<ExecutionContext, 'getHandler'>,
+): Redirect | undefined {
   return Reflect.getMetadata(REDIRECT_METADATA, executionContext.getHandler()) as
     | Redirect
     | undefined;

@@ -11,11 +11,13 @@ import { isOver, type HttpResponse } from './http-exchange.js';
  */
 export class MiddlewareContexts {
   readonly #unclaimed = new WeakMap<HttpResponse, Context>();
+  readonly #waiting = new WeakSet<Context>();
 
   /** Keeps a context until it is claimed, and rolls it back when the response is closed before that. */
   watch(context: Context, registry: ContextRegistry, response: HttpResponse): void {
     const raw = response.raw ?? response;
     this.#unclaimed.set(raw, context);
+    this.#waiting.add(context);
     // The context stays claimable: the work of the guards is undone, so the handler must fail rather
     // than work in a new context without it.
     const onClose = (): void => {
@@ -35,6 +37,14 @@ export class MiddlewareContexts {
     return response !== undefined && this.#unclaimed.has(response.raw ?? response);
   }
 
+  /**
+   * Whether a context has not been claimed: code that runs in it must not leave its work there where nobody
+   * can claim it, as in a resolver of GraphQL, whose execution context has no response.
+   */
+  isUnclaimed(context: Context): boolean {
+    return this.#waiting.has(context);
+  }
+
   /** Takes a context over from the middleware; its new owner settles it. */
   claim(response: HttpResponse | undefined): Context | undefined {
     if (response === undefined) {
@@ -43,6 +53,9 @@ export class MiddlewareContexts {
     const raw = response.raw ?? response;
     const context = this.#unclaimed.get(raw);
     this.#unclaimed.delete(raw);
+    if (context !== undefined) {
+      this.#waiting.delete(context);
+    }
     return context;
   }
 }

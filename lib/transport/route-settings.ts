@@ -1,4 +1,4 @@
-import type { ExecutionContext } from '@nestjs/common';
+import type { ExecutionContext, Type } from '@nestjs/common';
 import type { Reflector } from '@nestjs/core';
 
 import {
@@ -11,6 +11,11 @@ import {
 import type { CommitPolicy } from '../options/context-options.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import { isSse, redirectOf, type Redirect } from './http-exchange.js';
+
+/** Where a handler is declared. */
+export interface Route extends Pick<ExecutionContext, 'getHandler'> {
+  getClass(): Type;
+}
 
 /** The settings of a route, from the decorators of its handler and of its class. */
 export interface RouteSettings {
@@ -36,7 +41,7 @@ export class RouteSettingsReader {
     this.#reflector = reflector;
   }
 
-  of(executionContext: ExecutionContext): RouteSettings {
+  of(executionContext: Route): RouteSettings {
     const handler = executionContext.getHandler();
     const ofHandler = this.#known.get(handler) ?? new WeakMap<object, RouteSettings>();
     this.#known.set(handler, ofHandler);
@@ -45,7 +50,7 @@ export class RouteSettingsReader {
     return known;
   }
 
-  #read(executionContext: ExecutionContext): RouteSettings {
+  #read(executionContext: Route): RouteSettings {
     const handler = executionContext.getHandler();
     const owner = executionContext.getClass();
     const nearest = (key: string): unknown =>
