@@ -1,7 +1,11 @@
 import { GraphQLError } from 'graphql';
 
-import type { OperationEnd } from './operation.js';
 import type { OperationShape } from './root-fields.js';
+
+/** How the context of an operation has ended. */
+export type OperationEnd =
+  | { readonly kind: 'committed' | 'untouched' | 'rolled-back' }
+  | { readonly kind: 'failed'; readonly error: unknown };
 
 /** What a server answers to an operation. */
 export interface Answer {

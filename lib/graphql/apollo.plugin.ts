@@ -12,6 +12,7 @@ import { GraphQLServers } from './servers.js';
 // The members of Apollo Server that this library uses: its types must not be needed where Mercurius serves.
 
 interface ApolloRequest {
+  readonly extensions?: Readonly<Record<string, unknown>>;
   readonly operationName?: string | null;
   readonly variables?: Variables;
 }
@@ -25,11 +26,23 @@ interface ApolloRequestContext {
   readonly contextValue: object;
   readonly request: ApolloRequest;
   readonly schema: GraphQLSchema;
+  readonly source?: string;
   readonly document?: DocumentNode;
   /** The errors of the execution before they were formatted. */
   readonly errors?: readonly OperationError[];
   readonly response: { body?: ApolloBody };
 }
+
+interface ApolloServerLike {
+  executeOperation(request: object, options: { readonly contextValue: object }): Promise<unknown>;
+}
+
+/** One run of an operation that may run again; Apollo Server copies the context object that holds it. */
+interface Attempt {
+  operation: GraphQLOperation | undefined;
+}
+
+const ATTEMPT = Symbol('nestjs-db-context:attempt');
 
 interface ApolloServerService {
   readonly schema: GraphQLSchema;
@@ -68,6 +81,7 @@ export class ApolloOperationsPlugin {
       return undefined;
     }
     let shape: OperationShape | undefined;
+    let isRetried = false;
     const settle = async (requestContext: ApolloRequestContext): Promise<void> => {
       const operation = this.#operations.of(requestContext.contextValue);
       if (operation !== undefined && shape !== undefined) {
@@ -79,9 +93,11 @@ export class ApolloOperationsPlugin {
         const { document, request } = requestContext;
         shape = document && shapeOf(document, request.operationName, request.variables);
         if (shape !== undefined) {
-          this.#begin(shape, requestContext);
+          isRetried = this.#begin(shape, requestContext) === 'retried';
         }
       },
+      responseForOperation: async (requestContext: ApolloRequestContext) =>
+        isRetried ? this.#runAttempts(requestContext) : null,
       executionDidStart: async (requestContext: ApolloRequestContext) => ({
         executionDidEnd: () => settle(requestContext),
       }),
@@ -98,14 +114,54 @@ export class ApolloOperationsPlugin {
     this.#operations.of(requestContext.contextValue)?.abandon();
   }
 
-  #begin(shape: OperationShape, { contextValue }: ApolloRequestContext): void {
+  /** @returns `retried` where each run of the operation begins by itself */
+  #begin(shape: OperationShape, { contextValue }: ApolloRequestContext): 'begun' | 'retried' {
     try {
       const settings = this.#operations.settingsOf(shape);
-      if (!settings.isSkipped) {
-        this.#operations.begin(contextValue, shape, settings, this.#exchanges.of(contextValue));
+      const attempt = (contextValue as { readonly [ATTEMPT]?: Attempt })[ATTEMPT];
+      if (attempt === undefined && settings.retried !== undefined && settings.hasOneField) {
+        return 'retried';
       }
+      if (!settings.isSkipped) {
+        const exchange = this.#exchanges.of(contextValue);
+        const operation = this.#operations.begin(contextValue, shape, settings, exchange);
+        if (attempt !== undefined) {
+          attempt.operation = operation;
+        }
+      }
+      return 'begun';
     } catch (error) {
       throw errorOf(error, error instanceof HttpException ? error.getStatus() : 500);
+    }
+  }
+
+  /** Hands the operation to the server again, as often as its resolver allows, and answers with the last. */
+  async #runAttempts({
+    contextValue,
+    request,
+    schema,
+    source,
+  }: ApolloRequestContext): Promise<unknown> {
+    const server = this.#servers.instanceOf(schema) as ApolloServerLike;
+    const exchange = this.#exchanges.of(contextValue);
+    const { persistedQuery: _, ...extensions } = request.extensions ?? {};
+    let values = contextValue;
+    for (let number = 1; ; number++) {
+      const attempt: Attempt = { operation: undefined };
+      const response = await server.executeOperation(
+        { ...request, query: source, extensions },
+        {
+          contextValue: Object.assign(Object.create(Object.getPrototypeOf(values)), values, {
+            [ATTEMPT]: attempt,
+          }),
+        },
+      );
+      const { operation } = attempt;
+      if (operation === undefined || !this.#operations.mayRunAgain(operation, number, exchange)) {
+        return response;
+      }
+      await this.#operations.pause(operation, number);
+      values = (await this.#servers.contextFor(schema, exchange)) ?? {};
     }
   }
 

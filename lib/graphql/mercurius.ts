@@ -85,25 +85,41 @@ export class MercuriusOperations {
     app.graphql = new Proxy<Mercurius>(mercurius, {
       apply: (execute: Execute, self: unknown, args: Parameters<Execute>) => {
         const [source, context = {}, variables, operationName] = args;
-        return this.#execute(context, operationName, () =>
-          execute.call(self, source, context, variables, operationName),
+        return this.#execute(context, operationName, (each) =>
+          execute.call(self, source, each, variables, operationName),
         );
       },
     });
   }
 
   async #execute(
-    context: MercuriusContext,
+    first: MercuriusContext,
     operationName: string | undefined,
-    execute: () => ReturnType<Execute>,
-  ): ReturnType<Execute> {
-    const call: OperationCall = { operationName, shape: undefined, schema: undefined };
-    this.#calls.set(context, call);
-    try {
-      const answer = await execute();
-      return await this.#settled(context, call, answer);
-    } finally {
-      this.#operations.of(context)?.abandon();
+    execute: (context: MercuriusContext) => Promise<Answer>,
+  ): Promise<Answer> {
+    let context = first;
+    for (let attempt = 1; ; attempt++) {
+      const call: OperationCall = { operationName, shape: undefined, schema: undefined };
+      this.#calls.set(context, call);
+      try {
+        const answer = await this.#settled(context, call, await execute(context));
+        const operation = this.#operations.of(context);
+        const exchange = this.#exchanges.of(context);
+        if (
+          operation === undefined ||
+          call.schema === undefined ||
+          !this.#operations.mayRunAgain(operation, attempt, exchange)
+        ) {
+          return answer;
+        }
+        await this.#operations.pause(operation, attempt);
+        const made = await this.#servers.contextFor(call.schema, exchange);
+        context = Object.assign(Object.create(Object.getPrototypeOf(context)), context, made);
+        // The errors of the last run may have set another one.
+        exchange.response?.code?.(200);
+      } finally {
+        this.#operations.of(context)?.abandon();
+      }
     }
   }
 

@@ -3,7 +3,6 @@ import { isDeepStrictEqual } from 'node:util';
 import type { RouteTransaction } from '../decorators/route.decorators.js';
 import { InvalidTransactionStateError } from '../errors.js';
 import type { CommitPolicy } from '../options/context-options.js';
-import type { RetryOptions } from '../options/retry-options.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { RouteSettings } from '../transport/route-settings.js';
 import type { ResolverRoutes } from './resolver-routes.js';
@@ -14,19 +13,24 @@ export interface OperationSettings {
   readonly transactions: readonly RouteTransaction[];
   /** The `commitOn` of each root field; all of them have to agree to a commit. */
   readonly policies: readonly CommitPolicy[];
-  /** Of an operation with one root field; one with more cannot run again as a whole. */
-  readonly retry: RetryOptions | undefined;
+  /** The first root field with `@RetryOnSerializationFailure()`. */
+  readonly retried: RouteSettings | undefined;
+  /** Whether it may run again: an operation with more than one root field does not, as a whole. */
+  readonly hasOneField: boolean;
   /** The root fields with `@SkipDbContext()`, by their keys in the answer. */
   readonly skipped: ReadonlySet<string>;
   /** Whether no root field has a context. */
   readonly isSkipped: boolean;
 }
 
-const NO_ROUTE: Pick<RouteSettings, 'isSkipped' | 'commitOn' | 'retry' | 'transactions'> = {
+const NO_ROUTE: RouteSettings = {
+  name: '',
   isSkipped: false,
+  isLive: false,
+  redirect: undefined,
   commitOn: undefined,
-  retry: undefined,
   transactions: [],
+  retry: undefined,
 };
 
 /**
@@ -52,7 +56,8 @@ export function settingsOf(
       working.map(({ fieldName, route }) => ({ fieldName, transactions: route.transactions })),
     ),
     policies: [...new Set(working.map(({ route }) => route.commitOn ?? commitOn))],
-    retry: fields.length === 1 ? fields[0]?.route.retry : undefined,
+    retried: working.find(({ route }) => route.retry !== undefined)?.route,
+    hasOneField: fields.length === 1,
     skipped: new Set(fields.filter(({ route }) => route.isSkipped).map(({ key }) => key)),
     isSkipped: fields.length > 0 && working.length === 0,
   };

@@ -3,19 +3,14 @@ import { responsePathAsArray } from 'graphql';
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { decisionOf } from '../context/end-by.js';
-import type { ContextTimeoutError, ShuttingDownError } from '../errors.js';
 import type { OperationError, RequestOutcome } from '../options/context-options.js';
+import { mayRetry } from '../context/retry.js';
 import { settleRequest } from '../transport/request-settlement.js';
+import type { RetryObstacle } from '../transport/route-log.js';
+import { errorOf, type OperationEnd } from './answer.js';
 import type { OperationSettings } from './operation-settings.js';
 
-/** How the context of an operation has ended. */
-export type OperationEnd =
-  | { readonly kind: 'committed' | 'untouched' | 'rolled-back' }
-  | { readonly kind: 'failed'; readonly error: unknown };
-
 type Path = Parameters<typeof responsePathAsArray>[0];
-
-type Expiry = ContextTimeoutError | ShuttingDownError;
 
 /**
  * One operation, or one event of a subscription, with the context that all its resolvers work in. It is
@@ -26,30 +21,29 @@ export class GraphQLOperation {
   readonly #registry: ContextRegistry;
   readonly #settings: OperationSettings;
   /** Ends the fields that are still being resolved when the context has been open for too long. */
-  readonly #waiting = new Set<(error: Expiry) => void>();
-  #expiry: Expiry | undefined;
+  readonly #waiting = new Set<(error: Error) => void>();
+  #expiry: Error | undefined;
   readonly #thrown = new Map<string, unknown>();
   #end: Promise<OperationEnd> | undefined;
   readonly #stops: (() => void)[] = [];
+  readonly #wasInUse: boolean;
+  readonly #failures: unknown[] = [];
 
   constructor(registry: ContextRegistry, context: Context, settings: OperationSettings) {
+    this.#wasInUse = !context.isUntouched;
     this.#registry = registry;
     this.context = context;
     this.#settings = settings;
     const expire: typeof context.onExpire = (error) => {
-      this.#expiry = error;
-      this.#waiting.forEach((reject) => reject(error));
+      const expiry = errorOf(error);
+      this.#expiry = expiry;
+      this.#waiting.forEach((reject) => reject(expiry));
     };
     context.onExpire = expire;
   }
 
   get settings(): OperationSettings {
     return this.#settings;
-  }
-
-  /** Why the context has ended before its operation: a limit, or a shutdown. */
-  get expiry(): Error | undefined {
-    return this.#expiry;
   }
 
   /** Whether it has been settled, or is being settled. */
@@ -123,6 +117,23 @@ export class GraphQLOperation {
     return this.#end;
   }
 
+  /** Whether a concurrent transaction made it fail, as `@RetryOnSerializationFailure()` expects it. */
+  failedBy(attempt: number): boolean {
+    const { retry } = this.#settings.retried ?? {};
+    return retry !== undefined && this.#failures.some((error) => mayRetry(retry, attempt, error));
+  }
+
+  /** Why it cannot run again, although it failed by a concurrent transaction. */
+  get obstacle(): RetryObstacle | undefined {
+    if (!this.#settings.hasOneField) {
+      return 'several-fields';
+    }
+    if (this.#wasInUse) {
+      return 'work-before-handler';
+    }
+    return this.context.earlyCommits > 0 ? 'committed-early' : undefined;
+  }
+
   /** Rolls back an operation that nobody settles. */
   abandon(): void {
     this.#end ??= this.#registry.abandon(this.context).then(() => {
@@ -134,6 +145,7 @@ export class GraphQLOperation {
   async #settle(errors: readonly OperationError[]): Promise<OperationEnd> {
     const { context } = this;
     const hadWork = context.hasWork;
+    this.#failures.push(...errors.map(({ originalError }) => originalError));
     try {
       const isCommitted = await settleRequest(
         {
@@ -146,6 +158,7 @@ export class GraphQLOperation {
       );
       return { kind: !hadWork ? 'untouched' : isCommitted ? 'committed' : 'rolled-back' };
     } catch (error) {
+      this.#failures.push(error);
       return { kind: 'failed', error };
     } finally {
       this.#hasEnded();

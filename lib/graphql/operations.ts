@@ -1,8 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { Inject, Injectable } from '@nestjs/common';
 
 import type { WrittenLsns } from '../connection/written-lsns.js';
 import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
+import { drawPauseMs } from '../context/retry.js';
 import type { DbContextOptions, OperationError } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
@@ -16,8 +19,10 @@ import { MiddlewareContexts } from '../transport/middleware-contexts.js';
 import { openForRequest } from '../transport/open-for-request.js';
 import { makeReadOnly } from '../transport/read-only-methods.js';
 import { requestLsns } from '../transport/request-lsns.js';
+import { RouteLog } from '../transport/route-log.js';
 import { GRAPHQL_OPTIONS, type DbContextGraphQLOptions } from './graphql-options.js';
-import { GraphQLOperation, type OperationEnd } from './operation.js';
+import type { OperationEnd } from './answer.js';
+import { GraphQLOperation } from './operation.js';
 import { settingsOf, type OperationSettings } from './operation-settings.js';
 import { ResolverRoutes } from './resolver-routes.js';
 import type { OperationShape } from './root-fields.js';
@@ -36,6 +41,7 @@ export class GraphQLOperations {
   readonly #graphql: DbContextGraphQLOptions;
   readonly #fromMiddleware: MiddlewareContexts;
   readonly #routes: ResolverRoutes;
+  readonly #log = new RouteLog();
   readonly #running = new WeakMap<object, GraphQLOperation>();
   /** The operations of one batch answer one client, with the newest LSN that any of them wrote. */
   readonly #writtenLsns = new WeakMap<HttpResponse, WrittenLsns>();
@@ -103,6 +109,31 @@ export class GraphQLOperations {
     this.#running.set(contextValue, operation);
     this.#watchDisconnect(operation, exchange);
     return operation;
+  }
+
+  /**
+   * Whether an operation that has been settled is to run again.
+   *
+   * @param attempt how often it has run
+   */
+  mayRunAgain(operation: GraphQLOperation, attempt: number, { response }: Exchange): boolean {
+    const { retried } = operation.settings;
+    if (retried === undefined || !operation.failedBy(attempt)) {
+      return false;
+    }
+    if (operation.obstacle !== undefined) {
+      this.#log.notRetried(retried, operation.obstacle);
+      return false;
+    }
+    return response === undefined || !clientHasLeft(response);
+  }
+
+  /** Waits before the next attempt of an operation. */
+  async pause({ settings }: GraphQLOperation, attempt: number): Promise<void> {
+    const { retry } = settings.retried ?? {};
+    if (retry !== undefined) {
+      await sleep(drawPauseMs(retry, attempt));
+    }
   }
 
   /**

@@ -28,6 +28,8 @@ export interface HttpResponse {
   /** Replaces a header of Express' or Node's response; Fastify's reply has `header()` instead. */
   setHeader?(name: string, value: string | readonly string[]): unknown;
   removeHeader?(name: string): unknown;
+  /** Sets the status of Fastify's reply. */
+  code?(status: number): unknown;
   /** Sets a header of Fastify's reply; cookies are added to those that are set already. */
   header?(name: string, value: string | readonly string[]): unknown;
 }

@@ -3,7 +3,7 @@ import { Logger } from '@nestjs/common';
 import type { RouteSettings } from './route-settings.js';
 
 /** Why a request that failed is not run again, although its route asks for it. */
-export type RetryObstacle = 'work-before-handler' | 'committed-early';
+export type RetryObstacle = 'work-before-handler' | 'committed-early' | 'several-fields';
 
 /** Writes what concerns a route to Nest's log; each warning once per route. */
 export class RouteLog {
@@ -55,4 +55,8 @@ const OBSTACLES: Record<RetryObstacle, string> = {
     'failed with a serialization failure or a deadlock, and was not run again: a part of it had ' +
     'been committed before its end (commit(), atomic()), and would be done twice. Commit nothing ' +
     'early on the route, or retry the part alone: dbContext.atomic(fn, { retry }).',
+  'several-fields':
+    'failed with a serialization failure or a deadlock, and was not run again: it is one of several root ' +
+    'fields of its GraphQL operation. Ask for it in an operation of its own, or retry the part alone: ' +
+    'dbContext.atomic(fn, { retry }).',
 };

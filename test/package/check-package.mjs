@@ -45,9 +45,11 @@ const HIDDEN_FROM_TYPES = [
   'fastify',
   '@nestjs/cqrs',
   '@nestjs/event-emitter',
+  '@nestjs/graphql',
   '@nestjs/terminus',
+  'graphql',
 ];
-/** What is beside the main entry; each is checked beside its own optional peer alone. */
+/** What is beside the main entry; each is checked beside its own optional peers alone. */
 const SUBPATHS = [
   {
     subpath: 'event-emitter',
@@ -75,6 +77,21 @@ import { DbContextCqrsModule } from '${manifest.name}/cqrs';
 
 @Module({ imports: [CqrsModule.forRoot(), DbContextCqrsModule] })
 export class OrdersModule {}
+`,
+  },
+  {
+    subpath: 'graphql',
+    peer: '@nestjs/graphql',
+    peerOfPeer: 'graphql',
+    name: 'DbContextGraphQLModule',
+    types: `
+import { Module } from '@nestjs/common';
+import { DbContextGraphQLModule } from '${manifest.name}/graphql';
+
+@Module({
+  imports: [DbContextGraphQLModule.forRoot({ scope: 'operation', readOnlyQueries: true })],
+})
+export class LibraryModule {}
 `,
   },
   {
@@ -184,8 +201,9 @@ async function pack(directory) {
 }
 
 /** Imports a subpath, and compiles a use of it, where its peer is the only optional one. */
-async function checkSubpath(consumer, { subpath, peer, name, types }) {
-  const link = await linkInto(consumer, peer);
+async function checkSubpath(consumer, { subpath, peer, peerOfPeer, name, types }) {
+  const peers = peerOfPeer === undefined ? [peer] : [peer, peerOfPeer];
+  const links = await Promise.all(peers.map((each) => linkInto(consumer, each)));
   try {
     const file = join(consumer, `${subpath}.mjs`);
     await writeFile(
@@ -199,7 +217,7 @@ async function checkSubpath(consumer, { subpath, peer, name, types }) {
     const { errors } = new PackageTypes(source, join(consumer, 'node_modules', manifest.name, sep));
     if (errors.length > 0) fail(errors.join('\n'));
   } finally {
-    await rm(link);
+    await Promise.all(links.map((link) => rm(link)));
   }
 }
 
