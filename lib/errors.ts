@@ -179,6 +179,8 @@ export class DbContextNotActiveError extends DbContextError {
       'No database context is active here. Inside an HTTP handler the interceptor opens one. What runs ' +
         "before the handler (a middleware, a guard, passport's validate(), a request-scoped provider that " +
         "is made of a query) has one with mount: 'middleware'; a route under @SkipDbContext() has none. " +
+        'In guards, field resolvers and loaders of GraphQL there is one with DbContextGraphQLModule of ' +
+        '"nestjs-db-context/graphql". ' +
         'Elsewhere (cron job, queue consumer, script) wrap the work in dbContext.run(() => ...).',
     );
   }

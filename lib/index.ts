@@ -96,6 +96,7 @@ export type {
   CommitPolicy,
   DbContextOptions,
   FlushTime,
+  OperationError,
   RequestOutcome,
 } from './options/context-options.js';
 export type { FailoverOptions } from './options/failover-options.js';

@@ -2,6 +2,16 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import type { WatchOptions } from './watch-options.js';
 
+/** One error of a GraphQL operation: what graphql-js calls a `GraphQLError`. */
+export interface OperationError {
+  readonly message: string;
+  /** The keys and indexes that lead to the field in the answer; `undefined` where no field is to blame. */
+  readonly path?: readonly (string | number)[] | undefined;
+  /** What the resolver threw. */
+  readonly originalError?: Error | null | undefined;
+  readonly extensions?: Readonly<Record<string, unknown>> | undefined;
+}
+
 /** The outcome of a request, by which `commitOn` decides. */
 export interface RequestOutcome {
   /** The value that the handler, a pipe or an inner interceptor threw; `undefined` when nothing was thrown. */
@@ -17,6 +27,11 @@ export interface RequestOutcome {
    * object. `undefined` for other transports.
    */
   readonly status: number | undefined;
+  /**
+   * The errors of a GraphQL operation, empty where it has none; `error` is what the first resolver threw.
+   * `undefined` for all other requests.
+   */
+  readonly errors?: readonly OperationError[];
 }
 
 /**

@@ -114,7 +114,12 @@ export class DbContextInterceptor implements NestInterceptor {
     if (executionContext.getType() === 'ws') {
       holdAcks(executionContext, this.#registry);
     }
-    if (!this.#fromMiddleware.has(response) && this.#registry.active() !== undefined) {
+    const active = this.#registry.active();
+    if (
+      active !== undefined &&
+      !this.#fromMiddleware.has(response) &&
+      !this.#fromMiddleware.isUnclaimed(active)
+    ) {
       return next.handle();
     }
     const {

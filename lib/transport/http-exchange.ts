@@ -28,6 +28,8 @@ export interface HttpResponse {
   /** Replaces a header of Express' or Node's response; Fastify's reply has `header()` instead. */
   setHeader?(name: string, value: string | readonly string[]): unknown;
   removeHeader?(name: string): unknown;
+  /** Sets the status of Fastify's reply. */
+  code?(status: number): unknown;
   /** Sets a header of Fastify's reply; cookies are added to those that are set already. */
   header?(name: string, value: string | readonly string[]): unknown;
 }
@@ -74,7 +76,7 @@ export function httpRequestOf(executionContext: ExecutionContext): HttpRequest |
 }
 
 /** Whether a route answers with server-sent events. */
-export function isSse(executionContext: ExecutionContext): boolean {
+export function isSse(executionContext: Pick<ExecutionContext, 'getHandler'>): boolean {
   return Reflect.getMetadata(SSE_METADATA, executionContext.getHandler()) === true;
 }
 
@@ -105,7 +107,9 @@ export interface Redirect {
 }
 
 /** Where a route redirects to, if it does. */
-export function redirectOf(executionContext: ExecutionContext): Redirect | undefined {
+export function redirectOf(
+  executionContext: Pick<ExecutionContext, 'getHandler'>,
+): Redirect | undefined {
   return Reflect.getMetadata(REDIRECT_METADATA, executionContext.getHandler()) as
     | Redirect
     | undefined;

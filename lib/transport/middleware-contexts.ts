@@ -18,6 +18,7 @@ import { UnclaimedContext, type UnclaimedEnvironment } from './unclaimed-context
 @Injectable()
 export class MiddlewareContexts {
   readonly #unclaimed = new WeakMap<HttpResponse, UnclaimedContext>();
+  readonly #waiting = new WeakSet<Context>();
   readonly #environment: UnclaimedEnvironment;
 
   constructor(registry: ContextRegistry, @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions) {
@@ -34,11 +35,20 @@ export class MiddlewareContexts {
   watch(context: Context, response: HttpResponse, answer: (error: unknown) => void): void {
     const raw = response.raw ?? response;
     this.#unclaimed.set(raw, new UnclaimedContext(context, this.#environment, raw, answer));
+    this.#waiting.add(context);
   }
 
   /** Whether the middleware has opened a context for this response that is not claimed yet. */
   has(response: HttpResponse | undefined): boolean {
     return response !== undefined && this.#unclaimed.has(response.raw ?? response);
+  }
+
+  /**
+   * Whether a context has not been claimed: code that runs in it must not leave its work there where nobody
+   * can claim it, as in a resolver of GraphQL, whose execution context has no response.
+   */
+  isUnclaimed(context: Context): boolean {
+    return this.#waiting.has(context);
   }
 
   /** Takes a context over from the middleware; its new owner settles it. */
@@ -49,6 +59,10 @@ export class MiddlewareContexts {
     const raw = response.raw ?? response;
     const unclaimed = this.#unclaimed.get(raw);
     this.#unclaimed.delete(raw);
-    return unclaimed?.claim();
+    if (unclaimed === undefined) {
+      return undefined;
+    }
+    this.#waiting.delete(unclaimed.context);
+    return unclaimed.claim();
   }
 }

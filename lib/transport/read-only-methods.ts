@@ -9,7 +9,7 @@ import type { RouteSettings } from './route-settings.js';
 export function makeReadOnly(
   context: Context,
   registry: ContextRegistry,
-  { transactions }: RouteSettings,
+  { transactions }: Pick<RouteSettings, 'transactions'>,
 ): void {
   for (const { name, transactionOptions } of registry.connections.all) {
     const isSet =

@@ -7,7 +7,7 @@ import type { RouteSettings } from './route-settings.js';
 const LONGEST_HELD_STREAM_MS = 1_000;
 
 /** Why a request that failed is not run again, although its route asks for it. */
-export type RetryObstacle = 'work-before-handler' | 'committed-early';
+export type RetryObstacle = 'work-before-handler' | 'committed-early' | 'several-fields';
 
 /** Why the work of a request is rolled back, although nothing has failed in it. */
 export type DropReason = 'client-left' | 'expired' | 'skipped-route';
@@ -110,6 +110,10 @@ const OBSTACLES: Record<RetryObstacle, string> = {
     'failed with a serialization failure or a deadlock, and was not run again: a part of it had ' +
     'been committed before its end (commit(), atomic()), and would be done twice. Commit nothing ' +
     'early on the route, or retry the part alone: dbContext.atomic(fn, { retry }).',
+  'several-fields':
+    'failed with a serialization failure or a deadlock, and was not run again: it is one of several root ' +
+    'fields of its GraphQL operation. Ask for it in an operation of its own, or retry the part alone: ' +
+    'dbContext.atomic(fn, { retry }).',
 };
 
 const DROPS: Record<DropReason, string> = {

@@ -1,4 +1,4 @@
-import type { ExecutionContext } from '@nestjs/common';
+import type { ExecutionContext, Type } from '@nestjs/common';
 import type { Reflector } from '@nestjs/core';
 
 import {
@@ -16,6 +16,11 @@ import {
 import type { CommitPolicy, FlushTime } from '../options/context-options.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import { answersByItself, isRendered, isSse, redirectOf, type Redirect } from './http-exchange.js';
+
+/** Where a handler is declared. */
+export interface Route extends Pick<ExecutionContext, 'getHandler'> {
+  getClass(): Type;
+}
 
 /** The settings of a route, from the decorators of its handler and of its class. */
 export interface RouteSettings {
@@ -50,7 +55,7 @@ export class RouteSettingsReader {
     this.#reflector = reflector;
   }
 
-  of(executionContext: ExecutionContext): RouteSettings {
+  of(executionContext: Route): RouteSettings {
     const handler = executionContext.getHandler();
     const ofHandler = this.#known.get(handler) ?? new WeakMap<object, RouteSettings>();
     this.#known.set(handler, ofHandler);
@@ -59,7 +64,7 @@ export class RouteSettingsReader {
     return known;
   }
 
-  #read(executionContext: ExecutionContext): RouteSettings {
+  #read(executionContext: Route): RouteSettings {
     const handler = executionContext.getHandler();
     const owner = executionContext.getClass();
     const nearest = (key: string): unknown =>

@@ -1,5 +1,6 @@
 import type { DynamicModule, INestApplication } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { NestFactory, type AbstractHttpAdapter } from '@nestjs/core';
+import { ExpressAdapter } from '@nestjs/platform-express';
 
 import { startLocalPostgres } from './local-postgres.js';
 import { choosePort, HOST } from './port.js';
@@ -14,8 +15,12 @@ export interface Starter {
   startPostgres<Name extends string>(
     names: readonly Name[],
   ): Promise<Readonly<Record<Name, string>>>;
-  /** Makes the application; it does not listen yet. */
-  createApp(module: DynamicModule): Promise<INestApplication>;
+  /**
+   * Makes the application; it does not listen yet.
+   *
+   * @param adapter of its HTTP server; Express by default
+   */
+  createApp(module: DynamicModule, adapter?: AbstractHttpAdapter): Promise<INestApplication>;
   /**
    * Lets the application listen on `PORT`.
    *
@@ -81,8 +86,8 @@ function createStarter(command: string, port: number, undos: Undo[]): Starter {
         );
       }
     },
-    createApp: async (module) => {
-      const app = await NestFactory.create(module, {
+    createApp: async (module, adapter = new ExpressAdapter()) => {
+      const app = await NestFactory.create(module, adapter, {
         logger: ['warn', 'error', 'fatal'],
         forceCloseConnections: true,
         // Or Nest would end the process by itself, without the clean-up.

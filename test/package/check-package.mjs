@@ -46,8 +46,10 @@ const HIDDEN_FROM_TYPES = [
   '@nestjs/bullmq',
   '@nestjs/cqrs',
   '@nestjs/event-emitter',
+  '@nestjs/graphql',
   '@nestjs/terminus',
   'bullmq',
+  'graphql',
 ];
 /** What is beside the main entry; each is checked beside its own optional peers alone. */
 const SUBPATHS = [
@@ -106,6 +108,20 @@ export class Mails {
   providers: [Mails],
 })
 export class MailModule {}
+`,
+  },
+  {
+    subpath: 'graphql',
+    peer: ['@nestjs/graphql', 'graphql'],
+    name: 'DbContextGraphQLModule',
+    types: `
+import { Module } from '@nestjs/common';
+import { DbContextGraphQLModule } from '${manifest.name}/graphql';
+
+@Module({
+  imports: [DbContextGraphQLModule.forRoot({ scope: 'operation', readOnlyQueries: true })],
+})
+export class LibraryModule {}
 `,
   },
   {

@@ -1,0 +1,61 @@
+import { GraphQLError } from 'graphql';
+
+import type { OperationShape } from './root-fields.js';
+
+/** How the context of an operation has ended. */
+export type OperationEnd =
+  | { readonly kind: 'committed' | 'untouched' | 'rolled-back' }
+  | { readonly kind: 'failed'; readonly error: unknown };
+
+/** What a server answers to an operation. */
+export interface Answer {
+  readonly data?: unknown;
+  readonly errors?: readonly unknown[] | undefined;
+  readonly extensions?: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** Turns an error into what the answer shows of it, as the server does with errors of resolvers. */
+export type FormatError = (error: GraphQLError) => unknown;
+
+/**
+ * The answer to an operation whose context has been settled.
+ *
+ * - The settlement failed: the data is not saved, so that there is none, and an error says why.
+ * - A mutation was rolled back because of its errors, and has data all the same: a further error, the last
+ *   one, says that nothing of the data is saved.
+ */
+export function settledAnswer(
+  answer: Answer,
+  end: OperationEnd,
+  kind: OperationShape['kind'],
+  format: FormatError,
+): Answer {
+  const { data, errors = [] } = answer;
+  if (end.kind === 'failed') {
+    return { ...answer, data: null, errors: [...errors, format(errorOf(end.error))] };
+  }
+  const isPartial = data !== null && data !== undefined && errors.length > 0;
+  return kind === 'mutation' && isPartial && end.kind === 'rolled-back'
+    ? { ...answer, errors: [...errors, format(rolledBack())] }
+    : answer;
+}
+
+/** The error of an operation that could not begin, or could not be committed. */
+export function errorOf(error: unknown, status?: number): GraphQLError {
+  const { message, code } = error as { readonly message?: unknown; readonly code?: unknown };
+  return new GraphQLError(String(message ?? error), {
+    originalError: error instanceof Error ? error : null,
+    extensions: {
+      code: typeof code === 'string' ? code : 'INTERNAL_SERVER_ERROR',
+      ...(status !== undefined && { http: { status } }),
+    },
+  });
+}
+
+function rolledBack(): GraphQLError {
+  return new GraphQLError(
+    'The mutation was rolled back because of its errors: nothing that it did is saved, and its data ' +
+      'shows what the fields returned before that.',
+    { extensions: { code: 'ROLLED_BACK' } },
+  );
+}

@@ -1,0 +1,195 @@
+import { HttpException, Injectable, SetMetadata } from '@nestjs/common';
+import type { DocumentNode, GraphQLError, GraphQLSchema } from 'graphql';
+
+import type { OperationError } from '../options/context-options.js';
+import { errorOf, settledAnswer, type Answer, type FormatError } from './answer.js';
+import { HttpExchanges } from './http-exchanges.js';
+import type { GraphQLOperation } from './operation.js';
+import { GraphQLOperations } from './operations.js';
+import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
+import { GraphQLServers } from './servers.js';
+
+// The members of Apollo Server that this library uses: its types must not be needed where Mercurius serves.
+
+interface ApolloRequest {
+  readonly extensions?: Readonly<Record<string, unknown>>;
+  readonly operationName?: string | null;
+  readonly variables?: Variables;
+}
+
+interface ApolloBody {
+  readonly kind: 'single' | 'incremental';
+  readonly singleResult?: Answer;
+}
+
+interface ApolloRequestContext {
+  readonly contextValue: object;
+  readonly request: ApolloRequest;
+  readonly schema: GraphQLSchema;
+  readonly source?: string;
+  readonly document?: DocumentNode;
+  /** The errors of the execution before they were formatted. */
+  readonly errors?: readonly OperationError[];
+  readonly response: { body?: ApolloBody };
+}
+
+interface ApolloServerLike {
+  executeOperation(request: object, options: { readonly contextValue: object }): Promise<unknown>;
+}
+
+/** One run of an operation that may run again; Apollo Server copies the context object that holds it. */
+interface Attempt {
+  operation: GraphQLOperation | undefined;
+}
+
+const ATTEMPT = Symbol('nestjs-db-context:attempt');
+
+interface ApolloServerService {
+  readonly schema: GraphQLSchema;
+}
+
+/** Where @nestjs/apollo keeps the mark of its decorator `@Plugin()`; a spec fails when it moves. */
+const PLUGIN_METADATA = 'graphql:plugin';
+
+/**
+ * The plugin of Apollo Server: begins an operation when its document is known to be valid, and settles it
+ * when all fields have been resolved, before any other plugin sees the answer.
+ */
+@Injectable()
+@SetMetadata(PLUGIN_METADATA, {})
+export class ApolloOperationsPlugin {
+  readonly #operations: GraphQLOperations;
+  readonly #servers: GraphQLServers;
+  readonly #exchanges: HttpExchanges;
+
+  constructor(operations: GraphQLOperations, servers: GraphQLServers, exchanges: HttpExchanges) {
+    this.#operations = operations;
+    this.#servers = servers;
+    this.#exchanges = exchanges;
+  }
+
+  async serverWillStart({ schema }: ApolloServerService): Promise<object> {
+    this.#servers.served(schema);
+    return {
+      schemaDidLoadOrUpdate: ({ apiSchema }: { readonly apiSchema: GraphQLSchema }): void =>
+        this.#servers.served(apiSchema),
+    };
+  }
+
+  async requestDidStart(): Promise<object | undefined> {
+    if (!this.#operations.areWhole) {
+      return undefined;
+    }
+    let shape: OperationShape | undefined;
+    let isRetried = false;
+    const settle = async (requestContext: ApolloRequestContext): Promise<void> => {
+      const operation = this.#operations.of(requestContext.contextValue);
+      if (operation !== undefined && shape !== undefined) {
+        await this.#settle(operation, shape, requestContext);
+      }
+    };
+    return {
+      didResolveOperation: async (requestContext: ApolloRequestContext) => {
+        const { document, request } = requestContext;
+        shape = document && shapeOf(document, request.operationName, request.variables);
+        if (shape !== undefined) {
+          isRetried = this.#begin(shape, requestContext) === 'retried';
+        }
+      },
+      responseForOperation: async (requestContext: ApolloRequestContext) =>
+        isRetried ? this.#runAttempts(requestContext) : null,
+      executionDidStart: async (requestContext: ApolloRequestContext) => ({
+        executionDidEnd: () => settle(requestContext),
+      }),
+      // Another plugin may have answered or failed, so that nothing was executed.
+      willSendResponse: settle,
+    };
+  }
+
+  async unexpectedErrorProcessingRequest({
+    requestContext,
+  }: {
+    readonly requestContext: ApolloRequestContext;
+  }): Promise<void> {
+    this.#operations.of(requestContext.contextValue)?.abandon();
+  }
+
+  /** @returns `retried` where each run of the operation begins by itself */
+  #begin(shape: OperationShape, { contextValue }: ApolloRequestContext): 'begun' | 'retried' {
+    try {
+      const settings = this.#operations.settingsOf(shape);
+      const attempt = (contextValue as { readonly [ATTEMPT]?: Attempt })[ATTEMPT];
+      if (attempt === undefined && settings.retried !== undefined && settings.hasOneField) {
+        return 'retried';
+      }
+      if (!settings.isSkipped) {
+        const exchange = this.#exchanges.of(contextValue);
+        const operation = this.#operations.begin(contextValue, shape, settings, exchange);
+        if (attempt !== undefined) {
+          attempt.operation = operation;
+        }
+      }
+      return 'begun';
+    } catch (error) {
+      throw errorOf(error, error instanceof HttpException ? error.getStatus() : 500);
+    }
+  }
+
+  /** Hands the operation to the server again, as often as its resolver allows, and answers with the last. */
+  async #runAttempts({
+    contextValue,
+    request,
+    schema,
+    source,
+  }: ApolloRequestContext): Promise<unknown> {
+    const server = this.#servers.instanceOf(schema) as ApolloServerLike;
+    const exchange = this.#exchanges.of(contextValue);
+    const { persistedQuery: _, ...extensions } = request.extensions ?? {};
+    let values = contextValue;
+    for (let number = 1; ; number++) {
+      const attempt: Attempt = { operation: undefined };
+      const response = await server.executeOperation(
+        { ...request, query: source, extensions },
+        {
+          contextValue: Object.assign(Object.create(Object.getPrototypeOf(values)), values, {
+            [ATTEMPT]: attempt,
+          }),
+        },
+      );
+      const { operation } = attempt;
+      if (operation === undefined || !this.#operations.mayRunAgain(operation, number, exchange)) {
+        return response;
+      }
+      await this.#operations.pause(operation, number);
+      values = (await this.#servers.contextFor(schema, exchange)) ?? {};
+    }
+  }
+
+  async #settle(
+    operation: GraphQLOperation,
+    shape: OperationShape,
+    requestContext: ApolloRequestContext,
+  ): Promise<void> {
+    const end = await this.#operations.conclude(operation, requestContext.errors ?? []);
+    const { body } = requestContext.response;
+    if (end !== undefined && body?.kind === 'single' && body.singleResult !== undefined) {
+      requestContext.response.body = {
+        ...body,
+        singleResult: settledAnswer(
+          body.singleResult,
+          end,
+          shape.kind,
+          this.#formatterOf(requestContext.schema),
+        ),
+      };
+    }
+  }
+
+  /** What Apollo Server does with the errors of resolvers. */
+  #formatterOf(schema: GraphQLSchema): FormatError {
+    const { formatError } = this.#servers.optionsOf(schema) as {
+      formatError?: (formatted: object, error: GraphQLError) => object;
+    };
+    return (error) => formatError?.(error.toJSON(), error) ?? error.toJSON();
+  }
+}

@@ -1,0 +1,189 @@
+import {
+  defaultFieldResolver,
+  isAbstractType,
+  isObjectType,
+  type GraphQLFieldResolver,
+  type GraphQLResolveInfo,
+  type GraphQLSchema,
+} from 'graphql';
+
+import { loaderOf } from './lazy-relations.js';
+import type { GraphQLOperation } from './operation.js';
+import type { GraphQLOperations } from './operations.js';
+
+type Resolver = GraphQLFieldResolver<unknown, unknown>;
+
+/**
+ * Makes the fields of schemas work in the context of their operation. Servers run the resolvers of an
+ * operation in whatever async context its last promise has left, so each call is put into the context anew.
+ */
+export class InstrumentedSchemas {
+  readonly #operations: GraphQLOperations;
+  readonly #known = new WeakSet<GraphQLSchema>();
+  /** A schema that was made out of another one has its resolvers. */
+  readonly #wrapped = new WeakSet<object>();
+
+  constructor(operations: GraphQLOperations) {
+    this.#operations = operations;
+  }
+
+  has(schema: GraphQLSchema): boolean {
+    return this.#known.has(schema);
+  }
+
+  /**
+   * @param fallback resolves the fields that have no resolver of their own
+   */
+  add(schema: GraphQLSchema, fallback: Resolver = defaultFieldResolver): void {
+    if (this.#known.has(schema)) {
+      return;
+    }
+    this.#known.add(schema);
+    const mutations = schema.getMutationType();
+    for (const type of Object.values(schema.getTypeMap())) {
+      if (type.name.startsWith('__')) {
+        continue;
+      }
+      if (isAbstractType(type)) {
+        type.resolveType = this.#inContext(type.resolveType);
+      } else if (isObjectType(type)) {
+        type.isTypeOf = this.#inContext(type.isTypeOf);
+        for (const field of Object.values(type.getFields())) {
+          field.resolve = this.#once(field.resolve, (own) =>
+            own === undefined
+              ? this.#resolvesByDefault(fallback)
+              : this.#resolves(own, { flushes: type === mutations }),
+          );
+        }
+      }
+    }
+  }
+
+  #once<T extends object>(own: T | undefined, wrap: (own: T | undefined) => T): T {
+    if (own !== undefined && this.#wrapped.has(own)) {
+      return own;
+    }
+    const wrapper = wrap(own);
+    this.#wrapped.add(wrapper);
+    return wrapper;
+  }
+
+  #resolves(resolve: Resolver, { flushes }: { readonly flushes: boolean }): Resolver {
+    return (source, args, contextValue, info) => {
+      const operation = this.#operations.of(contextValue);
+      if (operation === undefined) {
+        return resolve(source, args, contextValue, info);
+      }
+      if (isOutside(operation, info)) {
+        return operation.runOutside(() => resolve(source, args, contextValue, info));
+      }
+      return remembering(operation, info, () => {
+        const value = operation.run(() => resolve(source, args, contextValue, info));
+        return flushes || isPromise(value)
+          ? operation.whileOpen(finished(operation, value, { flushes }))
+          : loaded(operation, value);
+      });
+    };
+  }
+
+  #resolvesByDefault(fallback: Resolver): Resolver {
+    return (source, args, contextValue, info) => {
+      const operation = this.#operations.of(contextValue);
+      if (operation === undefined || isOutside(operation, info)) {
+        return fallback(source, args, contextValue, info);
+      }
+      // Most fields are plain values, which need no context; what a method returns is worked out in it.
+      const isPlain = fallback === defaultFieldResolver && !hasMethod(source, info.fieldName);
+      return remembering(operation, info, () =>
+        loaded(
+          operation,
+          isPlain
+            ? fallback(source, args, contextValue, info)
+            : operation.run(() => fallback(source, args, contextValue, info)),
+        ),
+      );
+    };
+  }
+
+  /** For `resolveType` and `isTypeOf`, which get the context object second. */
+  #inContext<
+    T extends ((value: never, contextValue: never, ...rest: never[]) => unknown) | null | undefined,
+  >(own: T): T {
+    if (own === undefined || own === null) {
+      return own;
+    }
+    const call = own as unknown as (
+      value: unknown,
+      contextValue: unknown,
+      ...rest: unknown[]
+    ) => unknown;
+    return this.#once<object>(
+      own,
+      () =>
+        (value: unknown, contextValue: unknown, ...rest: unknown[]) => {
+          const operation = this.#operations.of(contextValue);
+          return operation === undefined
+            ? call(value, contextValue, ...rest)
+            : operation.run(() => call(value, contextValue, ...rest));
+        },
+    ) as T;
+  }
+}
+
+/** Passes on what a field resolves to, and keeps what it throws. */
+function remembering(
+  operation: GraphQLOperation,
+  { path }: GraphQLResolveInfo,
+  resolve: () => unknown,
+): unknown {
+  const fail = (error: unknown): never => {
+    operation.threw(path, error);
+    throw error;
+  };
+  try {
+    const value = resolve();
+    return isPromise(value) ? value.then(undefined, fail) : value;
+  } catch (error) {
+    return fail(error);
+  }
+}
+
+/** A value that a field has resolved to, loaded where it is a relation that is not. */
+function loaded(operation: GraphQLOperation, value: unknown): unknown {
+  const load = loaderOf(value);
+  return load === undefined ? value : operation.whileOpen(operation.run(load));
+}
+
+async function finished(
+  operation: GraphQLOperation,
+  value: unknown,
+  { flushes }: { readonly flushes: boolean },
+): Promise<unknown> {
+  const result = await value;
+  if (flushes) {
+    await operation.flush();
+  }
+  return loaded(operation, result);
+}
+
+/** Whether a field lies below a root field with `@SkipDbContext()`. */
+function isOutside({ settings }: GraphQLOperation, info: GraphQLResolveInfo): boolean {
+  if (settings.skipped.size === 0) {
+    return false;
+  }
+  let { path } = info;
+  while (path.prev !== undefined) {
+    path = path.prev;
+  }
+  return settings.skipped.has(String(path.key));
+}
+
+function hasMethod(source: unknown, name: string): boolean {
+  return (
+    typeof (source as Readonly<Record<string, unknown>> | null | undefined)?.[name] === 'function'
+  );
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as { readonly then?: unknown } | null | undefined)?.then === 'function';
+}

@@ -1,0 +1,199 @@
+import { HttpException, Injectable } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import type { DocumentNode, GraphQLError, GraphQLSchema } from 'graphql';
+
+import type { OperationError } from '../options/context-options.js';
+import { errorOf, settledAnswer, type Answer, type FormatError } from './answer.js';
+import { HttpExchanges } from './http-exchanges.js';
+import { GraphQLOperations } from './operations.js';
+import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
+import { GraphQLServers } from './servers.js';
+
+// The members of Mercurius that this library uses: its types must not be needed where Apollo Server serves.
+
+/** The context object of an operation; Mercurius makes it before anything else, and gives it to all hooks. */
+type MercuriusContext = object;
+
+/** What executes an operation: source, context object, variables, name of the operation. */
+type Execute = (
+  this: unknown,
+  source: unknown,
+  context?: MercuriusContext,
+  variables?: Variables,
+  operationName?: string,
+) => Promise<Answer>;
+
+interface Mercurius extends Execute {
+  readonly schema: GraphQLSchema;
+  addHook(
+    name: 'preExecution',
+    hook: (
+      schema: GraphQLSchema,
+      document: DocumentNode,
+      context: MercuriusContext,
+      variables: Variables | undefined,
+    ) => Promise<void>,
+  ): void;
+}
+
+/** A Fastify application that Mercurius serves GraphQL in. */
+interface MercuriusApp {
+  graphql?: Mercurius;
+}
+
+type ErrorFormatter = (
+  result: { readonly data: null; readonly errors: readonly GraphQLError[] },
+  context: MercuriusContext,
+) => { readonly response: { readonly errors?: readonly unknown[] } };
+
+/**
+ * Puts each operation of Mercurius into a context. It begins in the hook `preExecution`, when its document is
+ * known to be valid, and is settled before what `app.graphql()` returns goes to the client; the hook
+ * `onResolution` would come too early for the errors that Mercurius adds after it.
+ */
+@Injectable()
+export class MercuriusOperations {
+  readonly #adapterHost: HttpAdapterHost;
+  readonly #operations: GraphQLOperations;
+  readonly #servers: GraphQLServers;
+  readonly #exchanges: HttpExchanges;
+  readonly #calls = new WeakMap<MercuriusContext, OperationCall>();
+
+  constructor(
+    adapterHost: HttpAdapterHost,
+    operations: GraphQLOperations,
+    servers: GraphQLServers,
+    exchanges: HttpExchanges,
+  ) {
+    this.#adapterHost = adapterHost;
+    this.#operations = operations;
+    this.#servers = servers;
+    this.#exchanges = exchanges;
+  }
+
+  /** Takes its place in front of `app.graphql()`, if Mercurius serves the application. */
+  install(): void {
+    const app = this.#adapterHost.httpAdapter?.getInstance<MercuriusApp>();
+    const mercurius = app?.graphql;
+    if (app === undefined || mercurius === undefined || !this.#operations.areWhole) {
+      return;
+    }
+    this.#servers.served(mercurius.schema);
+    mercurius.addHook('preExecution', (schema, document, context, variables) =>
+      this.#begin(schema, document, context, variables),
+    );
+    app.graphql = new Proxy<Mercurius>(mercurius, {
+      apply: (execute: Execute, self: unknown, args: Parameters<Execute>) => {
+        const [source, context = {}, variables, operationName] = args;
+        return this.#execute(context, operationName, (each) =>
+          execute.call(self, source, each, variables, operationName),
+        );
+      },
+    });
+  }
+
+  async #execute(
+    first: MercuriusContext,
+    operationName: string | undefined,
+    execute: (context: MercuriusContext) => Promise<Answer>,
+  ): Promise<Answer> {
+    let context = first;
+    for (let attempt = 1; ; attempt++) {
+      const call: OperationCall = { operationName, shape: undefined, schema: undefined };
+      this.#calls.set(context, call);
+      try {
+        const answer = await this.#settled(context, call, await execute(context));
+        const operation = this.#operations.of(context);
+        const exchange = this.#exchanges.of(context);
+        if (
+          operation === undefined ||
+          call.schema === undefined ||
+          !this.#operations.mayRunAgain(operation, attempt, exchange)
+        ) {
+          return answer;
+        }
+        await this.#operations.pause(operation, attempt);
+        const made = await this.#servers.contextFor(call.schema, exchange);
+        context = Object.assign(Object.create(Object.getPrototypeOf(context)), context, made);
+        // The errors of the last run may have set another one.
+        exchange.response?.code?.(200);
+      } finally {
+        this.#operations.of(context)?.abandon();
+      }
+    }
+  }
+
+  async #begin(
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    context: MercuriusContext,
+    variables: Variables | undefined,
+  ): Promise<void> {
+    // It may have been replaced since the application started.
+    this.#servers.served(schema);
+    const call = this.#calls.get(context);
+    const shape = shapeOf(document, call?.operationName, variables);
+    if (call === undefined || shape === undefined) {
+      return;
+    }
+    try {
+      const settings = this.#operations.settingsOf(shape);
+      if (!settings.isSkipped) {
+        this.#operations.begin(context, shape, settings, this.#exchanges.of(context));
+      }
+    } catch (error) {
+      throw withStatus(error);
+    }
+    call.shape = shape;
+    call.schema = schema;
+  }
+
+  async #settled(
+    context: MercuriusContext,
+    { shape, schema }: OperationCall,
+    answer: Awaited<ReturnType<Execute>>,
+  ): ReturnType<Execute> {
+    const operation = this.#operations.of(context);
+    if (operation === undefined || shape === undefined || schema === undefined) {
+      return answer;
+    }
+    // Mercurius formats the errors before anybody sees them, and what was thrown is lost.
+    const formatted = (answer.errors ?? []) as readonly OperationError[];
+    const errors = formatted.map(({ message, path, extensions }) => ({
+      message,
+      path,
+      extensions,
+      originalError: operation.thrownAt(path),
+    }));
+    const end = await this.#operations.conclude(operation, errors);
+    return end === undefined
+      ? answer
+      : settledAnswer(answer, end, shape.kind, this.#formatterOf(schema, context));
+  }
+
+  /** What Mercurius does with the errors of resolvers. */
+  #formatterOf(schema: GraphQLSchema, context: MercuriusContext): FormatError {
+    const { errorFormatter } = this.#servers.optionsOf(schema) as {
+      readonly errorFormatter?: ErrorFormatter;
+    };
+    return (error) =>
+      errorFormatter?.({ data: null, errors: [error] }, context).response.errors?.[0] ??
+      error.toJSON();
+  }
+}
+
+/** One call of `app.graphql()`. */
+interface OperationCall {
+  readonly operationName: string | undefined;
+  shape: OperationShape | undefined;
+  schema: GraphQLSchema | undefined;
+}
+
+/** An error whose status Mercurius answers with. */
+function withStatus(error: unknown): GraphQLError {
+  const refusal = errorOf(error);
+  if (refusal.originalError !== undefined && error instanceof HttpException) {
+    Object.assign(refusal.originalError, { statusCode: error.getStatus() });
+  }
+  return refusal;
+}

@@ -1,0 +1,188 @@
+import { responsePathAsArray } from 'graphql';
+
+import type { Context } from '../context/context.js';
+import type { ContextRegistry } from '../context/context-registry.js';
+import { decisionOf } from '../context/end-by.js';
+import type { OperationError, RequestOutcome } from '../options/context-options.js';
+import { mayRetry } from '../context/retry.js';
+import { settleRequest } from '../transport/request-settlement.js';
+import type { RetryObstacle } from '../transport/route-log.js';
+import { errorOf, type OperationEnd } from './answer.js';
+import type { OperationSettings } from './operation-settings.js';
+
+type Path = Parameters<typeof responsePathAsArray>[0];
+
+/**
+ * One operation, or one event of a subscription, with the context that all its resolvers work in. It is
+ * settled once, before its answer leaves (S1, W1).
+ */
+export class GraphQLOperation {
+  readonly context: Context;
+  readonly #registry: ContextRegistry;
+  readonly #settings: OperationSettings;
+  /** Ends the fields that are still being resolved when the context has been open for too long. */
+  readonly #waiting = new Set<(error: Error) => void>();
+  #expiry: Error | undefined;
+  readonly #thrown = new Map<string, unknown>();
+  #end: Promise<OperationEnd> | undefined;
+  readonly #stops: (() => void)[] = [];
+  readonly #wasInUse: boolean;
+  readonly #failures: unknown[] = [];
+
+  constructor(registry: ContextRegistry, context: Context, settings: OperationSettings) {
+    this.#wasInUse = !context.isUntouched;
+    this.#registry = registry;
+    this.context = context;
+    this.#settings = settings;
+    const expire: typeof context.onExpire = (error) => {
+      const expiry = errorOf(error);
+      this.#expiry = expiry;
+      this.#waiting.forEach((reject) => reject(expiry));
+    };
+    context.onExpire = expire;
+  }
+
+  get settings(): OperationSettings {
+    return this.#settings;
+  }
+
+  /** Whether it has been settled, or is being settled. */
+  get hasEnded(): boolean {
+    return this.#end !== undefined;
+  }
+
+  /** Calls `stop` when the operation has been settled. */
+  onSettled(stop: () => void): void {
+    this.#stops.push(stop);
+  }
+
+  /** Runs `callback` in the context. */
+  run<T>(callback: () => T): T {
+    return this.#registry.active() === this.context
+      ? callback()
+      : this.#registry.runIn(this.context, callback);
+  }
+
+  /** Runs what belongs to a root field with `@SkipDbContext()`. */
+  runOutside<T>(callback: () => T): T {
+    return this.#registry.runOutside(callback);
+  }
+
+  /** Waits for a field, and no longer than the context is open: the answer must not wait for ever. */
+  whileOpen<T>(work: PromiseLike<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#expiry !== undefined) {
+        reject(this.#expiry);
+      }
+      this.#waiting.add(reject);
+      const isOver = (): boolean => this.#waiting.delete(reject);
+      work.then(
+        (value) => {
+          isOver();
+          resolve(value);
+        },
+        (error: unknown) => {
+          isOver();
+          reject(error);
+        },
+      );
+    });
+  }
+
+  /** Remembers what a field has thrown, for servers whose errors no longer have it. */
+  threw(path: Path, error: unknown): void {
+    this.#thrown.set(keyOf(responsePathAsArray(path)), error);
+  }
+
+  /** What the field at a path has thrown. */
+  thrownAt(path: OperationError['path'] = []): Error | undefined {
+    const error = this.#thrown.get(keyOf(path));
+    return error instanceof Error ? error : undefined;
+  }
+
+  /** Writes what a root field of a mutation has changed, before the next one begins. */
+  async flush(): Promise<void> {
+    for (const session of this.context.sessions) {
+      await this.run(() => session.flush());
+    }
+  }
+
+  /**
+   * Settles the context by the errors of the operation; a second call waits for the first (S4).
+   *
+   * @param errors before a server has formatted them
+   */
+  settle(errors: readonly OperationError[]): Promise<OperationEnd> {
+    this.#end ??= this.#settle(errors);
+    return this.#end;
+  }
+
+  /** Whether a concurrent transaction made it fail, as `@RetryOnSerializationFailure()` expects it. */
+  failedBy(attempt: number): boolean {
+    const { retry } = this.#settings.retried ?? {};
+    return retry !== undefined && this.#failures.some((error) => mayRetry(retry, attempt, error));
+  }
+
+  /** Why it cannot run again, although it failed by a concurrent transaction. */
+  get obstacle(): RetryObstacle | undefined {
+    if (!this.#settings.hasOneField) {
+      return 'several-fields';
+    }
+    if (this.#wasInUse) {
+      return 'work-before-handler';
+    }
+    return this.context.earlyCommits > 0 ? 'committed-early' : undefined;
+  }
+
+  /** Rolls back an operation that nobody settles. */
+  abandon(): void {
+    this.#end ??= this.#registry.abandon(this.context).then(() => {
+      this.#hasEnded();
+      return { kind: 'rolled-back' };
+    });
+  }
+
+  async #settle(errors: readonly OperationError[]): Promise<OperationEnd> {
+    const { context } = this;
+    const hadWork = context.hasWork;
+    this.#failures.push(...errors.map(({ originalError }) => originalError));
+    try {
+      const isCommitted = await settleRequest(
+        {
+          registry: this.#registry,
+          context,
+          commitOn: (outcome) => this.#commits(outcome),
+          onCommit: () => undefined,
+        },
+        outcomeOf(errors),
+      );
+      return { kind: !hadWork ? 'untouched' : isCommitted ? 'committed' : 'rolled-back' };
+    } catch (error) {
+      this.#failures.push(error);
+      return { kind: 'failed', error };
+    } finally {
+      this.#hasEnded();
+    }
+  }
+
+  #hasEnded(): void {
+    this.#stops.splice(0).forEach((stop) => stop());
+  }
+
+  #commits(outcome: RequestOutcome): boolean {
+    return this.#settings.policies.every(
+      (policy) => decisionOf(policy(outcome), 'commitOn', this.context) === 'commit',
+    );
+  }
+}
+
+function outcomeOf(errors: readonly OperationError[]): RequestOutcome {
+  const [first] = errors;
+  return first === undefined
+    ? { failed: false, status: undefined, errors }
+    : { failed: true, status: undefined, error: first.originalError ?? first, errors };
+}
+
+function keyOf(path: readonly (string | number)[]): string {
+  return path.join('.');
+}

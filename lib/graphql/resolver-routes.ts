@@ -1,0 +1,55 @@
+import { Injectable, type Type } from '@nestjs/common';
+import { MetadataScanner, ModulesContainer, Reflector } from '@nestjs/core';
+
+import { RouteSettingsReader, type RouteSettings } from '../transport/route-settings.js';
+
+// Metadata keys of @nestjs/graphql, which it does not export; a spec fails when an upgrade changes them.
+const RESOLVER_TYPE_METADATA = 'graphql:resolver_type';
+const RESOLVER_NAME_METADATA = 'graphql:resolver_name';
+
+const ROOT_TYPES = { query: 'Query', mutation: 'Mutation', subscription: 'Subscription' } as const;
+
+/** The decorators of this library on the resolvers of root fields. */
+@Injectable()
+export class ResolverRoutes {
+  readonly #modules: ModulesContainer;
+  readonly #reader: RouteSettingsReader;
+  // Read on first use: request-scoped and dynamic providers are all known by then.
+  #routes: ReadonlyMap<string, RouteSettings> | undefined;
+
+  constructor(modules: ModulesContainer, reflector: Reflector) {
+    this.#modules = modules;
+    this.#reader = new RouteSettingsReader(reflector);
+  }
+
+  /** The settings of a root field; `undefined` where no class of the application resolves it. */
+  of(kind: keyof typeof ROOT_TYPES, fieldName: string): RouteSettings | undefined {
+    this.#routes ??= this.#read();
+    return this.#routes.get(`${ROOT_TYPES[kind]}.${fieldName}`);
+  }
+
+  #read(): ReadonlyMap<string, RouteSettings> {
+    const routes = new Map<string, RouteSettings>();
+    const scanner = new MetadataScanner();
+    const providers = [...this.#modules.values()].flatMap((each) => [...each.providers.values()]);
+    for (const { metatype } of providers) {
+      const prototype = metatype?.prototype as Record<string, object> | undefined;
+      if (metatype === null || metatype === undefined || prototype === undefined) {
+        continue;
+      }
+      for (const method of scanner.getAllMethodNames(prototype)) {
+        const handler = prototype[method] as () => unknown;
+        const type = Reflect.getMetadata(RESOLVER_TYPE_METADATA, handler) as string | undefined;
+        if (type !== undefined) {
+          const name = Reflect.getMetadata(RESOLVER_NAME_METADATA, handler) as string | undefined;
+          const target = {
+            getHandler: () => handler,
+            getClass: () => metatype as Type,
+          };
+          routes.set(`${type}.${name ?? method}`, this.#reader.of(target));
+        }
+      }
+    }
+    return routes;
+  }
+}

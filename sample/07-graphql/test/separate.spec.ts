@@ -1,0 +1,61 @@
+import type { INestApplication } from '@nestjs/common';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+
+import { createTestDatabase, type TestDatabase } from '../../../test/support/database.js';
+import { WireProxy } from '../../../test/support/wire-proxy.js';
+import { createTables } from '../../starter/create-tables.js';
+import { send } from '../../starter/walkthrough.js';
+import { AppModule, type ServerName } from '../app.module.js';
+import { STEPS } from '../steps.js';
+
+describe.each<ServerName>(['apollo', 'mercurius'])('sample 07-graphql over %s', (server) => {
+  let database: TestDatabase;
+  let proxy: WireProxy;
+  let app: INestApplication;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    proxy = await WireProxy.start(database.url);
+    const testingModule = await Test.createTestingModule({
+      imports: [AppModule.register({ databaseUrl: proxy.url, server })],
+    }).compile();
+    app = testingModule.createNestApplication(
+      (server === 'apollo' ? new ExpressAdapter() : new FastifyAdapter()) as never,
+      { logger: false, forceCloseConnections: true },
+    );
+    await createTables(app, 'default', 'DATABASE_URL');
+    await app.listen(0, '127.0.0.1');
+  });
+
+  afterAll(async () => {
+    await app?.close();
+    await proxy?.stop();
+    await database?.drop();
+  });
+
+  it('answers what its walkthrough says, with a transaction for each operation', async () => {
+    proxy.reset();
+    const url = await app.getUrl();
+    const answers = [];
+    for (const step of STEPS) {
+      const response = await send(url, step);
+      expect(response.status).toBe(step.status);
+      answers.push(await response.json());
+    }
+    const [added, refused, listed] = answers;
+    expect(added).toEqual({ data: { addAuthor: { id: 1 }, addBook: { id: 1 } } });
+    expect(refused).toMatchObject({
+      data: { other: null },
+      errors: [{ path: ['other'] }, { extensions: { code: 'ROLLED_BACK' } }],
+    });
+    expect(listed).toEqual({
+      data: {
+        bookCount: 1,
+        authors: [{ name: 'Ada', books: [{ title: 'Notes', author: { name: 'Ada' } }] }],
+      },
+    });
+    expect(proxy.log.filter((sql) => /^begin\b/i.test(sql))).toHaveLength(3);
+  });
+});
