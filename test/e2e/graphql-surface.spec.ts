@@ -59,7 +59,7 @@ class SomePlugin {}
 
 describe('what lib/graphql knows of @nestjs/graphql and @nestjs/apollo', () => {
   it('are the marks of resolvers', () => {
-    const handler = Marks.prototype.method;
+    const handler = Object.getOwnPropertyDescriptor(Marks.prototype, 'method')!.value as object;
     expect(Reflect.getMetadata('graphql:resolver_type', handler)).toBe('Mutation');
     expect(Reflect.getMetadata('graphql:resolver_name', handler)).toBe('named');
   });
@@ -111,19 +111,19 @@ describe('the boot of DbContextGraphQLModule', () => {
       body: JSON.stringify({
         query: `{
           reading { xid }
-          _entities(representations: [{ __typename: "Reading", id: "1" }, { __typename: "Reading", id: "2" }]) {
+          entities: _entities(representations: [{ __typename: "Reading", id: "1" }, { __typename: "Reading", id: "2" }]) {
             ... on Reading { id xid }
           }
         }`,
       }),
     });
     const { data, errors } = (await response.json()) as {
-      data: { reading: Reading; _entities: Reading[] };
+      data: { reading: Reading; entities: Reading[] };
       errors: unknown;
     };
     expect(errors).toBeUndefined();
-    expect(data._entities.map(({ id }) => id)).toEqual(['1', '2']);
-    expect(new Set([data.reading, ...data._entities].map(({ xid }) => xid)).size).toBe(1);
+    expect(data.entities.map(({ id }) => id)).toEqual(['1', '2']);
+    expect(new Set([data.reading, ...data.entities].map(({ xid }) => xid)).size).toBe(1);
     await app.close();
   });
 });

@@ -19,7 +19,7 @@ import { Author, Book } from './library.entities.js';
 import { Note } from './note.entity.js';
 
 @ObjectType('Book')
-export class BookType {
+class BookType {
   @Field(() => Int)
   id!: number;
 
@@ -45,7 +45,7 @@ export class AuthorType {
 }
 
 @ObjectType('Note')
-export class NoteType {
+class NoteType {
   @Field(() => Int)
   id!: number;
 

@@ -26,7 +26,7 @@ export const SERVERS: readonly GraphQLServerName[] = [
   { server: 'mercurius', adapter: 'fastify' },
 ];
 
-export interface GraphQLError {
+interface GraphQLError {
   readonly message: string;
   readonly path?: readonly (string | number)[];
   readonly extensions?: Readonly<Record<string, unknown>>;
@@ -60,7 +60,7 @@ export interface GraphQLWorld extends TestApp {
   readonly begins: () => number;
 }
 
-export function graphQLModule({ server }: GraphQLServerName, extra: object = {}): DynamicModule {
+function graphQLModule({ server }: GraphQLServerName, extra: object = {}): DynamicModule {
   return server === 'apollo'
     ? GraphQLModule.forRoot<ApolloDriverConfig>({
         driver: ApolloDriver,
