@@ -1,11 +1,8 @@
 import {
   Inject,
   Module,
-  RequestMethod,
   type BeforeApplicationShutdown,
   type DynamicModule,
-  type MiddlewareConsumer,
-  type NestModule,
   type OnApplicationShutdown,
   type OnModuleInit,
   type Provider,
@@ -25,15 +22,11 @@ import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { AfterCommitInterceptors } from '../transport/after-commit-interceptors.js';
 import { DbContextInterceptor } from '../transport/db-context.interceptor.js';
-import { DbContextMiddleware } from '../transport/db-context.middleware.js';
-import {
-  PASS_ON,
-  prependGlobalInterceptor,
-  removeGlobalInterceptor,
-} from '../transport/global-interceptor.js';
+import { PASS_ON, prependGlobalInterceptor } from '../transport/global-interceptor.js';
 import { watchHandlers } from '../transport/handler-calls.js';
 import { MiddlewareContexts } from '../transport/middleware-contexts.js';
 import { RouteInterceptors } from '../transport/route-interceptors.js';
+import { DbContextMiddlewareModule } from './db-context-middleware.module.js';
 import { logReporters } from './log-reporters.js';
 import { checkRoutes } from './route-checks.js';
 
@@ -43,18 +36,16 @@ import { checkRoutes } from './route-checks.js';
  */
 @Module({})
 export class DbContextCoreModule
-  implements NestModule, OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
+  implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
   readonly #registry: ContextRegistry;
   readonly #options: DbContextOptions;
-  readonly #contextCreator: ExternalContextCreator;
   readonly #modules: ModulesContainer;
   readonly #afterCommit: AfterCommitInterceptors;
 
   constructor(
     registry: ContextRegistry,
     @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
-    contextCreator: ExternalContextCreator,
     modules: ModulesContainer,
     adapterHost: HttpAdapterHost,
     afterCommit: AfterCommitInterceptors,
@@ -65,7 +56,6 @@ export class DbContextCoreModule
     registry.isServing = () => adapterHost.listening;
     this.#registry = registry;
     this.#options = options;
-    this.#contextCreator = contextCreator;
     this.#modules = modules;
     this.#afterCommit = afterCommit;
   }
@@ -84,7 +74,7 @@ export class DbContextCoreModule
     return {
       module: DbContextCoreModule,
       global: true,
-      imports,
+      imports: [...imports, DbContextMiddlewareModule],
       providers: [
         optionsProvider,
         ...optionsProviders,
@@ -127,13 +117,6 @@ export class DbContextCoreModule
         ...connectionTokens,
       ],
     };
-  }
-
-  configure(consumer: MiddlewareConsumer): void {
-    removeGlobalInterceptor(this.#contextCreator, PASS_ON);
-    if (this.#options.mount === 'middleware') {
-      consumer.apply(DbContextMiddleware).forRoutes({ path: '{*path}', method: RequestMethod.ALL });
-    }
   }
 
   /** Checks the routes in this hook, since all modules have declared their connections by then. */
