@@ -685,6 +685,7 @@ export class ContextTimeoutError extends DbContextError {
 export class HookTimeoutError extends DbContextError {
   /**
    * @param hook the name of the hook
+   * @param timeoutMs how long it was waited for, in milliseconds
    * @param limit the name of the option that sets the limit
    */
   constructor(

@@ -62,7 +62,7 @@ export class ContextRegistry {
         timeoutMs: hookTimeoutMs,
         beforeCommit:
           beforeCommit && (({ manager, connectionName }) => beforeCommit(manager, connectionName)),
-        run: (kind, callback) => this.#runHook(kind, callback),
+        run: (kind, callback, origin) => this.#runHook(kind, callback, origin),
       },
     };
   }
@@ -82,8 +82,8 @@ export class ContextRegistry {
     this.#common = probes.findLast(({ common }) => common !== undefined)?.common;
   }
 
-  #runHook(kind: HookKind, callback: HookCallback): Promise<unknown> {
-    const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook`);
+  #runHook(kind: HookKind, callback: HookCallback, origin: string): Promise<unknown> {
+    const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook of ${origin}`);
     const probe = this.#probes.findLast(({ runHook }) => runHook !== undefined);
     return probe?.runHook?.(kind, callback, run) ?? run();
   }
@@ -281,6 +281,7 @@ export class ContextRegistry {
   async #cutOff(context: Context): Promise<void> {
     // The outcome of a commit that is under way comes from the server, within a limit of its own.
     const isOpen = !context.isClosed;
+    context.ends.hooks.giveUp();
     await this.abandon(context);
     if (isOpen) {
       // Its code may never return, and a request that nobody answers keeps the server open.

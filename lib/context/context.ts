@@ -55,7 +55,7 @@ export class Context extends ContextSessions {
 
   constructor(options: ContextOptions) {
     super(options);
-    this.ends = new SessionEnds(options.dependencies.environment);
+    this.ends = new SessionEnds(options.dependencies.environment, this);
     this.#outer = options.outer;
   }
 

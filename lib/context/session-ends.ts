@@ -14,9 +14,10 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
   isCommitting = false;
   #blocks: AtomicBlocks | undefined;
 
-  constructor(environment: HookEnvironment) {
+  /** @param owner the context, for messages */
+  constructor(environment: HookEnvironment, owner: { readonly origin: string }) {
     super();
-    this.hooks = new ContextHooks(environment);
+    this.hooks = new ContextHooks(environment, owner);
   }
 
   /** The atomic blocks, made as the first one begins. */

@@ -151,7 +151,7 @@ const hooks: readonly Fault[] = [
       heal: behave,
       answers: ['200'],
       saved: 'all',
-      afterwards: expectReports(/onCommit hook failed/),
+      afterwards: expectReports(/onCommit hook of \S+ failed/),
     },
     {
       title: `F1, F6: an onRollback hook that ${verb}`,
@@ -165,7 +165,7 @@ const hooks: readonly Fault[] = [
       heal: behave,
       answers: ['500 RangeError'],
       saved: 'nothing',
-      afterwards: expectReports(/onRollback hook failed/),
+      afterwards: expectReports(/onRollback hook of \S+ failed/),
     },
   ]),
   {
@@ -177,7 +177,7 @@ const hooks: readonly Fault[] = [
     },
     answers: ['200'],
     saved: 'all',
-    afterwards: expectReports(/onCommit hook failed/),
+    afterwards: expectReports(/onCommit hook of \S+ failed/),
   },
 ];
 

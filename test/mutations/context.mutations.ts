@@ -252,7 +252,7 @@ const ClsService = function ClsService() {
     id: 'C5',
     what: 'An onCommit hook that throws turns the committed request into a failure.',
     file: 'lib/context/hooks.ts',
-    find: 'report(`an ${kind} hook failed`, error);',
+    find: 'report(`an ${kind} hook of ${origin} failed`, error);',
     replace: 'throw error;',
     spec: 'e2e/hooks.spec',
     test: 'C5: a hook that throws is logged',
