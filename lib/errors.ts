@@ -190,17 +190,32 @@ export class SessionClosedError extends DbContextError {
   /**
    * @param endedBy the call that ended the transaction while a stream was being read, or that had lent
    *   the client
+   * @param endCause what ended the context, where it was not its own code
    */
   constructor(
     readonly connectionName: string,
     endedBy?: 'commit()' | 'rollback()' | 'withClient()',
+    endCause?: EndCause,
   ) {
     const ended =
       endedBy === 'withClient()'
         ? `The client of connection "${connectionName}" is closed: the callback of withClient() has ended`
         : `The session of connection "${connectionName}" is closed: its transaction has ended`;
-    super('SESSION_CLOSED', `${ended}, and this statement was not sent. ${adviceAfter(endedBy)}`);
+    const why = endCause === undefined ? '' : `, because ${endCause.what}`;
+    const advice = endCause === undefined ? ` ${adviceAfter(endedBy)}` : '';
+    super(
+      'SESSION_CLOSED',
+      `${ended}${why}, and this statement was not sent.${advice}`,
+      endCause?.error,
+    );
   }
+}
+
+/** What ended a context while its code was still running. */
+export interface EndCause {
+  /** Goes on after "because". */
+  readonly what: string;
+  readonly error?: DbContextError;
 }
 
 function adviceAfter(endedBy: 'commit()' | 'rollback()' | 'withClient()' | undefined): string {
@@ -360,14 +375,20 @@ export class UnexpectedRollbackError extends DbContextError {
     readonly connectionName: string,
     readonly reason: RollbackReason,
     cause?: unknown,
+    endCause?: EndCause,
   ) {
+    const why = endCause === undefined ? ROLLBACK_REASONS[reason] : endedBecause(endCause);
     super(
       'UNEXPECTED_ROLLBACK',
       `The transaction on connection "${connectionName}" was rolled back instead of committed: ` +
-        `${ROLLBACK_REASONS[reason]}${cause instanceof Error ? ` (${cause.message})` : ''}.`,
-      cause,
+        `${why}${cause instanceof Error ? ` (${cause.message})` : ''}.`,
+      cause ?? endCause?.error,
     );
   }
+}
+
+function endedBecause({ what }: EndCause): string {
+  return `its context had been ended before, because ${what}`;
 }
 
 const ROLLBACK_REASONS: Record<RollbackReason, string> = {

@@ -1,3 +1,4 @@
+import type { EndCause } from '../errors.js';
 import type { WrittenLsns } from './written-lsns.js';
 
 /** A unit of work that holds connections or waits for one, perhaps inside of another unit of work. */
@@ -6,6 +7,8 @@ export interface Holder {
   readonly outer: Holder | undefined;
   /** The LSNs that the reads of the unit of work must see, where the option `readYourWrites` is set. */
   readonly writtenLsns?: WrittenLsns | undefined;
+  /** What has ended it while its code was running, where that is known. */
+  readonly endCause?: EndCause | undefined;
   /** Called with the error of a statement that came after the end, which nobody may await. */
   refused?(error: Error): void;
   /** A transaction of it ends with statements under way, whose errors may be handled by nobody. */

@@ -4,7 +4,12 @@ import type { FaultReporter } from '../connection/db-connection.js';
 import { WrittenLsns } from '../connection/written-lsns.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
-import { ContextTimeoutError, DbContextNotActiveError, ShuttingDownError } from '../errors.js';
+import {
+  ContextTimeoutError,
+  DbContextNotActiveError,
+  ShuttingDownError,
+  type EndCause,
+} from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import { ambientManager } from '../session/ambient.js';
 import { innermostManager } from '../session/session-marks.js';
@@ -205,7 +210,8 @@ export class ContextRegistry {
       // One that is ending has other limits, and its outcome comes from the server.
       if (!context.isClosed) {
         const error = new ContextTimeoutError(context.origin, timeoutMs);
-        void this.abandon(context);
+        const what = 'it was open for longer than contextTimeoutMs';
+        void this.abandon(context, { what, error });
         context.onExpire?.(error);
       }
     };
@@ -228,15 +234,15 @@ export class ContextRegistry {
   }
 
   /** Ends a context, see {@link Context.settle}. */
-  async settle(context: Context, decision: Decision): Promise<void> {
+  async settle(context: Context, decision: Decision, cause?: EndCause): Promise<void> {
     if (this.endUntouched(context, decision)) {
       return;
     }
     try {
       // Inside of it, for the sake of flush hooks and subscribers that use the session.
       await (currentContext(this) === context
-        ? context.settle(decision)
-        : this.runIn(context, () => context.settle(decision)));
+        ? context.settle(decision, cause)
+        : this.runIn(context, () => context.settle(decision, cause)));
     } finally {
       this.#hasEnded(context);
     }
@@ -260,9 +266,13 @@ export class ContextRegistry {
     }
   }
 
-  /** Rolls a context back. Never throws: its caller has an error of its own to report. */
-  async abandon(context: Context): Promise<void> {
-    await this.settle(context, 'rollback').catch((error: unknown) =>
+  /**
+   * Rolls a context back. Never throws: its caller has an error of its own to report.
+   *
+   * @param cause why, where that is not decided by its own code; errors of what is under way name it
+   */
+  async abandon(context: Context, cause?: EndCause): Promise<void> {
+    await this.settle(context, 'rollback', cause).catch((error: unknown) =>
       this.report('a context could not be rolled back', error),
     );
   }
@@ -282,10 +292,11 @@ export class ContextRegistry {
     // The outcome of a commit that is under way comes from the server, within a limit of its own.
     const isOpen = !context.isClosed;
     context.ends.hooks.giveUp();
-    await this.abandon(context);
+    const error = new ShuttingDownError(context.origin);
+    await this.abandon(context, { what: 'the application shuts down', error });
     if (isOpen) {
       // Its code may never return, and a request that nobody answers keeps the server open.
-      context.onExpire?.(new ShuttingDownError(context.origin));
+      context.onExpire?.(error);
     }
   }
 }

@@ -122,7 +122,7 @@ export class Autocommit implements OwnedWork {
   }
 
   #refusal(): SessionClosedError {
-    const error = new SessionClosedError(this.connectionName);
+    const error = new SessionClosedError(this.connectionName, undefined, this.#holder?.endCause);
     this.#holder?.refused?.(error);
     return error;
   }

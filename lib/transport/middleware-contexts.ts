@@ -20,7 +20,9 @@ export class MiddlewareContexts {
     // than work in a new context without it.
     const onClose = (): void => {
       if (this.#unclaimed.has(raw)) {
-        void registry.abandon(context);
+        void registry.abandon(context, {
+          what: 'its response was closed before the handler began',
+        });
       }
     };
     if (isOver(raw)) {

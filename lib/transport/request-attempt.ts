@@ -3,7 +3,7 @@ import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
-import { SessionClosedError, ShuttingDownError } from '../errors.js';
+import { SessionClosedError, ShuttingDownError, type EndCause } from '../errors.js';
 import type { CommitPolicy, RequestOutcome } from '../options/context-options.js';
 import {
   clientHasLeft,
@@ -17,6 +17,8 @@ import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import type { RouteLog } from './route-log.js';
 import type { RouteSettings } from './route-settings.js';
+
+const CLIENT_LEFT: EndCause = { what: "the client went away (onDisconnect: 'rollback')" };
 
 /** A request that the interceptor serves, with how it is to be served. */
 export interface InterceptedRequest {
@@ -205,7 +207,7 @@ export class RequestAttempt {
   #watchDisconnect(): () => void {
     const { registry, response, rollsBackOnDisconnect } = this.#request;
     return rollsBackOnDisconnect && response !== undefined
-      ? onDisconnect(response, () => void registry.abandon(this.#context))
+      ? onDisconnect(response, () => void registry.abandon(this.#context, CLIENT_LEFT))
       : () => undefined;
   }
 }
