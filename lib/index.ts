@@ -72,6 +72,7 @@ export {
   type DbContextErrorCode,
   type HostAnswer,
   type ReplicaRefusal,
+  type EndCause,
   type RollbackReason,
   type StreamRefusalReason,
   type SettlementOutcome,
