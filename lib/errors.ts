@@ -188,22 +188,38 @@ export class DbContextNotActiveError extends DbContextError {
  */
 export class SessionClosedError extends DbContextError {
   /**
-   * @param endedBy the call that ended the transaction while a stream was being read, or that had lent
-   *   the client
+   * @param endedBy the call that ended the transaction while a stream was being read, that had lent the
+   *   client, or whose nested transaction it was
+   * @param cause what became of a query that was under way as the client was taken back
    */
   constructor(
     readonly connectionName: string,
-    endedBy?: 'commit()' | 'rollback()' | 'withClient()',
+    endedBy?: 'commit()' | 'rollback()' | 'withClient()' | 'transactional()',
+    cause?: unknown,
   ) {
-    const ended =
-      endedBy === 'withClient()'
-        ? `The client of connection "${connectionName}" is closed: the callback of withClient() has ended`
-        : `The session of connection "${connectionName}" is closed: its transaction has ended`;
-    super('SESSION_CLOSED', `${ended}, and this statement was not sent. ${adviceAfter(endedBy)}`);
+    const fate = cause === undefined ? 'this statement was not sent' : 'this query was broken off';
+    super(
+      'SESSION_CLOSED',
+      `${endOf(connectionName, endedBy)}, and ${fate}. ${adviceAfter(endedBy)}`,
+      cause,
+    );
   }
 }
 
-function adviceAfter(endedBy: 'commit()' | 'rollback()' | 'withClient()' | undefined): string {
+function endOf(connectionName: string, endedBy: string | undefined): string {
+  switch (endedBy) {
+    case 'withClient()':
+      return `The client of connection "${connectionName}" is closed: the callback of withClient() has ended`;
+    case 'transactional()':
+      return `The nested transaction of connection "${connectionName}" is closed: it has ended`;
+    default:
+      return `The session of connection "${connectionName}" is closed: its transaction has ended`;
+  }
+}
+
+function adviceAfter(
+  endedBy: 'commit()' | 'rollback()' | 'withClient()' | 'transactional()' | undefined,
+): string {
   switch (endedBy) {
     case undefined:
       return (
@@ -212,6 +228,11 @@ function adviceAfter(endedBy: 'commit()' | 'rollback()' | 'withClient()' | undef
       );
     case 'withClient()':
       return 'Await everything that uses the client before the callback returns.';
+    case 'transactional()':
+      return (
+        'Await everything that was begun in it, and read its streams to their end, before the callback ' +
+        'of session.transactional() returns.'
+      );
     default:
       return (
         `${endedBy} was called while stream() was being read, whose cursor ends with the ` +

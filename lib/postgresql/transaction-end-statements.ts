@@ -8,9 +8,20 @@ import { SqlReader } from './sql-reader.js';
  * https://www.postgresql.org/docs/current/protocol-message-formats.html
  */
 export function isEnd(sql: string, answer: PgResult | PgResult[]): boolean {
-  const has = (tag: string): boolean =>
-    Array.isArray(answer) ? answer.some(({ command }) => command === tag) : answer.command === tag;
-  return has('COMMIT') || has('PREPARE TRANSACTION') || (has('ROLLBACK') && mayHaveEnded(sql));
+  return (
+    hasCommitted(answer) ||
+    hasTag(answer, 'PREPARE TRANSACTION') ||
+    (hasTag(answer, 'ROLLBACK') && mayHaveEnded(sql))
+  );
+}
+
+/** Whether the server has committed: it answers COMMIT of a failed transaction with ROLLBACK. */
+export function hasCommitted(answer: PgResult | PgResult[]): boolean {
+  return hasTag(answer, 'COMMIT');
+}
+
+function hasTag(answer: PgResult | PgResult[], tag: string): boolean {
+  return [answer].flat().some(({ command }) => command === tag);
 }
 
 /** Whether a text holds a statement that ends a transaction, if the server comes to it. */

@@ -353,7 +353,10 @@ describe('what the client of withClient() lets nobody do', () => {
         });
       }
       expect(() => kept.escapeLiteral('a')).toThrow(SessionClosedError);
-      expect(() => kept.query({ submit: () => undefined })).toThrow(SessionClosedError);
+      const refused = deferred<unknown>();
+      const submit = (): void => refused.resolve('submitted');
+      kept.query({ submit, handleError: refused.resolve });
+      expect(await refused.promise).toBeInstanceOf(SessionClosedError);
       expect(() => (kept as unknown as { connection: unknown }).connection).toThrow(
         SessionClosedError,
       );
