@@ -9,15 +9,18 @@ import { SqlReader } from './sql-reader.js';
  */
 export function isEnd(sql: string, answer: PgResult | PgResult[]): boolean {
   return (
-    hasCommitted(answer) ||
+    hasTag(answer, 'COMMIT') ||
     hasTag(answer, 'PREPARE TRANSACTION') ||
     (hasTag(answer, 'ROLLBACK') && mayHaveEnded(sql))
   );
 }
 
-/** Whether the server has committed: it answers COMMIT of a failed transaction with ROLLBACK. */
-export function hasCommitted(answer: PgResult | PgResult[]): boolean {
-  return hasTag(answer, 'COMMIT');
+/** What a text has done that ended the transaction; the server answers COMMIT of a failed one with ROLLBACK. */
+export function wordOfEnd(answer: PgResult | PgResult[]): 'committed' | 'rolled-back' | 'unclear' {
+  if (hasTag(answer, 'COMMIT')) {
+    return 'committed';
+  }
+  return hasTag(answer, 'ROLLBACK') ? 'rolled-back' : 'unclear';
 }
 
 function hasTag(answer: PgResult | PgResult[], tag: string): boolean {

@@ -191,11 +191,18 @@ export function endedByStatement(
   { name, server }: TransactionSource,
   answer: Answer,
 ): InvalidTransactionStateError {
-  const what = server.hasCommitted(answer)
-    ? 'a plain COMMIT statement ended the transaction, so what it did before that stands'
-    : 'a plain ROLLBACK statement ended the transaction, so what it did before that is undone';
-  return new InvalidTransactionStateError(name, `${what}. ${USE_SESSION}`);
+  const [statement, fate] = ENDS[server.wordOfEnd(answer)];
+  return new InvalidTransactionStateError(
+    name,
+    `a plain ${statement} statement ended the transaction, so what it did ${fate}. ${USE_SESSION}`,
+  );
 }
+
+const ENDS = {
+  committed: ['COMMIT', 'stands'],
+  'rolled-back': ['ROLLBACK', 'is undone'],
+  unclear: ['COMMIT or ROLLBACK', 'may stand'],
+} as const;
 
 /** What SQL of the application that has failed may have ended the transaction before that. */
 export function mayBeEndedByStatement(
