@@ -1,8 +1,13 @@
-import { InvalidTransactionStateError, type TransactionClient } from 'nestjs-db-context';
+import {
+  InvalidTransactionStateError,
+  SessionClosedError,
+  type TransactionClient,
+} from 'nestjs-db-context';
 import Cursor from 'pg-cursor';
 import { from as copyFrom } from 'pg-copy-streams';
 import { Query } from 'pg';
 
+import { Note } from '../support/note.entity.js';
 import { useWorld } from '../support/use-world.js';
 
 /** A client of pg in the forms that `TransactionClient` does not name. */
@@ -194,5 +199,27 @@ describe('F3: what the callback of withClient() queues behind the end of its tra
     use();
     await at.run(() => at.insert('next'));
     expect(await at.world.savedTexts()).toEqual(['kept', 'next']);
+  });
+});
+
+describe('F3: what is used after its nested transaction', () => {
+  const at = useWorld();
+  const ENDED = {
+    constructor: SessionClosedError,
+    message: expect.stringMatching(
+      /^The nested transaction of connection "default" is closed: it has ended, .* before the callback of session.transactional\(\) returns.$/,
+    ),
+  };
+
+  it('F3: a stream that was begun in it says that the nested transaction has ended', async () => {
+    await at.run(async () => {
+      await at.session.insertMany(Note, [{ text: 'one' }, { text: 'two' }]);
+      const rows = await at.session.transactional(async (em) => {
+        const stream = em.stream(Note, { chunkSize: 1 })[Symbol.asyncIterator]();
+        await stream.next();
+        return { stream };
+      });
+      await expect(rows.stream.next()).rejects.toMatchObject(ENDED);
+    });
   });
 });
