@@ -188,28 +188,33 @@ export class DbContextNotActiveError extends DbContextError {
  */
 export class SessionClosedError extends DbContextError {
   /**
-   * @param endedBy the call that ended the transaction while a stream was being read, or that had lent
-   *   the client
-   * @param endCause what ended the context, where it was not its own code
+   * @param endedBy the call that ended the transaction while a stream was being read, that had lent the
+   *   client, or whose nested transaction it was
+   * @param end what ended the context, where it was not its own code; what became of a query that was
+   *   under way as the client was taken back
    */
   constructor(
     readonly connectionName: string,
-    endedBy?: 'commit()' | 'rollback()' | 'withClient()',
-    endCause?: EndCause,
+    endedBy?: EndingCall,
+    {
+      because,
+      brokenOff,
+    }: { readonly because?: EndCause | undefined; readonly brokenOff?: unknown } = {},
   ) {
-    const ended =
-      endedBy === 'withClient()'
-        ? `The client of connection "${connectionName}" is closed: the callback of withClient() has ended`
-        : `The session of connection "${connectionName}" is closed: its transaction has ended`;
-    const why = endCause === undefined ? '' : `, because ${endCause.what}`;
-    const advice = endCause === undefined ? ` ${adviceAfter(endedBy)}` : '';
+    const fate =
+      brokenOff === undefined ? 'this statement was not sent' : 'this query was broken off';
+    const why = because === undefined ? '' : `, because ${because.what}`;
+    const advice = because === undefined ? ` ${adviceAfter(endedBy)}` : '';
     super(
       'SESSION_CLOSED',
-      `${ended}${why}, and this statement was not sent.${advice}`,
-      endCause?.error,
+      `${endOf(connectionName, endedBy)}${why}, and ${fate}.${advice}`,
+      brokenOff ?? because?.error,
     );
   }
 }
+
+/** A call that ends a transaction, or a part of one. */
+type EndingCall = 'commit()' | 'rollback()' | 'withClient()' | 'transactional()';
 
 /** What ended a context while its code was still running. */
 export interface EndCause {
@@ -218,7 +223,18 @@ export interface EndCause {
   readonly error?: DbContextError;
 }
 
-function adviceAfter(endedBy: 'commit()' | 'rollback()' | 'withClient()' | undefined): string {
+function endOf(connectionName: string, endedBy: EndingCall | undefined): string {
+  switch (endedBy) {
+    case 'withClient()':
+      return `The client of connection "${connectionName}" is closed: the callback of withClient() has ended`;
+    case 'transactional()':
+      return `The nested transaction of connection "${connectionName}" is closed: it has ended`;
+    default:
+      return `The session of connection "${connectionName}" is closed: its transaction has ended`;
+  }
+}
+
+function adviceAfter(endedBy: EndingCall | undefined): string {
   switch (endedBy) {
     case undefined:
       return (
@@ -227,6 +243,11 @@ function adviceAfter(endedBy: 'commit()' | 'rollback()' | 'withClient()' | undef
       );
     case 'withClient()':
       return 'Await everything that uses the client before the callback returns.';
+    case 'transactional()':
+      return (
+        'Await everything that was begun in it, and read its streams to their end, before the callback ' +
+        'of session.transactional() returns.'
+      );
     default:
       return (
         `${endedBy} was called while stream() was being read, whose cursor ends with the ` +

@@ -123,7 +123,7 @@ export class Context extends ContextSessions {
   assertOpen(name: string): void {
     if (this.isClosed) {
       this.dependencies.watch?.usedLate(this, name);
-      const error = new SessionClosedError(name, undefined, this.endCause);
+      const error = new SessionClosedError(name, undefined, { because: this.endCause });
       this.refused(error);
       throw error;
     }
@@ -163,7 +163,9 @@ export class Context extends ContextSessions {
     }
     await this.#settlement;
     if (decision === 'commit' && this.#undone !== undefined) {
-      throw new UnexpectedRollbackError(this.#undone, 'context-ended', undefined, this.endCause);
+      throw new UnexpectedRollbackError(this.#undone, 'context-ended', undefined, {
+        because: this.endCause,
+      });
     }
   }
 

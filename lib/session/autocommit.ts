@@ -136,7 +136,9 @@ export class Autocommit implements OwnedWork {
   }
 
   #refusal(): SessionClosedError {
-    const error = new SessionClosedError(this.connectionName, undefined, this.#holder?.endCause);
+    const error = new SessionClosedError(this.connectionName, undefined, {
+      because: this.#holder?.endCause,
+    });
     this.#holder?.refused?.(error);
     return error;
   }

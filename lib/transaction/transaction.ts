@@ -140,7 +140,8 @@ export class Transaction
       if (refusal instanceof SessionClosedError) {
         this.#owner.watch?.refused();
         const { endCause } = this.holder ?? {};
-        const named = endCause && new SessionClosedError(this.connectionName, undefined, endCause);
+        const named =
+          endCause && new SessionClosedError(this.connectionName, undefined, { because: endCause });
         this.holder?.refused?.(named ?? refusal);
         throw named ?? refusal;
       }
