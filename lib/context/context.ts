@@ -163,9 +163,7 @@ export class Context extends ContextSessions {
     }
     await this.#settlement;
     if (decision === 'commit' && this.#undone !== undefined) {
-      throw new UnexpectedRollbackError(this.#undone, 'context-ended', undefined, {
-        because: this.endCause,
-      });
+      throw new UnexpectedRollbackError(this.#undone, 'context-ended', undefined, this.endCause);
     }
   }
 
