@@ -194,22 +194,53 @@ export class DbContextNotActiveError extends DbContextError {
  */
 export class SessionClosedError extends DbContextError {
   /**
-   * @param endedBy the call that ended the transaction while a stream was being read, or that had lent
-   *   the client
+   * @param endedBy the call that ended the transaction while a stream was being read, that had lent the
+   *   client, or whose nested transaction it was
+   * @param end what ended the context, where it was not its own code; what became of a query that was
+   *   under way as the client was taken back
    */
   constructor(
     readonly connectionName: string,
-    endedBy?: 'commit()' | 'rollback()' | 'withClient()',
+    endedBy?: EndingCall,
+    {
+      because,
+      brokenOff,
+    }: { readonly because?: EndCause | undefined; readonly brokenOff?: unknown } = {},
   ) {
-    const ended =
-      endedBy === 'withClient()'
-        ? `The client of connection "${connectionName}" is closed: the callback of withClient() has ended`
-        : `The session of connection "${connectionName}" is closed: its transaction has ended`;
-    super('SESSION_CLOSED', `${ended}, and this statement was not sent. ${adviceAfter(endedBy)}`);
+    const fate =
+      brokenOff === undefined ? 'this statement was not sent' : 'this query was broken off';
+    const why = because === undefined ? '' : `, because ${because.what}`;
+    const advice = because === undefined ? ` ${adviceAfter(endedBy)}` : '';
+    super(
+      'SESSION_CLOSED',
+      `${endOf(connectionName, endedBy)}${why}, and ${fate}.${advice}`,
+      brokenOff ?? because?.error,
+    );
   }
 }
 
-function adviceAfter(endedBy: 'commit()' | 'rollback()' | 'withClient()' | undefined): string {
+/** A call that ends a transaction, or a part of one. */
+type EndingCall = 'commit()' | 'rollback()' | 'withClient()' | 'transactional()';
+
+/** What ended a context while its code was still running. */
+export interface EndCause {
+  /** Goes on after "because". */
+  readonly what: string;
+  readonly error?: DbContextError;
+}
+
+function endOf(connectionName: string, endedBy: EndingCall | undefined): string {
+  switch (endedBy) {
+    case 'withClient()':
+      return `The client of connection "${connectionName}" is closed: the callback of withClient() has ended`;
+    case 'transactional()':
+      return `The nested transaction of connection "${connectionName}" is closed: it has ended`;
+    default:
+      return `The session of connection "${connectionName}" is closed: its transaction has ended`;
+  }
+}
+
+function adviceAfter(endedBy: EndingCall | undefined): string {
   switch (endedBy) {
     case undefined:
       return (
@@ -218,6 +249,11 @@ function adviceAfter(endedBy: 'commit()' | 'rollback()' | 'withClient()' | undef
       );
     case 'withClient()':
       return 'Await everything that uses the client before the callback returns.';
+    case 'transactional()':
+      return (
+        'Await everything that was begun in it, and read its streams to their end, before the callback ' +
+        'of session.transactional() returns.'
+      );
     default:
       return (
         `${endedBy} was called while stream() was being read, whose cursor ends with the ` +
@@ -378,14 +414,20 @@ export class UnexpectedRollbackError extends DbContextError {
     readonly connectionName: string,
     readonly reason: RollbackReason,
     cause?: unknown,
+    endCause?: EndCause,
   ) {
+    const why = endCause === undefined ? ROLLBACK_REASONS[reason] : endedBecause(endCause);
     super(
       'UNEXPECTED_ROLLBACK',
       `The transaction on connection "${connectionName}" was rolled back instead of committed: ` +
-        `${ROLLBACK_REASONS[reason]}${cause instanceof Error ? ` (${cause.message})` : ''}.`,
-      cause,
+        `${why}${cause instanceof Error ? ` (${cause.message})` : ''}.`,
+      cause ?? endCause?.error,
     );
   }
+}
+
+function endedBecause({ what }: EndCause): string {
+  return `its context had been ended before, because ${what}`;
 }
 
 const ROLLBACK_REASONS: Record<RollbackReason, string> = {
@@ -743,6 +785,7 @@ export class StreamTimeoutError extends DbContextError {
 export class HookTimeoutError extends DbContextError {
   /**
    * @param hook the name of the hook
+   * @param timeoutMs how long it was waited for, in milliseconds
    * @param limit the name of the option that sets the limit
    */
   constructor(

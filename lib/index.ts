@@ -82,6 +82,7 @@ export {
   type DbContextErrorCode,
   type HostAnswer,
   type ReplicaRefusal,
+  type EndCause,
   type RollbackReason,
   type StreamRefusalReason,
   type SettlementOutcome,

@@ -1,3 +1,4 @@
+import type { EndCause } from '../errors.js';
 import type { WrittenLsns } from './written-lsns.js';
 
 /** A unit of work that holds connections or waits for one, perhaps inside of another unit of work. */
@@ -8,6 +9,8 @@ export interface Holder {
   readonly writtenLsns?: WrittenLsns | undefined;
   /** Its own limit in milliseconds, which takes the place of the limit of its transactions. */
   readonly timeoutMs?: number | undefined;
+  /** What has ended it while its code was running, where that is known. */
+  readonly endCause?: EndCause | undefined;
   /** Called with the error of a statement that came after the end, which nobody may await. */
   refused?(error: Error): void;
   /** A transaction of it ends with statements under way, whose errors may be handled by nobody. */

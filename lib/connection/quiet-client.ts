@@ -1,4 +1,4 @@
-import type { LendableClient } from '../postgresql/lent-client.js';
+import type { LendableClient } from '../postgresql/lendable-client.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 

@@ -1,4 +1,4 @@
-import { ContextTimeoutError } from '../errors.js';
+import { ContextTimeoutError, type EndCause } from '../errors.js';
 import type { Context } from './context.js';
 
 /**
@@ -10,13 +10,13 @@ import type { Context } from './context.js';
 export function expireLater(
   context: Context,
   timeoutMs: number,
-  abandon: () => Promise<void>,
+  abandon: (cause: EndCause) => Promise<void>,
 ): NodeJS.Timeout {
   const expire = (): void => {
     // One that is ending has other limits, and its outcome comes from the server.
     if (!context.isClosed) {
       const error = new ContextTimeoutError(context.origin, timeoutMs);
-      void abandon();
+      void abandon({ what: 'it was open for longer than contextTimeoutMs', error });
       context.onExpire?.(error);
     }
   };

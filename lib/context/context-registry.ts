@@ -4,7 +4,7 @@ import type { FaultReporter } from '../connection/db-connection.js';
 import { WrittenLsns } from '../connection/written-lsns.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
-import { DbContextNotActiveError, ShuttingDownError } from '../errors.js';
+import { DbContextNotActiveError, ShuttingDownError, type EndCause } from '../errors.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import { ambientManager } from '../session/ambient.js';
 import { innermostManager } from '../session/session-marks.js';
@@ -52,7 +52,11 @@ export class ContextRegistry {
 
   constructor({ report, warn }: Reporters, options: RegistryOptions) {
     this.report = report;
-    this.shutdown = new Shutdown(this.#running, (context) => this.abandon(context), warn);
+    this.shutdown = new Shutdown(
+      this.#running,
+      (context, cause) => this.abandon(context, cause),
+      warn,
+    );
     this.#contextTimeoutMs = options.contextTimeoutMs;
     const limits = watchLimits(options.watch);
     this.#watch = limits && new ContextWatch(limits, warn);
@@ -224,7 +228,7 @@ export class ContextRegistry {
     }
     return timeoutMs === undefined
       ? undefined
-      : expireLater(context, timeoutMs, () => this.abandon(context));
+      : expireLater(context, timeoutMs, (cause) => this.abandon(context, cause));
   }
 
   /** Runs `callback` inside of a context. */
@@ -243,15 +247,15 @@ export class ContextRegistry {
   }
 
   /** Ends a context, see {@link Context.settle}. */
-  async settle(context: Context, decision: Decision): Promise<void> {
+  async settle(context: Context, decision: Decision, cause?: EndCause): Promise<void> {
     if (this.endUntouched(context, decision)) {
       return;
     }
     try {
       // Inside of it, for the sake of flush hooks and subscribers that use the session.
       await (currentContext(this) === context
-        ? context.settle(decision)
-        : this.runIn(context, () => context.settle(decision)));
+        ? context.settle(decision, cause)
+        : this.runIn(context, () => context.settle(decision, cause)));
     } finally {
       this.#hasEnded(context);
     }
@@ -275,9 +279,13 @@ export class ContextRegistry {
     }
   }
 
-  /** Rolls a context back. Never throws: its caller has an error of its own to report. */
-  async abandon(context: Context): Promise<void> {
-    await this.settle(context, 'rollback').catch((error: unknown) =>
+  /**
+   * Rolls a context back. Never throws: its caller has an error of its own to report.
+   *
+   * @param cause why, where that is not decided by its own code; errors of what is under way name it
+   */
+  async abandon(context: Context, cause?: EndCause): Promise<void> {
+    await this.settle(context, 'rollback', cause).catch((error: unknown) =>
       this.report('a context could not be rolled back', error),
     );
   }

@@ -2,7 +2,7 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/claim.js';
 import type { WrittenLsns } from '../connection/written-lsns.js';
-import { InvalidTransactionStateError } from '../errors.js';
+import { InvalidTransactionStateError, type EndCause } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { ambientManager } from '../session/ambient.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
@@ -57,6 +57,8 @@ export abstract class ContextSessions implements Holder {
   readonly writtenLsns: WrittenLsns | undefined;
   /** See {@link OpeningOptions.timeoutMs}. */
   readonly timeoutMs: number | undefined;
+  /** See {@link Holder.endCause}. */
+  endCause: EndCause | undefined;
   /** In the order of their first use; a closed one stays until another one takes its place. */
   #sessions: readonly Session[] = [];
   #settings = NO_SETTINGS;

@@ -3,6 +3,7 @@ import {
   UnexpectedRollbackError,
   type ContextTimeoutError,
   type DbContextError,
+  type EndCause,
   type ShuttingDownError,
 } from '../errors.js';
 import type { Session } from '../session/session.js';
@@ -122,7 +123,7 @@ export class Context extends ContextSessions {
   assertOpen(name: string): void {
     if (this.isClosed) {
       this.dependencies.watch?.usedLate(this, name);
-      const error = new SessionClosedError(name);
+      const error = new SessionClosedError(name, undefined, { because: this.endCause });
       this.refused(error);
       throw error;
     }
@@ -143,14 +144,16 @@ export class Context extends ContextSessions {
   /**
    * Ends the context. The first call decides; a later one waits for it (S4).
    *
+   * @param cause why it is rolled back, where that is not decided by its own code
    * @throws why not all of it is committed
    * @throws {@link UnexpectedRollbackError} a commit was asked for after somebody else (a client that
    *   left, a shutdown) had rolled back
    */
-  async settle(decision: Decision): Promise<void> {
+  async settle(decision: Decision, cause?: EndCause): Promise<void> {
     // A commit may hang in a hook or in its flush: a rollback gives it up, and does not wait for it.
     const isOvertaken = decision === 'rollback' && this.#phase === 'flushing';
     if (this.#phase === 'open' || isOvertaken) {
+      this.endCause = cause;
       if (decision === 'rollback' ? this.sessions.length > 0 : this.#isWorking) {
         this.endsUnfinished();
       }
@@ -160,7 +163,7 @@ export class Context extends ContextSessions {
     }
     await this.#settlement;
     if (decision === 'commit' && this.undone !== undefined) {
-      throw new UnexpectedRollbackError(this.undone, 'context-ended');
+      throw new UnexpectedRollbackError(this.undone, 'context-ended', undefined, this.endCause);
     }
   }
 

@@ -1,5 +1,5 @@
 import type { FaultReporter } from '../connection/db-connection.js';
-import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { millisecondsSince, TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { HookTimeoutError, InvalidOptionsError } from '../errors.js';
 import type { SettlementOutcome } from '../errors.js';
 import type { Outcome } from '../outcome.js';
@@ -46,6 +46,8 @@ export class ContextHooks {
   readonly #owner: { readonly origin: string };
   #hooks: readonly Hook[] = NONE;
   #earlyCommits = 0;
+  /** Resolves when hooks are no longer waited for; made as the first one is, or as they are given up. */
+  #givenUp: PromiseWithResolvers<void> | undefined;
 
   constructor(environment: HookEnvironment, owner: { readonly origin: string }) {
     this.#environment = environment;
@@ -160,6 +162,16 @@ export class ContextHooks {
     );
   }
 
+  /**
+   * The time of the shutdown is over (H3): those that follow an end are still called, one after another,
+   * but one that does not return at once is left to itself. Those before a commit are not concerned: a
+   * rollback of the context gives the commit up, whatever it waits for.
+   */
+  giveUp(): void {
+    this.#givenUp ??= Promise.withResolvers();
+    this.#givenUp.resolve();
+  }
+
   #take(isDue: (hook: Hook) => boolean): readonly Hook[] {
     if (this.isEmpty) {
       return NONE;
@@ -195,6 +207,21 @@ export class ContextHooks {
     }
   }
 
+  /** As `#within()`, but no longer than until the hooks are given up. */
+  async #untilGivenUp(what: string, callback: () => Promise<unknown>): Promise<void> {
+    this.#givenUp ??= Promise.withResolvers();
+    const startedAt = performance.now();
+    const running = (async () => callback())();
+    const isGivenUp = await Promise.race([
+      this.#within(what, () => running).then(() => false),
+      // One that has nothing to wait for has returned by then.
+      this.#givenUp.promise.then(async () => (await withinLimit(running, 0)) === TIMED_OUT),
+    ]);
+    if (isGivenUp) {
+      throw new HookTimeoutError(what, millisecondsSince(startedAt), 'shutdownTimeoutMs');
+    }
+  }
+
   /** One after another; none stops the next, and none changes what has been decided. */
   async #runAfter(
     hooks: readonly Hook[],
@@ -206,7 +233,7 @@ export class ContextHooks {
       const { kind, callback } = hook;
       if (kind === kindFor(hook) && !isDiscarded(hook)) {
         try {
-          await this.#within(`an ${kind} hook`, () => run(kind, callback, origin));
+          await this.#untilGivenUp(`an ${kind} hook`, () => run(kind, callback, origin));
         } catch (error) {
           report(`an ${kind} hook of ${origin} failed`, error);
         }

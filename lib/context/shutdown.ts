@@ -1,4 +1,4 @@
-import { ShuttingDownError } from '../errors.js';
+import { ShuttingDownError, type EndCause } from '../errors.js';
 import type { Context } from './context.js';
 import type { RunningContexts } from './running-contexts.js';
 
@@ -12,7 +12,7 @@ type Phase = 'running' | 'draining' | 'closed';
 /** Ends the work of an application, in the order in which its modules end (H3). */
 export class Shutdown {
   readonly #running: RunningContexts;
-  readonly #abandon: (context: Context) => Promise<void>;
+  readonly #abandon: (context: Context, cause: EndCause) => Promise<void>;
   readonly #warn: (message: string) => void;
   #phase: Phase = 'running';
   #graceMs: number | undefined;
@@ -20,7 +20,7 @@ export class Shutdown {
 
   constructor(
     running: RunningContexts,
-    abandon: (context: Context) => Promise<void>,
+    abandon: (context: Context, cause: EndCause) => Promise<void>,
     warn: (message: string) => void,
   ) {
     this.#running = running;
@@ -89,10 +89,12 @@ export class Shutdown {
   async cutOff(context: Context): Promise<void> {
     // The outcome of a commit that is under way comes from the server, within a limit of its own.
     const isOpen = !context.isClosed;
-    await this.#abandon(context);
+    context.ends.hooks.giveUp();
+    const error = new ShuttingDownError(context.origin);
+    await this.#abandon(context, { what: 'the application shuts down', error });
     if (isOpen) {
       // Its code may never return, and a request that nobody answers keeps the server open.
-      context.onExpire?.(new ShuttingDownError(context.origin));
+      context.onExpire?.(error);
     }
   }
 }

@@ -3,12 +3,14 @@ import { MikroORM, type EntityName, type Options } from '@mikro-orm/core';
 import { assertClientUrl } from '../connection/assert-client-url.js';
 import { assertEncrypted } from '../connection/assert-encrypted.js';
 import type { ResolvedLimits } from '../connection/connection-limits.js';
-import { DbConnection, type FaultReporter } from '../connection/db-connection.js';
+import { DbConnection } from '../connection/db-connection.js';
 import {
   assertInitialised,
   assertSupported,
   assertSupportedVersion,
 } from '../connection/supported-orm.js';
+import { droppedParametersOf } from '../connection/url-parameters.js';
+import type { Reporters } from '../context/context-probe.js';
 import { InvalidOptionsError } from '../errors.js';
 import type { DbConnectionOptions } from '../options/connection-options.js';
 import { resolveConnectionOptions } from '../options/resolve-connection-options.js';
@@ -17,20 +19,27 @@ import { resolveConnectionOptions } from '../options/resolve-connection-options.
  * Makes a connection from its options. Nothing connects to the database yet (L1).
  *
  * @param featureEntities the entities that feature modules add
- * @param report is called with errors that no caller can catch
+ * @param reporters are called with errors that no caller can catch, and with warnings
  * @throws {@link InvalidOptionsError}, or MikroORM's error for metadata that it cannot read
  */
 export async function createConnection(
   options: DbConnectionOptions,
   featureEntities: readonly EntityName[],
-  report: FaultReporter,
+  { report, warn }: Reporters,
 ): Promise<DbConnection> {
   const { name, settings, ormOptions } = resolveConnectionOptions(options);
   const { limits } = settings;
   // MikroORM 6 would connect to the database as it is initialised.
   assertSupportedVersion(name);
-  const { orm = await initOrm(name, ormOptions, featureEntities, limits) } = options;
+  const { orm = await initOrm(name, ormOptions, featureEntities, limits, warn) } = options;
   assertSupported(name, orm);
+  if (options.orm !== undefined) {
+    const [clientUrl, driverOptions] = [
+      orm.config.get('clientUrl'),
+      orm.config.get('driverOptions'),
+    ];
+    assertEncrypted(name, { clientUrl, driverOptions });
+  }
   return new DbConnection(name, orm, settings, { ownsOrm: options.orm === undefined, report });
 }
 
@@ -39,6 +48,7 @@ async function initOrm(
   options: Partial<Options>,
   featureEntities: readonly EntityName[],
   limits: ResolvedLimits,
+  warn: (message: string) => void,
 ): Promise<MikroORM> {
   const { driver, driverOptions, entities = [], replicas = [] } = options;
   if (driver === undefined) {
@@ -47,8 +57,12 @@ async function initOrm(
         `"@mikro-orm/postgresql": connections: [defineConfig({ clientUrl, entities })].`,
     );
   }
-  [options, ...replicas].forEach(({ clientUrl }) => assertClientUrl(name, clientUrl));
-  assertEncrypted(name, options);
+  // A replica has the options of pg of its own, or else those of the connection.
+  for (const each of [options, ...replicas.map((replica) => ({ driverOptions, ...replica }))]) {
+    assertClientUrl(name, each.clientUrl);
+    assertEncrypted(name, each);
+    warnOfDropped(name, each, warn);
+  }
   const isPlain = driverOptions === undefined || driverOptions.constructor === Object;
   return assertInitialised(
     name,
@@ -71,4 +85,21 @@ async function initOrm(
       }),
     }),
   );
+}
+
+/** Nobody else says that a parameter of the URL has no effect. */
+function warnOfDropped(
+  name: string,
+  { clientUrl, driverOptions }: { readonly clientUrl?: unknown; readonly driverOptions?: unknown },
+  warn: (message: string) => void,
+): void {
+  const dropped = droppedParametersOf(clientUrl);
+  const { connectionString } = (driverOptions ?? {}) as { readonly connectionString?: unknown };
+  if (connectionString === undefined && dropped.length > 0) {
+    warn(
+      `The clientUrl of connection "${name}" has parameters that have no effect, as MikroORM does not pass ` +
+        `them on: ${dropped.join(', ')}. Give pg its options in driverOptions: ` +
+        "{ application_name: 'orders' }, or leave them out.",
+    );
+  }
 }

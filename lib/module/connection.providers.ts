@@ -75,7 +75,7 @@ async function connect(
 ): Promise<DbConnection> {
   assertRoot(registry);
   const entities = collectFeatureEntities(modules, connectionNameOf(options));
-  const connection = await createConnection(options, entities, logReporters.report);
+  const connection = await createConnection(options, entities, logReporters);
   registry.connections.register(connection);
   return connection;
 }

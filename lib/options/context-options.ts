@@ -124,7 +124,8 @@ export interface DbContextOptions {
    */
   readonly watch?: boolean | WatchOptions;
   /**
-   * On shutdown, how long running contexts may go on before they are rolled back, in milliseconds.
+   * On shutdown, how long running contexts may go on before they are rolled back, in milliseconds. Their
+   * hooks are not waited for after that either.
    * @defaultValue 10_000
    */
   readonly shutdownTimeoutMs?: number;

@@ -1,47 +1,9 @@
-import type { EventEmitter } from 'node:events';
-
-import type { PgClient, PgResult } from './pg-client.js';
-
-type Result = PgResult | PgResult[];
-
-/** The members of pg's client that only a client that is lent needs. */
-export interface LendableClient extends PgClient {
-  readonly connection: PgClient['connection'] & {
-    /** Emits each error of the server, also those of cursors and copies. */
-    on(event: 'errorMessage', listener: (error: unknown) => void): unknown;
-    off(event: 'errorMessage', listener: (error: unknown) => void): unknown;
-  };
-  /** Whether the server has answered everything that was sent, so that the next query leaves at once. */
-  readonly readyForQuery: boolean;
-  /** `drain`: the server has answered everything. `end`: the connection is over. */
-  once(event: 'drain' | 'end', listener: () => void): unknown;
-  removeListener(event: string | symbol, listener: (...args: never[]) => void): unknown;
-}
-
-/** What the server has refused; `undefined` where it has refused nothing. */
-interface Failed {
-  readonly error: unknown;
-}
-
-/** What a client is lent for: it is told of each query, and refuses in the name of its lender. */
-export interface Lender {
-  /** @throws why nothing may be sent any more */
-  assertOpen(): void;
-  /** The error for the use of a client that has been given back. */
-  readonly isBack: Error;
-  /** The error for a call that only the lender may make. */
-  refusal(call: string, advice: string): Error;
-  /** A query is about to be sent. */
-  sends(sql: string, values: readonly unknown[]): void;
-  /**
-   * The server has answered a query.
-   *
-   * @param answer `undefined` where pg was given a query object, which keeps it for itself
-   * @param failure what has made the transaction fail, if it has failed
-   */
-  answered(sql: string, answer: Result | undefined, tookMs: number, failure: Failed): void;
-  failed(sql: string, error: unknown): void;
-}
+import { DbContextError, SessionClosedError } from '../errors.js';
+import type { LendableClient } from './lendable-client.js';
+import type { Failed, Lender } from './lender.js';
+import { LentPlainQuery, type QueryCallback, type QueryInput } from './lent-plain-query.js';
+import { LentQueries } from './lent-queries.js';
+import { LentSubmittable } from './lent-submittable.js';
 
 /** What is not the borrower's to call, and what to do instead. */
 const REFUSED: Readonly<Record<string, string>> = {
@@ -80,15 +42,18 @@ export class LentClient {
   readonly #lender: Lender;
   readonly #methods = new Map<PropertyKey, unknown>();
   readonly #listeners: (readonly [string | symbol, Listener])[] = [];
-  readonly #unanswered = new Set<Query>();
+  readonly #queries: LentQueries;
+  /** The answers that have not come. */
+  readonly #unanswered = new Set<Unanswered>();
   /** The query objects that the server has not answered. */
-  readonly #submitted = new Set<unknown>();
+  readonly #submitted = new Set<LentSubmittable>();
   #failure: Failed = { error: undefined };
   #isBack = false;
 
   constructor(client: LendableClient, lender: Lender) {
     this.#client = client;
     this.#lender = lender;
+    this.#queries = new LentQueries(client, lender);
     client.connection.on('errorMessage', this.#noteError);
     // What is set on the stand-in stays on this object, of which the client is the prototype.
     const own = Object.create(client) as object;
@@ -113,17 +78,14 @@ export class LentClient {
     for (const [event, listener] of this.#listeners) {
       this.#client.removeListener(event, listener);
     }
+    const unanswered = this.#unanswered.size;
     for (const { promise } of this.#unanswered) {
       // Nobody waits for it, and its failure would end the process.
       promise?.catch(ignore);
     }
-    for (const each of this.#submitted) {
-      // As is an error event of a stream that nobody listens to.
-      if (has(each, 'on')) {
-        (each as EventEmitter).on('error', ignore);
-      }
-    }
-    return this.#unanswered.size;
+    this.#submitted.forEach((each) => each.close());
+    this.#queries.shut();
+    return unanswered;
   }
 
   readonly #noteError = (error: unknown): void => {
@@ -139,7 +101,7 @@ export class LentClient {
       return this.#method(key, value as Listener);
     }
     if (this.#isBack && typeof value === 'object' && value !== null) {
-      throw this.#lender.isBack;
+      throw this.#lender.closed();
     }
     return value;
   }
@@ -162,7 +124,7 @@ export class LentClient {
     const advice = typeof key === 'string' ? REFUSED[key] : undefined;
     return (...args: unknown[]) => {
       if (this.#isBack) {
-        throw this.#lender.isBack;
+        throw this.#lender.closed();
       }
       if (advice !== undefined) {
         throw this.#lender.refusal(`${String(key)}()`, advice);
@@ -175,95 +137,82 @@ export class LentClient {
     };
   }
 
-  #query(args: QueryArguments): unknown {
-    const [first, ...rest] = args;
-    if (has(first, 'submit') || has(first, 'callback')) {
-      return this.#submit(args);
+  #query([first, ...rest]: QueryArguments): unknown {
+    const [values] = rest.filter((each) => typeof each !== 'function');
+    const input: QueryInput = { first, values };
+    if (has(first, 'submit')) {
+      this.#submit(input, rest);
+      return first;
     }
-    const callback = rest.find((each) => typeof each === 'function');
-    return callback === undefined
-      ? this.#promise(args)
-      : this.#callBack(args, callback as QueryCallback);
+    const callback = rest.find((each) => typeof each === 'function') ?? callbackOf(first);
+    if (callback === undefined) {
+      return this.#promise(input);
+    }
+    this.#callBack(input, callback as QueryCallback);
+    return undefined;
   }
 
   /** Sends a query that brings what handles its answer: a cursor, a copy, a query of pg. */
-  #submit(args: QueryArguments): unknown {
-    const [sql, values] = textOf(args);
-    const startedAt = this.#sends(sql, values);
-    this.#submitted.add(args[0]);
-    this.#client.once('drain', () => {
-      this.#submitted.delete(args[0]);
-      this.#lender.answered(sql, undefined, performance.now() - startedAt, this.#failure);
-    });
-    return this.#client.query(...(args as Parameters<PgClient['query']>));
+  #submit(input: QueryInput, rest: readonly unknown[]): void {
+    const query: LentSubmittable = new LentSubmittable(
+      this.#client,
+      this.#lender,
+      input,
+      rest,
+      () => this.#failure,
+      () => this.#submitted.delete(query),
+    );
+    this.#submitted.add(query);
+    this.#queries.add(query);
   }
 
-  #promise(args: QueryArguments): Promise<unknown> {
-    const query: Query = {};
-    query.promise = this.#answer(args, query);
-    return query.promise;
+  #promise(input: QueryInput): Promise<unknown> {
+    const { refusal } = this.#queries;
+    if (refusal !== undefined) {
+      return Promise.reject(refusal);
+    }
+    const unanswered: Unanswered = {};
+    unanswered.promise = this.#answer(input, unanswered);
+    return unanswered.promise;
   }
 
-  async #answer(args: QueryArguments, query: Query): Promise<unknown> {
-    const [sql, values] = textOf(args);
-    const startedAt = this.#sends(sql, values);
-    this.#unanswered.add(query);
+  async #answer(input: QueryInput, unanswered: Unanswered): Promise<unknown> {
     try {
-      const answer = await this.#client.query(...(args as Parameters<PgClient['query']>));
-      this.#lender.answered(sql, answer, performance.now() - startedAt, this.#failure);
-      return answer;
+      return await new Promise((resolve, reject) => {
+        this.#callBack(
+          input,
+          (error, answer) => (answer === undefined ? reject(error) : resolve(answer)),
+          unanswered,
+        );
+      });
     } catch (error) {
-      this.#lender.failed(sql, error);
-      throw error;
-    } finally {
-      this.#unanswered.delete(query);
-    }
-  }
-
-  #callBack(args: QueryArguments, callback: QueryCallback): unknown {
-    const [sql, values] = textOf(args);
-    const startedAt = this.#sends(sql, values);
-    const query: Query = {};
-    this.#unanswered.add(query);
-    const noted: QueryCallback = (error, answer) => {
-      this.#unanswered.delete(query);
-      if (answer === undefined) {
-        this.#lender.failed(sql, error);
-      } else {
-        this.#lender.answered(sql, answer, performance.now() - startedAt, this.#failure);
+      if (error instanceof SessionClosedError || !(error instanceof DbContextError)) {
+        // The stack so far is that of the socket; this one has the functions that await the query.
+        Error.captureStackTrace(error as Error);
       }
-      callback(error, answer);
-    };
-    const noting = args.map((each) => (each === callback ? noted : each));
-    return this.#client.query(...(noting as unknown as Parameters<PgClient['query']>));
+      throw error;
+    }
   }
 
-  /** @returns when it is sent, by the clock of `performance.now()` */
-  #sends(sql: string, values: readonly unknown[]): number {
-    if (this.#isBack) {
-      throw this.#lender.isBack;
-    }
-    this.#lender.assertOpen();
-    this.#lender.sends(sql, values);
-    return performance.now();
+  #callBack(input: QueryInput, callback: QueryCallback, unanswered: Unanswered = {}): void {
+    this.#unanswered.add(unanswered);
+    const noted: QueryCallback = (error, answer) => {
+      this.#unanswered.delete(unanswered);
+      const isBroken =
+        answer === undefined && this.#isBack && !(error instanceof SessionClosedError);
+      callback(isBroken ? this.#lender.closed(error) : error, answer);
+    };
+    this.#queries.add(new LentPlainQuery(this.#client, this.#lender, input, noted));
   }
 }
 
-type QueryCallback = (error: unknown, answer: Result | undefined) => void;
-
 /** A query that has not been answered, with the promise of its answer where that was asked for. */
-interface Query {
+interface Unanswered {
   promise?: Promise<unknown>;
 }
 
-/** The text and the values of a query, in whichever form pg was given it. */
-function textOf([first, second]: QueryArguments): [sql: string, values: readonly unknown[]] {
-  const { text, values } = (typeof first === 'string' ? { text: first } : (first ?? {})) as {
-    readonly text?: unknown;
-    readonly values?: unknown;
-  };
-  const given = Array.isArray(second) ? second : values;
-  return [typeof text === 'string' ? text : '', Array.isArray(given) ? given : []];
+function callbackOf(query: unknown): unknown {
+  return has(query, 'callback') ? (query as { readonly callback: unknown }).callback : undefined;
 }
 
 function has(value: unknown, method: string): boolean {

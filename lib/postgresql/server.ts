@@ -1,6 +1,6 @@
 import { isUnanswered } from './unanswered.js';
 import { COMMIT_WITH_QUESTION, endOf, isRolledBack } from './commit-message.js';
-import { isEnd, mayHaveEnded } from './transaction-end-statements.js';
+import { isEnd, mayHaveEnded, wordOfEnd } from './transaction-end-statements.js';
 import { FirstMessage } from './first-message.js';
 import { HIDDEN_CODE, hiddenCodeOf } from './hidden-code.js';
 import { lsnOf, UNREACHABLE_LSN, WRITTEN_LSN } from './lsn.js';
@@ -41,6 +41,7 @@ export const postgresql = {
   hiddenCode: HIDDEN_CODE,
   hiddenCodeOf,
   isEnd,
+  wordOfEnd,
   mayHaveEnded,
   isRefusal: isServerError,
   endsConnection,

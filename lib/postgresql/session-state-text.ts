@@ -12,10 +12,20 @@ export type Remains = 'nothing' | 'changed' | 'lasting';
  * pass over the text, without a repetition, since every statement is looked at.
  */
 const SUSPECT =
-  /set_config|advisory_lock|setseed|dblink_connect|\btemp(?:orary)?\b|pg_temp|pg_settings/i;
+  /set_config|advisory_lock|seed\b|dblink_connect|\btemp(?:orary)?\b|pg_temp|pg_settings|replication_(?:slot|origin)|pg_backup_start/i;
 
-/** What DISCARD ALL does not undo: the seed of `random()`, and connections of `dblink`. */
-const LASTING = /setseed|dblink_connect/i;
+/**
+ * Functions whose effect DISCARD ALL does not undo: on the seed of `random()`, connections of `dblink`, slots
+ * that may be temporary, the replication origin of the session, a backup.
+ */
+const LASTING =
+  /setseed|dblink_connect|(?:create|copy)_(?:physical|logical)_replication_slot|origin_session_setup|pg_backup_start/i;
+const SEED = /\bseed\b/i;
+const SETS_BY_NAME = /set_config|\bpg_settings\b/i;
+const IS_CODE = /\bdo\s*(?:language\s+\w+\s*)?\$/i;
+const SETS_SEED_IN_CODE = /\bset\s+(?:(?:local|session)\s+)?"?seed\b/i;
+/** In a text without what is quoted, so that a name in quotes is missing. */
+const SETS_SEED = /(?:^|;)\s*set\b(?:\s+(?:local|session)\b)?\s*(?:seed\b|=|to\b)/i;
 const CHANGES = /advisory_lock|pg_temp|\bupdate\b[^;]*pg_settings/i;
 const SET_CONFIG = /set_config/gi;
 const CREATES_TEMPORARY =
@@ -39,7 +49,7 @@ export function remainsOf(sql: string): Remains {
   if (!SUSPECT.test(sql)) {
     return 'nothing';
   }
-  if (LASTING.test(sql)) {
+  if (LASTING.test(sql) || setsSeed(sql)) {
     return 'lasting';
   }
   const isChange =
@@ -59,6 +69,17 @@ export function holdsCursor(sql: string): boolean {
     !sql.startsWith(`declare ${STREAM_CURSOR} `) &&
     (sql.length > LONGEST_READ || HOLDS.test(bare(sql)))
   );
+}
+
+/** Whether the seed of `random()` is set as a variable, which has an effect also where it is LOCAL. */
+function setsSeed(sql: string): boolean {
+  if (!SEED.test(sql)) {
+    return false;
+  }
+  // What is quoted is not read: a name, and the code of DO.
+  const isSetInQuotes =
+    SETS_BY_NAME.test(sql) || (IS_CODE.test(sql) && SETS_SEED_IN_CODE.test(sql));
+  return isSetInQuotes || (sql.length <= LONGEST_READ && SETS_SEED.test(bare(sql)));
 }
 
 function leavesTemporary(sql: string): boolean {

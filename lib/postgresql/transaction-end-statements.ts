@@ -8,9 +8,23 @@ import { SqlReader } from './sql-reader.js';
  * https://www.postgresql.org/docs/current/protocol-message-formats.html
  */
 export function isEnd(sql: string, answer: PgResult | PgResult[]): boolean {
-  const has = (tag: string): boolean =>
-    Array.isArray(answer) ? answer.some(({ command }) => command === tag) : answer.command === tag;
-  return has('COMMIT') || has('PREPARE TRANSACTION') || (has('ROLLBACK') && mayHaveEnded(sql));
+  return (
+    hasTag(answer, 'COMMIT') ||
+    hasTag(answer, 'PREPARE TRANSACTION') ||
+    (hasTag(answer, 'ROLLBACK') && mayHaveEnded(sql))
+  );
+}
+
+/** What a text has done that ended the transaction; the server answers COMMIT of a failed one with ROLLBACK. */
+export function wordOfEnd(answer: PgResult | PgResult[]): 'committed' | 'rolled-back' | 'unclear' {
+  if (hasTag(answer, 'COMMIT')) {
+    return 'committed';
+  }
+  return hasTag(answer, 'ROLLBACK') ? 'rolled-back' : 'unclear';
+}
+
+function hasTag(answer: PgResult | PgResult[], tag: string): boolean {
+  return [answer].flat().some(({ command }) => command === tag);
 }
 
 /** Whether a text holds a statement that ends a transaction, if the server comes to it. */

@@ -2,7 +2,7 @@ import type { DbConnection } from '../connection/db-connection.js';
 import type { Claim, Holder } from '../connection/claim.js';
 import { Lease, type Answer } from '../connection/lease.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { SessionClosedError } from '../errors.js';
+import { InvalidTransactionStateError, SessionClosedError } from '../errors.js';
 import { STREAM_CURSOR } from '../postgresql/session-state-text.js';
 import { assertTakesCursor, readCursor } from './cursor.js';
 import type {
@@ -87,7 +87,11 @@ export class Autocommit implements OwnedWork {
     }
   }
 
-  /** Sends a statement on a connection that was taken for it. */
+  /**
+   * Sends a statement on a connection that was taken for it.
+   *
+   * @throws {@link InvalidTransactionStateError} it has begun a transaction, which nobody could end
+   */
   async send(
     lease: Lease,
     { sql, parameters }: CompiledStatement,
@@ -96,12 +100,22 @@ export class Autocommit implements OwnedWork {
     this.#assertOpen();
     options?.signal?.throwIfAborted();
     this.#connection.onSend(sql);
+    let answer: Answer;
     try {
-      return await lease.query(sql, parameters);
+      answer = await lease.query(sql, parameters);
     } catch (error) {
       this.#connection.onFailure(error, lease.client, false);
       throw error;
     }
+    if (lease.status === 'T') {
+      // The client is destroyed as it is given back, and with it what was begun.
+      throw new InvalidTransactionStateError(
+        this.connectionName,
+        'a plain BEGIN was sent in no transaction, and what it began was undone at once: the next ' +
+          'statement has another connection. Use transactional() with propagation "requires_new".',
+      );
+    }
+    return answer;
   }
 
   /** Calls `listener` as it is shut; soon, where it is shut. @returns a function that forgets it */
@@ -122,7 +136,9 @@ export class Autocommit implements OwnedWork {
   }
 
   #refusal(): SessionClosedError {
-    const error = new SessionClosedError(this.connectionName);
+    const error = new SessionClosedError(this.connectionName, undefined, {
+      because: this.#holder?.endCause,
+    });
     this.#holder?.refused?.(error);
     return error;
   }

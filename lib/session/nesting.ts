@@ -3,7 +3,9 @@ import { TransactionPropagation, TransactionStateError } from '@mikro-orm/core';
 
 import { InvalidTransactionStateError, UnexpectedRollbackError } from '../errors.js';
 import { Autocommit } from './autocommit.js';
+import { mergeSettings } from '../postgresql/transaction-settings.js';
 import { hasChanges } from './changes.js';
+import { computesSettings } from './computed-settings.js';
 import { isFlushing, isFlushUnderWay } from './flush-turns.js';
 import type { KyselyClient } from './kysely-shapes.js';
 import { asKyselyTransaction, isAutocommit, kyselyAutocommit } from './kysely-transaction.js';
@@ -38,7 +40,11 @@ export function outsideOf(
   }
 }
 
-/** Makes the statements of a fork in no transaction part of the unit of work of a session (W3). */
+/**
+ * Makes the statements of a fork in no transaction part of the unit of work of a session (W3).
+ *
+ * @throws {@link InvalidTransactionStateError} they would lack what guards the rows
+ */
 export function ownStatements(
   { connection }: TransactionParts,
   fork: SessionManager,
@@ -48,10 +54,34 @@ export function ownStatements(
   if (control === undefined || fork.getTransactionSessionContext() !== undefined) {
     return undefined;
   }
+  assertUnguarded({ connection }, control);
   const autocommit = new Autocommit(connection, control.holder);
   control.own(autocommit);
   fork.setTransactionContext(kyselyAutocommit(connection.getKysely() as KyselyClient, autocommit));
   return autocommit;
+}
+
+/**
+ * A role and variables are set for a transaction, and so not for statements in none: policies of row-level
+ * security would see those of the log-in, and perhaps rows of everybody.
+ */
+function assertUnguarded(
+  { connection }: Pick<TransactionParts, 'connection'>,
+  { settings }: SessionControl,
+): void {
+  const { role, sessionVariables } = mergeSettings(
+    connection.transactionOptions.transaction,
+    settings,
+  );
+  if (computesSettings(connection) || role !== undefined || sessionVariables !== undefined) {
+    throw new InvalidTransactionStateError(
+      connection.name,
+      'propagation "not_supported" was asked for, and the connection or the route has a role or session ' +
+        'variables, which statements outside of a transaction do not have: they could see the rows of ' +
+        'everybody. Use propagation "requires_new" or dbContext.runInNewContext(), which have them; for ' +
+        'statements without them on purpose there is session.fork().',
+    );
+  }
 }
 
 /** @param endByMikroOrm MikroORM's own way, for what is not the transaction of a session */

@@ -1,13 +1,19 @@
 import type { Answer, Lease } from '../connection/lease.js';
 import { isQuietWithin } from '../connection/quiet-client.js';
-import { InvalidTransactionStateError, SessionClosedError } from '../errors.js';
-import { LentClient, type LendableClient, type Lender } from '../postgresql/lent-client.js';
-import type { OnSend, PgClient } from '../postgresql/pg-client.js';
+import {
+  InvalidTransactionStateError,
+  SessionClosedError,
+  TransactionAbortedError,
+} from '../errors.js';
+import type { Lender } from '../postgresql/lender.js';
+import type { LendableClient } from '../postgresql/lendable-client.js';
+import { LentClient } from '../postgresql/lent-client.js';
+import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import { AsyncScope } from './async-scope.js';
 import type { TransactionOwner, TransactionSource } from './begin-plan.js';
 import type { TransactionPart } from './savepoint.js';
 import type { StateMachine } from './state-machine.js';
-import { leaseOf, refusalOf, type Failure } from './transaction-state.js';
+import { leaseOf, outranked, refusalOf, type Failure } from './transaction-state.js';
 import { whileOpen } from './while-open.js';
 
 /** What a loan needs of the transaction whose client it lends. */
@@ -68,13 +74,30 @@ export class Loan extends AsyncScope implements Lender {
   assertOpen(): void {
     const refusal = refusalOf(this.#of.machine.state, this.#name);
     if (refusal !== undefined || !this.#part.isOpen) {
-      throw refusal ?? new SessionClosedError(this.#name);
+      throw this.#refused(refusal ?? new SessionClosedError(this.#name, 'transactional()'));
     }
   }
 
-  /** See {@link Lender.isBack}. */
-  get isBack(): Error {
-    return new SessionClosedError(this.#name, 'withClient()');
+  /** See {@link Lender.closed}. */
+  closed(cause?: unknown): Error {
+    const reason = cause === undefined ? cause : outranked(this.#of.machine.state, cause);
+    return this.#refused(new SessionClosedError(this.#name, 'withClient()', { brokenOff: reason }));
+  }
+
+  /** See {@link Lender.unheard}: as a rejection that nobody handles is reported (S5). */
+  unheard(error: unknown): void {
+    if (this.#of.owner.holder?.refused !== undefined) {
+      // oxlint-disable-next-line promise/no-promise-in-callback -- nobody is to handle it
+      void Promise.reject(isOwnRefusal(error) ? error : this.closed(error));
+    }
+  }
+
+  /** What is refused may be awaited by nobody (S5). */
+  #refused(refusal: Error): Error {
+    if (isOwnRefusal(refusal)) {
+      this.#of.owner.holder?.refused?.(refusal);
+    }
+    return refusal;
   }
 
   /** See {@link Lender.refusal}. */
@@ -94,13 +117,19 @@ export class Loan extends AsyncScope implements Lender {
   }
 
   /** See {@link Lender.answered}. */
-  answered(sql: string, answer: Answer | undefined, tookMs: number, failure: Failure): void {
-    const { machine, owner, source } = this.#of;
-    if (answer === undefined) {
-      machine.returned(sql, failure);
-    } else {
-      machine.answered(sql, answer);
-    }
+  answered(sql: string, answer: Answer, tookMs: number): void {
+    this.#of.machine.answered(sql, answer);
+    this.#log(sql, tookMs);
+  }
+
+  /** See {@link Lender.returned}. */
+  returned(sql: string, tags: PgResult[], tookMs: number, failure: Failure): void {
+    this.#of.machine.returned(sql, tags, failure);
+    this.#log(sql, tookMs);
+  }
+
+  #log(sql: string, tookMs: number): void {
+    const { owner, source } = this.#of;
     owner.watch?.answered();
     source.onStatement(sql, tookMs);
   }
@@ -129,7 +158,7 @@ export class Loan extends AsyncScope implements Lender {
       return undefined;
     }
     if (!isUnawaited && (await isQuietWithin(client, source.limits.drainTimeoutMs))) {
-      machine.returned('', lent.failure);
+      machine.returned('', [], lent.failure);
       return undefined;
     }
     const misuse = new InvalidTransactionStateError(
@@ -145,4 +174,9 @@ export class Loan extends AsyncScope implements Lender {
   get #name(): string {
     return this.#of.source.name;
   }
+}
+
+/** Why a transaction has timed out is one error instead, which others throw as well. */
+function isOwnRefusal(error: unknown): error is Error {
+  return error instanceof SessionClosedError || error instanceof TransactionAbortedError;
 }

@@ -128,7 +128,8 @@ export abstract class TransactionPart {
   assertOpen(): void {
     this.whole.assertOpen();
     if (!this.isOpen) {
-      throw new SessionClosedError(this.connectionName);
+      // The whole is open, so that this is a savepoint.
+      throw new SessionClosedError(this.connectionName, 'transactional()');
     }
   }
 

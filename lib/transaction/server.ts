@@ -78,6 +78,8 @@ export interface Server {
   hiddenCodeOf(answer: Answer): HiddenCode;
   /** Whether a statement of the application has ended the transaction past the session. */
   isEnd(sql: string, answer: Answer): boolean;
+  /** What became of the transaction that such a statement has ended. */
+  wordOfEnd(answer: Answer): CommitAnswer['word'];
   /** Whether a text holds a statement that ends a transaction, if the server came to it. */
   mayHaveEnded(sql: string): boolean;
 

@@ -207,25 +207,28 @@ export class StateMachine {
     }
     const { status } = state.lease;
     if (status === 'I' || this.#source.server.isEnd(sql, answer)) {
-      this.#break(endedByStatement(this.#source.name));
+      this.#break(endedByStatement(this.#source, answer));
     } else if (state.failure !== undefined && status === 'T') {
       this.#state = { ...state, failure: undefined };
     }
   }
 
   /**
-   * Something was sent whose answer nobody has seen; its text and the status tell what came of it (F4).
+   * Something was sent whose answer nobody has seen; its text, its tags and the status tell what came of it
+   * (F4).
    *
+   * @param tags a result for each command tag that the server has sent
    * @param failure why the transaction has failed, if it has and nothing is known to have failed before
    */
-  returned(sql: string, failure: Failure): void {
+  returned(sql: string, tags: Answer, failure: Failure): void {
     const state = this.#state;
     if (state.tag !== 'open') {
       return;
     }
     const { status } = state.lease;
-    if (status === 'I' || this.#source.server.mayHaveEnded(sql)) {
-      this.#break(endedByStatement(this.#source.name));
+    const { server } = this.#source;
+    if (status === 'I' || server.mayHaveEnded(sql) || server.isEnd(sql, tags)) {
+      this.#break(endedByStatement(this.#source, tags));
     } else {
       this.#state = { ...state, failure: status === 'E' ? (state.failure ?? failure) : undefined };
     }
@@ -311,11 +314,13 @@ export class StateMachine {
     this.#callListeners();
   }
 
-  /** Lets no statement through any more; its connection goes at once. */
+  /**
+   * Lets no statement through any more; its connection goes at once. The limit of the transaction goes on,
+   * since code of others that works in it may still hang (F6).
+   */
   #break(error: unknown, hasBegun = true): void {
     this.#destroyed = leaseOf(this.#state)?.destroy();
     this.#state = { tag: 'broken', cause: { error }, hasBegun };
-    this.stopDeadline();
   }
 
   #callListeners(): void {

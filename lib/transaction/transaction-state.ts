@@ -1,4 +1,4 @@
-import type { Lease } from '../connection/lease.js';
+import type { Answer, Lease } from '../connection/lease.js';
 import {
   HostDrainTimeoutError,
   InvalidTransactionStateError,
@@ -9,7 +9,7 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
-import type { BeginPlan } from './begin-plan.js';
+import type { BeginPlan, TransactionSource } from './begin-plan.js';
 
 /** A failure, as a fact of its own: what was thrown may be anything, also `undefined`. */
 export interface Failure {
@@ -186,13 +186,23 @@ export function outranked(state: TransactionState, error: unknown): unknown {
   return state.tag === 'ended' && state.killedBy !== undefined ? state.killedBy : error;
 }
 
-/** What SQL of the application has done that ended the transaction. */
-export function endedByStatement(connectionName: string): InvalidTransactionStateError {
+/** What SQL of the application has done that ended the transaction, by the answer to it. */
+export function endedByStatement(
+  { name, server }: TransactionSource,
+  answer: Answer,
+): InvalidTransactionStateError {
+  const [statement, fate] = ENDS[server.wordOfEnd(answer)];
   return new InvalidTransactionStateError(
-    connectionName,
-    `a plain COMMIT or ROLLBACK statement ended the transaction, so what it did stands. ${USE_SESSION}`,
+    name,
+    `a plain ${statement} statement ended the transaction, so what it did ${fate}. ${USE_SESSION}`,
   );
 }
+
+const ENDS = {
+  committed: ['COMMIT', 'stands'],
+  'rolled-back': ['ROLLBACK', 'is undone'],
+  unclear: ['COMMIT or ROLLBACK', 'may stand'],
+} as const;
 
 /** What SQL of the application that has failed may have ended the transaction before that. */
 export function mayBeEndedByStatement(

@@ -144,7 +144,11 @@ export class Transaction
     if (refusal !== undefined) {
       if (refusal instanceof SessionClosedError) {
         this.#owner.watch?.refused();
-        this.holder?.refused?.(refusal);
+        const { endCause } = this.holder ?? {};
+        const named =
+          endCause && new SessionClosedError(this.connectionName, undefined, { because: endCause });
+        this.holder?.refused?.(named ?? refusal);
+        throw named ?? refusal;
       }
       throw refusal;
     }
@@ -257,7 +261,12 @@ export class Transaction
       }
       const blocker =
         isInUse && state.tag !== 'broken'
-          ? new UnexpectedRollbackError(this.connectionName, reason, this.failure?.error)
+          ? new UnexpectedRollbackError(
+              this.connectionName,
+              reason,
+              this.failure?.error,
+              reason === 'context-ended' ? this.holder?.endCause : undefined,
+            )
           : this.commitBlocker;
       this.#machine.shut(blocker, this.hasBegun);
     }

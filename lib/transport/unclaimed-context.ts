@@ -108,7 +108,7 @@ export class UnclaimedContext implements BeginListener {
     }
     // The context stays claimable: the work of the guards is undone, so the handler must fail rather
     // than work in a new context without it.
-    void registry.abandon(context);
+    void registry.abandon(context, { what: 'its response was closed before the handler began' });
   }
 
   #expired(error: ServiceUnavailableException): void {

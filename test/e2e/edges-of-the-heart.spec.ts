@@ -357,7 +357,7 @@ describe('PREPARE TRANSACTION of the application, and a BEGIN after it', () => {
         return 'success';
       }),
     );
-    expect(outcome).toMatchObject({ code: '55000' });
+    expect(outcome).toMatchObject({ code: 'INVALID_TRANSACTION_STATE', cause: { code: '55000' } });
     expect(await at.world.savedTexts()).toEqual([]);
   });
 });

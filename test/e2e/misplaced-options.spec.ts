@@ -11,6 +11,7 @@ import {
   type DbConnectionOptions,
 } from 'nestjs-db-context';
 
+import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 
 const URL_OF_NOTHING = 'postgres://nobody@127.0.0.1:1/nothing';
@@ -208,5 +209,26 @@ describe('options that have no effect where they stand', () => {
       code: 'INVALID_OPTIONS',
       message: expect.stringContaining('atomic() has commitOn: '),
     });
+  });
+});
+
+describe('parameters of a clientUrl that MikroORM drops', () => {
+  it('are named in a warning at boot, without the URL', async () => {
+    const log = new LogRecorder();
+    const clientUrl =
+      'postgres://nobody:secret@127.0.0.1:1/nothing?schema=a&application_name=b&options=c';
+    const app = await Test.createTestingModule({
+      imports: [root({}, defineConfig({ clientUrl, entities: [Note] }))],
+    })
+      .setLogger(log)
+      .compile();
+    await app.close();
+    const warnings = log.ofLibrary('warn');
+    expect(warnings).toEqual([
+      expect.stringMatching(
+        /^The clientUrl of connection "default" .*: application_name, options\. /,
+      ),
+    ]);
+    expect(warnings.join()).not.toContain('secret');
   });
 });

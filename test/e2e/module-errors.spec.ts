@@ -120,6 +120,28 @@ const REFUSALS: Refusal[] = [
     says: 'begins with socket:, a form that MikroORM does not read',
   },
   {
+    what: 'a URL of a replica that asks for TLS',
+    modules: () => [
+      root(
+        connection(undefined, { replicas: [{ clientUrl: `${URL_OF_NOTHING}?sslmode=prefer` }] }),
+      ),
+    ],
+    error: InvalidOptionsError,
+    says: 'says sslmode=prefer, which MikroORM does not pass on',
+  },
+  {
+    what: 'an orm that is to be encrypted and would not be',
+    modules: () => [
+      root({
+        orm: new MikroORM(
+          defineConfig({ clientUrl: `${URL_OF_NOTHING}?ssl=true`, entities: [Note] }),
+        ),
+      }),
+    ],
+    error: InvalidOptionsError,
+    says: 'says ssl=true, which MikroORM does not pass on',
+  },
+  {
     what: 'a promise of an orm',
     modules: () => [root({ orm: MikroORM.init(connection() as never) as never })],
     error: InvalidOptionsError,

@@ -6,7 +6,7 @@ import Cursor from 'pg-cursor';
 import { destroyClientAfter } from '../../lib/connection/destroy-client.js';
 import { preparePool } from '../../lib/connection/prepare-pool.js';
 import { cancelBackend } from '../../lib/postgresql/cancel-request.js';
-import type { LendableClient } from '../../lib/postgresql/lent-client.js';
+import type { LendableClient } from '../../lib/postgresql/lendable-client.js';
 import {
   clientsOf,
   forgetPrepared,

@@ -425,6 +425,22 @@ describe('resetOnRelease', () => {
     await waitFor(() => resets() === 5, { what: 'two resets more' });
   });
 
+  it.each(['auto', 'always'] as const)(
+    'F7: %s closes a connection on which random() has been seeded',
+    async (resetOnRelease) => {
+      await start({ resetOnRelease });
+      const pid = await run(async () => {
+        await execute('set local seed = 0.42');
+        return backend();
+      });
+      const [seeded] = await database.query<{ value: number }>(
+        'select setseed(0.42), random() as value',
+      );
+      expect(await next('select random() as value')).not.toBe(seeded!.value);
+      expect(await next('select pg_backend_pid() as value')).not.toBe(pid);
+    },
+  );
+
   it('never leaves everything where it is', async () => {
     await start({ resetOnRelease: 'never' });
     await run(() => execute(`set app.tenant = 'a'`));

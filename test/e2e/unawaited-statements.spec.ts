@@ -156,6 +156,43 @@ describe('statements that nobody awaits, with the default mount', () => {
     },
   );
 
+  const LENT: readonly (readonly [string, number])[] = [
+    ['a query', 0],
+    ['a loop of queries', 1],
+    ['a later query', 1],
+    ['a later async query', 1],
+    ['a later copy', 1],
+    ['a pipeline into a copy', 1],
+    ['a pipe into a copy', 0],
+    ['chunks of a copy', 0],
+    ['a loop of a cursor', 1],
+    ['a loop of a query stream', 1],
+    ['a loop of a copy', 1],
+  ];
+  it.each(LENT)(
+    'S5: %s of a lent client that nobody awaits does not end the process, and %i is reported',
+    async (kind, reports) => {
+      await fetch(`${app!.url}/forget`);
+      await database.query('truncate note');
+      const response = await fetch(`${app!.url}/lent/${encodeURIComponent(kind)}`);
+      expect([200, 500]).toContain(response.status);
+      const errors = async (): Promise<readonly string[]> =>
+        ((await (await fetch(`${app!.url}/seen`)).json()) as Seen).errors;
+      await waitFor(async () => (await errors()).length >= reports, { what: 'the report' });
+      expect(await errors()).toEqual(
+        Array.from({ length: reports }, () =>
+          expect.stringMatching(
+            /^a statement that nobody awaits was refused in the context of LateController\.lent: .*the callback of withClient\(\) has ended/,
+          ),
+        ),
+      );
+      if (kind !== 'a loop of queries') {
+        expect(await database.query('select text from note')).toEqual([]);
+      }
+    },
+    START_MS,
+  );
+
   it('S5: after all of these it lives, and listens to rejections no longer', async () => {
     await waitFor(
       async () => ((await (await fetch(`${app!.url}/seen`)).json()) as Seen).listeners === 0,

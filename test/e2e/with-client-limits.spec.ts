@@ -10,6 +10,7 @@ import {
 } from 'nestjs-db-context';
 import Cursor from 'pg-cursor';
 import { from as copyFrom } from 'pg-copy-streams';
+import QueryStream from 'pg-query-stream';
 
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
@@ -313,6 +314,65 @@ describe('withClient() and the end of its transaction', () => {
     );
     await expect(request).rejects.toMatchObject({ constructor: TransactionTimeoutError });
     expect(await at.world.savedTexts()).toEqual([]);
+  });
+
+  const pidOf = async (client: TransactionClient): Promise<number> =>
+    (await client.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]!.pid;
+  const kill = async (pid: number): Promise<unknown> =>
+    at.world.database.query('select pg_terminate_backend($1)', [pid]);
+  const losses: readonly (readonly [string, (client: TransactionClient) => Promise<unknown>])[] = [
+    ['a killed backend', async (client) => kill(await pidOf(client))],
+    ['a COMMIT as SQL', (client) => client.query('commit')],
+  ];
+  it.each(losses)(
+    'F6: after %s, transactionTimeoutMs ends a callback that hangs',
+    async (_, lose) => {
+      const request = at.run(() =>
+        at.dbContext.withClient(async (client) => {
+          await lose(client);
+          await never();
+        }),
+      );
+      await expect(request).rejects.toMatchObject({
+        code: expect.stringMatching(/^(UNEXPECTED_ROLLBACK|INVALID_TRANSACTION_STATE)$/),
+      });
+    },
+  );
+
+  it.each([1, 5, 9, 20])(
+    'F6: a stream of pg-query-stream whose backend is killed at row %i ends with an error',
+    async (row) => {
+      const request = at.run(() =>
+        at.dbContext.withClient(async (client) => {
+          const pid = await pidOf(client);
+          const sql = 'select * from generate_series(1, 100000)';
+          let read = 0;
+          for await (const _ of client.query(new QueryStream(sql, [], { batchSize: 10 }))) {
+            if (++read === row) {
+              await kill(pid);
+            }
+          }
+        }),
+      );
+      await expect(request).rejects.toMatchObject({
+        message: expect.stringMatching(/terminating connection|Connection terminated|ECONNRESET/),
+      });
+    },
+  );
+
+  it('F6: cursors whose backend is killed fail, and close', async () => {
+    const request = at.run(() =>
+      at.dbContext.withClient(async (client) => {
+        const pid = await pidOf(client);
+        const cursor = client.query(new Cursor('select * from generate_series(1, 100000)'));
+        await cursor.read(1);
+        await kill(pid);
+        const failures = await Promise.allSettled([cursor.read(1), cursor.read(1)]);
+        expect(failures.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+        await cursor.close();
+      }),
+    );
+    await expect(request).rejects.toMatchObject({ reason: 'connection-lost' });
   });
 
   it('F6: a statement with a signal that fires while the client is lent is never sent', async () => {

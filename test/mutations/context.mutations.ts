@@ -33,7 +33,7 @@ export const CONTEXT_MUTATIONS: readonly Mutation[] = [
     id: 'W3',
     what: 'A rollback leaves work beside the transactions of the sessions under way.',
     file: 'lib/context/context.ts',
-    find: 'await Promise.all([closeSessions(this.sessions), this.endOwned()]);',
+    find: "await Promise.all([closeSessions(this.sessions, 'context-ended'), this.endOwned()]);",
     replace: 'await closeSessions(this.sessions);',
     spec: 'e2e/owned-transactions.spec',
     test: 'requires_new .*W3, F3: ends with a context',

@@ -181,4 +181,13 @@ export const TRANSACTION_MUTATIONS: readonly Mutation[] = [
     spec: 'e2e/with-client-limits.spec',
     test: 'F1: a query that nobody awaits',
   },
+  {
+    id: 'F3',
+    what: 'A lent client hands its queries to pg before the last one is answered.',
+    file: 'lib/postgresql/lent-queries.ts',
+    find: 'if (this.#active === undefined) {',
+    replace: 'if (query.sql !== undefined) {',
+    spec: 'e2e/with-client-queue.spec',
+    test: 'F3: by promises',
+  },
 ];

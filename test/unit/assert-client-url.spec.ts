@@ -1,6 +1,7 @@
 import { InvalidOptionsError } from 'nestjs-db-context';
 
 import { assertClientUrl } from '../../lib/connection/assert-client-url.js';
+import { droppedParametersOf } from '../../lib/connection/url-parameters.js';
 
 describe('a clientUrl', () => {
   it.each([
@@ -9,6 +10,7 @@ describe('a clientUrl', () => {
     ['postgres:///app?host=/tmp', 'has the parameter host, which MikroORM does not read'],
     ['postgres://host/app?port=5433', 'has the parameter port, which MikroORM does not read'],
     ['/tmp app', 'is no URL'],
+    ['postgres://user:secret@/app?host=/tmp', 'is no URL'],
     ['user:secret@host', 'begins with user:, a form that MikroORM does not read'],
   ])('%s is refused', (clientUrl, says) => {
     const check = (): void => assertClientUrl('default', clientUrl);
@@ -24,5 +26,22 @@ describe('a clientUrl', () => {
     undefined,
   ])('%s is not', (clientUrl) => {
     expect(() => assertClientUrl('default', clientUrl)).not.toThrow();
+  });
+});
+
+describe('the parameters of a clientUrl that MikroORM drops', () => {
+  it.each([
+    ['postgres://host/app', []],
+    ['postgres://host/app?schema=a', []],
+    [
+      'postgres://host/app?schema=a&application_name=b&options=-c%20x%3D1',
+      ['application_name', 'options'],
+    ],
+    ['postgres://host/app?connect_timeout=3&connect_timeout=4', ['connect_timeout']],
+    ['postgres://host/app?sslmode=disable', []],
+    [undefined, []],
+    ['no url', []],
+  ])('of %s', (clientUrl, dropped) => {
+    expect(droppedParametersOf(clientUrl)).toEqual(dropped);
   });
 });

@@ -12,6 +12,10 @@ describe('what a text leaves in the session of the server', () => {
     'select pg_advisory_unlock(1)',
     `select * from pg_locks where locktype = 'advisory'`,
     'create temp table a on commit drop as select 1',
+    'update plant set seed = 1',
+    'insert into plant (seed) values (1) on conflict (seed) do update set seed = excluded.seed',
+    `insert into note (text) values ('; set seed = 1')`,
+    `select * from pg_replication_slots where slot_name = 'seed'`,
     'create temp table a (id int) on commit drop; create temporary table b (id int) ON COMMIT DROP',
   ])('F7: nothing: %s', (sql) => {
     expect(remainsOf(sql)).toBe('nothing');
@@ -44,12 +48,26 @@ describe('what a text leaves in the session of the server', () => {
     expect(remainsOf(sql)).toBe('changed');
   });
 
-  it.each(['select setseed(0.5)', `select dblink_connect('a', 'b')`])(
-    'F7: what ends with the connection: %s',
-    (sql) => {
-      expect(remainsOf(sql)).toBe('lasting');
-    },
-  );
+  it.each([
+    'select setseed(0.5)',
+    `select dblink_connect('a', 'b')`,
+    'set seed = 0.5',
+    'SET SESSION Seed TO 0.5',
+    'set local seed = 0.5',
+    'set local /* for a while */ "seed" = 0.5',
+    'select 1; set seed to 0.5',
+    `select set_config('seed', '0.5', true)`,
+    `update pg_settings set setting = '0.5' where name = 'seed'`,
+    'do $$ begin set seed = 0.5; end $$',
+    'do language plpgsql $x$ begin set local seed to 0.5; end $x$',
+    `select pg_create_physical_replication_slot('a', true, true)`,
+    `select pg_create_logical_replication_slot('a', 'test_decoding', temporary => true)`,
+    `select pg_copy_physical_replication_slot('a', 'b', true)`,
+    `select pg_replication_origin_session_setup('a')`,
+    `select pg_backup_start('a')`,
+  ])('F7: what ends with the connection: %s', (sql) => {
+    expect(remainsOf(sql)).toBe('lasting');
+  });
 
   it.each([
     [`set a.b = 'c'`, true],
