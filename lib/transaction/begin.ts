@@ -180,7 +180,7 @@ export class Begin {
    */
   async #take(note: (lease: Lease) => void): Promise<Lease> {
     const machine = this.#machine;
-    const resumeDeadline = machine.pauseDeadline();
+    const resumeDeadline = machine.deadline.pause();
     let client: PgClient;
     try {
       client = await this.#source.checkOut(this.#claim);
@@ -197,8 +197,7 @@ export class Begin {
       (error) => machine.connectionFailed(lease, error),
       this.#source.sessionReset,
     );
-    machine.stopDeadline();
-    machine.startDeadline();
+    machine.deadline.restart();
     note(lease);
     return lease;
   }

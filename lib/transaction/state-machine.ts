@@ -8,6 +8,7 @@ import {
 import type { Outcome } from '../outcome.js';
 import type { HiddenCode } from '../postgresql/hidden-code.js';
 import type { BeginPlan, TransactionSource } from './begin-plan.js';
+import { Deadline } from './deadline.js';
 import { SentStatements } from './sent-statements.js';
 import {
   commitBlockerOf,
@@ -21,17 +22,14 @@ import {
   type TransactionState,
 } from './transaction-state.js';
 
-/** Stands for a deadline that does not run, because the transaction waits for a connection. */
-const PAUSED = 'paused';
-
 /** The state of one transaction. Nothing else writes it; it sends nothing, and is given the answers. */
 export class StateMachine {
   readonly #source: TransactionSource;
   readonly #timeoutMs: number;
+  readonly deadline: Deadline;
   /** Called once, as the transaction gives its connection up for good. */
   readonly #onEnd: () => void;
   #state: TransactionState = { tag: 'idle' };
-  #deadline: NodeJS.Timeout | typeof PAUSED | undefined;
   /** Called as the gate shuts. */
   readonly #onShut = new Set<() => void>();
   #destroyed: Promise<void> | undefined;
@@ -41,6 +39,7 @@ export class StateMachine {
   constructor(source: TransactionSource, timeoutMs: number, onEnd: () => void) {
     this.#source = source;
     this.#timeoutMs = timeoutMs;
+    this.deadline = new Deadline(this, timeoutMs);
     this.#onEnd = onEnd;
     this.#sent = new SentStatements(source.server);
   }
@@ -83,43 +82,16 @@ export class StateMachine {
     return () => void this.#onShut.delete(listener);
   }
 
-  /** Starts the limit of the whole transaction, where it has not been started (F6). */
-  startDeadline(): void {
-    if (this.#deadline === undefined && this.isOpen) {
-      this.#deadline = setTimeout(() => {
-        this.kill(new TransactionTimeoutError(this.#source.name, this.#timeoutMs));
-      }, this.#timeoutMs);
-      this.#deadline.unref();
-    }
+  /** The time of the whole transaction is over (F6). */
+  isOverdue(): void {
+    this.kill(new TransactionTimeoutError(this.#source.name, this.#timeoutMs));
   }
 
   /** Ends the limit of work that has come to no statement. */
   stopIdleDeadline(): void {
     if (this.#state.tag === 'idle') {
-      this.stopDeadline();
+      this.deadline.stop();
     }
-  }
-
-  /**
-   * Stops the limit of the whole transaction while it waits for a connection, which has a limit of its own.
-   *
-   * @returns starts it anew, where it ran before
-   */
-  pauseDeadline(): () => void {
-    const hasRun = this.#deadline !== undefined;
-    this.stopDeadline();
-    this.#deadline = PAUSED;
-    return () => {
-      this.stopDeadline();
-      if (hasRun) {
-        this.startDeadline();
-      }
-    };
-  }
-
-  stopDeadline(): void {
-    clearTimeout(this.#deadline);
-    this.#deadline = undefined;
   }
 
   /** Somebody has asked for the first statement. */
@@ -167,7 +139,7 @@ export class StateMachine {
   hasRead(): void {
     if (this.#state.tag === 'reading') {
       this.#state = { tag: 'idle' };
-      this.stopDeadline();
+      this.deadline.stop();
     } else if (this.#state.tag === 'shut') {
       this.#state = { ...this.#state, lease: undefined };
     }
@@ -286,13 +258,13 @@ export class StateMachine {
   ending(): void {
     const { state } = this;
     this.#state = { tag: 'ending', blocker: state.tag === 'shut' ? state.blocker : undefined };
-    this.stopDeadline();
+    this.deadline.stop();
   }
 
   /** It has ended. */
   end(outcome: Outcome, blocker = this.commitBlocker, killedBy?: Error): void {
     this.#state = { tag: 'ended', outcome, blocker, ...(killedBy && { killedBy }) };
-    this.stopDeadline();
+    this.deadline.stop();
     this.#onEnd();
   }
 

@@ -166,7 +166,7 @@ export class Transaction
    * @throws what `work` throws, or why the transaction is over
    */
   async limit<T>(work: Promise<T>): Promise<T> {
-    this.#machine.startDeadline();
+    this.#machine.deadline.start();
     this.#limited++;
     try {
       return await this.whileOpen(work);
