@@ -15,9 +15,10 @@ export function expireLater(
   const expire = (): void => {
     // One that is ending has other limits, and its outcome comes from the server.
     if (!context.isClosed) {
+      const { onExpire } = context;
       const error = new ContextTimeoutError(context.origin, timeoutMs);
       void abandon({ what: 'it was open for longer than contextTimeoutMs', error });
-      context.onExpire?.(error);
+      onExpire?.(error);
     }
   };
   return setTimeout(expire, timeoutMs).unref();

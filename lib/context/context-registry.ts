@@ -272,6 +272,8 @@ export class ContextRegistry {
 
   #hasEnded(context: Context): void {
     if (this.#running.remove(context)) {
+      // What it would call holds the code that waits for it, and the context that this runs in.
+      context.onExpire = undefined;
       this.#watch?.ended(context);
       if (!context.isDetached) {
         this.#probes.forEach((probe) => probe.onEnd?.(context));

@@ -89,12 +89,13 @@ export class Shutdown {
   async cutOff(context: Context): Promise<void> {
     // The outcome of a commit that is under way comes from the server, within a limit of its own.
     const isOpen = !context.isClosed;
+    const { onExpire } = context;
     context.ends.hooks.giveUp();
     const error = new ShuttingDownError(context.origin);
     await this.#abandon(context, { what: 'the application shuts down', error });
     if (isOpen) {
       // Its code may never return, and a request that nobody answers keeps the server open.
-      context.onExpire?.(error);
+      onExpire?.(error);
     }
   }
 }

@@ -2,6 +2,7 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import { isTimeLimit } from '../connection/time-limit.js';
 import { InvalidOptionsError } from '../errors.js';
+import { checkKeys } from '../options/option-keys.js';
 import { DEFAULT_CONNECTION_NAME, DEFAULTS } from '../options/defaults.js';
 import {
   checkTransactionSettings,
@@ -66,6 +67,7 @@ export function planStream(
   source: StreamSource<unknown, never>,
   options: StreamOptions,
 ): StreamPlan {
+  checkKeys(options, 'stream', 'dbContext.stream()');
   const {
     connection = DEFAULT_CONNECTION_NAME,
     timeoutMs = DEFAULTS.stream.timeoutMs,

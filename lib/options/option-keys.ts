@@ -132,6 +132,17 @@ const PLACES = {
     keys: ['connection', 'current', 'retry', 'onError', 'commitOnError', ...TRANSACTION_SETTINGS],
     belongs: 'in the options of atomic()',
   },
+  stream: {
+    keys: [
+      'connection',
+      'timeoutMs',
+      'objectMode',
+      'highWaterMark',
+      'name',
+      ...TRANSACTION_SETTINGS,
+    ],
+    belongs: 'in the options of dbContext.stream()',
+  },
   choice: {
     keys: ['connection'],
     belongs: 'in the options of a method of dbContext, as the name of the connection',

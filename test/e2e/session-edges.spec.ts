@@ -17,6 +17,7 @@ import {
   DbContextNotActiveError,
   SessionClosedError,
   TransactionTimeoutError,
+  ShuttingDownError,
   UnexpectedRollbackError,
   type ConnectionLimits,
 } from 'nestjs-db-context';
@@ -450,7 +451,7 @@ describe('ends that meet', () => {
     const closing = app.close();
     await waitFor(() => app.connection().isClosed, { what: 'the connections to be closed' });
     goOn.resolve();
-    expect(await work).toBe(UnexpectedRollbackError.name);
+    expect(await work).toBe(ShuttingDownError.name);
     await closing;
   });
 
