@@ -166,17 +166,15 @@ describe('references', () => {
 });
 
 describe('data loaders', () => {
-  // The package "dataloader" is not installed here; both say so in the same words.
   compare.each(['ref', '1:m', 'm:n', 'count'] as const)(
     'getDataLoader(%s)',
     (em, _, type) => em.getDataLoader(type) as Promise<unknown>,
-    { fails: true },
   );
   compare('in a load', async (em) => {
     const book = await em.findOneOrFail(Book, 1);
     return Promise.all([
-      book.author!.load({ dataloader: true }).catch((error: unknown) => error),
-      book.tags.load({ dataloader: true }).catch((error: unknown) => error),
+      book.author!.load({ dataloader: true }),
+      book.tags.load({ dataloader: true }),
     ]);
   });
 });

@@ -1,8 +1,9 @@
-import { jest } from '@jest/globals';
 import { TransactionTimeoutError } from 'nestjs-db-context';
 
 import { startWorld } from '../support/test-world.js';
 import { useWorld } from '../support/use-world.js';
+
+const { jest } = import.meta;
 
 const DAY_MS = 24 * 60 * 60 * 1_000;
 

@@ -139,9 +139,9 @@ export const TRANSACTION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'F6',
     what: 'A transaction has no deadline.',
-    file: 'lib/transaction/state-machine.ts',
-    find: 'if (this.#deadline === undefined && this.isOpen) {',
-    replace: 'if (this.#deadline === undefined && !this.isOpen) {',
+    file: 'lib/transaction/deadline.ts',
+    find: 'if (this.#timer === undefined && this.#owner.isOpen) {',
+    replace: 'if (this.#timer === undefined && !this.#owner.isOpen) {',
     spec: 'e2e/faults.spec',
     test: 'F1, F6: a half-open link',
   },

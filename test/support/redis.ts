@@ -18,7 +18,7 @@ export interface TestRedis {
 }
 
 /** Whether the program is installed: `apt-get install redis-server`. */
-export const HAS_REDIS = spawnSync(PROGRAM, ['--version']).status === 0;
+const HAS_REDIS = spawnSync(PROGRAM, ['--version']).status === 0;
 
 /** Declares tests that need a Redis; where the program is missing they are skipped, and say why. */
 export function describeWithRedis(title: string, declare: () => void): void {
