@@ -57,9 +57,8 @@ describe('app.close(), and hooks that do not return', () => {
     await run;
     expect(called).toEqual([1, 2, 3, 4]);
     expect(reports('onCommit')).toHaveLength(3);
-    expect(reports('onCommit').every((line) => line.includes(' ms (shutdownTimeoutMs)'))).toBe(
-      true,
-    );
+    // The one that was running was cut off with its own context, and the others were left to themselves.
+    expect(reports('onCommit').every((line) => line.includes('shutdownTimeoutMs'))).toBe(true);
     expect(await world.savedTexts()).toEqual(['committed']);
   });
 
