@@ -24,6 +24,7 @@ import {
 import { Client } from 'pg';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { deferred } from '../support/deferred.js';
 import { Author, Book, LIBRARY_SCHEMA } from '../support/library.entities.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -433,6 +434,21 @@ describe('ends that meet', () => {
       await insert('third');
     });
     expect(await saved()).toEqual(['first', 'second', 'third']);
+    expect(app.pool().checkedOut).toBe(0);
+  });
+
+  it('S4: a context that was rolled back is settled once: a later commit of it fails, and sends nothing', async () => {
+    await start();
+    const registry = app.app.get(ContextRegistry);
+    const context = registry.open('a transport');
+    registry.runIn(context, () => session.persist(new Note('lost')));
+    await registry.abandon(context);
+    await expect(registry.settle(context, 'commit')).rejects.toMatchObject({
+      code: 'UNEXPECTED_ROLLBACK',
+      reason: 'context-ended',
+    });
+    await expect(registry.settle(context, 'rollback')).resolves.toBeUndefined();
+    expect(await saved()).toEqual([]);
     expect(app.pool().checkedOut).toBe(0);
   });
 

@@ -74,7 +74,7 @@ const ClsService = function ClsService() {
     find: "if (this.#phase === 'open' || isOvertaken) {",
     replace: "if (this.#phase !== 'committed' || isOvertaken) {",
     spec: 'e2e/(session-edges|http-disconnect).spec',
-    test: 'S4: |S1: an abandoned',
+    test: 'S4: ',
   },
   {
     id: 'S4',
@@ -83,7 +83,7 @@ const ClsService = function ClsService() {
     find: "if (decision === 'commit' && this.undone !== undefined) {",
     replace: "if (decision === 'rollback' && this.undone !== undefined) {",
     spec: 'e2e/session-edges.spec',
-    test: 'S1: an abandoned',
+    test: 'S4: a context that was rolled back',
   },
   {
     id: 'S5',

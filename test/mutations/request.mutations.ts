@@ -21,15 +21,6 @@ export const REQUEST_MUTATIONS: readonly Mutation[] = [
     test: 'W1: @Ack',
   },
   {
-    id: 'W1',
-    what: 'An interceptor after the commit keeps what a guard has written from being committed.',
-    file: 'lib/transport/around-context.ts',
-    find: 'request.settle(last).subscribe(subscriber);',
-    replace: 'last.subscribe(subscriber);',
-    spec: 'e2e/after-commit.spec',
-    test: 'W1: what a guard',
-  },
-  {
     id: 'S1',
     what: 'The response leaves while the context is being settled.',
     file: 'lib/transport/request-settlement.ts',
