@@ -402,7 +402,8 @@ describe('settings of a block', () => {
                end $$`,
             );
           },
-          { idleTimeoutMs: 30 },
+          // Long enough for a busy machine to send the insert in time.
+          { idleTimeoutMs: 500 },
         ),
       ),
     ).rejects.toMatchObject({
