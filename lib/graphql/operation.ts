@@ -152,7 +152,6 @@ export class GraphQLOperation {
           registry: this.#registry,
           context,
           commitOn: (outcome) => this.#commits(outcome),
-          onCommit: () => undefined,
         },
         outcomeOf(errors),
       );

@@ -10,6 +10,7 @@ import type { DbContextOptions, OperationError } from '../options/context-option
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import {
+  CLIENT_LEFT,
   clientHasLeft,
   onDisconnect,
   type HttpRequest,
@@ -190,7 +191,10 @@ export class GraphQLOperations {
     if (response === undefined || reaction !== 'rollback') {
       return;
     }
-    const stop = onDisconnect(response, () => void this.#registry.abandon(operation.context));
+    const stop = onDisconnect(
+      response,
+      () => void this.#registry.abandon(operation.context, CLIENT_LEFT),
+    );
     if (clientHasLeft(response)) {
       stop();
     } else {

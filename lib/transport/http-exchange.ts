@@ -1,6 +1,7 @@
 import { HttpException, type ExecutionContext } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 
+import type { EndCause } from '../errors.js';
 import type { RequestOutcome } from '../options/context-options.js';
 
 /** The members of a stream of HTTP/2 that this library uses. */
@@ -140,6 +141,11 @@ export function clientHasLeft(response: HttpResponse): boolean {
   // A stream that is reset is ended as well, so that it looks finished; that it was aborted, it remembers.
   return stream.destroyed && (stream.aborted || !stream.writableFinished);
 }
+
+/** What ends the context of a client that has left, with `onDisconnect: 'rollback'`. */
+export const CLIENT_LEFT: EndCause = {
+  what: "the client went away (onDisconnect: 'rollback')",
+};
 
 /**
  * Calls `listener` when the client disconnects before the response is complete, or at once when it has

@@ -1,11 +1,12 @@
 import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
 
 import type { Context } from '../context/context.js';
-import { SessionClosedError, ShuttingDownError, type EndCause } from '../errors.js';
+import { SessionClosedError, ShuttingDownError } from '../errors.js';
 import type { RequestOutcome } from '../options/context-options.js';
 import { HandlerFlush } from './handler-flush.js';
 import { warnOfCache } from './cache-warning.js';
 import {
+  CLIENT_LEFT,
   clientHasLeft,
   headersWereSent,
   onDisconnect,
@@ -18,8 +19,6 @@ import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
 import { unavailable } from './unavailable.js';
-
-const CLIENT_LEFT: EndCause = { what: "the client went away (onDisconnect: 'rollback')" };
 
 /**
  * One run of a handler in a context of its own. The context is settled before the last value of the

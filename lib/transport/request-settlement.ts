@@ -9,7 +9,7 @@ export interface RequestSettlement {
   readonly context: Context;
   readonly commitOn: CommitPolicy;
   /** Called before a commit that sends something, while the transaction is still open. */
-  onCommit(): void;
+  onCommit?(): void;
 }
 
 /**
@@ -46,7 +46,7 @@ async function settleWork(
     return false;
   }
   if (decision === 'commit' && context.hasWork) {
-    settlement.onCommit();
+    settlement.onCommit?.();
   }
   await registry.settle(context, decision);
   return decision === 'commit';

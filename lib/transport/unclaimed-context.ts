@@ -70,10 +70,7 @@ export class UnclaimedContext implements BeginListener {
     const { context } = this;
     const { registry, commitOn } = this.#environment;
     this.#status = status;
-    const settled = settleRequest(
-      { registry, context, commitOn, onCommit: () => undefined },
-      outcomeOfAnswer(status),
-    );
+    const settled = settleRequest({ registry, context, commitOn }, outcomeOfAnswer(status));
     if (typeof settled === 'boolean') {
       return false;
     }
