@@ -205,7 +205,10 @@ export class SessionClosedError extends DbContextError {
     {
       because,
       brokenOff,
-    }: { readonly because?: EndCause | undefined; readonly brokenOff?: unknown } = {},
+    }: {
+      readonly because?: EndCause | undefined;
+      readonly brokenOff?: { readonly cause?: unknown };
+    } = {},
   ) {
     const fate =
       brokenOff === undefined ? 'this statement was not sent' : 'this query was broken off';
@@ -214,7 +217,7 @@ export class SessionClosedError extends DbContextError {
     super(
       'SESSION_CLOSED',
       `${endOf(connectionName, endedBy)}${why}, and ${fate}.${advice}`,
-      brokenOff ?? because?.error,
+      brokenOff?.cause ?? because?.error,
     );
   }
 }

@@ -57,8 +57,15 @@ export class ConnectionCheck {
   /** @throws {@link InvalidOptionsError} `timeoutMs` is not a number of milliseconds */
   async run({
     timeoutMs = this.#connection.defaultTimeoutMs,
+    ...unknown
   }: CheckOptions): Promise<ConnectionHealth> {
     const { name, hosts, isClosed } = this.#connection;
+    const [key] = Object.keys(unknown);
+    if (key !== undefined) {
+      throw new InvalidOptionsError(
+        `check() of connection "${name}" was given ${key}. Give timeoutMs, or nothing.`,
+      );
+    }
     if (!isTimeLimit(timeoutMs)) {
       throw new InvalidOptionsError(
         `check() of connection "${name}" was given timeoutMs: ${String(timeoutMs)}. Give a number of ` +
@@ -71,13 +78,13 @@ export class ConnectionCheck {
       const error = healthErrorOf(new ConnectionClosedError(name));
       return { isReachable: false, host, tookMs: 0, error };
     }
-    const key = `${timeoutMs} ${host}`;
-    let running = this.#running.get(key);
+    const question = `${timeoutMs} ${host}`;
+    let running = this.#running.get(question);
     if (running === undefined) {
       running = this.#check({ startedAt: performance.now(), timeoutMs }).finally(() =>
-        this.#running.delete(key),
+        this.#running.delete(question),
       );
-      this.#running.set(key, running);
+      this.#running.set(question, running);
     }
     return running;
   }

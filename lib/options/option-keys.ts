@@ -8,6 +8,7 @@ import {
 } from '../postgresql/transaction-settings.js';
 import type { ConnectionResetOptions, ConnectionTransactionOptions } from './connection-options.js';
 import { DEFAULTS } from './defaults.js';
+import { misspeltKey } from './misspelt-key.js';
 import type { FailoverOptions } from './failover-options.js';
 import type { DbContextModuleAsyncOptions, DbContextModuleOptions } from './module-options.js';
 import type {
@@ -172,15 +173,36 @@ export function checkKeys(options: object, place: keyof typeof PLACES, where: st
 
 /**
  * As {@link checkKeys}, for a connection. MikroORM's own options stand beside ours there, so only those of
- * ours that belong elsewhere are refused; beside `orm`, which has its options already, every other one.
+ * ours that belong elsewhere or are misspelt are refused; beside `orm`, which has its options already, every
+ * other one.
  *
  * @throws {@link InvalidOptionsError}
  */
 export function checkConnectionKeys(options: object, where: string): void {
   const hasOrm = (options as { readonly orm?: unknown }).orm !== undefined;
-  for (const [key, value] of Object.entries(options)) {
+  refuseKeys(options, where, (key, value) => {
     const isOfOrm = hasOrm && value !== undefined ? ORM_ADVICE : undefined;
-    const advice = CONNECTION_KEYS.includes(key) ? undefined : (adviceFor(key) ?? isOfOrm);
+    return CONNECTION_KEYS.includes(key)
+      ? undefined
+      : (adviceFor(key) ?? isOfOrm ?? adviceForMisspelt(key));
+  });
+  for (const place of ['pool', 'driverOptions'] as const) {
+    const inner = (options as { readonly [place]?: unknown })[place];
+    if (typeof inner === 'object' && inner !== null) {
+      refuseKeys(inner, `${where}: ${place}`, (key) =>
+        NOT_OF_THE_DRIVER.includes(key) ? adviceFor(key) : undefined,
+      );
+    }
+  }
+}
+
+function refuseKeys(
+  options: object,
+  where: string,
+  adviceOn: (key: string, value: unknown) => string | undefined,
+): void {
+  for (const [key, value] of Object.entries(options)) {
+    const advice = adviceOn(key, value);
     if (advice !== undefined) {
       throw new InvalidOptionsError(
         `${where} has ${key}: ${inspect(value, { depth: 0 })}. ${advice}`,
@@ -192,10 +214,22 @@ export function checkConnectionKeys(options: object, where: string): void {
 const ORM_ADVICE =
   'It has no effect beside orm. Give it to the MikroORM.init() that makes the orm, or leave orm out.';
 
+/** Options of ours whose names no driver has, so that they are in the wrong place inside of its own. */
+const NOT_OF_THE_DRIVER = CONNECTION_KEYS.filter((key) => !['name', 'orm', 'role'].includes(key));
+
+function adviceForMisspelt(key: string): string | undefined {
+  const meant = misspeltKey(key, CONNECTION_KEYS);
+  return meant === undefined ? undefined : `There is no such option. Did you mean ${meant}?`;
+}
+
 /** Where a key has an effect; `undefined` where it has none anywhere. */
 function adviceFor(key: string): string | undefined {
-  const others = Object.values<Place>(PLACES).filter(({ keys }) => keys.includes(key));
-  return others.length === 0
+  const others = new Set(
+    Object.values<Place>(PLACES)
+      .filter(({ keys }) => keys.includes(key))
+      .map(({ belongs }) => belongs),
+  );
+  return others.size === 0
     ? undefined
-    : `It has no effect there; it belongs ${others.map(({ belongs }) => belongs).join(', or ')}.`;
+    : `It has no effect there; it belongs ${[...others].join(', or ')}.`;
 }

@@ -109,7 +109,10 @@ export class End {
     if (leaseOf(this.#machine.state) !== undefined && queue.unfinished > 0) {
       const { drainTimeoutMs } = this.#source.limits;
       if ((await withinLimit(queue.run(ignore), drainTimeoutMs)) === TIMED_OUT) {
-        this.#machine.kill(new SessionClosedError(this.#source.name));
+        const because = this.#owner.holder?.endCause;
+        this.#machine.kill(
+          new SessionClosedError(this.#source.name, undefined, { because, brokenOff: {} }),
+        );
       }
     }
   }

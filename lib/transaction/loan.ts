@@ -13,7 +13,7 @@ import { AsyncScope } from './async-scope.js';
 import type { TransactionOwner, TransactionSource } from './begin-plan.js';
 import type { TransactionPart } from './savepoint.js';
 import type { StateMachine } from './state-machine.js';
-import { leaseOf, outranked, refusalOf, type Failure } from './transaction-state.js';
+import { leaseOf, outranked, type Failure } from './transaction-state.js';
 import { whileOpen } from './while-open.js';
 
 /** What a loan needs of the transaction whose client it lends. */
@@ -72,7 +72,7 @@ export class Loan extends AsyncScope implements Lender {
 
   /** See {@link Lender.assertOpen}: the gate stands between each query and the client (F3). */
   assertOpen(): void {
-    const refusal = refusalOf(this.#of.machine.state, this.#name);
+    const refusal = this.#of.machine.refusal;
     if (refusal !== undefined || !this.#part.isOpen) {
       throw this.#refused(refusal ?? new SessionClosedError(this.#name, 'transactional()'));
     }
@@ -80,8 +80,9 @@ export class Loan extends AsyncScope implements Lender {
 
   /** See {@link Lender.closed}. */
   closed(cause?: unknown): Error {
-    const reason = cause === undefined ? cause : outranked(this.#of.machine.state, cause);
-    return this.#refused(new SessionClosedError(this.#name, 'withClient()', { brokenOff: reason }));
+    const end =
+      cause === undefined ? {} : { brokenOff: { cause: outranked(this.#of.machine.state, cause) } };
+    return this.#refused(new SessionClosedError(this.#name, 'withClient()', end));
   }
 
   /** See {@link Lender.unheard}: as a rejection that nobody handles is reported (S5). */

@@ -7,7 +7,12 @@ import {
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { HiddenCode } from '../postgresql/hidden-code.js';
-import type { BeginPlan, TransactionSource } from './begin-plan.js';
+import {
+  limitOf,
+  type BeginPlan,
+  type TransactionOwner,
+  type TransactionSource,
+} from './begin-plan.js';
 import { Deadline } from './deadline.js';
 import { SentStatements } from './sent-statements.js';
 import {
@@ -25,6 +30,7 @@ import {
 /** The state of one transaction. Nothing else writes it; it sends nothing, and is given the answers. */
 export class StateMachine {
   readonly #source: TransactionSource;
+  readonly #owner: TransactionOwner;
   readonly #timeoutMs: number;
   readonly deadline: Deadline;
   /** Called once, as the transaction gives its connection up for good. */
@@ -35,11 +41,11 @@ export class StateMachine {
   #destroyed: Promise<void> | undefined;
   readonly #sent: SentStatements;
 
-  /** @param timeoutMs the limit of the whole transaction, in milliseconds */
-  constructor(source: TransactionSource, timeoutMs: number, onEnd: () => void) {
+  constructor(source: TransactionSource, owner: TransactionOwner, onEnd: () => void) {
     this.#source = source;
-    this.#timeoutMs = timeoutMs;
-    this.deadline = new Deadline(this, timeoutMs);
+    this.#owner = owner;
+    this.#timeoutMs = limitOf(source, owner);
+    this.deadline = new Deadline(this, this.#timeoutMs);
     this.#onEnd = onEnd;
     this.#sent = new SentStatements(source.server);
   }
@@ -59,7 +65,7 @@ export class StateMachine {
 
   /** Why a statement is refused now, if it is. */
   get refusal(): Error | undefined {
-    return refusalOf(this.#state, this.#source.name);
+    return refusalOf(this.#state, this.#source.name, this.#owner.holder?.endCause);
   }
 
   /** Why the transaction cannot be committed as it is now. */

@@ -7,6 +7,7 @@ import {
   TransactionTimeoutError,
   UnexpectedRollbackError,
   type DbContextError,
+  type EndCause,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { BeginPlan, TransactionSource } from './begin-plan.js';
@@ -152,8 +153,16 @@ export function commitBlockerOf(
   }
 }
 
-/** Why a statement is refused in this state; `undefined` where it is not. */
-export function refusalOf(state: TransactionState, connectionName: string): Error | undefined {
+/**
+ * Why a statement is refused in this state; `undefined` where it is not.
+ *
+ * @param because what has ended the unit of work while its code was running, where that is known
+ */
+export function refusalOf(
+  state: TransactionState,
+  connectionName: string,
+  because: EndCause | undefined,
+): Error | undefined {
   switch (state.tag) {
     case 'idle':
     case 'reading':
@@ -168,7 +177,9 @@ export function refusalOf(state: TransactionState, connectionName: string): Erro
     case 'ending':
     case 'ended':
       // That it took too long says more than that it is over.
-      return isTimeout(state.blocker) ? state.blocker : new SessionClosedError(connectionName);
+      return isTimeout(state.blocker)
+        ? state.blocker
+        : new SessionClosedError(connectionName, undefined, { because });
   }
 }
 

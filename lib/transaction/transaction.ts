@@ -8,7 +8,7 @@ import {
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
-import { limitOf, type TransactionOwner, type TransactionSource } from './begin-plan.js';
+import type { TransactionOwner, TransactionSource } from './begin-plan.js';
 import { End } from './end.js';
 import { RequestedSettings } from './requested-settings.js';
 import { TransactionPart } from './savepoint.js';
@@ -47,7 +47,7 @@ export class Transaction
     this.#source = source;
     this.#owner = owner;
     this.#settings = new RequestedSettings(source.transactionOptions.transaction, settings);
-    this.#machine = new StateMachine(source, limitOf(source, owner), () => this.#hasEnded());
+    this.#machine = new StateMachine(source, owner, () => this.#hasEnded());
     this.#statements = new Statements({
       source,
       owner,
@@ -141,15 +141,11 @@ export class Transaction
 
   override assertOpen(): void {
     const { refusal } = this.#machine;
+    if (refusal instanceof SessionClosedError) {
+      this.#owner.watch?.refused();
+      this.holder?.refused?.(refusal);
+    }
     if (refusal !== undefined) {
-      if (refusal instanceof SessionClosedError) {
-        this.#owner.watch?.refused();
-        const { endCause } = this.holder ?? {};
-        const named =
-          endCause && new SessionClosedError(this.connectionName, undefined, { because: endCause });
-        this.holder?.refused?.(named ?? refusal);
-        throw named ?? refusal;
-      }
       throw refusal;
     }
     this.assertNotLent('a statement of the session');

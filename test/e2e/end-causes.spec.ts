@@ -31,6 +31,25 @@ class WorkController {
     private readonly dbContext: DbContext,
   ) {}
 
+  /** Two statements of the session, of which the first one is under way and the other one waits for it. */
+  @Post('queue')
+  async queue(): Promise<void> {
+    await this.session.insert(Note, { text: 'undone' });
+    errors = [
+      refusalOf(this.session.execute('select pg_sleep(30)')),
+      refusalOf(this.session.execute('select 1')),
+    ];
+    hasBegun.resolve();
+    await Promise.all(errors);
+  }
+
+  @Post('wait')
+  async wait(): Promise<void> {
+    errors = [refusalOf(this.session.execute('select 1'))];
+    hasBegun.resolve();
+    await Promise.all(errors);
+  }
+
   @Post('work')
   async work(): Promise<void> {
     await this.session.insert(Note, { text: 'undone' });
@@ -60,9 +79,12 @@ describe('what ended a context under its running code is what that is told', () 
     await world.close();
   });
 
-  const start = async (options: Parameters<typeof startWorld>[1]): Promise<void> => {
+  const start = async (
+    options: Parameters<typeof startWorld>[1],
+    limits: Parameters<typeof startWorld>[0] = {},
+  ): Promise<void> => {
     world = await startWorld(
-      { drainTimeoutMs: 200 },
+      { drainTimeoutMs: 200, ...limits },
       { controllers: [WorkController], ...options },
     );
   };
@@ -91,6 +113,57 @@ describe('what ended a context under its running code is what that is told', () 
     controller.abort();
     await expect(left).rejects.toMatchObject({ name: 'AbortError' });
     await expectCause(`the client went away (onDisconnect: 'rollback')`, undefined);
+  });
+
+  const LEFT = `its transaction has ended, because the client went away (onDisconnect: 'rollback')`;
+  const leave = async (path: string, isReady: () => Promise<void>): Promise<void> => {
+    const controller = new AbortController();
+    const left = world.fetch(path, { method: 'POST', signal: controller.signal });
+    await hasBegun.promise;
+    await isReady();
+    controller.abort();
+    await expect(left).rejects.toMatchObject({ name: 'AbortError' });
+  };
+
+  it('F3, S4: a client that went away, for the statement under way and for the one behind it', async () => {
+    await start({ onDisconnect: 'rollback' });
+    await leave('/queue', () =>
+      waitFor(
+        async () =>
+          (
+            await world.database.query(
+              `select from pg_stat_activity where query = 'select pg_sleep(30)' and state = 'active'`,
+            )
+          ).length === 1,
+        { what: 'the statement to be under way' },
+      ),
+    );
+    const [underWay, behind] = await Promise.all(errors);
+    expect(underWay).toMatchObject({ code: 'SESSION_CLOSED' });
+    expect(underWay!.message).toContain(`${LEFT}, and this query was broken off.`);
+    expect(behind).toMatchObject({ code: 'SESSION_CLOSED' });
+    expect(behind!.message).toContain(`${LEFT}, and this statement was not sent.`);
+    expect(await world.savedTexts()).toEqual([]);
+  });
+
+  it('F3, S4: a client that went away, for the statement that waits for a connection', async () => {
+    await start({ onDisconnect: 'rollback' }, { poolMax: 1 });
+    const busy = deferred();
+    const holds = deferred();
+    const holder = world.dbContext.run(async () => {
+      await world.session().execute('select 1');
+      holds.resolve();
+      await busy.promise;
+    });
+    await holds.promise;
+    await leave('/wait', () =>
+      waitFor(() => world.pool().waiting === 1, { what: 'the statement to wait for a connection' }),
+    );
+    const [waiting] = await Promise.all(errors);
+    expect(waiting).toMatchObject({ code: 'SESSION_CLOSED' });
+    expect(waiting!.message).toContain(`${LEFT}, and this statement was not sent.`);
+    busy.resolve();
+    await holder;
   });
 
   it('F3, F6: contextTimeoutMs', async () => {

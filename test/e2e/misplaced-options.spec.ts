@@ -4,7 +4,9 @@ import { Test } from '@nestjs/testing';
 import {
   Atomic,
   DbContext,
+  DbConnection,
   DbContextModule,
+  getConnectionToken,
   DbTransaction,
   InvalidOptionsError,
   RetryOnSerializationFailure,
@@ -76,6 +78,34 @@ const AT_BOOT: readonly (readonly [string, () => readonly DynamicModule[], strin
     () => [root(), DbContextModule.forFeature(connection({ name: 'b', readOnly: true }))],
     TRANSACTION,
   ],
+  ...(
+    [
+      ['aquireTimeoutMs', 100, 'acquireTimeoutMs'],
+      ['acquireTimeout', 100, 'acquireTimeoutMs'],
+      ['sessionVariable', {}, 'sessionVariables'],
+      ['resetOnRelaese', 'always', 'resetOnRelease'],
+      ['Role', 'app', 'role'],
+      ['failOver', {}, 'failover'],
+      ['transactions', {}, 'transaction'],
+    ] as const
+  ).map(
+    ([key, value, meant]) =>
+      [
+        `${key}, misspelt in a connection`,
+        () => [root({}, { [key]: value })],
+        `There is no such option. Did you mean ${meant}?`,
+      ] as const,
+  ),
+  [
+    'a limit of a connection in its pool',
+    () => [root({}, { pool: { acquireTimeoutMs: 100 } })],
+    'pool has acquireTimeoutMs: 100. It has no effect there; it belongs in the options of a connection.',
+  ],
+  [
+    'an option of a connection in driverOptions',
+    () => [root({}, { driverOptions: { resetOnRelease: 'always' } })],
+    "driverOptions has resetOnRelease: 'always'. It has no effect there; it belongs in the options of a connection.",
+  ],
   [
     'a limit of a connection in the options of all',
     () => [root({ drainTimeoutMs: 100 })],
@@ -134,6 +164,23 @@ describe('options that have no effect where they stand', () => {
     await expect(refused).rejects.toMatchObject({
       code: 'INVALID_OPTIONS',
       message: expect.stringContaining(says),
+    });
+  });
+
+  it('are not refused: each that MikroORM itself knows', async () => {
+    const orm = new MikroORM(defineConfig({ clientUrl: URL_OF_NOTHING, entities: [Note] }));
+    const own = orm.config.getAll() as unknown as Record<string, unknown>;
+    const known = Object.fromEntries(Object.keys(own).map((key) => [key, own[key]]));
+    expect(Object.keys(known).length).toBeGreaterThan(50);
+    await expect(compile(root({}, { ...known, clientUrl: URL_OF_NOTHING }))).resolves.toBeDefined();
+  });
+
+  it('are refused: of connection.check()', async () => {
+    const app = await Test.createTestingModule({ imports: [root()] }).compile();
+    const checked = app.get<DbConnection>(getConnectionToken()).check({ timoutMs: 5 } as never);
+    await expect(checked).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: 'check() of connection "default" was given timoutMs. Give timeoutMs, or nothing.',
     });
   });
 
