@@ -12,7 +12,7 @@ export type RetryObstacle = 'work-before-handler' | 'committed-early' | 'several
 /** Why the work of a request is rolled back, although nothing has failed in it. */
 export type DropReason = 'client-left' | 'skipped-route';
 
-/** Writes what concerns a route to Nest's log; each warning once per route, whatever it is served by. */
+/** Writes what concerns a route to Nest's log; each warning once per route, for all transports. */
 @Injectable()
 export class RouteLog {
   readonly #logger = new Logger('DbContext');
