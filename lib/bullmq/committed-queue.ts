@@ -6,7 +6,7 @@ import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { currentContext } from '../context/context-storage.js';
 import { deferToCommit } from '../context/defer-to-commit.js';
-import { HookTimeoutError, JobNotSentError } from '../errors.js';
+import { HookTimeoutError, InvalidOptionsError, JobNotSentError } from '../errors.js';
 
 /** A job as `addBulk()` takes it. */
 export interface CommittedJob<Data = unknown, Name extends string = string> {
@@ -71,6 +71,7 @@ export class CommittedQueue<Data = unknown, Result = unknown, Name extends strin
    * @returns what has come of it for now: `held` in a context, else `sent`
    * @throws what BullMQ throws: for options or data that it refuses; outside of a context, also when Redis
    *   does not take the job
+   * @throws {@link InvalidOptionsError} in a context, for a `jobId` that begins with `0:`
    */
   async add(name: Name, data: Data, opts?: JobsOptions): Promise<JobReceipt<Data, Result, Name>> {
     const [receipt] = await this.#add([{ name, data, opts: opts ?? {} }]);
@@ -100,6 +101,13 @@ export class CommittedQueue<Data = unknown, Result = unknown, Name extends strin
   /** Takes the data as BullMQ would take it now; throws what it would throw. */
   #check(draft: Draft<Data, Name>): Draft<Data, Name> {
     const { name, data, opts } = draft;
+    if (opts.jobId?.startsWith('0:') === true) {
+      // The one rule that BullMQ checks nowhere but in Queue.add().
+      throw new InvalidOptionsError(
+        `The job ${name} of the queue "${this.name}" has jobId: '${opts.jobId}'. BullMQ takes no id that begins ` +
+          "with '0:'; give it another one.",
+      );
+    }
     const all = { ...this.queue.defaultJobOptions, ...opts };
     const job = new Job(this.queue, name, data, all, opts.jobId);
     const { jobData } = job.toFlowEntry();
@@ -109,7 +117,9 @@ export class CommittedQueue<Data = unknown, Result = unknown, Name extends strin
   /** Never throws: what it belongs to is saved, and nobody can undo it. */
   async #sendLater(jobs: readonly Draft<Data, Name>[], context: Origin): Promise<void> {
     try {
-      const sent = await withinLimit(this.#send(jobs), this.#timeoutMs);
+      // After an early commit the context goes on, and these jobs are none of what follows in it.
+      const sending = this.#registry.runOutside(() => this.#send(jobs));
+      const sent = await withinLimit(sending, this.#timeoutMs);
       if (sent === TIMED_OUT) {
         throw new HookTimeoutError('Redis', this.#timeoutMs, 'sendTimeoutMs');
       }

@@ -9,9 +9,13 @@ import type { Queue } from 'bullmq';
 
 import { isTimeLimit } from '../connection/time-limit.js';
 import { ContextRegistry } from '../context/context-registry.js';
+import { watchLimits } from '../context/watch.js';
 import { InvalidOptionsError } from '../errors.js';
+import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
+import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { CommittedQueue } from './committed-queue.js';
+import { warnOfEarlyJobs } from './early-job-warning.js';
 
 /** What a {@link CommittedQueue} has beside the options of BullMQ's queue. */
 interface OwnOptions {
@@ -120,8 +124,12 @@ function committedQueueProvider({
   }
   return {
     provide: getCommittedQueueToken(name),
-    inject: [ContextRegistry, getQueueToken(name)],
-    useFactory: (registry: ContextRegistry, queue: Queue) =>
-      new CommittedQueue(registry, queue, sendTimeoutMs),
+    inject: [ContextRegistry, DB_CONTEXT_OPTIONS, getQueueToken(name)],
+    useFactory: (registry: ContextRegistry, { watch }: DbContextOptions, queue: Queue) => {
+      if (watchLimits(watch) !== undefined) {
+        warnOfEarlyJobs(queue, registry);
+      }
+      return new CommittedQueue(registry, queue, sendTimeoutMs);
+    },
   };
 }
