@@ -3,6 +3,7 @@ import type { DocumentNode, GraphQLError, GraphQLSchema } from 'graphql';
 
 import type { OperationError } from '../options/context-options.js';
 import { errorOf, settledAnswer, type Answer, type FormatError } from './answer.js';
+import { WebSocketOperations } from './graphql-ws.js';
 import { HttpExchanges } from './http-exchanges.js';
 import type { GraphQLOperation } from './operation.js';
 import { GraphQLOperations } from './operations.js';
@@ -61,8 +62,15 @@ export class ApolloOperationsPlugin {
   readonly #operations: GraphQLOperations;
   readonly #servers: GraphQLServers;
   readonly #exchanges: HttpExchanges;
+  readonly #webSocket: WebSocketOperations;
 
-  constructor(operations: GraphQLOperations, servers: GraphQLServers, exchanges: HttpExchanges) {
+  constructor(
+    operations: GraphQLOperations,
+    servers: GraphQLServers,
+    exchanges: HttpExchanges,
+    webSocket: WebSocketOperations,
+  ) {
+    this.#webSocket = webSocket;
     this.#operations = operations;
     this.#servers = servers;
     this.#exchanges = exchanges;
@@ -70,6 +78,7 @@ export class ApolloOperationsPlugin {
 
   async serverWillStart({ schema }: ApolloServerService): Promise<object> {
     this.#servers.served(schema);
+    this.#webSocket.install(schema);
     return {
       schemaDidLoadOrUpdate: ({ apiSchema }: { readonly apiSchema: GraphQLSchema }): void =>
         this.#servers.served(apiSchema),

@@ -3,6 +3,7 @@ import { responsePathAsArray } from 'graphql';
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { decisionOf } from '../context/end-by.js';
+import type { EndCause } from '../errors.js';
 import type { OperationError, RequestOutcome } from '../options/context-options.js';
 import { mayRetry } from '../context/retry.js';
 import { settleRequest } from '../transport/request-settlement.js';
@@ -134,9 +135,13 @@ export class GraphQLOperation {
     return this.context.earlyCommits > 0 ? 'committed-early' : undefined;
   }
 
-  /** Rolls back an operation that nobody settles. */
-  abandon(): void {
-    this.#end ??= this.#registry.abandon(this.context).then(() => {
+  /**
+   * Rolls back an operation that nobody settles.
+   *
+   * @param cause why, where its resolvers may still run
+   */
+  abandon(cause?: EndCause): void {
+    this.#end ??= this.#registry.abandon(this.context, cause).then(() => {
       this.#hasEnded();
       return { kind: 'rolled-back' };
     });

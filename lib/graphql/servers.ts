@@ -4,8 +4,9 @@ import { GraphQLModule } from '@nestjs/graphql';
 import type { GraphQLFieldResolver, GraphQLSchema } from 'graphql';
 
 import { InvalidOptionsError } from '../errors.js';
+import type { Exchange } from './exchange.js';
 import { InstrumentedSchemas } from './instrumented-schema.js';
-import { GraphQLOperations, type Exchange } from './operations.js';
+import { GraphQLOperations } from './operations.js';
 
 /** The options of `GraphQLModule`, completed with what the module has made of them. */
 export interface ServerOptions {
