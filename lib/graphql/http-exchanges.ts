@@ -17,7 +17,7 @@ interface RequestWithResponse extends HttpRequest {
   /** Express' response. */
   readonly res?: HttpResponse;
   /** Node's own request, which Fastify's wraps. */
-  readonly raw?: { readonly socket?: ClientSocket };
+  readonly raw?: { readonly upgrade?: boolean; readonly socket?: ClientSocket };
   readonly socket?: ClientSocket;
 }
 
@@ -55,18 +55,16 @@ export class HttpExchanges implements OnModuleInit {
   }
 
   of(contextValue: object): Exchange {
-    const { req, reply, request: upgrade } = contextValue as ContextValue;
-    const request = req?.extra?.request ?? req ?? upgrade;
+    const { req, reply, request: ofConnection } = contextValue as ContextValue;
+    const request = req?.extra?.request ?? req ?? ofConnection;
     const ofReply = reply?.raw === undefined ? undefined : reply;
     if (typeof request !== 'object' || request === null) {
       return { response: ofReply };
     }
     // Fastify makes a reply for the request of a WebSocket, too.
-    const isUpgrade = request.headers?.['upgrade'] === 'websocket';
-    const response = ofReply ?? (isUpgrade ? undefined : this.#responseOf(request));
-    return response === undefined
-      ? { request, socket: (request.raw ?? request).socket }
-      : { request, response };
+    const { upgrade: isUpgrade, socket } = request.raw ?? request;
+    const response = ofReply ?? (isUpgrade === true ? undefined : this.#responseOf(request));
+    return response === undefined ? { request, socket } : { request, response };
   }
 
   #responseOf(request: RequestWithResponse): HttpResponse | undefined {
