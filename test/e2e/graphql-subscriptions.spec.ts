@@ -1,3 +1,4 @@
+import { deferred } from '../support/deferred.js';
 import { connect, type GraphQLClient, type Listening } from '../support/graphql-client.js';
 import { Happenings, HappeningsResolver } from '../support/graphql-events.js';
 import { SERVERS, startGraphQLWorld, type GraphQLWorld } from '../support/graphql-world.js';
@@ -26,6 +27,8 @@ describe.each(SERVERS)('subscriptions of $server over $adapter', (server) => {
     await world.database.query('truncate note restart identity');
     world.proxy.reset();
     happenings.contexts.length = 0;
+    happenings.reached = deferred();
+    happenings.gate = deferred();
     log.lines.length = 0;
     client = connect(world.url);
   });
@@ -141,5 +144,36 @@ describe.each(SERVERS)('subscriptions of $server over $adapter', (server) => {
     expect((await listening.next()).data).toEqual({ fromGenerator: false });
     happenings.gate.resolve();
     expect((await listening.next()).data).toEqual({ fromGenerator: false });
+  });
+
+  it('F3: what a field does after its event was sent is no work of the next event', async () => {
+    const listening = await listen('subscription { happening { text lingering required } }');
+    await happenings.publish({ act: 'read', text: 'first' });
+    expect(await listening.next()).toMatchObject({
+      data: { happening: null },
+      errors: [{ message: 'failed at once' }],
+    });
+    await happenings.publish({ act: 'slow', text: 'second' });
+    await happenings.reached.promise;
+    happenings.lingers.resolve();
+    await waitFor(() => happenings.lingered !== undefined, { what: 'the field to go on' });
+    await expect(happenings.lingered).rejects.toMatchObject({ code: 'SESSION_CLOSED' });
+    happenings.gate.resolve();
+    await listening.next();
+    expect(await world.savedTexts()).toEqual([]);
+  });
+
+  it('F1: one event for 30 subscriptions is 30 transactions over a pool of 5', async () => {
+    const all = Array.from({ length: 30 }, () =>
+      client.listen('subscription { happening { xid } }'),
+    );
+    await waitFor(() => happenings.listeners === 30, { what: 'the subscriptions' });
+    await isIdle();
+    world.proxy.reset();
+    await happenings.publish({ act: 'read', text: 'for all' });
+    const answers = await Promise.all(all.map((each) => each.next()));
+    const xids = answers.map(({ data }) => (data!['happening'] as unknown as { xid: string }).xid);
+    expect(new Set(xids).size).toBe(30);
+    expect(world.begins()).toBe(30);
   });
 });

@@ -18,7 +18,7 @@ import { ReadingGuard } from './graphql-library.js';
 import { Note } from './note.entity.js';
 
 /** What an event makes its resolvers do. */
-export type Act = 'read' | 'write' | 'fail' | 'fail-late' | 'fail-but-keep' | 'twice' | 'slow';
+export type Act = 'read' | 'write' | 'fail' | 'fail-but-keep' | 'twice' | 'slow';
 
 /** What the application publishes. */
 export interface Happening {
@@ -47,6 +47,8 @@ export class Happenings {
   reached = deferred();
   gate = deferred();
   late: Promise<unknown> | undefined;
+  lingers = deferred();
+  lingered: Promise<unknown> | undefined;
   /** The context objects that resolvers of events have got. */
   readonly contexts: object[] = [];
 
@@ -112,13 +114,24 @@ export class HappeningsResolver {
     return xidOf(this.session);
   }
 
-  @ResolveField(() => String, { nullable: true })
-  async failing(): Promise<string> {
-    throw new Error('failed late');
+  /** Fails the whole event at once, while its other fields go on. */
+  @ResolveField(() => String)
+  async required(): Promise<string> {
+    throw new Error('failed at once');
+  }
+
+  @ResolveField(() => Boolean)
+  async lingering(): Promise<boolean> {
+    await this.happenings.lingers.promise;
+    this.happenings.lingered = this.session.insert(Note, { text: 'lingering' });
+    await this.happenings.lingered;
+    return true;
   }
 
   async lets(happening: Happening & { xidOfFilter?: string }): Promise<boolean> {
-    await this.session.insert(Note, { text: `filtered ${happening.text}` });
+    if (happening.act !== 'read') {
+      await this.session.insert(Note, { text: `filtered ${happening.text}` });
+    }
     happening.xidOfFilter = await xidOf(this.session);
     if (happening.filter === 'throw') {
       throw new Error('the filter failed');
