@@ -33,6 +33,9 @@ export function connect(url: string): GraphQLClient {
   const client = createClient({
     url: `${url.replace('http', 'ws')}/graphql`,
     retryAttempts: 0,
+    // One connection for all operations, also while there is none.
+    lazy: false,
+    onNonLazyError: () => undefined,
     webSocketImpl: class extends WebSocket {
       constructor(...args: ConstructorParameters<typeof WebSocket>) {
         super(...args);

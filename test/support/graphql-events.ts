@@ -1,3 +1,5 @@
+import { EventEmitter } from 'node:events';
+
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Injectable, UseGuards } from '@nestjs/common';
 import {
@@ -43,7 +45,7 @@ class HappeningType {
 /** Where a spec publishes, and holds resolvers. */
 @Injectable()
 export class Happenings {
-  readonly pubSub = new PubSub();
+  readonly pubSub = new PubSub({ eventEmitter: new EventEmitter().setMaxListeners(0) });
   reached = deferred();
   gate = deferred();
   late: Promise<unknown> | undefined;
