@@ -64,6 +64,19 @@ function codeOfCause({ cause }: CodedError): unknown {
   return cause instanceof DbContextError ? cause.code : undefined;
 }
 
+/**
+ * The error of an operation that a server would answer in several payloads (`@defer`, `@stream`): the first
+ * would leave before the transaction ends, and the resolvers of the others would run after it.
+ */
+export function incrementalError(origin: string): GraphQLError {
+  return new GraphQLError(
+    `${origin} was rolled back: its answer is incremental (@defer, @stream), and would leave before the ` +
+      'transaction ends. Leave these directives out of the schema, or use ' +
+      "scope: 'root-field' of DbContextGraphQLModule.",
+    { extensions: { code: 'INCREMENTAL_DELIVERY_NOT_SUPPORTED' } },
+  );
+}
+
 /** The error of an event whose subscription has ended meanwhile. */
 export function endedError(): GraphQLError {
   return new GraphQLError(

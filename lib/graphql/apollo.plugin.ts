@@ -7,6 +7,7 @@ import { WebSocketOperations } from './graphql-ws.js';
 import { HttpExchanges } from './http-exchanges.js';
 import type { GraphQLOperation } from './operation.js';
 import { GraphQLOperations } from './operations.js';
+import { closeSource } from './outside-source.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
 
@@ -21,6 +22,8 @@ interface ApolloRequest {
 interface ApolloBody {
   readonly kind: 'single' | 'incremental';
   readonly singleResult?: Answer;
+  /** The payloads after the first one. */
+  readonly subsequentResults?: AsyncIterable<unknown>;
 }
 
 interface ApolloRequestContext {
@@ -179,8 +182,17 @@ export class ApolloOperationsPlugin {
     shape: OperationShape,
     requestContext: ApolloRequestContext,
   ): Promise<void> {
-    const end = await this.#operations.conclude(operation, requestContext.errors ?? []);
     const { body } = requestContext.response;
+    if (body?.kind === 'incremental') {
+      const singleResult = this.#operations.refuseIncremental(
+        operation,
+        this.#formatterOf(requestContext.schema),
+      );
+      requestContext.response.body = { kind: 'single', singleResult };
+      await closeSource(body.subsequentResults?.[Symbol.asyncIterator]());
+      return;
+    }
+    const end = await this.#operations.conclude(operation, requestContext.errors ?? []);
     if (end !== undefined && body?.kind === 'single' && body.singleResult !== undefined) {
       requestContext.response.body = {
         ...body,

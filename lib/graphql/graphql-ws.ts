@@ -9,7 +9,7 @@ import {
 import type { OperationError } from '../options/context-options.js';
 import { errorOf, settledAnswer, type Answer } from './answer.js';
 import { copyOfContext } from './context-value.js';
-import { isAsyncIterable } from './outside-source.js';
+import { closeSource, isAsyncIterable } from './outside-source.js';
 import type { GraphQLOperation } from './operation.js';
 import { GraphQLOperations } from './operations.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
@@ -136,6 +136,13 @@ export class WebSocketOperations {
     { kind }: OperationShape,
     answer: Answer,
   ): Promise<Answer> {
+    if (isAsyncIterable(answer) || 'initialResult' in answer) {
+      const { subsequentResults = answer } = answer as { readonly subsequentResults?: unknown };
+      await closeSource(
+        isAsyncIterable(subsequentResults) ? subsequentResults[Symbol.asyncIterator]() : undefined,
+      );
+      return this.#operations.refuseIncremental(operation, (error) => error);
+    }
     const errors = (answer.errors ?? []) as readonly OperationError[];
     const end = await this.#operations.conclude(operation, errors);
     // graphql-ws wants the errors as graphql-js made them, and formats none.

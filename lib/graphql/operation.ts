@@ -30,7 +30,13 @@ export class GraphQLOperation {
   readonly #wasInUse: boolean;
   readonly #failures: unknown[] = [];
 
-  constructor(registry: ContextRegistry, context: Context, settings: OperationSettings) {
+  /** @param onExpire hears that it has taken too long, for the log */
+  constructor(
+    registry: ContextRegistry,
+    context: Context,
+    settings: OperationSettings,
+    onExpire: NonNullable<Context['onExpire']>,
+  ) {
     this.#wasInUse = !context.isUntouched;
     this.#registry = registry;
     this.context = context;
@@ -39,6 +45,7 @@ export class GraphQLOperation {
       const expiry = errorOf(error);
       this.#expiry = expiry;
       this.#waiting.forEach((reject) => reject(expiry));
+      onExpire(error);
     };
     context.onExpire = expire;
   }

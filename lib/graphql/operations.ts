@@ -11,7 +11,7 @@ import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { makeReadOnly } from '../transport/read-only-methods.js';
 import { RouteLog } from '../transport/route-log.js';
 import { GRAPHQL_OPTIONS, type DbContextGraphQLOptions } from './graphql-options.js';
-import type { OperationEnd } from './answer.js';
+import { incrementalError, type Answer, type FormatError, type OperationEnd } from './answer.js';
 import { hasLeft, type Exchange } from './exchange.js';
 import { GraphQLOperation } from './operation.js';
 import { OperationContexts } from './operation-contexts.js';
@@ -97,7 +97,9 @@ export class GraphQLOperations {
     exchange: Exchange,
   ): GraphQLOperation {
     const context = this.#contexts.open(shape.name, exchange);
-    const operation = new GraphQLOperation(this.#registry, context, settings);
+    const operation = new GraphQLOperation(this.#registry, context, settings, (error) =>
+      this.#log.cutOff(error),
+    );
     try {
       if (this.#isReadOnly(shape, exchange)) {
         makeReadOnly(context, this.#registry, settings);
@@ -157,6 +159,19 @@ export class GraphQLOperations {
       this.#registry.report(`${operation.context.origin} could not be committed`, end.error);
     }
     return end;
+  }
+
+  /**
+   * Rolls an operation back whose server would answer it in several payloads.
+   *
+   * @returns the only answer to it
+   */
+  refuseIncremental(operation: GraphQLOperation, format: FormatError): Answer {
+    const { origin } = operation.context;
+    const error = incrementalError(origin);
+    operation.abandon();
+    this.#registry.report('an incremental answer was refused', error);
+    return { data: null, errors: [format(error)] };
   }
 
   /** Rolls an operation back whose resolvers may still run, and whose answer nobody gets. */
