@@ -9,8 +9,7 @@ import { GraphQLOperations } from './operations.js';
 import { OperationContexts } from './operation-contexts.js';
 import { ResolverRoutes } from './resolver-routes.js';
 import { GraphQLServers } from './servers.js';
-import { SourceInterceptor } from './source-interceptor.js';
-import { SubscriptionFilters } from './subscription-filters.js';
+import { SubscriptionMethods } from './subscription-methods.js';
 
 /**
  * Gives each GraphQL operation one context: its guards, resolvers of all fields, loaders and lazy relations
@@ -56,8 +55,7 @@ export class DbContextGraphQLModule implements OnApplicationBootstrap {
       providers: [
         { provide: GRAPHQL_OPTIONS, useValue: options },
         ResolverRoutes,
-        SubscriptionFilters,
-        SourceInterceptor,
+        SubscriptionMethods,
         OperationContexts,
         GraphQLOperations,
         GraphQLServers,

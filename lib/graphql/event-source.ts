@@ -1,5 +1,5 @@
 import { returnOf, throwAt, type Source } from './outside-source.js';
-import { filtering, type EventFilter } from './subscription-filters.js';
+import { filtering, type EventFilter } from './event-filter.js';
 
 /** What a subscription does with the events of its source. */
 interface EventReader extends EventFilter {

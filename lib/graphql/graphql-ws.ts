@@ -15,7 +15,8 @@ import { GraphQLOperations } from './operations.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
 import { SettledEvents } from './settled-events.js';
-import { markSubscription, Subscription } from './subscription.js';
+import { markSubscription } from './subscription-mark.js';
+import { Subscription } from './subscription.js';
 
 // The members of graphql-ws, and of its options in `GraphQLModule`, that this library uses.
 

@@ -11,7 +11,7 @@ import { loaderOf } from './lazy-relations.js';
 import type { GraphQLOperation } from './operation.js';
 import type { GraphQLOperations } from './operations.js';
 import { eventOf } from './subscription-event.js';
-import { subscriptionOf } from './subscription.js';
+import { subscriptionOf } from './subscription-mark.js';
 
 /** Where `info` is in the arguments of a resolver. */
 const INFO = 3;

@@ -8,7 +8,8 @@ import { HttpExchanges } from './http-exchanges.js';
 import { GraphQLOperations } from './operations.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
-import { markSubscription, Subscription, subscriptionOf } from './subscription.js';
+import { markSubscription, subscriptionOf } from './subscription-mark.js';
+import { Subscription } from './subscription.js';
 
 // The members of Mercurius that this library uses: its types must not be needed where Apollo Server serves.
 

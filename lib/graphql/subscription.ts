@@ -13,22 +13,7 @@ import type { GraphQLOperations } from './operations.js';
 import { shapeOfField, type OperationShape } from './root-fields.js';
 import { SubscriptionEvent } from './subscription-event.js';
 
-/** Where the context object of a subscription keeps its {@link Subscription}. */
-const SUBSCRIPTION = Symbol('nestjs-db-context:subscription');
-
 const LEFT: EndCause = { what: 'the subscription of its event has ended' };
-
-/** Marks a context object, and all copies of it, as that of a subscription. */
-export function markSubscription(contextValue: object, subscription: Subscription): void {
-  (contextValue as { [SUBSCRIPTION]?: Subscription })[SUBSCRIPTION] = subscription;
-}
-
-/** The subscription that a context object belongs to. */
-export function subscriptionOf(contextValue: unknown): Subscription | undefined {
-  return (contextValue as { readonly [SUBSCRIPTION]?: Subscription } | null | undefined)?.[
-    SUBSCRIPTION
-  ];
-}
 
 /**
  * One subscription of a client. Its resolver, which makes the source of the events, has a context that is
