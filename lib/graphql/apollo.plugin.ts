@@ -41,6 +41,10 @@ interface ApolloServerLike {
   executeOperation(request: object, options: { readonly contextValue: object }): Promise<unknown>;
 }
 
+interface ApolloDriverLike {
+  readonly instance: ApolloServerLike;
+}
+
 /** One run of an operation that may run again; Apollo Server copies the context object that holds it. */
 interface Attempt {
   operation: GraphQLOperation | undefined;
@@ -154,7 +158,7 @@ export class ApolloOperationsPlugin {
     schema,
     source,
   }: ApolloRequestContext): Promise<unknown> {
-    const server = this.#servers.instanceOf(schema) as ApolloServerLike;
+    const { instance: server } = this.#servers.driverOf(schema) as ApolloDriverLike;
     const exchange = this.#exchanges.of(contextValue);
     const { persistedQuery: _, ...extensions } = request.extensions ?? {};
     let values = contextValue;

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 
 import { Inject, Injectable } from '@nestjs/common';
 
@@ -68,6 +68,14 @@ export class GraphQLOperations {
   /** Whether a method of the application resolves the root fields of an operation. */
   isResolvedByNest({ kind, rootFields }: OperationShape): boolean {
     return [...rootFields.values()].every((name) => this.#routes.of(kind, name) !== undefined);
+  }
+
+  /** Waits for what runs, as a shutdown does, while its answers can be sent, and until they are. */
+  async drain(): Promise<void> {
+    const { shutdownTimeoutMs = DEFAULTS.shutdownTimeoutMs } = this.#options;
+    await this.#registry.shutdown.drain(shutdownTimeoutMs);
+    // A server sends an answer in the promises that follow the end of its context.
+    await nextTurn();
   }
 
   /** Runs what belongs to no operation. */

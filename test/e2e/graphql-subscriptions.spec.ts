@@ -139,6 +139,17 @@ describe.each(SERVERS)('subscriptions of $server over $adapter', (server) => {
     await isIdle();
   });
 
+  it('C7: decorators on the resolver hold for its events', async () => {
+    const readOnly = await listen('subscription { readOnly }');
+    await happenings.publish({ act: 'read', text: 'any' });
+    expect((await readOnly.next()).data).toEqual({ readOnly: 'on' });
+    readOnly.stop();
+    await waitFor(() => happenings.listeners === 0, { what: 'the source to be closed' });
+    const skipped = await listen('subscription { skipped }');
+    await happenings.publish({ act: 'read', text: 'outside' });
+    expect((await skipped.next()).data).toEqual({ skipped: 'outside false' });
+  });
+
   it('W1: the source of the events has no context', async () => {
     const listening = client.listen('subscription { fromGenerator }');
     expect((await listening.next()).data).toEqual({ fromGenerator: false });

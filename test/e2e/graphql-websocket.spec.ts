@@ -181,6 +181,23 @@ describe.each(SERVERS)('a WebSocket of $server over $adapter', (server) => {
       expect(await world.savedTexts()).toEqual(['filtered quick', 'quick']);
     });
 
+    it('F6: a subscription whose resolver takes too long is refused, and its source is closed', async () => {
+      await start({ contextTimeoutMs: 300 });
+      const listening = client.listen('subscription { greeting(act: "slow") }');
+      // Apollo Server answers with errors, Mercurius with an error of the protocol.
+      const refused = await listening
+        .next()
+        .then(({ errors }) => errors)
+        .catch((errors: unknown) => errors);
+      expect(refused).toMatchObject([{ extensions: { code: 'CONTEXT_TIMEOUT' } }]);
+      await isIdle();
+      happenings.gate.resolve();
+      await waitFor(() => happenings.late !== undefined, { what: 'the resolver to go on' });
+      await expect(happenings.late).rejects.toMatchObject({ code: 'SESSION_CLOSED' });
+      expect(happenings.listeners).toBe(0);
+      expect(await world.savedTexts()).toEqual([]);
+    });
+
     it("S4: with onDisconnect: 'rollback' a mutation ends as its client leaves", async () => {
       await start({ onDisconnect: 'rollback' });
       const answer = client.ask('mutation { slow }').catch((error: unknown) => error);
@@ -228,6 +245,32 @@ describe.each(SERVERS)('a WebSocket of $server over $adapter', (server) => {
         'late running',
         'filtered let in',
         'let in',
+      ]);
+    });
+
+    it('H3: the end of the application waits for the answer to a mutation, and for an event', async () => {
+      await start({});
+      const listening = client.listen(HAPPENING);
+      await isSubscribed();
+      const answer = client.ask('mutation { slow }');
+      await happenings.reached.promise;
+      await happenings.publish({ act: 'slow', text: 'event' });
+      await waitFor(() => world.pool().checkedOut === 2, { what: 'both to be running' });
+      const closed = world.app.close();
+      await waitFor(() => world.app.get(ContextRegistry).shutdown.hasBegun, {
+        what: 'the shutdown',
+        timeoutMs: 3_000,
+      });
+      happenings.gate.resolve();
+      expect(await answer).toEqual({ data: { slow: 1 } });
+      expect((await listening.next()).data).toMatchObject({ happening: { text: 'event' } });
+      await closed;
+      expect((await world.savedTexts()).toSorted()).toEqual([
+        'early',
+        'event',
+        'filtered event',
+        'late',
+        'late event',
       ]);
     });
 

@@ -13,7 +13,13 @@ import {
   Subscription,
 } from '@nestjs/graphql';
 import { PubSub } from 'graphql-subscriptions';
-import { CommitOn, DbContext, InjectSession } from 'nestjs-db-context';
+import {
+  CommitOn,
+  DbContext,
+  DbTransaction,
+  InjectSession,
+  SkipDbContext,
+} from 'nestjs-db-context';
 
 import { deferred } from './deferred.js';
 import { ReadingGuard } from './graphql-library.js';
@@ -99,6 +105,29 @@ export class HappeningsResolver {
   })
   async greeting(@Args('act') act: string): Promise<AsyncIterator<Happening>> {
     await this.#write(act as Act, 'greeting');
+    return this.happenings.pubSub.asyncIterableIterator<Happening>('happening');
+  }
+
+  @SkipDbContext()
+  @Subscription(() => String, {
+    resolve(this: HappeningsResolver, { text }: Happening) {
+      return `${text} ${this.dbContext.isActive()}`;
+    },
+  })
+  skipped(): AsyncIterator<Happening> {
+    return this.happenings.pubSub.asyncIterableIterator<Happening>('happening');
+  }
+
+  @DbTransaction({ readOnly: true })
+  @Subscription(() => String, {
+    async resolve(this: HappeningsResolver) {
+      const [row] = await this.session.execute<{ transaction_read_only: string }[]>(
+        'show transaction_read_only',
+      );
+      return row!.transaction_read_only;
+    },
+  })
+  readOnly(): AsyncIterator<Happening> {
     return this.happenings.pubSub.asyncIterableIterator<Happening>('happening');
   }
 

@@ -44,7 +44,7 @@ describe.each<ServerName>(['apollo', 'mercurius'])('sample 07-graphql over %s', 
     const url = await app.getUrl();
     const books: object[] = [];
     listener = await listen(url, (answer) => books.push(answer));
-    const { subscriptions } = app.get(PubSub) as unknown as { subscriptions: object };
+    const { subscriptions } = app.get<{ subscriptions: object }>(PubSub);
     await waitFor(() => Object.keys(subscriptions).length > 0, { what: 'the subscription' });
     proxy.reset();
     const answers = [];
