@@ -1,5 +1,6 @@
 import { GraphQLError } from 'graphql';
 
+import { DbContextError } from '../errors.js';
 import type { OperationShape } from './root-fields.js';
 
 /** How the context of an operation has ended. */
@@ -42,7 +43,7 @@ export function settledAnswer(
 
 /** The error of an operation that could not begin, or could not be committed. */
 export function errorOf(error: unknown, status?: number): GraphQLError {
-  const { message, code } = error as { readonly message?: unknown; readonly code?: unknown };
+  const { message, code = codeOfCause(error as CodedError) } = error as CodedError;
   return new GraphQLError(String(message ?? error), {
     originalError: error instanceof Error ? error : null,
     extensions: {
@@ -50,6 +51,38 @@ export function errorOf(error: unknown, status?: number): GraphQLError {
       ...(status !== undefined && { http: { status } }),
     },
   });
+}
+
+interface CodedError {
+  readonly message?: unknown;
+  readonly code?: unknown;
+  readonly cause?: unknown;
+}
+
+/** The exceptions of HTTP that this library throws have the code of what they are thrown for. */
+function codeOfCause({ cause }: CodedError): unknown {
+  return cause instanceof DbContextError ? cause.code : undefined;
+}
+
+/**
+ * The error of an operation that a server would answer in several payloads (`@defer`, `@stream`): the first
+ * would leave before the transaction ends, and the resolvers of the others would run after it.
+ */
+export function incrementalError(origin: string): GraphQLError {
+  return new GraphQLError(
+    `${origin} was rolled back: its answer is incremental (@defer, @stream), and would leave before the ` +
+      'transaction ends. Leave these directives out of the schema, or use ' +
+      "scope: 'root-field' of DbContextGraphQLModule.",
+    { extensions: { code: 'INCREMENTAL_DELIVERY_NOT_SUPPORTED' } },
+  );
+}
+
+/** The error of an event whose subscription has ended meanwhile. */
+export function endedError(): GraphQLError {
+  return new GraphQLError(
+    'The subscription has ended, and what its last event did is rolled back.',
+    { extensions: { code: 'ROLLED_BACK' } },
+  );
 }
 
 function rolledBack(): GraphQLError {

@@ -3,9 +3,11 @@ import type { DocumentNode, GraphQLError, GraphQLSchema } from 'graphql';
 
 import type { OperationError } from '../options/context-options.js';
 import { errorOf, settledAnswer, type Answer, type FormatError } from './answer.js';
+import { WebSocketOperations } from './graphql-ws.js';
 import { HttpExchanges } from './http-exchanges.js';
 import type { GraphQLOperation } from './operation.js';
 import { GraphQLOperations } from './operations.js';
+import { closeSource } from './outside-source.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
 
@@ -20,6 +22,8 @@ interface ApolloRequest {
 interface ApolloBody {
   readonly kind: 'single' | 'incremental';
   readonly singleResult?: Answer;
+  /** The payloads after the first one. */
+  readonly subsequentResults?: AsyncIterable<unknown>;
 }
 
 interface ApolloRequestContext {
@@ -35,6 +39,10 @@ interface ApolloRequestContext {
 
 interface ApolloServerLike {
   executeOperation(request: object, options: { readonly contextValue: object }): Promise<unknown>;
+}
+
+interface ApolloDriverLike {
+  readonly instance: ApolloServerLike;
 }
 
 /** One run of an operation that may run again; Apollo Server copies the context object that holds it. */
@@ -61,8 +69,15 @@ export class ApolloOperationsPlugin {
   readonly #operations: GraphQLOperations;
   readonly #servers: GraphQLServers;
   readonly #exchanges: HttpExchanges;
+  readonly #webSocket: WebSocketOperations;
 
-  constructor(operations: GraphQLOperations, servers: GraphQLServers, exchanges: HttpExchanges) {
+  constructor(
+    operations: GraphQLOperations,
+    servers: GraphQLServers,
+    exchanges: HttpExchanges,
+    webSocket: WebSocketOperations,
+  ) {
+    this.#webSocket = webSocket;
     this.#operations = operations;
     this.#servers = servers;
     this.#exchanges = exchanges;
@@ -70,6 +85,7 @@ export class ApolloOperationsPlugin {
 
   async serverWillStart({ schema }: ApolloServerService): Promise<object> {
     this.#servers.served(schema);
+    this.#webSocket.install(schema);
     return {
       schemaDidLoadOrUpdate: ({ apiSchema }: { readonly apiSchema: GraphQLSchema }): void =>
         this.#servers.served(apiSchema),
@@ -142,7 +158,7 @@ export class ApolloOperationsPlugin {
     schema,
     source,
   }: ApolloRequestContext): Promise<unknown> {
-    const server = this.#servers.instanceOf(schema) as ApolloServerLike;
+    const { instance: server } = this.#servers.driverOf(schema) as ApolloDriverLike;
     const exchange = this.#exchanges.of(contextValue);
     const { persistedQuery: _, ...extensions } = request.extensions ?? {};
     let values = contextValue;
@@ -170,8 +186,17 @@ export class ApolloOperationsPlugin {
     shape: OperationShape,
     requestContext: ApolloRequestContext,
   ): Promise<void> {
-    const end = await this.#operations.conclude(operation, requestContext.errors ?? []);
     const { body } = requestContext.response;
+    if (body?.kind === 'incremental') {
+      const singleResult = this.#operations.refuseIncremental(
+        operation,
+        this.#formatterOf(requestContext.schema),
+      );
+      requestContext.response.body = { kind: 'single', singleResult };
+      await closeSource(body.subsequentResults?.[Symbol.asyncIterator]());
+      return;
+    }
+    const end = await this.#operations.conclude(operation, requestContext.errors ?? []);
     if (end !== undefined && body?.kind === 'single' && body.singleResult !== undefined) {
       requestContext.response.body = {
         ...body,

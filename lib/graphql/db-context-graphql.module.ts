@@ -2,11 +2,14 @@ import { Module, type DynamicModule, type OnApplicationBootstrap } from '@nestjs
 
 import { ApolloOperationsPlugin } from './apollo.plugin.js';
 import { GRAPHQL_OPTIONS, type DbContextGraphQLOptions } from './graphql-options.js';
+import { WebSocketOperations } from './graphql-ws.js';
 import { HttpExchanges } from './http-exchanges.js';
 import { MercuriusOperations } from './mercurius.js';
 import { GraphQLOperations } from './operations.js';
+import { OperationContexts } from './operation-contexts.js';
 import { ResolverRoutes } from './resolver-routes.js';
 import { GraphQLServers } from './servers.js';
+import { SubscriptionMethods } from './subscription-methods.js';
 
 /**
  * Gives each GraphQL operation one context: its guards, resolvers of all fields, loaders and lazy relations
@@ -52,9 +55,12 @@ export class DbContextGraphQLModule implements OnApplicationBootstrap {
       providers: [
         { provide: GRAPHQL_OPTIONS, useValue: options },
         ResolverRoutes,
+        SubscriptionMethods,
+        OperationContexts,
         GraphQLOperations,
         GraphQLServers,
         HttpExchanges,
+        WebSocketOperations,
         ApolloOperationsPlugin,
         MercuriusOperations,
       ],

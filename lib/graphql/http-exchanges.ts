@@ -2,7 +2,8 @@ import { Injectable, type OnModuleInit } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 
 import type { HttpRequest, HttpResponse } from '../transport/http-exchange.js';
-import type { Exchange } from './operations.js';
+import type { ClientSocket } from './client-sockets.js';
+import type { Exchange } from './exchange.js';
 
 /** The members of Fastify that this library uses. */
 interface FastifyLike {
@@ -15,6 +16,21 @@ interface FastifyLike {
 interface RequestWithResponse extends HttpRequest {
   /** Express' response. */
   readonly res?: HttpResponse;
+  /** Node's own request, which Fastify's wraps. */
+  readonly raw?: { readonly upgrade?: boolean; readonly socket?: ClientSocket };
+  readonly socket?: ClientSocket;
+}
+
+/** The context object of an operation, as the servers and Nest make it. */
+interface ContextValue {
+  /** Nest always has the request here; over a WebSocket it is the connection of graphql-ws. */
+  readonly req?: RequestWithResponse & {
+    readonly extra?: { readonly request?: RequestWithResponse };
+  };
+  /** Mercurius adds it; over a WebSocket it is an imitation. */
+  readonly reply?: HttpResponse;
+  /** Mercurius has the request of the connection here, over a WebSocket. */
+  readonly request?: RequestWithResponse;
 }
 
 /** Finds the response of the request that the context object of an operation holds. */
@@ -38,15 +54,20 @@ export class HttpExchanges implements OnModuleInit {
     }
   }
 
-  /** @param contextValue of Nest, which always has the request as `req`; Mercurius adds `reply` */
   of(contextValue: object): Exchange {
-    const { req: request, reply } = contextValue as {
-      readonly req?: RequestWithResponse;
-      readonly reply?: HttpResponse;
-    };
+    const { req, reply, request: ofConnection } = contextValue as ContextValue;
+    const request = req?.extra?.request ?? req ?? ofConnection;
+    const ofReply = reply?.raw === undefined ? undefined : reply;
     if (typeof request !== 'object' || request === null) {
-      return { response: reply };
+      return { response: ofReply };
     }
-    return { request, response: reply ?? request.res ?? this.#replies.get(request) };
+    // Fastify makes a reply for the request of a WebSocket, too.
+    const { upgrade: isUpgrade, socket } = request.raw ?? request;
+    const response = ofReply ?? (isUpgrade === true ? undefined : this.#responseOf(request));
+    return response === undefined ? { request, socket } : { request, response };
+  }
+
+  #responseOf(request: RequestWithResponse): HttpResponse | undefined {
+    return request.res ?? this.#replies.get(request);
   }
 }

@@ -10,6 +10,11 @@ import {
 import { loaderOf } from './lazy-relations.js';
 import type { GraphQLOperation } from './operation.js';
 import type { GraphQLOperations } from './operations.js';
+import { eventOf } from './subscription-event.js';
+import { subscriptionOf } from './subscription-mark.js';
+
+/** Where `info` is in the arguments of a resolver. */
+const INFO = 3;
 
 type Resolver = GraphQLFieldResolver<unknown, unknown>;
 
@@ -39,7 +44,8 @@ export class InstrumentedSchemas {
       return;
     }
     this.#known.add(schema);
-    const mutations = schema.getMutationType();
+    // Their fields come one after another, or there is only one.
+    const flushed = [schema.getMutationType(), schema.getSubscriptionType()];
     for (const type of Object.values(schema.getTypeMap())) {
       if (type.name.startsWith('__')) {
         continue;
@@ -52,8 +58,11 @@ export class InstrumentedSchemas {
           field.resolve = this.#once(field.resolve, (own) =>
             own === undefined
               ? this.#resolvesByDefault(fallback)
-              : this.#resolves(own, { flushes: type === mutations }),
+              : this.#resolves(own, { flushes: flushed.includes(type) }),
           );
+          if (field.subscribe !== undefined && type === schema.getSubscriptionType()) {
+            field.subscribe = this.#once(field.subscribe, (own) => subscribes(own!));
+          }
         }
       }
     }
@@ -69,43 +78,61 @@ export class InstrumentedSchemas {
   }
 
   #resolves(resolve: Resolver, { flushes }: { readonly flushes: boolean }): Resolver {
-    return (source, args, contextValue, info) => {
-      const operation = this.#operations.of(contextValue);
-      if (operation === undefined) {
-        return resolve(source, args, contextValue, info);
-      }
-      if (isOutside(operation, info)) {
-        return operation.runOutside(() => resolve(source, args, contextValue, info));
-      }
-      return remembering(operation, info, () => {
-        const value = operation.run(() => resolve(source, args, contextValue, info));
-        return flushes || isPromise(value)
-          ? operation.whileOpen(finished(operation, value, { flushes }))
-          : loaded(operation, value);
-      });
-    };
+    return this.#inOperation(
+      (operation, ...call) =>
+        remembering(operation, call[INFO], () => {
+          const value = operation.run(() => resolve(...call));
+          return flushes || isPromise(value)
+            ? operation.whileOpen(finished(operation, value, { flushes }))
+            : loaded(operation, value);
+        }),
+      resolve,
+    );
   }
 
   #resolvesByDefault(fallback: Resolver): Resolver {
-    return (source, args, contextValue, info) => {
-      const operation = this.#operations.of(contextValue);
-      if (operation === undefined || isOutside(operation, info)) {
-        return fallback(source, args, contextValue, info);
-      }
+    return this.#inOperation((operation, ...call) => {
       // Most fields are plain values, which need no context; what a method returns is worked out in it.
+      const [source, , , info] = call;
       const isPlain = fallback === defaultFieldResolver && !hasMethod(source, info.fieldName);
       return remembering(operation, info, () =>
-        loaded(
-          operation,
-          isPlain
-            ? fallback(source, args, contextValue, info)
-            : operation.run(() => fallback(source, args, contextValue, info)),
-        ),
+        loaded(operation, isPlain ? fallback(...call) : operation.run(() => fallback(...call))),
       );
+    }, fallback);
+  }
+
+  /**
+   * @param inside resolves a field that has a context
+   * @param own resolves one that has none
+   */
+  #inOperation(
+    inside: (operation: GraphQLOperation, ...call: Parameters<Resolver>) => unknown,
+    own: Resolver,
+  ): Resolver {
+    return (source, args, contextValue, info) => {
+      const event = eventOf(info);
+      if (event !== undefined) {
+        if (event.operation === undefined) {
+          throw event.refusal;
+        }
+        const { operation, payload } = event;
+        const payloadOrSource = source === event ? payload : source;
+        return inside(operation, payloadOrSource, args, event.contextValue, {
+          ...info,
+          rootValue: payload,
+        });
+      }
+      const operation = this.#operations.of(contextValue);
+      if (operation === undefined) {
+        return own(source, args, contextValue, info);
+      }
+      return isOutside(operation, info)
+        ? operation.runOutside(() => own(source, args, contextValue, info))
+        : inside(operation, source, args, contextValue, info);
     };
   }
 
-  /** For `resolveType` and `isTypeOf`, which get the context object second. */
+  /** For `resolveType` and `isTypeOf`, which get the context object second, and then the field's `info`. */
   #inContext<
     T extends ((value: never, contextValue: never, ...rest: never[]) => unknown) | null | undefined,
   >(own: T): T {
@@ -115,19 +142,32 @@ export class InstrumentedSchemas {
     const call = own as unknown as (
       value: unknown,
       contextValue: unknown,
+      info: GraphQLResolveInfo,
       ...rest: unknown[]
     ) => unknown;
     return this.#once<object>(
       own,
       () =>
-        (value: unknown, contextValue: unknown, ...rest: unknown[]) => {
-          const operation = this.#operations.of(contextValue);
+        (value: unknown, contextValue: unknown, info: GraphQLResolveInfo, ...rest: unknown[]) => {
+          const event = eventOf(info);
+          const operation = event?.operation ?? this.#operations.of(contextValue);
+          const ofEvent = event?.contextValue ?? contextValue;
           return operation === undefined
-            ? call(value, contextValue, ...rest)
-            : operation.run(() => call(value, contextValue, ...rest));
+            ? call(value, ofEvent, info, ...rest)
+            : operation.run(() => call(value, ofEvent, info, ...rest));
         },
     ) as T;
   }
+}
+
+/** The resolver of a subscription, which a server of this library has begun. */
+function subscribes(own: Resolver): Resolver {
+  return (source, args, contextValue, info) => {
+    const subscribe = (): unknown => own(source, args, contextValue, info);
+    return (
+      subscriptionOf(contextValue)?.begin(contextValue as object, info, subscribe) ?? subscribe()
+    );
+  };
 }
 
 /** Passes on what a field resolves to, and keeps what it throws. */

@@ -8,6 +8,8 @@ import { HttpExchanges } from './http-exchanges.js';
 import { GraphQLOperations } from './operations.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
+import { markSubscription, subscriptionOf } from './subscription-mark.js';
+import { Subscription } from './subscription.js';
 
 // The members of Mercurius that this library uses: its types must not be needed where Apollo Server serves.
 
@@ -33,6 +35,18 @@ interface Mercurius extends Execute {
       context: MercuriusContext,
       variables: Variables | undefined,
     ) => Promise<void>,
+  ): void;
+  addHook(
+    name: 'preSubscriptionExecution',
+    hook: (
+      schema: GraphQLSchema,
+      document: DocumentNode,
+      context: MercuriusContext,
+    ) => Promise<void>,
+  ): void;
+  addHook(
+    name: 'onSubscriptionResolution',
+    hook: (execution: Answer, context: MercuriusContext) => Promise<void>,
   ): void;
 }
 
@@ -82,6 +96,15 @@ export class MercuriusOperations {
     mercurius.addHook('preExecution', (schema, document, context, variables) =>
       this.#begin(schema, document, context, variables),
     );
+    mercurius.addHook('preSubscriptionExecution', async (schema, _document, context) => {
+      this.#servers.served(schema);
+      // Mercurius copies the context object for the resolvers.
+      markSubscription(context, new Subscription(this.#operations));
+    });
+    mercurius.addHook('onSubscriptionResolution', async (execution, context) => {
+      // Mercurius sends this very object.
+      Object.assign(execution, await subscriptionOf(context)?.settle(execution));
+    });
     app.graphql = new Proxy<Mercurius>(mercurius, {
       apply: (execute: Execute, self: unknown, args: Parameters<Execute>) => {
         const [source, context = {}, variables, operationName] = args;

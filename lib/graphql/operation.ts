@@ -3,6 +3,7 @@ import { responsePathAsArray } from 'graphql';
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { decisionOf } from '../context/end-by.js';
+import type { EndCause } from '../errors.js';
 import type { OperationError, RequestOutcome } from '../options/context-options.js';
 import { mayRetry } from '../context/retry.js';
 import { settleRequest } from '../transport/request-settlement.js';
@@ -29,7 +30,13 @@ export class GraphQLOperation {
   readonly #wasInUse: boolean;
   readonly #failures: unknown[] = [];
 
-  constructor(registry: ContextRegistry, context: Context, settings: OperationSettings) {
+  /** @param onExpire hears that it has taken too long, for the log */
+  constructor(
+    registry: ContextRegistry,
+    context: Context,
+    settings: OperationSettings,
+    onExpire: NonNullable<Context['onExpire']>,
+  ) {
     this.#wasInUse = !context.isUntouched;
     this.#registry = registry;
     this.context = context;
@@ -38,6 +45,7 @@ export class GraphQLOperation {
       const expiry = errorOf(error);
       this.#expiry = expiry;
       this.#waiting.forEach((reject) => reject(expiry));
+      onExpire(error);
     };
     context.onExpire = expire;
   }
@@ -134,9 +142,13 @@ export class GraphQLOperation {
     return this.context.earlyCommits > 0 ? 'committed-early' : undefined;
   }
 
-  /** Rolls back an operation that nobody settles. */
-  abandon(): void {
-    this.#end ??= this.#registry.abandon(this.context).then(() => {
+  /**
+   * Rolls back an operation that nobody settles.
+   *
+   * @param cause why, where its resolvers may still run
+   */
+  abandon(cause?: EndCause): void {
+    this.#end ??= this.#registry.abandon(this.context, cause).then(() => {
       this.#hasEnded();
       return { kind: 'rolled-back' };
     });

@@ -1,38 +1,24 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 
 import { Inject, Injectable } from '@nestjs/common';
 
-import type { WrittenLsns } from '../connection/written-lsns.js';
-import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
 import { drawPauseMs } from '../context/retry.js';
+import type { EndCause } from '../errors.js';
 import type { DbContextOptions, OperationError } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
-import {
-  CLIENT_LEFT,
-  clientHasLeft,
-  onDisconnect,
-  type HttpRequest,
-  type HttpResponse,
-} from '../transport/http-exchange.js';
-import { MiddlewareContexts } from '../transport/middleware-contexts.js';
-import { openForRequest } from '../transport/open-for-request.js';
 import { makeReadOnly } from '../transport/read-only-methods.js';
-import { requestLsns } from '../transport/request-lsns.js';
 import { RouteLog } from '../transport/route-log.js';
 import { GRAPHQL_OPTIONS, type DbContextGraphQLOptions } from './graphql-options.js';
-import type { OperationEnd } from './answer.js';
+import { incrementalError, type Answer, type FormatError, type OperationEnd } from './answer.js';
+import { hasLeft, type Exchange } from './exchange.js';
 import { GraphQLOperation } from './operation.js';
+import { OperationContexts } from './operation-contexts.js';
+import { HttpExchanges } from './http-exchanges.js';
 import { settingsOf, type OperationSettings } from './operation-settings.js';
 import { ResolverRoutes } from './resolver-routes.js';
 import type { OperationShape } from './root-fields.js';
-
-/** The request that carries an operation; one over a WebSocket has no response. */
-export interface Exchange {
-  readonly request?: HttpRequest | undefined;
-  readonly response?: HttpResponse | undefined;
-}
 
 /** The operations that run, found by the context object that their server hands to all resolvers. */
 @Injectable()
@@ -40,27 +26,28 @@ export class GraphQLOperations {
   readonly #registry: ContextRegistry;
   readonly #options: DbContextOptions;
   readonly #graphql: DbContextGraphQLOptions;
-  readonly #fromMiddleware: MiddlewareContexts;
+  readonly #contexts: OperationContexts;
   readonly #routes: ResolverRoutes;
   readonly #log: RouteLog;
+  readonly #exchanges: HttpExchanges;
   readonly #running = new WeakMap<object, GraphQLOperation>();
-  /** The operations of one batch answer one client, with the newest LSN that any of them wrote. */
-  readonly #writtenLsns = new WeakMap<HttpResponse, WrittenLsns>();
 
   constructor(
     registry: ContextRegistry,
     @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
     @Inject(GRAPHQL_OPTIONS) graphql: DbContextGraphQLOptions,
-    fromMiddleware: MiddlewareContexts,
+    contexts: OperationContexts,
     routes: ResolverRoutes,
     log: RouteLog,
+    exchanges: HttpExchanges,
   ) {
     this.#registry = registry;
     this.#options = options;
     this.#graphql = graphql;
-    this.#fromMiddleware = fromMiddleware;
+    this.#contexts = contexts;
     this.#routes = routes;
     this.#log = log;
+    this.#exchanges = exchanges;
   }
 
   /** Whether an operation has one context, rather than each of its root fields. */
@@ -73,6 +60,29 @@ export class GraphQLOperations {
     return typeof contextValue === 'object' && contextValue !== null
       ? this.#running.get(contextValue)
       : undefined;
+  }
+
+  /** The request that carries the operation of a context object. */
+  exchangeOf(contextValue: object): Exchange {
+    return this.#exchanges.of(contextValue);
+  }
+
+  /** Whether a method of the application resolves the root fields of an operation. */
+  isResolvedByNest({ kind, rootFields }: OperationShape): boolean {
+    return [...rootFields.values()].every((name) => this.#routes.of(kind, name) !== undefined);
+  }
+
+  /** Waits for what runs, as a shutdown does, while its answers can be sent, and until they are. */
+  async drain(): Promise<void> {
+    const { shutdownTimeoutMs = DEFAULTS.shutdownTimeoutMs } = this.#options;
+    await this.#registry.shutdown.drain(shutdownTimeoutMs);
+    // A server sends an answer in the promises that follow the end of its context.
+    await nextTurn();
+  }
+
+  /** Runs what belongs to no operation. */
+  runOutside<T>(callback: () => T): T {
+    return this.#registry.runOutside(callback);
   }
 
   /**
@@ -96,8 +106,10 @@ export class GraphQLOperations {
     settings: OperationSettings,
     exchange: Exchange,
   ): GraphQLOperation {
-    const context = this.#open(shape.name, exchange);
-    const operation = new GraphQLOperation(this.#registry, context, settings);
+    const context = this.#contexts.open(shape.name, exchange);
+    const operation = new GraphQLOperation(this.#registry, context, settings, (error) =>
+      this.#log.cutOff(error),
+    );
     try {
       if (this.#isReadOnly(shape, exchange)) {
         makeReadOnly(context, this.#registry, settings);
@@ -110,7 +122,7 @@ export class GraphQLOperations {
       throw error;
     }
     this.#running.set(contextValue, operation);
-    this.#watchDisconnect(operation, exchange);
+    this.#contexts.watchDisconnect(operation, exchange);
     return operation;
   }
 
@@ -119,7 +131,7 @@ export class GraphQLOperations {
    *
    * @param attempt how often it has run
    */
-  mayRunAgain(operation: GraphQLOperation, attempt: number, { response }: Exchange): boolean {
+  mayRunAgain(operation: GraphQLOperation, attempt: number, exchange: Exchange): boolean {
     const { retried } = operation.settings;
     if (retried === undefined || !operation.failedBy(attempt)) {
       return false;
@@ -128,7 +140,7 @@ export class GraphQLOperations {
       this.#log.notRetried(retried, operation.obstacle);
       return false;
     }
-    return response === undefined || !clientHasLeft(response);
+    return !hasLeft(exchange);
   }
 
   /** Waits before the next attempt of an operation. */
@@ -159,48 +171,41 @@ export class GraphQLOperations {
     return end;
   }
 
-  #open(origin: string, { request, response }: Exchange): Context {
-    const claimed = this.#fromMiddleware.claim(response);
-    if (claimed !== undefined) {
-      claimed.origin = origin;
-      return claimed;
+  /**
+   * Rolls an operation back whose server would answer it in several payloads.
+   *
+   * @returns the only answer to it
+   */
+  refuseIncremental(operation: GraphQLOperation, format: FormatError): Answer {
+    const { origin } = operation.context;
+    const error = incrementalError(origin);
+    operation.abandon();
+    this.#registry.report('an incremental answer was refused', error);
+    return { data: null, errors: [format(error)] };
+  }
+
+  /** Rolls an operation back whose resolvers may still run, and whose answer nobody gets. */
+  abandon(operation: GraphQLOperation, cause: EndCause): void {
+    if (!operation.hasEnded && operation.context.hasWork) {
+      this.#log.workDropped(operation.context.origin, 'client-left');
     }
-    const { readYourWrites } = this.#registry.connections;
-    const key = response?.raw ?? response;
-    const writtenLsns =
-      readYourWrites.length === 0 || key === undefined
-        ? undefined
-        : (this.#writtenLsns.get(key) ?? requestLsns(readYourWrites, request, response));
-    if (writtenLsns !== undefined && key !== undefined) {
-      this.#writtenLsns.set(key, writtenLsns);
-    }
-    // A middleware's context that another operation of the batch has claimed is no outer one of it.
-    return this.#registry.runOutside(() =>
-      openForRequest(this.#registry, { origin, response, isRequest: true, writtenLsns }),
+    operation.abandon(cause);
+  }
+
+  /** Reports that an event was not sent, since the filter of its subscription failed; no server says so. */
+  filterFailed({ context: { origin } }: GraphQLOperation, error: unknown): void {
+    this.#registry.report(
+      `the filter of ${origin} failed, and its event was not sent to one client`,
+      error,
     );
   }
 
-  #isReadOnly({ kind }: OperationShape, { request }: Exchange): boolean {
+  #isReadOnly({ kind }: OperationShape, { request, response }: Exchange): boolean {
     const { readOnlyMethods = [] } = this.#options;
+    const method = response === undefined ? '' : (request?.method ?? '');
     return (
       kind === 'query' &&
-      (this.#graphql.readOnlyQueries === true || readOnlyMethods.includes(request?.method ?? ''))
+      (this.#graphql.readOnlyQueries === true || readOnlyMethods.includes(method))
     );
-  }
-
-  #watchDisconnect(operation: GraphQLOperation, { response }: Exchange): void {
-    const { onDisconnect: reaction = DEFAULTS.onDisconnect } = this.#options;
-    if (response === undefined || reaction !== 'rollback') {
-      return;
-    }
-    const stop = onDisconnect(
-      response,
-      () => void this.#registry.abandon(operation.context, CLIENT_LEFT),
-    );
-    if (clientHasLeft(response)) {
-      stop();
-    } else {
-      operation.onSettled(stop);
-    }
   }
 }

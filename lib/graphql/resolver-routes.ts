@@ -9,6 +9,15 @@ const RESOLVER_NAME_METADATA = 'graphql:resolver_name';
 
 const ROOT_TYPES = { query: 'Query', mutation: 'Mutation', subscription: 'Subscription' } as const;
 
+/** A method that resolves a field. */
+export interface ResolverMethod {
+  /** The type in the schema that the field belongs to. */
+  readonly type: string;
+  readonly name: string;
+  readonly handler: () => unknown;
+  readonly owner: Type;
+}
+
 /** The decorators of this library on the resolvers of root fields. */
 @Injectable()
 export class ResolverRoutes {
@@ -28,8 +37,8 @@ export class ResolverRoutes {
     return this.#routes.get(`${ROOT_TYPES[kind]}.${fieldName}`);
   }
 
-  #read(): ReadonlyMap<string, RouteSettings> {
-    const routes = new Map<string, RouteSettings>();
+  /** The methods of the application that resolve root fields or other fields. */
+  *handlers(): Generator<ResolverMethod> {
     const scanner = new MetadataScanner();
     const providers = [...this.#modules.values()].flatMap((each) => [...each.providers.values()]);
     for (const { metatype } of providers) {
@@ -42,13 +51,17 @@ export class ResolverRoutes {
         const type = Reflect.getMetadata(RESOLVER_TYPE_METADATA, handler) as string | undefined;
         if (type !== undefined) {
           const name = Reflect.getMetadata(RESOLVER_NAME_METADATA, handler) as string | undefined;
-          const target = {
-            getHandler: () => handler,
-            getClass: () => metatype as Type,
-          };
-          routes.set(`${type}.${name ?? method}`, this.#reader.of(target));
+          yield { type, name: name ?? method, handler, owner: metatype as Type };
         }
       }
+    }
+  }
+
+  #read(): ReadonlyMap<string, RouteSettings> {
+    const routes = new Map<string, RouteSettings>();
+    for (const { type, name, handler, owner } of this.handlers()) {
+      const target = { getHandler: () => handler, getClass: () => owner };
+      routes.set(`${type}.${name}`, this.#reader.of(target));
     }
     return routes;
   }

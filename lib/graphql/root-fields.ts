@@ -4,6 +4,7 @@ import {
   type DirectiveNode,
   type DocumentNode,
   type FragmentDefinitionNode,
+  type GraphQLResolveInfo,
   type OperationDefinitionNode,
   type SelectionNode,
 } from 'graphql';
@@ -41,6 +42,17 @@ export function shapeOf(
   const kind = operation.operation;
   const label = operation.name?.value ?? `(${[...rootFields.values()].join(', ')})`;
   return { kind, name: `${kind} ${label}`, rootFields };
+}
+
+/** What the operation of a field asks for. */
+export function shapeOfField({
+  operation,
+  fragments,
+  variableValues,
+}: GraphQLResolveInfo): OperationShape {
+  const definitions = [operation, ...Object.values(fragments)];
+  // A document of one operation has the one that is asked for.
+  return shapeOf({ kind: Kind.DOCUMENT, definitions }, undefined, variableValues)!;
 }
 
 function collect(

@@ -4,8 +4,9 @@ import { GraphQLModule } from '@nestjs/graphql';
 import type { GraphQLFieldResolver, GraphQLSchema } from 'graphql';
 
 import { InvalidOptionsError } from '../errors.js';
+import type { Exchange } from './exchange.js';
 import { InstrumentedSchemas } from './instrumented-schema.js';
-import { GraphQLOperations, type Exchange } from './operations.js';
+import { GraphQLOperations } from './operations.js';
 
 /** The options of `GraphQLModule`, completed with what the module has made of them. */
 export interface ServerOptions {
@@ -44,11 +45,9 @@ export class GraphQLServers {
     return this.#find(schema)?.options ?? {};
   }
 
-  /** What the driver of a schema calls its instance. */
-  instanceOf(schema: GraphQLSchema): unknown {
-    return (
-      this.#find(schema)?.module.graphQlAdapter as { readonly instance?: unknown } | undefined
-    )?.instance;
+  /** The driver of the server of a schema. */
+  driverOf(schema: GraphQLSchema): object | undefined {
+    return this.#find(schema)?.module.graphQlAdapter;
   }
 
   /** A new context object for an operation that runs again, so that nothing of its last run is in it. */

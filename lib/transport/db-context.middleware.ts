@@ -28,6 +28,11 @@ export class DbContextMiddleware implements NestMiddleware {
     response: HttpResponse,
     next: (error?: unknown) => void,
   ): Promise<never> | undefined {
+    if (request.upgrade === true) {
+      // It gets no response: its context would be open for as long as the WebSocket is.
+      next();
+      return undefined;
+    }
     let context: Context;
     try {
       context = openForRequest(this.#registry, {

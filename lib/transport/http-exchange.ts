@@ -42,6 +42,8 @@ export interface HttpRequest {
   readonly originalUrl?: string;
   readonly url?: string;
   readonly headers?: Readonly<Record<string, string | readonly string[] | undefined>>;
+  /** Node's own request: whether the server has given its connection to another protocol. */
+  readonly upgrade?: boolean;
 }
 
 /** Names a request that has found no route yet. The query is left out: it may hold secrets. */

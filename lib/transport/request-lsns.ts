@@ -19,10 +19,22 @@ export function requestLsns(
   if (connections.length === 0 || request === undefined || response === undefined) {
     return undefined;
   }
+  const writtenLsns = expectedLsns(connections, request);
+  sendLsns(writtenLsns, connections, response);
+  return writtenLsns;
+}
+
+/**
+ * As {@link requestLsns}, where there is no response to send LSNs with: a connection of a WebSocket keeps
+ * them itself.
+ */
+export function expectedLsns(
+  connections: readonly DbConnection[],
+  { headers = {} }: HttpRequest = {},
+): WrittenLsns {
   const writtenLsns = new WrittenLsns();
   for (const { name, readYourWrites } of connections) {
     if (readYourWrites !== undefined) {
-      const { headers = {} } = request;
       const text =
         readYourWrites.via === 'cookie'
           ? cookieOf(headers['cookie'], readYourWrites.name)
@@ -34,7 +46,6 @@ export function requestLsns(
       }
     }
   }
-  sendLsns(writtenLsns, connections, response);
   return writtenLsns;
 }
 

@@ -3,6 +3,7 @@ import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { GraphQLModule } from '@nestjs/graphql';
 import { MercuriusDriver, type MercuriusDriverConfig } from '@nestjs/mercurius';
+import { PubSub } from 'graphql-subscriptions';
 import { DbContextModule } from 'nestjs-db-context';
 import { DbContextGraphQLModule } from 'nestjs-db-context/graphql';
 
@@ -17,7 +18,13 @@ export interface SampleOptions {
   readonly server: ServerName;
 }
 
-@Module({ providers: [BooksLoader, LibraryResolver] })
+@Module({
+  providers: [
+    BooksLoader,
+    LibraryResolver,
+    { provide: PubSub, useFactory: (): PubSub => new PubSub() },
+  ],
+})
 export class AppModule {
   static register({ databaseUrl, server }: SampleOptions): DynamicModule {
     return {
@@ -31,10 +38,12 @@ export class AppModule {
           ? GraphQLModule.forRoot<ApolloDriverConfig>({
               driver: ApolloDriver,
               autoSchemaFile: true,
+              subscriptions: { 'graphql-ws': true },
             })
           : GraphQLModule.forRoot<MercuriusDriverConfig>({
               driver: MercuriusDriver,
               autoSchemaFile: true,
+              subscription: true,
             }),
         DbContextGraphQLModule.forRoot(),
       ],

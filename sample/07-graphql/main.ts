@@ -5,6 +5,7 @@ import { databaseUrlFrom } from '../starter/database-url.js';
 import { runSample } from '../starter/run-sample.js';
 import { walkthrough } from '../starter/walkthrough.js';
 import { AppModule } from './app.module.js';
+import { listen } from './listen.js';
 import { STEPS } from './steps.js';
 
 await runSample('npm run sample:graphql', async (starter) => {
@@ -16,5 +17,7 @@ await runSample('npm run sample:graphql', async (starter) => {
     server === 'mercurius' ? new FastifyAdapter() : undefined,
   );
   await createTables(app, 'default', 'DATABASE_URL');
-  console.log(walkthrough(await starter.listen(app), STEPS));
+  const url = await starter.listen(app);
+  await listen(url, (answer) => console.log('bookAdded:', JSON.stringify(answer)));
+  console.log(walkthrough(url, STEPS));
 });

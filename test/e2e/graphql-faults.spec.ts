@@ -5,6 +5,7 @@ import { InjectSession } from 'nestjs-db-context';
 import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { deferred, type Deferred } from '../support/deferred.js';
 import { SERVERS, startGraphQLWorld, type GraphQLWorld } from '../support/graphql-world.js';
+import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -59,8 +60,11 @@ describe.each(SERVERS)('faults around operations of $server over $adapter', (ser
 
   it('F6: an operation that is open for too long is rolled back and answered', async () => {
     await start({ contextTimeoutMs: 300 });
-    const { data, errors } = await world.ask('mutation { slow }');
-    expect(data).toBeNull();
+    const log = new LogRecorder();
+    world.app.useLogger(log);
+    const { status, data, errors } = await world.ask('mutation { slow }');
+    expect([status, data]).toEqual([200, null]);
+    expect(log.ofLibrary('error')).toEqual([expect.stringMatching(/mutation \(slow\).*300 ms/)]);
     expect(errors).toMatchObject([
       { message: expect.stringContaining('300 ms'), extensions: { code: 'CONTEXT_TIMEOUT' } },
     ]);

@@ -1,5 +1,8 @@
+import { createHash } from 'node:crypto';
+
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Int, Mutation, Query, Resolver } from '@nestjs/graphql';
+import mercurius from 'mercurius';
 import {
   CommitOn,
   DbContext,
@@ -104,7 +107,11 @@ describe.each(SERVERS)('settings of operations of $server over $adapter', (serve
       server,
       providers: [SettingsResolver],
       graphql: { readOnlyQueries: true },
-      driverOptions: { allowBatchedHttpRequests: true, allowBatchedQueries: true },
+      driverOptions: {
+        allowBatchedHttpRequests: true,
+        allowBatchedQueries: true,
+        persistedQueryProvider: mercurius.persistedQueryDefaults.automatic(),
+      },
     });
   });
   afterAll(() => world?.close());
@@ -198,5 +205,47 @@ describe.each(SERVERS)('settings of operations of $server over $adapter', (serve
     expect(two!.errors?.[0]).toMatchObject({ message: 'refused' });
     expect(three).toMatchObject({ data: null, errors: [{ extensions: { code: '23505' } }] });
     expect(await world.savedTexts()).toEqual(['one']);
+    expect(world.begins()).toBe(3);
+  });
+
+  it('W1: a persisted operation has one context, like any other', async () => {
+    const ask = async (query: string, isSent: boolean): Promise<GraphQLAnswer> => {
+      const sha256Hash = createHash('sha256').update(query).digest('hex');
+      const response = await world.fetch('/graphql', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({
+          ...(isSent && { query }),
+          extensions: { persistedQuery: { version: 1, sha256Hash } },
+        }),
+      });
+      return { status: response.status, ...((await response.json()) as object) };
+    };
+    const read = '{ xid again: xid authors { xid loadedBooks { title } } }';
+    expect((await ask(read, false)).errors).toMatchObject([{ message: 'PersistedQueryNotFound' }]);
+    expect(world.proxy.log).toEqual([]);
+    for (const isSent of [true, false, false]) {
+      world.proxy.reset();
+      const { data, errors } = await ask(read, isSent);
+      expect(errors).toBeUndefined();
+      const { xid, again, authors } = data as unknown as Record<'xid' | 'again', string> & {
+        authors: { xid: string }[];
+      };
+      expect(new Set([xid, again, ...authors.map((author) => author.xid)]).size).toBe(1);
+      expect(world.begins()).toBe(1);
+    }
+    const failing = 'mutation { addTwice(text: "twice") }';
+    for (const isSent of [true, false]) {
+      expect(await ask(failing, isSent)).toMatchObject({
+        data: null,
+        errors: [{ extensions: { code: '23505' } }],
+      });
+    }
+    const retried = 'mutation { retried }';
+    expect((await ask(retried, true)).data).toEqual({ retried: 3 });
+    attempts = 0;
+    await world.database.query('truncate note');
+    expect((await ask(retried, false)).data).toEqual({ retried: 3 });
+    expect(await world.savedTexts()).toEqual(['attempt 3']);
   });
 });

@@ -10,6 +10,7 @@ import {
   Query,
   ResolveReference,
   Resolver,
+  Subscription,
 } from '@nestjs/graphql';
 import { InjectSession } from 'nestjs-db-context';
 import { DbContextGraphQLModule } from 'nestjs-db-context/graphql';
@@ -47,9 +48,16 @@ class ReadingsResolver {
   }
 }
 
+const filter = (): boolean => true;
+
 class Marks {
   @Mutation(() => String, { name: 'named' })
   method(): string {
+    return '';
+  }
+
+  @Subscription(() => String, { filter })
+  events(): string {
     return '';
   }
 }
@@ -62,6 +70,11 @@ describe('what lib/graphql knows of @nestjs/graphql and @nestjs/apollo', () => {
     const handler = Object.getOwnPropertyDescriptor(Marks.prototype, 'method')!.value as object;
     expect(Reflect.getMetadata('graphql:resolver_type', handler)).toBe('Mutation');
     expect(Reflect.getMetadata('graphql:resolver_name', handler)).toBe('named');
+  });
+
+  it('is where the options of a subscription are', () => {
+    const handler = Object.getOwnPropertyDescriptor(Marks.prototype, 'events')!.value as object;
+    expect(Reflect.getMetadata('graphql:subscription_options;', handler)).toMatchObject({ filter });
   });
 
   it('is the mark of plugins', () => {

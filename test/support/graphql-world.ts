@@ -60,7 +60,8 @@ export interface GraphQLWorld extends TestApp {
   readonly begins: () => number;
 }
 
-function graphQLModule({ server }: GraphQLServerName, extra: object = {}): DynamicModule {
+/** A server with the resolvers of the application. */
+export function graphQLModule({ server }: GraphQLServerName, extra: object = {}): DynamicModule {
   return server === 'apollo'
     ? GraphQLModule.forRoot<ApolloDriverConfig>({
         driver: ApolloDriver,

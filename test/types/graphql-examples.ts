@@ -11,10 +11,14 @@ import {
   Query,
   ResolveField,
   Resolver,
+  Subscription,
 } from '@nestjs/graphql';
+import { MercuriusDriver, type MercuriusDriverConfig } from '@nestjs/mercurius';
 import DataLoader from 'dataloader';
+import { PubSub } from 'graphql-subscriptions';
 import {
   CommitOn,
+  DbContext,
   DbContextModule,
   InjectSession,
   type DbContextModuleOptions,
@@ -92,5 +96,46 @@ export class LogInResolver {
   async logIn(@Args('pin') pin: string): Promise<boolean> {
     this.session.persist(new Attempt(pin));
     throw new WrongPin();
+  }
+}
+
+export const apollo = GraphQLModule.forRoot<ApolloDriverConfig>({
+  driver: ApolloDriver,
+  autoSchemaFile: true,
+  subscriptions: { 'graphql-ws': true },
+});
+export const mercurius = GraphQLModule.forRoot<MercuriusDriverConfig>({
+  driver: MercuriusDriver,
+  autoSchemaFile: true,
+  subscription: { fullWsTransport: true },
+});
+
+@Resolver(() => BookType)
+export class BooksResolver {
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    private readonly dbContext: DbContext,
+    private readonly pubSub: PubSub,
+  ) {}
+
+  @Mutation(() => BookType)
+  addBook(@Args('title') title: string): Book {
+    const book = new Book(title);
+    this.session.persist(book);
+    this.dbContext.onCommit(() => this.pubSub.publish('bookAdded', { id: book.id }));
+    return book;
+  }
+
+  @Subscription(() => BookType, {
+    async filter(this: BooksResolver, { id }: { id: number }, { author }: { author: number }) {
+      return (await this.session.count(Book, { id, author })) > 0;
+    },
+    resolve(this: BooksResolver, { id }: { id: number }) {
+      return this.session.findOneOrFail(Book, id);
+    },
+  })
+  async bookAdded(@Args('author') author: number): Promise<AsyncIterator<{ id: number }>> {
+    await this.session.findOneOrFail(Author, author); // in a context that ends before the first event
+    return this.pubSub.asyncIterableIterator('bookAdded');
   }
 }

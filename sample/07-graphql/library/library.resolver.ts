@@ -9,17 +9,26 @@ import {
   Query,
   ResolveField,
   Resolver,
+  Subscription,
 } from '@nestjs/graphql';
-import { InjectSession } from 'nestjs-db-context';
+import { PubSub } from 'graphql-subscriptions';
+import { DbContext, InjectSession } from 'nestjs-db-context';
 
 import { Author, Book } from './library.entities.js';
 import { BooksLoader } from './books.loader.js';
+
+/** What is published when a book has been saved. */
+interface BookAdded {
+  readonly id: number;
+}
 
 @Resolver(() => Author)
 export class LibraryResolver {
   constructor(
     @InjectSession() private readonly session: EntityManager,
     private readonly booksLoader: BooksLoader,
+    private readonly dbContext: DbContext,
+    private readonly pubSub: PubSub,
   ) {}
 
   @Query(() => [Author])
@@ -46,7 +55,19 @@ export class LibraryResolver {
     const book = new Book(title);
     book.author = ref(await this.session.findOneOrFail(Author, { name }));
     this.session.persist(book);
+    // Before the commit, nobody would find the book, and it might never be saved.
+    this.dbContext.onCommit(() => this.pubSub.publish('bookAdded', { id: book.id }));
     return book;
+  }
+
+  /** Each event is resolved in a context of its own, with its fields. */
+  @Subscription(() => Book, {
+    resolve(this: LibraryResolver, { id }: BookAdded) {
+      return this.session.findOneOrFail(Book, id);
+    },
+  })
+  bookAdded(): AsyncIterableIterator<BookAdded> {
+    return this.pubSub.asyncIterableIterator('bookAdded');
   }
 
   @Query(() => Int)

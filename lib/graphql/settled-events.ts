@@ -1,0 +1,43 @@
+import type { Answer } from './answer.js';
+import type { Subscription } from './subscription.js';
+
+/** The answers to the events of a subscription, each settled before it is passed on. */
+export class SettledEvents implements AsyncIterableIterator<Answer> {
+  readonly #subscription: Subscription;
+  readonly #events: AsyncIterator<Answer>;
+  /** One event at a time: the next one begins when the last is settled. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(subscription: Subscription, events: AsyncIterator<Answer>) {
+    this.#subscription = subscription;
+    this.#events = events;
+  }
+
+  next(): Promise<IteratorResult<Answer>> {
+    const next = this.#last.then(() => this.#next());
+    this.#last = next.catch(() => undefined);
+    return next;
+  }
+
+  async return(): Promise<IteratorResult<Answer>> {
+    return (await this.#events.return?.()) ?? { done: true, value: undefined };
+  }
+
+  async throw(error: unknown): Promise<IteratorResult<Answer>> {
+    if (this.#events.throw === undefined) {
+      throw error;
+    }
+    return this.#events.throw(error);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async #next(): Promise<IteratorResult<Answer>> {
+    const result = await this.#events.next();
+    return result.done === true
+      ? result
+      : { done: false, value: await this.#subscription.settle(result.value) };
+  }
+}
