@@ -4,7 +4,7 @@ import { WebSocket } from 'ws';
 import type { Deferred } from './deferred.js';
 
 /** What a server sends for an event, or answers to an operation, over a WebSocket. */
-export type WebSocketAnswer = FormattedExecutionResult<Record<string, never>>;
+type WebSocketAnswer = FormattedExecutionResult<Record<string, never>>;
 
 /** One subscription of a client. */
 export interface Listening {
