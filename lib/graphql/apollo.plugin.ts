@@ -188,7 +188,7 @@ export class ApolloOperationsPlugin {
   ): Promise<void> {
     const { body } = requestContext.response;
     if (body?.kind === 'incremental') {
-      const singleResult = this.#operations.refuseIncremental(
+      const singleResult = await this.#operations.refuseIncremental(
         operation,
         this.#formatterOf(requestContext.schema),
       );

@@ -176,10 +176,12 @@ export class GraphQLOperations {
    *
    * @returns the only answer to it
    */
-  refuseIncremental(operation: GraphQLOperation, format: FormatError): Answer {
+  async refuseIncremental(operation: GraphQLOperation, format: FormatError): Promise<Answer> {
     const { origin } = operation.context;
     const error = incrementalError(origin);
     operation.abandon();
+    // The answer leaves after the rollback, which is its end.
+    await operation.settle([]);
     this.#registry.report('an incremental answer was refused', error);
     return { data: null, errors: [format(error)] };
   }
