@@ -651,9 +651,9 @@ export class NoPrimaryError extends DbContextError {
 }
 
 /**
- * `connect()` or `changeHost()` was called on a connection that `close()` had closed, or a transaction or
- * a wait for a client went on for longer than `drainTimeoutMs` after it. Nothing of that transaction was
- * saved.
+ * A connection that `close()` had closed was used: by a session, by `connect()` or `changeHost()`, or through
+ * `orm` itself; or a transaction or a wait for a client went on for longer than `drainTimeoutMs` after it.
+ * Nothing of that transaction was saved.
  *
  * @publicApi
  */
@@ -667,7 +667,8 @@ export class ConnectionClosedError extends DbContextError {
       'CONNECTION_CLOSED',
       `The connection "${connectionName}" is closed, by close() or because the application shuts down; ` +
         (cutOffAfterMs === undefined
-          ? 'it goes to no host any more. Stop what changes hosts before that, or look at isClosed.'
+          ? 'no connection to its server is opened any more. End what uses it before that, or look at ' +
+            'isClosed.'
           : `this was still using it ${cutOffAfterMs} ms later, and was cut off. End such work before ` +
             'the application closes, or raise drainTimeoutMs.'),
     );
