@@ -585,11 +585,21 @@ export class ConnectionFailedError extends DbContextError {
   ) {
     super(
       'CONNECTION_FAILED',
-      `Could not connect to the database of connection "${connectionName}": ${describe(cause)}. The ` +
-        'next request tries again; no restart is needed.',
+      `Could not connect to the database of connection "${connectionName}": ${describe(cause)}. ` +
+        `${isOfMissingDatabase(cause) ? HOW_TO_CREATE : ''}The next request tries again; no restart is ` +
+        'needed.',
       cause,
     );
   }
+}
+
+const HOW_TO_CREATE =
+  'Create it, or set ensureDatabase: true among the options of the connection, with which MikroORM creates ' +
+  'it before the first statement. ';
+
+/** By the SQLSTATE of the server, `invalid_catalog_name`. */
+function isOfMissingDatabase(cause: unknown): boolean {
+  return (cause as { readonly code?: unknown } | null | undefined)?.code === '3D000';
 }
 
 /** Why a replica could not be used, see {@link ReplicasUnavailableError}. */
