@@ -588,11 +588,21 @@ export class ConnectionFailedError extends DbContextError {
   ) {
     super(
       'CONNECTION_FAILED',
-      `Could not connect to the database of connection "${connectionName}": ${describe(cause)}. The ` +
-        'next request tries again; no restart is needed.',
+      `Could not connect to the database of connection "${connectionName}": ${describe(cause)}. ` +
+        `${isOfMissingDatabase(cause) ? HOW_TO_CREATE : ''}The next request tries again; no restart is ` +
+        'needed.',
       cause,
     );
   }
+}
+
+const HOW_TO_CREATE =
+  'Create it, or set ensureDatabase: true among the options of the connection, with which MikroORM creates ' +
+  'it before the first statement. ';
+
+/** By the SQLSTATE of the server, `invalid_catalog_name`. */
+function isOfMissingDatabase(cause: unknown): boolean {
+  return (cause as { readonly code?: unknown } | null | undefined)?.code === '3D000';
 }
 
 /** Why a replica could not be used, see {@link ReplicasUnavailableError}. */
@@ -654,9 +664,9 @@ export class NoPrimaryError extends DbContextError {
 }
 
 /**
- * `connect()` or `changeHost()` was called on a connection that `close()` had closed, or a transaction or
- * a wait for a client went on for longer than `drainTimeoutMs` after it. Nothing of that transaction was
- * saved.
+ * A connection that `close()` had closed was used: by a session, by `connect()` or `changeHost()`, or through
+ * `orm` itself; or a transaction or a wait for a client went on for longer than `drainTimeoutMs` after it.
+ * Nothing of that transaction was saved.
  *
  * @publicApi
  */
@@ -670,7 +680,8 @@ export class ConnectionClosedError extends DbContextError {
       'CONNECTION_CLOSED',
       `The connection "${connectionName}" is closed, by close() or because the application shuts down; ` +
         (cutOffAfterMs === undefined
-          ? 'it goes to no host any more. Stop what changes hosts before that, or look at isClosed.'
+          ? 'no connection to its server is opened any more. End what uses it before that, or look at ' +
+            'isClosed.'
           : `this was still using it ${cutOffAfterMs} ms later, and was cut off. End such work before ` +
             'the application closes, or raise drainTimeoutMs.'),
     );

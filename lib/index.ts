@@ -132,3 +132,4 @@ export {
   getSessionToken,
 } from './tokens.js';
 export { DbContextInterceptor } from './transport/db-context.interceptor.js';
+export type { DriverEntityManager } from './session/driver-entity-manager.js';

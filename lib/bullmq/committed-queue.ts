@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
 
-import { Job, type BulkJobOptions, type JobsOptions, type Queue } from 'bullmq';
+import type { BulkJobOptions, Job, JobsOptions, Queue } from 'bullmq';
 
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { currentContext } from '../context/context-storage.js';
 import { deferToCommit } from '../context/defer-to-commit.js';
 import { HookTimeoutError, InvalidOptionsError, JobNotSentError } from '../errors.js';
+import { jobDataOf } from './job-data.js';
 
 /** A job as `addBulk()` takes it. */
 export interface CommittedJob<Data = unknown, Name extends string = string> {
@@ -109,9 +110,8 @@ export class CommittedQueue<Data = unknown, Result = unknown, Name extends strin
       );
     }
     const all = { ...this.queue.defaultJobOptions, ...opts };
-    const job = new Job(this.queue, name, data, all, opts.jobId);
-    const { jobData } = job.toFlowEntry();
-    return { name, data: JSON.parse(jobData.data) as Data, opts: { ...opts } };
+    const sent = jobDataOf(this.queue, name, data, all, opts.jobId);
+    return { name, data: JSON.parse(sent) as Data, opts: { ...opts } };
   }
 
   /** Never throws: what it belongs to is saved, and nobody can undo it. */

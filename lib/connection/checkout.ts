@@ -1,4 +1,9 @@
-import { AcquireTimeoutError, ConnectionFailedError, PoolDeadlockError } from '../errors.js';
+import {
+  AcquireTimeoutError,
+  ConnectionClosedError,
+  ConnectionFailedError,
+  PoolDeadlockError,
+} from '../errors.js';
 import { queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
 import type { Claim } from './claim.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
@@ -16,6 +21,7 @@ export interface CheckoutLimits {
  * @throws {@link AcquireTimeoutError} no client became free in time
  * @throws {@link PoolDeadlockError} no client can ever become free
  * @throws {@link ConnectionFailedError} the server could not be reached or refused
+ * @throws {@link ConnectionClosedError} the connection was closed meanwhile
  * @throws the reason why the claim was over before
  */
 export function checkOut(
@@ -72,7 +78,8 @@ export function checkOut(
         },
         (error: unknown) => {
           if (place?.pool === pool) {
-            giveUp(new ConnectionFailedError(connectionName, error));
+            const isRefused = error instanceof ConnectionClosedError;
+            giveUp(isRefused ? error : new ConnectionFailedError(connectionName, error));
           }
         },
       );

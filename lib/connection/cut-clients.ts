@@ -41,6 +41,15 @@ export function refuseWaiting(pool: PgPool, reason: Error): void {
   }
 }
 
+/** Refuses what asks a pool for a client from now on. */
+export function refuseCallers(pool: PgPool, refusal: () => Error): void {
+  const connect = (callback?: Parameters<PgPool['connect']>[0]): unknown =>
+    callback === undefined
+      ? Promise.reject(refusal())
+      : callback(refusal(), undefined, () => undefined);
+  pool.connect = connect as PgPool['connect'];
+}
+
 /**
  * Ends a client that code of others holds. Its statement fails; where it sends none, the holder learns of
  * it by the next one. The pool does not wait for the holder, who may give the client back, or never does.

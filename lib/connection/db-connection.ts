@@ -85,7 +85,7 @@ export class DbConnection {
   readonly #failover: Failover | undefined;
   readonly #observers = new Set<(sql: string) => void>();
   #clientSource: ClientSource | undefined;
-  #isClosed = false;
+  #closing: Promise<void> | undefined;
 
   /** @internal */
   constructor(
@@ -132,7 +132,7 @@ export class DbConnection {
       name,
       hosts: this.#hosts,
       replicas: this.#replicas?.pools ?? [],
-      isClosed: () => this.#isClosed,
+      isClosed: () => this.isClosed,
       defaultTimeoutMs: settings.checkTimeoutMs,
     });
     this.#beforeSession =
@@ -142,7 +142,7 @@ export class DbConnection {
 
   /** Whether `close()` was called. */
   get isClosed(): boolean {
-    return this.#isClosed;
+    return this.#closing !== undefined;
   }
 
   /**
@@ -184,9 +184,7 @@ export class DbConnection {
     if (host !== undefined) {
       await this.changeHost(host);
     }
-    if (this.#isClosed) {
-      throw new ConnectionClosedError(this.name);
-    }
+    this.#assertOpen();
     if (host === undefined) {
       await this.#failover?.ensurePrimary();
     }
@@ -257,30 +255,35 @@ export class DbConnection {
   /**
    * Closes the pool once all its connections are back, for which it waits up to `drainTimeoutMs` (H3). Then
    * every connection that is still in use is cut, also one that code past the sessions has taken: the
-   * global entity manager of `orm`, or `pg`. Pools of replicas and of former hosts have the same limit. A
-   * MikroORM instance that the application handed over stays open.
+   * global entity manager of `orm`, or `pg`. Pools of replicas and of former hosts have the same limit.
+   *
+   * From the call on, what asks for a connection gets {@link ConnectionClosedError}: sessions at their first
+   * statement, {@link DbConnection.connect}, and `orm` itself once its pool is closed. A MikroORM instance
+   * that the application handed over stays open, for itself alone. A further call waits for the first.
    */
-  async close(): Promise<void> {
-    if (!this.#isClosed) {
-      this.#isClosed = true;
-      let ormClosed: Promise<void> | undefined;
-      // MikroORM waits for one pool after the other, and each of them has its own limit meanwhile.
-      const closeOrm = (): Promise<void> => (ormClosed ??= this.orm.close(true));
-      await Promise.all([
-        this.#hosts.close(this.#ownsOrm, closeOrm),
-        this.#replicas?.close(this.#ownsOrm, closeOrm),
-      ]);
-    }
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    let ormClosed: Promise<void> | undefined;
+    // MikroORM waits for one pool after the other, and each of them has its own limit meanwhile.
+    const closeOrm = (): Promise<void> => (ormClosed ??= this.orm.close(true));
+    await Promise.all([
+      this.#hosts.close(this.#ownsOrm, closeOrm),
+      this.#replicas?.close(this.#ownsOrm, closeOrm),
+    ]);
   }
 
   /**
    * Takes a client from the pool, or from the pool of a replica.
    *
    * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError}, {@link ConnectionFailedError},
-   *   {@link ReplicasUnavailableError}
+   *   {@link ReplicasUnavailableError}, {@link ConnectionClosedError}
    * @internal
    */
-  checkOut(claim: Claim): Promise<PgClient> {
+  async checkOut(claim: Claim): Promise<PgClient> {
+    this.#assertOpen();
     if (this.#clientSource !== undefined) {
       return this.#clientSource(claim);
     }
@@ -325,6 +328,13 @@ export class DbConnection {
     const state = this.#sessionReset?.stateOf(client);
     await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs, state);
     return client;
+  }
+
+  /** @throws {@link ConnectionClosedError} */
+  #assertOpen(): void {
+    if (this.isClosed) {
+      throw new ConnectionClosedError(this.name);
+    }
   }
 
   /** @internal What is known of code that hides in the database of the current server. */

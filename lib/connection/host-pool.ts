@@ -5,12 +5,13 @@ import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
 import type { Claim } from './claim.js';
-import { CLOSE_LIMIT_MS, cutClients, refuseWaiting } from './cut-clients.js';
+import { CLOSE_LIMIT_MS, cutClients, refuseCallers, refuseWaiting } from './cut-clients.js';
 import {
   assertMovable,
   isPointed,
   ownServerOf,
   pointAt,
+  pointAtNothing,
   type OwnServer,
   type SqlConnection,
 } from './mikro-orm-connection.js';
@@ -40,6 +41,8 @@ export class HostPool {
   #pointed: unknown;
   #server: OwnServer['logIn'] | undefined;
   #pool: PgPool | undefined;
+  /** Of a pool that is closing, or closed. */
+  #lastKysely: unknown;
   #knownCode: KnownCode = { names: undefined };
   readonly #retired = new Set<RetiredPool>();
   #changes: Promise<void> = Promise.resolve();
@@ -74,16 +77,24 @@ export class HostPool {
 
   /** The Kysely instance that MikroORM compiles its queries with. */
   getKysely(): unknown {
-    return this.#connection.getClient();
+    return this.#lastKysely ?? this.#connection.getClient();
   }
 
   /**
    * The pool, which is made if there is none; this connects to nothing. It is asked for each time, since
    * MikroORM makes a new pool when it reconnects.
    *
+   * @throws {@link ConnectionClosedError} {@link HostPool.close} was called
    * @throws {@link ConnectionFailedError}
    */
   async pool(): Promise<PgPool> {
+    if (this.#isClosed) {
+      throw new ConnectionClosedError(this.#name);
+    }
+    return this.#currentPool();
+  }
+
+  async #currentPool(): Promise<PgPool> {
     let pool: PgPool;
     try {
       pool = (await this.#connection.getNativeClient()) as PgPool;
@@ -156,10 +167,10 @@ export class HostPool {
   /**
    * Closes the pools of former servers, and the current pool if it is owned (H3). What is in use may go on
    * for `drainTimeoutMs`; then every client is cut, also those that code past the sessions has taken. No
-   * change of the server is made any more.
+   * client is given out any more, no change of the server is made, and a pool that is owned has no
+   * successor.
    *
-   * @param closeOrm closes MikroORM, which ends the pool only if it has used it itself, and then waits for
-   *   all its clients
+   * @param closeOrm closes MikroORM, which has no pool of the connection any more by then
    */
   async close(isOwned: boolean, closeOrm: () => Promise<void>): Promise<void> {
     this.#isClosed = true;
@@ -173,12 +184,19 @@ export class HostPool {
     const { drainTimeoutMs } = this.#limits;
     const pool = await this.#poolToEnd();
     const reason = new ConnectionClosedError(this.#name, drainTimeoutMs);
+    const refusal = (): Error => new ConnectionClosedError(this.#name);
+    if (pool !== undefined) {
+      // Transactions that are still open compile with it.
+      this.#lastKysely = this.getKysely();
+      refuseCallers(pool, refusal);
+      pointAtNothing(this.#connection, refusal);
+    }
     let cut: Promise<void> | undefined;
     const timer = setTimeout(() => {
       cut = pool && cutClients(pool, reason);
     }, drainTimeoutMs);
     try {
-      await withinLimit(endAfter(closeOrm(), pool), drainTimeoutMs + CLOSE_LIMIT_MS);
+      await withinLimit(Promise.all([end(pool), closeOrm()]), drainTimeoutMs + CLOSE_LIMIT_MS);
       // The process may end after this: a request that has not left leaves the statement and its locks.
       await cut;
     } finally {
@@ -194,7 +212,7 @@ export class HostPool {
     try {
       // Hooks of the first connect are skipped: nobody uses the pool any more.
       await this.#connection.connect({ skipOnConnect: true });
-      return await this.pool();
+      return await this.#currentPool();
     } catch {
       return undefined;
     }
@@ -212,10 +230,10 @@ export class HostPool {
     const { host } = this;
     // Hooks of the first connect are skipped: the server may be unreachable.
     await this.#connection.connect({ skipOnConnect: true });
-    const old = await this.pool();
+    const old = await this.#currentPool();
     this.#pointed = pointAt(this.#connection, this.#name, own, address);
     this.#server = server;
-    this.#retire(old, await this.pool(), host);
+    this.#retire(old, await this.#currentPool(), host);
   }
 
   #retire(old: PgPool, successor: PgPool, host: string): void {
@@ -236,8 +254,7 @@ export class HostPool {
   }
 }
 
-async function endAfter(closed: Promise<void>, pool: PgPool | undefined): Promise<void> {
-  await closed;
+async function end(pool: PgPool | undefined): Promise<void> {
   if (pool?.ending === false) {
     await pool.end();
   }

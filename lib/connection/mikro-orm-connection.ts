@@ -30,7 +30,7 @@ interface SqlConnectionInternals extends SqlConnection {
     driverOptions?: unknown;
   };
   /** Makes a Kysely instance and its pool from the options, in place of the earlier ones. */
-  createKysely(): void;
+  createKysely: () => void;
 }
 
 /** Where a pool connects to, and as whom. */
@@ -97,6 +97,26 @@ export function pointAt(
     throw error;
   }
   return pointed;
+}
+
+/**
+ * Points a connection at no server, for good: neither its next pool nor those that MikroORM makes after
+ * `close()`, for the next statement of anybody, open a socket. As with {@link pointAt}, the former pool stays
+ * in use by code that holds it.
+ *
+ * @param refusal makes the error of what asks for a client
+ */
+export function pointAtNothing(connection: SqlConnection, refusal: () => Error): void {
+  const internals = connection as SqlConnectionInternals;
+  const refuse = (): never => {
+    throw refusal();
+  };
+  const createKysely = internals.createKysely.bind(internals);
+  internals.createKysely = () => {
+    internals.options.driverOptions = { stream: refuse };
+    createKysely();
+  };
+  internals.createKysely();
 }
 
 /** @throws {@link InvalidOptionsError} the options of the connection fix its host */

@@ -8,6 +8,7 @@ import type { Context } from './context.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { chosenConnection, type ConnectionChoice } from './run-options.js';
 import { UnitsOfWork } from './units-of-work.js';
+import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 /**
  * The context of the current unit of work: its sessions, and the ways to end them early. The
@@ -39,7 +40,9 @@ export class DbContext extends UnitsOfWork {
    * @throws {@link UnknownConnectionError}
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
+  session<E extends EntityManager = DriverEntityManager>(
+    name: string = DEFAULT_CONNECTION_NAME,
+  ): E {
     this.registry.requireOpen(name);
     return this.registry.connections.handle(name) as E;
   }
@@ -204,7 +207,7 @@ export class DbContext extends UnitsOfWork {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  getSession<E extends EntityManager = EntityManager>(
+  getSession<E extends EntityManager = DriverEntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
     return this.#existing(name)?.manager as E | undefined;
@@ -230,7 +233,7 @@ export class DbContext extends UnitsOfWork {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  popSession<E extends EntityManager = EntityManager>(
+  popSession<E extends EntityManager = DriverEntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
     const context = this.registry.require();

@@ -11,6 +11,7 @@ import {
 import type { ContextRegistry } from './context-registry.js';
 import type { StreamPlan } from './context-stream.js';
 import type { ConnectionChoice } from './run-options.js';
+import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 /**
  * What a stream is made of: an async generator as a rule. It is called at the first read.
@@ -19,7 +20,7 @@ import type { ConnectionChoice } from './run-options.js';
  * @param signal fires when nobody reads on: the stream was destroyed, or its limit has passed
  * @publicApi
  */
-export type StreamSource<T, E extends EntityManager = EntityManager> = (
+export type StreamSource<T, E extends EntityManager = DriverEntityManager> = (
   session: E,
   signal: AbortSignal,
 ) => AsyncIterable<T>;

@@ -21,6 +21,7 @@ import {
   type RunOptions,
 } from './run-options.js';
 import { planStream, type StreamOptions, type StreamSource } from './stream-options.js';
+import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 /**
  * The ways to run code as a unit of work of its own; see {@link DbContext}.
@@ -144,11 +145,11 @@ export abstract class UnitsOfWork {
    * );
    * ```
    */
-  stream<E extends EntityManager = EntityManager>(
+  stream<E extends EntityManager = DriverEntityManager>(
     source: StreamSource<string | Uint8Array, E>,
     options?: StreamOptions & { readonly objectMode?: false },
   ): Readable;
-  stream<T, E extends EntityManager = EntityManager>(
+  stream<T, E extends EntityManager = DriverEntityManager>(
     source: StreamSource<T, E>,
     options: StreamOptions & { readonly objectMode: true },
   ): Readable;
@@ -229,7 +230,7 @@ export abstract class UnitsOfWork {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  async atomic<T, E extends EntityManager = EntityManager>(
+  async atomic<T, E extends EntityManager = DriverEntityManager>(
     callback: (session: E) => T | Promise<T>,
     options: AtomicOptions = {},
   ): Promise<T> {
@@ -248,7 +249,7 @@ export abstract class UnitsOfWork {
    * @throws {@link UnknownConnectionError}, {@link ShuttingDownError}
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  async newSession<T, E extends EntityManager = EntityManager>(
+  async newSession<T, E extends EntityManager = DriverEntityManager>(
     callback: (session: E) => T | Promise<T>,
     options: ConnectionChoice = {},
   ): Promise<T> {
@@ -263,7 +264,7 @@ export abstract class UnitsOfWork {
    * @throws {@link UnknownConnectionError}, {@link ShuttingDownError}
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  async newAtomicSession<T, E extends EntityManager = EntityManager>(
+  async newAtomicSession<T, E extends EntityManager = DriverEntityManager>(
     callback: (session: E) => T | Promise<T>,
     options: ConnectionChoice = {},
   ): Promise<T> {

@@ -14,6 +14,7 @@ import type { Reporters } from '../context/context-probe.js';
 import { InvalidOptionsError } from '../errors.js';
 import type { DbConnectionOptions } from '../options/connection-options.js';
 import { resolveConnectionOptions } from '../options/resolve-connection-options.js';
+import { logOfMikroOrm } from './log-reporters.js';
 
 /**
  * Makes a connection from its options. Nothing connects to the database yet (L1).
@@ -71,6 +72,7 @@ async function initOrm(
       // Otherwise MikroORM looks for the database, and creates it, on a connection of its own.
       ensureDatabase: false,
       contextName: name,
+      logger: logOfMikroOrm,
       ...options,
       entities: [...new Set([...entities, ...(featureEntities as typeof entities)])],
       ...(isPlain && {

@@ -14,3 +14,10 @@ export const logReporters: Reporters = {
   },
   warn: (message) => logger.warn(message),
 };
+
+const mikroOrmLogger = new Logger('MikroORM');
+
+/** Writes the log of MikroORM to Nest's logger, as the option `logger` of MikroORM. */
+export function logOfMikroOrm(message: string): void {
+  mikroOrmLogger.log(message);
+}

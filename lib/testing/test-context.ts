@@ -4,6 +4,7 @@ import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { registryOf, type TestTarget } from './test-target.js';
+import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 /**
  * A context that stays open until a test closes it, and is rolled back then. All code that runs in no
@@ -43,7 +44,9 @@ export class TestContext {
    * @throws {@link UnknownConnectionError}
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
+  session<E extends EntityManager = DriverEntityManager>(
+    name: string = DEFAULT_CONNECTION_NAME,
+  ): E {
     return this.#context.session(name).manager as E;
   }
 

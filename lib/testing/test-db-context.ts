@@ -27,6 +27,7 @@ import type { TransactionClient } from '../postgresql/transaction-client.js';
 import { HookList } from './hook-list.js';
 import { retryAtOnce } from './retry-at-once.js';
 import { streamDouble } from './stream-double.js';
+import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 /** Doubles of sessions, by the names of their connections. */
 export type TestSessions = Readonly<Record<string, object>>;
@@ -83,7 +84,7 @@ export class TestDbContext extends DbContext {
   }
 
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
-  override session<E extends EntityManager = EntityManager>(
+  override session<E extends EntityManager = DriverEntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E {
     const session = this.#sessions.get(name);
@@ -130,7 +131,7 @@ export class TestDbContext extends DbContext {
   }
 
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
-  override async atomic<T, E extends EntityManager = EntityManager>(
+  override async atomic<T, E extends EntityManager = DriverEntityManager>(
     callback: (session: E) => T | Promise<T>,
     { connection = DEFAULT_CONNECTION_NAME, current, retry, ...options }: AtomicOptions = {},
   ): Promise<T> {
@@ -159,7 +160,7 @@ export class TestDbContext extends DbContext {
   }
 
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
-  override async newSession<T, E extends EntityManager = EntityManager>(
+  override async newSession<T, E extends EntityManager = DriverEntityManager>(
     callback: (session: E) => T | Promise<T>,
     { connection }: ConnectionChoice = {},
   ): Promise<T> {
@@ -167,7 +168,7 @@ export class TestDbContext extends DbContext {
   }
 
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
-  override async newAtomicSession<T, E extends EntityManager = EntityManager>(
+  override async newAtomicSession<T, E extends EntityManager = DriverEntityManager>(
     callback: (session: E) => T | Promise<T>,
     { connection }: ConnectionChoice = {},
   ): Promise<T> {
@@ -257,7 +258,7 @@ export class TestDbContext extends DbContext {
   }
 
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
-  override getSession<E extends EntityManager = EntityManager>(
+  override getSession<E extends EntityManager = DriverEntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
     return this.#sessions.get(name) as E | undefined;
@@ -268,7 +269,7 @@ export class TestDbContext extends DbContext {
   }
 
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
-  override popSession<E extends EntityManager = EntityManager>(
+  override popSession<E extends EntityManager = DriverEntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
     const session = this.getSession<E>(name);

@@ -10,6 +10,7 @@ import type { TransactionOwner, TransactionSource } from '../transaction/begin-p
 import { Transaction } from '../transaction/transaction.js';
 import { SharedTransaction } from './shared-transaction.js';
 import { connectionsOf, registryOf, type TestTarget } from './test-target.js';
+import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 /** Options of {@link TestTransaction.begin}. */
 export interface TestTransactionOptions {
@@ -86,7 +87,9 @@ export class TestTransaction {
    * @throws {@link UnknownConnectionError} the test transaction does not include that connection
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-  session<E extends EntityManager = EntityManager>(name: string = DEFAULT_CONNECTION_NAME): E {
+  session<E extends EntityManager = DriverEntityManager>(
+    name: string = DEFAULT_CONNECTION_NAME,
+  ): E {
     const { connection, context } = this.#part(name);
     const session = connection.orm.em.fork({ disableContextResolution: true });
     session.setTransactionContext(context);

@@ -3,6 +3,7 @@ import type { EntityManager } from '@mikro-orm/core';
 import { InvalidOptionsError } from '../errors.js';
 import type { TestTarget } from './test-target.js';
 import { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
+import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 type Hook = (callback: () => Promise<void>) => unknown;
 
@@ -71,7 +72,8 @@ export function useTestTransaction(
   };
   return {
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
-    session: <E extends EntityManager = EntityManager>(name?: string) => running().session<E>(name),
+    session: <E extends EntityManager = DriverEntityManager>(name?: string) =>
+      running().session<E>(name),
     get openTransactions() {
       return running().openTransactions;
     },

@@ -93,6 +93,8 @@ function createStarter(command: string, port: number, undos: Undo[]): Starter {
         // Or Nest would end the process by itself, without the clean-up.
         abortOnError: false,
       });
+      // An application calls app.enableShutdownHooks() here. A sample closes it itself, on the same signals:
+      // it has a PostgreSQL to stop after that, and Nest would end the process before.
       undos.push(() => app.close());
       return app;
     },

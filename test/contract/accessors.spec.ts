@@ -50,6 +50,14 @@ describe('what the entity managers of an ORM share', () => {
 
 describe('what belongs to the session', () => {
   compare(
+    'transactions are disabled in the fork that was asked for without, and nowhere else',
+    touching((em) => {
+      const areDisabled = (manager: object): boolean | undefined =>
+        (manager as { isTransactionDisabled?(): boolean }).isTransactionDisabled?.();
+      return [areDisabled(em), areDisabled(em.fork({ disableTransactions: true }))];
+    }),
+  );
+  compare(
     'is the same through each of its accessors',
     touching(async (em) => [
       em.getContext(false) === em.getContext(),

@@ -95,7 +95,7 @@ export const CONNECTION_MUTATIONS: readonly Mutation[] = [
     id: 'H1',
     what: 'The pool of a former host is neither drained nor closed.',
     file: 'lib/connection/host-pool.ts',
-    find: 'this.#retire(old, await this.pool(), host);',
+    find: 'this.#retire(old, await this.#currentPool(), host);',
     replace: 'await this.pool();',
     spec: 'e2e/hosts.spec',
     test: 'H1: sends new sessions|H1: moves to the new host',

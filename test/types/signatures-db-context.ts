@@ -49,11 +49,13 @@ export function runsMany(dbContext: DbContext, work: readonly (() => Promise<num
 }
 
 export function sessions(dbContext: DbContext): void {
-  expectTypeOf(dbContext.session()).toEqualTypeOf<CoreEntityManager>();
+  // The driver's, since its package is installed; test/package proves the core's where it is not.
+  expectTypeOf(dbContext.session()).toEqualTypeOf<EntityManager>();
+  expectTypeOf(dbContext.session<CoreEntityManager>()).toEqualTypeOf<CoreEntityManager>();
   expectTypeOf(dbContext.session<EntityManager>('audit')).toEqualTypeOf<EntityManager>();
-  expectTypeOf(dbContext.getSession()).toEqualTypeOf<CoreEntityManager | undefined>();
+  expectTypeOf(dbContext.getSession()).toEqualTypeOf<EntityManager | undefined>();
   expectTypeOf(dbContext.getSession<EntityManager>()).toEqualTypeOf<EntityManager | undefined>();
-  expectTypeOf(dbContext.popSession()).toEqualTypeOf<CoreEntityManager | undefined>();
+  expectTypeOf(dbContext.popSession()).toEqualTypeOf<EntityManager | undefined>();
   expectTypeOf(dbContext.popSession<EntityManager>()).toEqualTypeOf<EntityManager | undefined>();
   // @ts-expect-error -- an EntityManager
   dbContext.session<Note>();
@@ -66,8 +68,8 @@ export function atomic(dbContext: DbContext): void {
     Promise<number>
   >();
   expectTypeOf(dbContext.atomic(() => 'sync')).toEqualTypeOf<Promise<string>>();
-  // The session is that of the core, or what the parameter says.
-  void dbContext.atomic((session) => expectTypeOf(session).toEqualTypeOf<CoreEntityManager>());
+  // The session is that of the driver, or what the parameter says.
+  void dbContext.atomic((session) => expectTypeOf(session).toEqualTypeOf<EntityManager>());
   expectTypeOf(
     dbContext.atomic(async (session: EntityManager) => session.createQueryBuilder(Note).getCount()),
   ).toEqualTypeOf<Promise<number>>();
@@ -118,7 +120,7 @@ export function outsideTheContext(dbContext: DbContext): void {
   for (const open of ['newSession', 'newAtomicSession'] as const) {
     expectTypeOf(dbContext[open](async () => 1)).toEqualTypeOf<Promise<number>>();
     expectTypeOf(dbContext[open](() => 'sync')).toEqualTypeOf<Promise<string>>();
-    void dbContext[open]((session) => expectTypeOf(session).toEqualTypeOf<CoreEntityManager>());
+    void dbContext[open]((session) => expectTypeOf(session).toEqualTypeOf<EntityManager>());
     void dbContext[open]((session: EntityManager) => session.execute('select 1'), {
       connection: 'audit',
     });

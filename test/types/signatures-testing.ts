@@ -55,7 +55,7 @@ export async function sharedTransactions(): Promise<void> {
   const options: TestTransactionOptions = { connections: ['audit'] };
   const db = await TestTransaction.begin(app, options);
   expectTypeOf(db).toEqualTypeOf<TestTransaction>();
-  expectTypeOf(db.session()).toEqualTypeOf<CoreEntityManager>();
+  expectTypeOf(db.session()).toEqualTypeOf<EntityManager>();
   expectTypeOf(db.session<EntityManager>('audit')).toEqualTypeOf<EntityManager>();
   // @ts-expect-error -- begun with begin()
   void new TestTransaction(new Map());
