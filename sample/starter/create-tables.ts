@@ -1,4 +1,3 @@
-import type { EntityManager } from '@mikro-orm/postgresql';
 import type { INestApplicationContext } from '@nestjs/common';
 import {
   ConnectionFailedError,
@@ -30,7 +29,7 @@ async function requireDatabase(
   variable: string,
 ): Promise<void> {
   try {
-    await dbContext.run(() => dbContext.session<EntityManager>(connectionName).execute('select 1'));
+    await dbContext.run(() => dbContext.session(connectionName).execute('select 1'));
   } catch (error) {
     // 3D000, invalid_catalog_name: https://www.postgresql.org/docs/current/errcodes-appendix.html
     if (error instanceof ConnectionFailedError && sqlState(error.cause) === '3D000') {

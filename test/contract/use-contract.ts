@@ -119,7 +119,7 @@ export function useContract(defaults: CompareOptions = {}): Contract {
     }
     // There is none before the first use.
     handle.getContext(false);
-    const manager = app.dbContext.getSession<EntityManager>()!;
+    const manager = app.dbContext.getSession()!;
     recordUse(manager, used.manager);
     return manager;
   }

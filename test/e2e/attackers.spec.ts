@@ -31,7 +31,7 @@ class GullibleController {
 
   @Get('connection')
   connection(@Query('name') name: string): Promise<number> {
-    return this.dbContext.session<EntityManager>(name).count(Note);
+    return this.dbContext.session(name).count(Note);
   }
 
   @Get('tenant')

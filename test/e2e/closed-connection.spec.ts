@@ -74,9 +74,9 @@ describe('a connection after close()', () => {
       'dbContext.runInNewContext()': () =>
         dbContext.runInNewContext(() => insert(session(), 'own context')),
       'dbContext.newSession()': () =>
-        dbContext.newSession((own) => insert(own as EntityManager, 'session of its own')),
+        dbContext.newSession((own) => insert(own, 'session of its own')),
       'dbContext.newAtomicSession()': () =>
-        dbContext.newAtomicSession((own) => insert(own as EntityManager, 'atomic, of its own')),
+        dbContext.newAtomicSession((own) => insert(own, 'atomic, of its own')),
       'dbContext.withClient()': () =>
         dbContext.run(() => dbContext.withClient((client) => client.query('select 1'))),
       'connection.connect()': () => connection().connect(),

@@ -161,10 +161,7 @@ describe('beforeSession', () => {
 
   it.each([
     ['the session itself', async (it: TestApp) => insert(it.session(), 'x')],
-    [
-      'a session in no context',
-      (it: TestApp) => it.dbContext.newSession((em) => insert(em as EntityManager, 'x')),
-    ],
+    ['a session in no context', (it: TestApp) => it.dbContext.newSession((em) => insert(em, 'x'))],
     [
       'a context of its own',
       (it: TestApp) => it.dbContext.runInNewContext(() => insert(it.session(), 'x')),
@@ -172,7 +169,7 @@ describe('beforeSession', () => {
     [
       'a session of another connection that uses this one',
       (it: TestApp) =>
-        it.dbContext.newSession((em) => (em as EntityManager).execute('select 1'), {
+        it.dbContext.newSession((em) => em.execute('select 1'), {
           connection: 'other',
         }),
     ],
@@ -180,7 +177,7 @@ describe('beforeSession', () => {
     const other = noteConnection(two.url, {
       name: 'other',
       beforeSession: async () => {
-        await started.dbContext.newSession((em) => (em as EntityManager).execute('select 1'));
+        await started.dbContext.newSession((em) => em.execute('select 1'));
       },
     });
     const started = await start({}, [other]);
@@ -202,9 +199,7 @@ describe('beforeSession', () => {
     let later: Promise<unknown> = Promise.resolve();
     hook = () => {
       hook = () => undefined;
-      later = isOver.promise.then(() =>
-        dbContext.newAtomicSession((em) => insert(em as EntityManager, 'later')),
-      );
+      later = isOver.promise.then(() => dbContext.newAtomicSession((em) => insert(em, 'later')));
     };
     await dbContext.run(() => insert(session(), 'a'));
     isOver.resolve();

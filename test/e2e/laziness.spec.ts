@@ -113,7 +113,7 @@ describe('a session', () => {
         kysely.selectFrom('author').select('name').where('name', '=', 'Bob').execute(),
         session.execute<{ xid: string }[]>(xid),
         session.execute<{ xid: string }[]>(xid),
-        app.dbContext.session<EntityManager>().execute<{ xid: string }[]>(xid),
+        app.dbContext.session().execute<{ xid: string }[]>(xid),
       ]);
       expect([byBuilder, byKysely]).toEqual([1, [{ name: 'Bob' }]]);
       expect(await database.query('select * from author')).toEqual([]);

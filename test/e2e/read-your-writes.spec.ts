@@ -79,7 +79,7 @@ class NotesController {
   async both(@Param('text') text: string): Promise<Seen> {
     await this.session.insert(Note, { text });
     await this.dbContext.commit();
-    return this.dbContext.atomic((session) => this.find(session as EntityManager, text), {
+    return this.dbContext.atomic((session) => this.find(session, text), {
       readOnly: true,
     });
   }

@@ -1,4 +1,4 @@
-import { defineConfig, DriverException, MikroORM, type EntityManager } from '@mikro-orm/postgresql';
+import { defineConfig, DriverException, MikroORM } from '@mikro-orm/postgresql';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -53,7 +53,7 @@ describe('faults of a replica', () => {
 
   const read = (sql = 'select 1 as one'): Promise<unknown> =>
     app.dbContext.run(() =>
-      app.dbContext.atomic((session) => (session as EntityManager).execute(sql), {
+      app.dbContext.atomic((session) => session.execute(sql), {
         readOnly: true,
       }),
     );

@@ -75,7 +75,7 @@ class PlacesController {
   @Get('blocks')
   async blocks(): Promise<Place[]> {
     const read = (): Promise<Place> =>
-      this.dbContext.atomic((session) => this.where(session as EntityManager), {
+      this.dbContext.atomic((session) => this.where(session), {
         readOnly: true,
       });
     const first = await read();
@@ -161,7 +161,7 @@ describe('replicas', () => {
 
   const readOnly = <T>(work: (session: EntityManager) => T | Promise<T>): Promise<T> =>
     app!.dbContext.run(() =>
-      app!.dbContext.atomic(async (session) => work(session as EntityManager), { readOnly: true }),
+      app!.dbContext.atomic(async (session) => work(session), { readOnly: true }),
     );
 
   const get = async (path: string): Promise<Place> => {

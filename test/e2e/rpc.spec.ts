@@ -134,7 +134,7 @@ class LastWord implements NestInterceptor {
     return next.handle().pipe(
       concatMap(async (value: unknown) => {
         if (value === 'saved') {
-          await this.dbContext.session<EntityManager>().insert(Note, { text: 'last word' });
+          await this.dbContext.session().insert(Note, { text: 'last word' });
         }
         return value;
       }),

@@ -228,7 +228,7 @@ describe('hooks that use the injected session', () => {
     );
     await run(async () => {
       await session.find(Note, {});
-      first = app.dbContext.getSession<EntityManager>()!;
+      first = app.dbContext.getSession()!;
       app.session('other').persist(new Note('x'));
     });
     expect([await saved(otherDatabase), await saved()]).toEqual([['x'], ['audit']]);

@@ -39,7 +39,7 @@ describe('outside and after a context', () => {
     const late: Promise<unknown>[] = [];
     await run(async () => {
       await insert('awaited');
-      managers.push(world.dbContext.getSession<EntityManager>()!);
+      managers.push(world.dbContext.getSession()!);
       const afterwards = async (work: () => Promise<unknown>): Promise<unknown> => {
         await settled.promise;
         return work();
@@ -197,7 +197,7 @@ describe('taking over', () => {
     let popped: EntityManager | undefined;
     await run(async () => {
       await insert('not settled by the context');
-      popped = world.dbContext.popSession<EntityManager>();
+      popped = world.dbContext.popSession();
       expect(world.dbContext.getSession()).toBeUndefined();
     });
     expect(await world.savedTexts()).toEqual([]);
@@ -290,7 +290,7 @@ describe('nested transactions', () => {
   it('C6: code inside the callback that uses an outer entity manager is inside the savepoint', async () => {
     await run(async () => {
       await insert('before');
-      const outer = world.dbContext.getSession<EntityManager>()!;
+      const outer = world.dbContext.getSession()!;
       await expect(
         session.transactional(async () => {
           await outer.insert(Note, { text: 'by the outer one' });

@@ -28,7 +28,7 @@ describe('a transaction with propagation "requires_new"', () => {
       await at.insert('own');
       return at.dbContext.getSession()!;
     });
-    const late = manager.transactional((em) => at.insert('late', em as EntityManager), {
+    const late = manager.transactional((em) => at.insert('late', em), {
       propagation: 'requires_new',
     });
     await expect(late).rejects.toBeInstanceOf(SessionClosedError);

@@ -295,13 +295,13 @@ describe('what ends with a transaction', () => {
     ).rejects.toMatchObject({
       code: '23503',
     });
-    const [row] = await db.session<EntityManager>().execute('select count(*)::int as n from pair');
+    const [row] = await db.session().execute('select count(*)::int as n from pair');
     expect(row).toEqual({ n: 4 });
   });
 
   it('deferred triggers do their work at each commit', async () => {
     await run(() => session.execute('insert into later values (7, null)'));
-    const rows = await db.session<EntityManager>().execute('select text from trail');
+    const rows = await db.session().execute('select text from trail');
     expect(rows).toEqual([{ text: 'of 7' }]);
   });
 });

@@ -226,7 +226,7 @@ describe('settings of a connection', () => {
 
   it('C7: inside REQUIRES_NEW, and in transactions of forks, they hold as well', async () => {
     await runAs('a', async () => {
-      const fork = world.dbContext.session<EntityManager>().fork();
+      const fork = world.dbContext.session().fork();
       await fork.transactional(async (em) => expect(await show('app.tenant', em)).toBe('a'));
       await session.transactional(async (em) => expect(await show('app.tenant', em)).toBe('a'), {
         propagation: TransactionPropagation.REQUIRES_NEW,

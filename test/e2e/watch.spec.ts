@@ -152,7 +152,7 @@ describe('the watch', () => {
     let kept: EntityManager | undefined;
     await dbContext.run(async () => {
       await dbContext.session().count(Note);
-      kept = dbContext.getSession<EntityManager>();
+      kept = dbContext.getSession();
     });
     await expect(kept!.count(Note)).rejects.toMatchObject({ code: 'SESSION_CLOSED' });
     expect(warnings()).toEqual([expect.stringContaining('dbContext.run() used its session')]);

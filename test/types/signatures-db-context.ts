@@ -52,11 +52,9 @@ export function sessions(dbContext: DbContext): void {
   // The driver's, since its package is installed; test/package proves the core's where it is not.
   expectTypeOf(dbContext.session()).toEqualTypeOf<EntityManager>();
   expectTypeOf(dbContext.session<CoreEntityManager>()).toEqualTypeOf<CoreEntityManager>();
-  expectTypeOf(dbContext.session<EntityManager>('audit')).toEqualTypeOf<EntityManager>();
+  expectTypeOf(dbContext.session('audit')).toEqualTypeOf<EntityManager>();
   expectTypeOf(dbContext.getSession()).toEqualTypeOf<EntityManager | undefined>();
-  expectTypeOf(dbContext.getSession<EntityManager>()).toEqualTypeOf<EntityManager | undefined>();
   expectTypeOf(dbContext.popSession()).toEqualTypeOf<EntityManager | undefined>();
-  expectTypeOf(dbContext.popSession<EntityManager>()).toEqualTypeOf<EntityManager | undefined>();
   // @ts-expect-error -- an EntityManager
   dbContext.session<Note>();
   // @ts-expect-error -- nothing to put where nothing was popped; look first

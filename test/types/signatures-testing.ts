@@ -56,7 +56,7 @@ export async function sharedTransactions(): Promise<void> {
   const db = await TestTransaction.begin(app, options);
   expectTypeOf(db).toEqualTypeOf<TestTransaction>();
   expectTypeOf(db.session()).toEqualTypeOf<EntityManager>();
-  expectTypeOf(db.session<EntityManager>('audit')).toEqualTypeOf<EntityManager>();
+  expectTypeOf(db.session('audit')).toEqualTypeOf<EntityManager>();
   // @ts-expect-error -- begun with begin()
   void new TestTransaction(new Map());
   // @ts-expect-error -- a list of names
@@ -65,7 +65,7 @@ export async function sharedTransactions(): Promise<void> {
   const hooks: UseTestTransactionOptions = { beforeEach, afterEach, connections: ['audit'] };
   const current = useTestTransaction(() => app, hooks);
   expectTypeOf(current).toEqualTypeOf<CurrentTestTransaction>();
-  expectTypeOf(current.session<EntityManager>()).toEqualTypeOf<EntityManager>();
+  expectTypeOf(current.session()).toEqualTypeOf<EntityManager>();
   // @ts-expect-error -- a function, since beforeAll() may make the application later
   useTestTransaction(app);
   // @ts-expect-error -- ended by the hook
@@ -75,7 +75,7 @@ export async function sharedTransactions(): Promise<void> {
 export async function contexts(): Promise<void> {
   await using context = openTestContext(app);
   expectTypeOf(context).toEqualTypeOf<TestContext>();
-  expectTypeOf(context.session<EntityManager>('audit')).toEqualTypeOf<EntityManager>();
+  expectTypeOf(context.session('audit')).toEqualTypeOf<EntityManager>();
 
   await using own = openRollbackSession<EntityManager>(app, 'audit');
   expectTypeOf(own).toEqualTypeOf<RollbackSession<EntityManager>>();

@@ -1,4 +1,3 @@
-import type { EntityManager } from '@mikro-orm/postgresql';
 import type { INestApplication } from '@nestjs/common';
 import {
   expectCommitted,
@@ -47,7 +46,7 @@ describe('sample 01-basic, a shared transaction', () => {
 
   /** In the test's transaction, past the application. */
   const query = <Row extends object>(sql: string, connection?: string): Promise<Row[]> =>
-    db.session<EntityManager>(connection).execute<Row[]>(sql);
+    db.session(connection).execute<Row[]>(sql);
 
   const balances = async (): Promise<number[]> =>
     (await query<{ balance_cents: number }>('select balance_cents from account order by id')).map(

@@ -1,4 +1,3 @@
-import type { EntityManager } from '@mikro-orm/postgresql';
 import type { INestApplication } from '@nestjs/common';
 import { DbContext, DbContextNotActiveError } from 'nestjs-db-context';
 import {
@@ -66,9 +65,7 @@ describe('sample 02-control, a shared transaction', () => {
 
   /** `xid` is the transaction that wrote the row: each of the application's has an id of its own. */
   const rows = (): Promise<{ id: number; text: string; xid: string }[]> =>
-    db
-      .session<EntityManager>()
-      .execute('select id, text, xmin::text as xid from entry order by id');
+    db.session().execute('select id, text, xmin::text as xid from entry order by id');
 
   const transactions = async (): Promise<string[]> => (await rows()).map(({ xid }) => xid);
 

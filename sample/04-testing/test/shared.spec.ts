@@ -1,4 +1,3 @@
-import type { EntityManager } from '@mikro-orm/postgresql';
 import { DbContext } from 'nestjs-db-context';
 import {
   captureOnCommit,
@@ -215,6 +214,6 @@ describe('sample 04-testing, a shared transaction', () => {
     // The shortage is committed in a new context of the same database, and the request around it is
     // rolled back. In one transaction the second would undo the first.
     expect((await order({ quantity: 4 })).status).toBe(422);
-    await expect(db.session<EntityManager>().count(Product)).rejects.toThrow(TestIsolationError);
+    await expect(db.session().count(Product)).rejects.toThrow(TestIsolationError);
   });
 });

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import type { EntityManager } from '@mikro-orm/postgresql';
 import type { INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { Queue } from 'bullmq';
@@ -94,7 +93,7 @@ async function tellOfOrders(
     'invoice',
   ]);
   const dbContext = app.get(DbContext);
-  return dbContext.run(() => dbContext.session<EntityManager>().count(Order));
+  return dbContext.run(() => dbContext.session().count(Order));
 }
 
 async function place(url: string, item: string): Promise<number> {
