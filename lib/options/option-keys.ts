@@ -6,7 +6,11 @@ import {
   TRANSACTION_SETTINGS,
   type TransactionSettings,
 } from '../postgresql/transaction-settings.js';
-import type { ConnectionResetOptions, ConnectionTransactionOptions } from './connection-options.js';
+import type {
+  ConnectionGlobalOptions,
+  ConnectionResetOptions,
+  ConnectionTransactionOptions,
+} from './connection-options.js';
 import { DEFAULTS } from './defaults.js';
 import type { FailoverOptions } from './failover-options.js';
 import type { DbContextModuleAsyncOptions, DbContextModuleOptions } from './module-options.js';
@@ -35,7 +39,8 @@ const CONNECTION_KEYS = [
   ...keysOf<
     ConnectionTransactionOptions &
       ConnectionReadOptions &
-      ConnectionResetOptions & { readonly name?: string; readonly orm?: object }
+      ConnectionResetOptions &
+      ConnectionGlobalOptions & { readonly name?: string; readonly orm?: object }
   >({
     name: true,
     orm: true,
@@ -47,6 +52,7 @@ const CONNECTION_KEYS = [
     readFrom: true,
     readYourWrites: true,
     resetOnRelease: true,
+    globalEntityManager: true,
   }),
   ...(Object.keys(DEFAULTS.limits) satisfies string[] as (keyof ConnectionLimits)[]),
 ];

@@ -3,6 +3,7 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { DbConnection } from '../connection/db-connection.js';
 import { InvalidTransactionStateError } from '../errors.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
+import { forkOfClass } from './fork-of-class.js';
 import { kyselyTransactionFactory, type KyselyTransaction } from './kysely-transaction.js';
 import type { KyselyClient } from './kysely-shapes.js';
 import type { TransactionParts } from './orm-transaction.js';
@@ -72,25 +73,5 @@ export class SessionFactory {
     };
     const Base = Object.getPrototypeOf(connection.orm.em).constructor as EntityManagerClass;
     return { ...parts, Manager: sessionManagerClass(Base, parts) };
-  }
-}
-
-/**
- * A fork that has the filters, the schema and the logger context of the global entity manager, and is
- * of another class: MikroORM forks by `new this.constructor()`. A fork whose prototype is exchanged
- * afterwards costs more than all else in a session, and makes MikroORM's own calls on it slower.
- * `test/e2e/mikro-orm-surface.spec.ts` fails when an upgrade forks in another way.
- */
-function forkOfClass(em: EntityManager, Manager: EntityManagerClass): EntityManager {
-  const target = em as { constructor: unknown };
-  const Base = target.constructor;
-  if (!Object.hasOwn(em, 'constructor')) {
-    Object.defineProperty(em, 'constructor', { value: Base, writable: true, configurable: true });
-  }
-  target.constructor = Manager;
-  try {
-    return em.fork({ disableContextResolution: true });
-  } finally {
-    target.constructor = Base;
   }
 }
