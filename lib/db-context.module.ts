@@ -5,7 +5,8 @@ import { InvalidOptionsError } from './errors.js';
 import { asyncConnectionProviders, connectionProviders } from './module/connection.providers.js';
 import { DbContextCoreModule } from './module/db-context-core.module.js';
 import { FeatureEntities } from './module/declarations.js';
-import { repositoryProvider } from './module/repository.providers.js';
+import { DbContextOrmModule, mayNeedOrm } from './module/orm.module.js';
+import { repositoryProviders } from './module/repository.providers.js';
 import {
   assertDistinct,
   checkConnectionNames,
@@ -22,7 +23,7 @@ import type {
 import { checkKeys } from './options/option-keys.js';
 import { DB_CONTEXT_OPTIONS } from './options/options-token.js';
 import { connectionNameOf } from './options/resolve-connection-options.js';
-import { getConnectionToken, getRepositoryToken, getSessionToken } from './tokens.js';
+import { getConnectionToken, getSessionToken } from './tokens.js';
 
 /**
  * Gives every request one lazy MikroORM session per named database.
@@ -56,6 +57,7 @@ export class DbContextModule {
           { provide: DB_CONTEXT_OPTIONS, useValue: options },
           options.connections.flatMap(connectionProviders),
         ),
+        DbContextOrmModule.register(options.connections.map(connectionNameOf)),
       ],
     };
   }
@@ -90,6 +92,9 @@ export class DbContextModule {
           options.useClass === undefined ? [] : [options.useClass],
           options.imports,
         ),
+        ...(mayNeedOrm([...(options.inject ?? []), options.useClass ?? options.useExisting])
+          ? []
+          : [DbContextOrmModule.register(names)]),
       ],
     };
   }
@@ -128,6 +133,7 @@ function connectionModule(options: DbConnectionOptions): DynamicModule {
   return {
     module: DbContextModule,
     global: true,
+    imports: [DbContextOrmModule.register([name])],
     providers: connectionProviders(options),
     exports: [getConnectionToken(name), getSessionToken(name)],
   };
@@ -144,6 +150,7 @@ function repositoriesModule(
         'that import each other are the usual cause; break the cycle.',
     );
   }
+  const providers = entities.flatMap((entity) => repositoryProviders(entity, connectionName));
   return {
     module: DbContextModule,
     providers: [
@@ -151,9 +158,9 @@ function repositoriesModule(
         provide: Symbol('nestjs-db-context:feature-entities'),
         useValue: new FeatureEntities(connectionName, entities),
       },
-      ...entities.map((entity) => repositoryProvider(entity, connectionName)),
+      ...providers,
     ],
-    exports: entities.map((entity) => getRepositoryToken(entity, connectionName)),
+    exports: providers.map(({ provide }) => provide),
   };
 }
 

@@ -89,6 +89,7 @@ export {
 } from './errors.js';
 export { commitOnSuccess } from './options/commit-on-success.js';
 export type {
+  ConnectionGlobalOptions,
   ConnectionResetOptions,
   ConnectionTransactionOptions,
   DbConnectionOptions,

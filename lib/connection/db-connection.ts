@@ -31,6 +31,9 @@ export interface TransactionDefaults {
   readonly role?: string | ((cls: ClsService) => string | undefined);
 }
 
+/** What the global entity manager of a connection (`orm.em`) is inside of a context. */
+export type GlobalEntityManagerMode = 'session' | 'own';
+
 /** The options of a connection, checked and with every default filled in. */
 export interface ConnectionSettings {
   readonly limits: ResolvedLimits;
@@ -39,6 +42,7 @@ export interface ConnectionSettings {
   readonly failover: FailoverSettings | undefined;
   readonly reading: ReadSettings;
   readonly resetOnRelease: ResetMode;
+  readonly globalEntityManager: GlobalEntityManagerMode;
   /** How long {@link DbConnection.check} takes at most where it is given no `timeoutMs`. */
   readonly checkTimeoutMs: number;
 }
@@ -63,7 +67,7 @@ export type FaultReporter = (message: string, error: unknown) => void;
 export class DbConnection {
   /** Name of the connection. */
   readonly name: string;
-  /** The MikroORM instance of the connection; outside of contexts its `em` is the global one. */
+  /** The MikroORM instance of the connection; inside of a context its `em` is the session, unless `globalEntityManager` says otherwise. */
   readonly orm: MikroORM;
   /** @internal What transactions of the connection have to know of the server. */
   readonly server = postgresql;
@@ -73,6 +77,8 @@ export class DbConnection {
   readonly transactionOptions: TransactionDefaults;
   /** @internal */
   readonly report: FaultReporter;
+  /** @internal The option of that name. */
+  readonly globalEntityManager: GlobalEntityManagerMode;
   readonly #ownsOrm: boolean;
   readonly #reserveHooks: ReserveHooks;
   readonly #sessionReset: SessionReset | undefined;
@@ -100,6 +106,7 @@ export class DbConnection {
     this.limits = limits;
     this.transactionOptions = transactionOptions;
     this.report = report;
+    this.globalEntityManager = settings.globalEntityManager;
     this.#ownsOrm = ownsOrm;
     this.#reserveHooks = new ReserveHooks(orm);
     const { resetOnRelease } = settings;

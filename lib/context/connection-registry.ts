@@ -1,4 +1,4 @@
-import type { EntityManager } from '@mikro-orm/core';
+import type { EntityManager, MikroORM } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
 import {
@@ -6,6 +6,7 @@ import {
   InvalidOptionsError,
   UnknownConnectionError,
 } from '../errors.js';
+import { claimGlobalManager, type GlobalClaim } from '../session/global-manager.js';
 import { SessionFactory } from '../session/session-factory.js';
 
 /** The connections of one application, with what makes their sessions and what stands for those. */
@@ -13,11 +14,23 @@ export class ConnectionRegistry {
   readonly #factories = new Map<string, SessionFactory>();
   readonly #handles = new Map<string, EntityManager>();
   readonly #resolve: (factory: SessionFactory) => EntityManager;
+  readonly #claimOf: (factory: SessionFactory) => GlobalClaim;
+  /** What takes back that the global entity manager of an orm is a session. */
+  readonly #globals = new Map<MikroORM, () => void>();
+  /** Those of these connections, by the names that MikroORM knows their managers by. */
+  readonly #named = new Map<string, DbConnection>();
   #readYourWrites: readonly DbConnection[] = [];
 
-  /** @param resolve finds the session that the calling code means */
-  constructor(resolve: (factory: SessionFactory) => EntityManager) {
+  /**
+   * @param resolve finds the session that the calling code means
+   * @param claimOf what the global entity manager of a connection stands for
+   */
+  constructor(
+    resolve: (factory: SessionFactory) => EntityManager,
+    claimOf: (factory: SessionFactory) => GlobalClaim,
+  ) {
     this.#resolve = resolve;
+    this.#claimOf = claimOf;
   }
 
   get all(): readonly DbConnection[] {
@@ -41,10 +54,25 @@ export class ConnectionRegistry {
     if (connection.readYourWrites !== undefined) {
       this.#readYourWrites = [...this.#readYourWrites, connection];
     }
-    this.#handles.set(
-      name,
-      factory.createHandle(() => this.#resolve(factory)),
-    );
+    const handle = factory.createHandle(() => this.#resolve(factory));
+    this.#handles.set(name, handle);
+    // Of connections that share an orm the first one is its global entity manager.
+    if (connection.globalEntityManager === 'session' && !this.#globals.has(connection.orm)) {
+      this.#globals.set(connection.orm, claimGlobalManager(connection.orm, this.#claimOf(factory)));
+      if (!this.#named.has(handle.name)) {
+        this.#named.set(handle.name, connection);
+      }
+    }
+  }
+
+  /** Whether the global entity manager of any connection is its session. */
+  get hasGlobals(): boolean {
+    return this.#globals.size > 0;
+  }
+
+  /** The connection whose global entity manager MikroORM knows by `contextName`. */
+  named(contextName: string): DbConnection | undefined {
+    return this.#named.get(contextName);
   }
 
   /** @throws {@link InvalidOptionsError} each would overwrite what the other sends to the client */
@@ -98,6 +126,8 @@ export class ConnectionRegistry {
    */
   async close(): Promise<void> {
     const results = await Promise.allSettled(this.all.map((connection) => connection.close()));
+    this.#globals.forEach((release) => release());
+    this.#globals.clear();
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) {
       throw failed.reason;

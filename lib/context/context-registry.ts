@@ -1,14 +1,10 @@
-import { TransactionContext, type EntityManager } from '@mikro-orm/core';
+import { TransactionContext } from '@mikro-orm/core';
 
 import type { FaultReporter } from '../connection/db-connection.js';
 import { WrittenLsns } from '../connection/written-lsns.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DbContextNotActiveError, ShuttingDownError, type EndCause } from '../errors.js';
-import type { SessionFactory } from '../session/session-factory.js';
-import { ambientManager } from '../session/ambient.js';
-import { innermostManager } from '../session/session-marks.js';
-import { ConnectionRegistry } from './connection-registry.js';
 import type { ContextProbe, Reporters } from './context-probe.js';
 import { currentContext, runWithContext } from './context-storage.js';
 import type { ContextDependencies, OpeningOptions } from './context-sessions.js';
@@ -18,6 +14,7 @@ import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
 import { runAndSettle } from './run-and-settle.js';
 import { RunningContexts } from './running-contexts.js';
+import { SessionLookup } from './session-lookup.js';
 import { Shutdown } from './shutdown.js';
 import { OUTSIDE, UnawaitedRefusals } from './unawaited-refusals.js';
 import { ContextWatch, watchLimits } from './watch.js';
@@ -33,7 +30,12 @@ type RegistryOptions = Pick<
  * so that a shutdown finds what is still running (H3).
  */
 export class ContextRegistry {
-  readonly connections = new ConnectionRegistry((factory) => this.#managerOf(factory));
+  readonly #lookup = new SessionLookup(this, {
+    current: () => this.#current(),
+    require: () => this.require(),
+    runOutside: (work) => this.runOutside(work),
+  });
+  readonly connections = this.#lookup.connections;
   /** Where a fault goes that has no caller to be thrown at. */
   readonly report: FaultReporter;
   readonly #running = new RunningContexts();
@@ -140,18 +142,6 @@ export class ContextRegistry {
   }
 
   /**
-   * What `@InjectSession()` stands for: the entity manager of MikroORM's own `TransactionContext`,
-   * where the code has entered one of the same database inside of its context (C6), else the session.
-   */
-  #managerOf({ connection: { name, orm } }: SessionFactory): EntityManager {
-    const context = this.require();
-    const ambient = ambientManager(context.ambient);
-    return ambient?.config === orm.config
-      ? innermostManager(ambient)
-      : context.session(name).manager;
-  }
-
-  /**
    * Opens a context. Its caller settles it.
    *
    * @param origin what opens it, for messages
@@ -233,7 +223,7 @@ export class ContextRegistry {
 
   /** Runs `callback` inside of a context. */
   runIn<T>(context: Context, callback: () => T): T {
-    return runWithContext(this, context, callback);
+    return this.#lookup.runInRequest(context, () => runWithContext(this, context, callback));
   }
 
   /** Runs a hook in a context of its own; also during a shutdown, since it belongs to an older one. */

@@ -4,7 +4,7 @@ import type { Holder } from '../connection/claim.js';
 import type { WrittenLsns } from '../connection/written-lsns.js';
 import { InvalidTransactionStateError, type EndCause } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
-import { ambientManager } from '../session/ambient.js';
+import { ambientManager, type Surroundings } from '../session/ambient.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { OwnedWork } from '../session/owned-work.js';
 import type { SessionFactory } from '../session/session-factory.js';
@@ -43,7 +43,7 @@ export interface OpeningOptions {
 const NO_SETTINGS: ReadonlyMap<string, TransactionSettings> = new Map();
 
 /** The sessions of one unit of work: at most one for each connection (M1), and what is owned beside them. */
-export abstract class ContextSessions implements Holder {
+export abstract class ContextSessions implements Holder, Surroundings {
   protected readonly dependencies: ContextDependencies;
   /** See {@link OpeningOptions.isDetached}. */
   readonly isDetached: boolean;
@@ -53,6 +53,8 @@ export abstract class ContextSessions implements Holder {
   handlerEnd: HandlerEnd | undefined;
   /** See {@link OpeningOptions.ambient}. */
   readonly ambient: EntityManager | undefined;
+  /** See {@link Surroundings.isBeforeHandler}; set by a transport. */
+  isBeforeHandler = false;
   /** See {@link Holder.writtenLsns}. */
   readonly writtenLsns: WrittenLsns | undefined;
   /** See {@link OpeningOptions.timeoutMs}. */
@@ -110,14 +112,15 @@ export abstract class ContextSessions implements Holder {
    * @throws {@link InvalidTransactionStateError}
    */
   assertNotElsewhere(name: string, verb: string): void {
-    const ambient = ambientManager(this.ambient);
     const { orm } = this.factory(name).connection;
-    if (ambient?.config === orm.config && !isForkOf(ambient, this.existing(name)?.manager)) {
+    const ambient = ambientManager(orm.config, this);
+    if (ambient !== undefined && !isForkOf(ambient, this.existing(name)?.manager)) {
       throw new InvalidTransactionStateError(
         name,
         `${verb}() was called inside of the transaction of another session: of em.fork().transactional(), ` +
-          'or of transactional() on the session of newSession(). It would end the session of the context, ' +
-          'in which nothing there works. Return from the callback first, or use em.transactional().',
+          'of transactional() on the session of newSession(), or of @CreateRequestContext(). It would end ' +
+          'the session of the context, in which nothing there works. Return from the callback first, or ' +
+          'use em.transactional().',
       );
     }
   }

@@ -31,6 +31,18 @@ export function currentContext(owner: object, fallback?: Context): Context | und
   return entry === undefined ? fallback : entry.context;
 }
 
+/** How many contexts of other applications the current code has entered inside of one of `owner`. */
+export function depthOf(owner: object): number {
+  let depth = 0;
+  for (let entry: Entry | undefined = cls.get(); entry !== undefined; entry = entry.outer) {
+    if (entry.owner === owner) {
+      return depth;
+    }
+    depth += 1;
+  }
+  return Infinity;
+}
+
 /** The context that the current code runs in, whatever application it is of. */
 export function innermostContext(): Context | undefined {
   return cls.get<Entry | undefined>()?.context;

@@ -1,4 +1,4 @@
-import type { EntityManager } from '@mikro-orm/core';
+import type { EntityManager, EntityName, MikroORM } from '@mikro-orm/core';
 import type { FactoryProvider, OptionalFactoryDependency, Provider } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 
@@ -12,6 +12,7 @@ import { connectionNameOf } from '../options/resolve-connection-options.js';
 import { getConnectionToken, getSessionToken } from '../tokens.js';
 import { createConnection } from './connection-factory.js';
 import { collectFeatureEntities, DeclaredConnection } from './declarations.js';
+import { hasMikroOrmModule } from './foreign-features.js';
 import { logReporters } from './log-reporters.js';
 
 /** It is optional, so that its absence gets the error of {@link assertRoot} rather than Nest's. */
@@ -76,8 +77,21 @@ async function connect(
   assertRoot(registry);
   const entities = collectFeatureEntities(modules, connectionNameOf(options));
   const connection = await createConnection(options, entities, logReporters);
+  if (options.orm !== undefined && hasMikroOrmModule(modules)) {
+    discoverMissing(options.orm, entities);
+  }
   registry.connections.register(connection);
   return connection;
+}
+
+/** Completes the list of entities that `autoLoadEntities` of `@mikro-orm/nestjs` makes of its own modules. */
+function discoverMissing(orm: MikroORM, entities: readonly EntityName[]): void {
+  const missing = entities.filter(
+    (entity) => orm.getMetadata().find(entity as never) === undefined,
+  );
+  if (missing.length > 0) {
+    orm.discoverEntity(missing as Parameters<MikroORM['discoverEntity']>[0]);
+  }
 }
 
 function declarationOf(name: string): Provider {

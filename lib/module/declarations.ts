@@ -2,6 +2,8 @@ import type { EntityName } from '@mikro-orm/core';
 import type { Type } from '@nestjs/common';
 import type { ModulesContainer } from '@nestjs/core';
 
+import { collectForeignEntities } from './foreign-features.js';
+
 // A module declares a connection or entities by a provider. These are read from Nest's own list of
 // modules, which is complete before the first provider is made; a list of our own would outlive the
 // application.
@@ -24,7 +26,7 @@ export function collectConnectionNames(modules: ModulesContainer): string[] {
   return collect(modules, DeclaredConnection).map(({ name }) => name);
 }
 
-/** The entities that feature modules add to a connection. */
+/** The entities that feature modules add to a connection, also those of `@mikro-orm/nestjs`. */
 export function collectFeatureEntities(
   modules: ModulesContainer,
   connectionName: string,
@@ -32,7 +34,12 @@ export function collectFeatureEntities(
   const features = collect(modules, FeatureEntities).filter(
     (feature) => feature.connectionName === connectionName,
   );
-  return [...new Set(features.flatMap(({ entities }) => entities))];
+  return [
+    ...new Set([
+      ...features.flatMap(({ entities }) => entities),
+      ...collectForeignEntities(modules, connectionName),
+    ]),
+  ];
 }
 
 function collect<T>(modules: ModulesContainer, Declaration: Type<T>): T[] {

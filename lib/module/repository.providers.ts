@@ -1,10 +1,18 @@
-import type { EntityManager, EntityName, EntityRepository } from '@mikro-orm/core';
-import type { FactoryProvider } from '@nestjs/common';
+import {
+  EntitySchema,
+  MetadataStorage,
+  Utils,
+  type EntityManager,
+  type EntityName,
+  type EntityRepository,
+} from '@mikro-orm/core';
+import type { ExistingProvider, FactoryProvider, InjectionToken } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { UnknownConnectionError, UnknownEntityError } from '../errors.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import {
   entityNameOf,
   getConnectionToken,
@@ -14,8 +22,40 @@ import {
 import { assertRoot, OPTIONAL_REGISTRY } from './connection.providers.js';
 import { collectConnectionNames } from './declarations.js';
 
-/** Provider of the repository of an entity, bound to the session of a connection. */
-export function repositoryProvider(
+/**
+ * Providers of the repository of an entity, bound to the session of a connection: by the token of this
+ * library, and by the class of the repository and the token of `@mikro-orm/nestjs`, which a service of an
+ * application on MikroORM injects it by.
+ */
+export function repositoryProviders(
+  entity: EntityName,
+  connectionName: string,
+): [FactoryProvider<EntityRepository<object>>, ...ExistingProvider[]] {
+  const useExisting = getRepositoryToken(entity, connectionName);
+  return [
+    repositoryProvider(entity, connectionName),
+    ...otherTokens(entity, connectionName).map((provide) => ({ provide, useExisting })),
+  ];
+}
+
+function otherTokens(entity: EntityName, connectionName: string): InjectionToken[] {
+  const suffix = connectionName === DEFAULT_CONNECTION_NAME ? '' : `_${connectionName}`;
+  const token = `${Utils.className(entity)}Repository${suffix}`;
+  const ownClass = repositoryClassOf(entity);
+  return ownClass === undefined ? [token] : [token, ownClass];
+}
+
+/** The class that the entity names as its repository; no orm knows the entity yet. */
+function repositoryClassOf(entity: EntityName): InjectionToken | undefined {
+  const schema =
+    entity instanceof EntitySchema ? entity : EntitySchema.REGISTRY.get(entity as object);
+  const meta =
+    schema?.meta ??
+    Object.values(MetadataStorage.getMetadata()).find((each) => each.class === entity);
+  return meta?.repository?.() as InjectionToken | undefined;
+}
+
+function repositoryProvider(
   entity: EntityName,
   connectionName: string,
 ): FactoryProvider<EntityRepository<object>> {

@@ -56,6 +56,23 @@ export interface ConnectionResetOptions {
 }
 
 /**
+ * What MikroORM's own objects are inside of a context.
+ *
+ * @publicApi
+ */
+export interface ConnectionGlobalOptions {
+  /**
+   * What the global entity manager (`orm.em`) is inside of a context, and with it what is made of it:
+   * repositories, what `@mikro-orm/nestjs` injects, `@Transactional()`. `session`: the session, so that code
+   * that knows nothing of this library works in the transaction of the context. `own`: MikroORM's own, past
+   * the session. Outside of a context it is MikroORM's own in any case. Where several connections share an
+   * `orm`, it is the session of the first one that has `session`.
+   * @defaultValue 'session'
+   */
+  readonly globalEntityManager?: 'session' | 'own';
+}
+
+/**
  * One named database. Either `orm` (a `MikroORM` that the application already has) or MikroORM's
  * own options.
  *
@@ -76,7 +93,8 @@ export interface ConnectionResetOptions {
 export type DbConnectionOptions = ConnectionLimits &
   ConnectionTransactionOptions &
   ConnectionReadOptions &
-  ConnectionResetOptions & {
+  ConnectionResetOptions &
+  ConnectionGlobalOptions & {
     /**
      * Name of the connection, for `@InjectSession(name)`.
      * @defaultValue 'default'

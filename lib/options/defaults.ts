@@ -1,5 +1,6 @@
 import type { CheckOptions } from '../connection/connection-health.js';
 import type { ResolvedLimits } from '../connection/connection-limits.js';
+import type { GlobalEntityManagerMode } from '../connection/db-connection.js';
 import type { ResetMode } from '../connection/session-reset.js';
 import { commitOnSuccess } from './commit-on-success.js';
 import type { DbContextOptions } from './context-options.js';
@@ -42,6 +43,7 @@ export const DEFAULTS = {
     hostDrainTimeoutMs: 30_000,
   },
   resetOnRelease: 'auto',
+  globalEntityManager: 'session',
   failover: { timeoutMs: 2_000, cacheMs: 5_000 },
   readFrom: { choose: 'round-robin', fallback: 'primary', retryAfterMs: 10_000 },
   readYourWrites: { waitMs: 100, maxAgeSeconds: 60, secure: false },
@@ -60,6 +62,7 @@ export const DEFAULTS = {
   readonly watch: Required<WatchOptions>;
   readonly limits: ResolvedLimits;
   readonly resetOnRelease: ResetMode;
+  readonly globalEntityManager: GlobalEntityManagerMode;
   readonly failover: Required<Omit<FailoverOptions, 'hosts'>>;
   readonly readFrom: Required<ReadFromOptions>;
   readonly readYourWrites: Required<Omit<ReadYourWritesOptions, 'via' | 'name'>>;

@@ -6,7 +6,11 @@ import {
   TRANSACTION_SETTINGS,
   type TransactionSettings,
 } from '../postgresql/transaction-settings.js';
-import type { ConnectionResetOptions, ConnectionTransactionOptions } from './connection-options.js';
+import type {
+  ConnectionGlobalOptions,
+  ConnectionResetOptions,
+  ConnectionTransactionOptions,
+} from './connection-options.js';
 import { DEFAULTS } from './defaults.js';
 import { misspeltKey } from './misspelt-key.js';
 import type { FailoverOptions } from './failover-options.js';
@@ -36,7 +40,8 @@ const CONNECTION_KEYS = [
   ...keysOf<
     ConnectionTransactionOptions &
       ConnectionReadOptions &
-      ConnectionResetOptions & { readonly name?: string; readonly orm?: object }
+      ConnectionResetOptions &
+      ConnectionGlobalOptions & { readonly name?: string; readonly orm?: object }
   >({
     name: true,
     orm: true,
@@ -48,6 +53,7 @@ const CONNECTION_KEYS = [
     readFrom: true,
     readYourWrites: true,
     resetOnRelease: true,
+    globalEntityManager: true,
   }),
   ...(Object.keys(DEFAULTS.limits) satisfies string[] as (keyof ConnectionLimits)[]),
 ];

@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import type { Options } from '@mikro-orm/core';
 
 import type { ResolvedLimits } from '../connection/connection-limits.js';
-import type { ConnectionSettings } from '../connection/db-connection.js';
+import type { ConnectionSettings, GlobalEntityManagerMode } from '../connection/db-connection.js';
 import type { ResetMode } from '../connection/session-reset.js';
 import { isTimeLimit, LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { InvalidOptionsError } from '../errors.js';
@@ -15,6 +15,7 @@ import { resolveFailoverOptions } from './resolve-failover-options.js';
 import { resolveReplicaOptions } from './resolve-replica-options.js';
 
 const RESET_MODES: readonly ResetMode[] = ['auto', 'always', 'never'];
+const GLOBAL_MODES: readonly GlobalEntityManagerMode[] = ['session', 'own'];
 const LIMIT_NAMES = Object.keys(DEFAULTS.limits) as (keyof ResolvedLimits)[];
 
 /** The options of one connection, separated into those of this library and those of MikroORM. */
@@ -47,6 +48,7 @@ export function resolveConnectionOptions(options: DbConnectionOptions): Resolved
     beforeSession,
     failover,
     resetOnRelease = DEFAULTS.resetOnRelease,
+    globalEntityManager = DEFAULTS.globalEntityManager,
     ...others
   } = options;
   const reading = resolveReplicaOptions(
@@ -59,11 +61,8 @@ export function resolveConnectionOptions(options: DbConnectionOptions): Resolved
   checkTransactionSettings(transaction, `${where}: its transaction`);
   checkKeys(transaction, 'transaction', `${where}: its transaction`);
   checkFunctions({ sessionVariables, role, beforeSession }, where);
-  if (!RESET_MODES.includes(resetOnRelease)) {
-    throw new InvalidOptionsError(
-      `${where} has resetOnRelease: ${inspect(resetOnRelease)}. Give one of ${RESET_MODES.join(', ')}.`,
-    );
-  }
+  checkChoice(resetOnRelease, RESET_MODES, `${where} has resetOnRelease`);
+  checkChoice(globalEntityManager, GLOBAL_MODES, `${where} has globalEntityManager`);
   return {
     name,
     settings: {
@@ -77,10 +76,17 @@ export function resolveConnectionOptions(options: DbConnectionOptions): Resolved
       failover: failover && resolveFailoverOptions(failover, name),
       reading,
       resetOnRelease,
+      globalEntityManager,
       checkTimeoutMs: DEFAULTS.check.timeoutMs,
     },
     ormOptions: withoutLimits(others),
   };
+}
+
+function checkChoice<T extends string>(value: T, choices: readonly T[], what: string): void {
+  if (!choices.includes(value)) {
+    throw new InvalidOptionsError(`${what}: ${inspect(value)}. Give one of ${choices.join(', ')}.`);
+  }
 }
 
 /** Fills in the limits that are left out. */

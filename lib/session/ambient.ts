@@ -1,6 +1,13 @@
-import { TransactionContext, type EntityManager } from '@mikro-orm/core';
+import {
+  RequestContext,
+  TransactionContext,
+  type Configuration,
+  type EntityManager,
+} from '@mikro-orm/core';
 
 import { AsyncScope } from '../transaction/async-scope.js';
+import { OwnRequestContext } from './request-context.js';
+import { innermostManager } from './session-marks.js';
 
 /** Code that works on the session of its context, although it runs in a transaction of another one. */
 class AsideScope extends AsyncScope {
@@ -13,18 +20,48 @@ class AsideScope extends AsyncScope {
   }
 }
 
+/** What of MikroORM's own contexts is none that the code of a context has entered. */
+export interface Surroundings {
+  /** The manager of the `TransactionContext` that the context was opened in. */
+  readonly ambient: EntityManager | undefined;
+  /** Whether its code runs before the handler: a middleware opens a `RequestContext` for all that follows. */
+  readonly isBeforeHandler: boolean;
+}
+
 /**
- * The manager of MikroORM's `TransactionContext`, where the calling code is to work on that.
- *
- * @param around the manager that the context of the code was opened in; it is none of its own
+ * The manager that MikroORM's own contexts name for a database, where the calling code has entered one
+ * inside of its context: in `em.fork().transactional()`, or in `@CreateRequestContext()` (C6).
  */
-export function ambientManager(around: EntityManager | undefined): EntityManager | undefined {
+export function ambientManager(
+  config: Configuration,
+  around: Surroundings,
+): EntityManager | undefined {
+  return transactionManager(config, around) ?? requestManager(config, around);
+}
+
+function transactionManager(
+  config: Configuration,
+  { ambient: around }: Surroundings,
+): EntityManager | undefined {
   const manager = TransactionContext.currentTransactionContext()?.em;
   const isAside =
     manager === undefined ||
+    manager.config !== config ||
     manager === around ||
     AsyncScope.innermost(AsideScope, (scope) => scope.manager === manager) !== undefined;
-  return isAside ? undefined : manager;
+  return isAside ? undefined : innermostManager(manager);
+}
+
+function requestManager(
+  config: Configuration,
+  { isBeforeHandler }: Surroundings,
+): EntityManager | undefined {
+  const current = RequestContext.currentRequestContext();
+  if (current === undefined || current instanceof OwnRequestContext || isBeforeHandler) {
+    return undefined;
+  }
+  const manager = current.map.get(config.get('contextName'));
+  return manager?.config === config ? manager : undefined;
 }
 
 /**

@@ -3,6 +3,7 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { DbConnection } from '../connection/db-connection.js';
 import { InvalidTransactionStateError } from '../errors.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
+import { forkOfClass } from './fork-of-class.js';
 import { kyselyTransactionFactory, type KyselyTransaction } from './kysely-transaction.js';
 import type { KyselyClient } from './kysely-shapes.js';
 import type { TransactionParts } from './orm-transaction.js';
@@ -12,10 +13,17 @@ import { controlOf } from './session-marks.js';
 import type { SessionOptions } from './session-observer.js';
 import { Session } from './session.js';
 
+/** What is made once for all sessions of a connection. */
+interface FactoryParts extends TransactionParts {
+  /** MikroORM's class, or the application's own one. */
+  readonly Base: EntityManagerClass;
+  readonly Manager: EntityManagerClass;
+}
+
 /** Makes the sessions of one connection, and the handle that stands for them. */
 export class SessionFactory {
   readonly connection: DbConnection;
-  #lazyParts: (TransactionParts & { readonly Manager: EntityManagerClass }) | undefined;
+  #lazyParts: FactoryParts | undefined;
 
   constructor(connection: DbConnection) {
     this.connection = connection;
@@ -24,7 +32,7 @@ export class SessionFactory {
   /** A new session. It holds no connection until its first statement (L3). */
   create(options: SessionOptions): Session {
     const parts = this.#parts;
-    return new Session(parts, forkOfClass(this.connection.orm.em, parts.Manager), options);
+    return new Session(parts, forkOfClass(this.connection.orm.em, parts), options);
   }
 
   /**
@@ -59,38 +67,18 @@ export class SessionFactory {
     return this.#parts.createKysely(part, undefined);
   }
 
-  get #parts(): TransactionParts & { readonly Manager: EntityManagerClass } {
+  get #parts(): FactoryParts {
     this.#lazyParts ??= this.#createParts();
     return this.#lazyParts;
   }
 
-  #createParts(): TransactionParts & { readonly Manager: EntityManagerClass } {
+  #createParts(): FactoryParts {
     const { connection } = this;
     const parts: TransactionParts = {
       connection,
       createKysely: kyselyTransactionFactory(() => connection.getKysely() as KyselyClient),
     };
     const Base = Object.getPrototypeOf(connection.orm.em).constructor as EntityManagerClass;
-    return { ...parts, Manager: sessionManagerClass(Base, parts) };
-  }
-}
-
-/**
- * A fork that has the filters, the schema and the logger context of the global entity manager, and is
- * of another class: MikroORM forks by `new this.constructor()`. A fork whose prototype is exchanged
- * afterwards costs more than all else in a session, and makes MikroORM's own calls on it slower.
- * `test/e2e/mikro-orm-surface.spec.ts` fails when an upgrade forks in another way.
- */
-function forkOfClass(em: EntityManager, Manager: EntityManagerClass): EntityManager {
-  const target = em as { constructor: unknown };
-  const Base = target.constructor;
-  if (!Object.hasOwn(em, 'constructor')) {
-    Object.defineProperty(em, 'constructor', { value: Base, writable: true, configurable: true });
-  }
-  target.constructor = Manager;
-  try {
-    return em.fork({ disableContextResolution: true });
-  } finally {
-    target.constructor = Base;
+    return { ...parts, Base, Manager: sessionManagerClass(Base, parts) };
   }
 }

@@ -40,6 +40,8 @@ export class MiddlewareContexts {
     const raw = response.raw ?? response;
     this.#unclaimed.set(raw, new UnclaimedContext(context, this.#environment, raw, answer));
     this.#waiting.add(context);
+    // Middlewares of MikroORM that come later open a request context, which is for all of the request.
+    context.isBeforeHandler = true;
   }
 
   /** Whether the middleware has opened a context for this response that is not claimed yet. */
@@ -67,6 +69,7 @@ export class MiddlewareContexts {
       return undefined;
     }
     this.#waiting.delete(unclaimed.context);
+    unclaimed.context.isBeforeHandler = false;
     return unclaimed.claim();
   }
 }

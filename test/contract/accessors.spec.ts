@@ -32,20 +32,10 @@ describe('what the entity managers of an ORM share', () => {
       em['~entities'],
     ]),
   );
-  compare(
-    'the ORM keeps its own context',
-    touching((em, { orm }) => [
-      em.config.get('context')(em.name),
-      RequestContext.getEntityManager(em.name),
-      orm.em.getContext(false) === orm.em,
-    ]),
-    { plain: 'fork', events: 'ignored' },
-  );
-  compare.failure(
-    'the global entity manager still wants a context',
-    touching((_, { orm }) => orm.em.find(Author, {})),
-    { plain: 'fork' },
-  );
+  own('W2: the global entity manager is the one of the context', (em, { orm }) => {
+    expect(orm.em.getContext(false)).toBe(em.getContext(false));
+    expect(RequestContext.getEntityManager(em.name)?.getContext(false)).toBe(em.getContext(false));
+  });
 });
 
 describe('what belongs to the session', () => {
@@ -71,7 +61,8 @@ describe('what belongs to the session', () => {
   );
   own('the id is the same through the handle, and another for the next context', (em, kit) => {
     expect(em.id).toBe(kit.app.session().id);
-    expect(em.id).not.toBe(kit.orm.em.id);
+    expect(em.id).toBe(kit.orm.em.id);
+    expect(em.id).not.toBe(kit.orm.em.fork().id);
     // oxlint-disable-next-line no-underscore-dangle -- MikroORM's name
     expect(typeof em._id).toBe('number');
   });

@@ -361,7 +361,7 @@ describe.each<AdapterName>(['express', 'fastify'])('a request over %s', (adapter
           throw undo;
         }),
     ).rejects.toBe(undo);
-    expect(body).toMatchObject({ isInsideTransaction: true, xid: expect.any(String) });
+    expect(body).toMatchObject({ isInsideTransaction: false, xid: expect.any(String) });
     expect((body as { xid: string }).xid).not.toBe(outside);
     expect((await shared.world.savedTexts()).toSorted()).toEqual([
       'by the request',

@@ -1,0 +1,84 @@
+import type { EntityManager } from '@mikro-orm/core';
+
+import type { DbConnection } from '../connection/db-connection.js';
+import { ambientManager } from '../session/ambient.js';
+import type { GlobalClaim } from '../session/global-manager.js';
+import { OwnRequestContext, runAsRequest } from '../session/request-context.js';
+import type { SessionFactory } from '../session/session-factory.js';
+import { ConnectionRegistry } from './connection-registry.js';
+import { depthOf } from './context-storage.js';
+import type { Context } from './context.js';
+
+/** What the lookup has to know of the contexts of an application. */
+export interface ContextSource {
+  /** The context that the current code runs in, which may have ended. */
+  current(): Context | undefined;
+  /** As `current()`; throws {@link DbContextNotActiveError} where there is none. */
+  require(): Context;
+  runOutside<T>(work: () => T): T;
+}
+
+/** Which entity manager the injected sessions stand for, and MikroORM's own objects (W2). */
+export class SessionLookup {
+  readonly connections: ConnectionRegistry;
+  readonly #contexts: ContextSource;
+  readonly #owner: object;
+  readonly #requestContext: OwnRequestContext;
+
+  /** @param owner the application, as the storage of the contexts knows it */
+  constructor(owner: object, contexts: ContextSource) {
+    this.#owner = owner;
+    this.#contexts = contexts;
+    this.connections = new ConnectionRegistry(
+      (factory) => this.#managerOf(factory, contexts.require()),
+      (factory) => this.#claimOf(factory),
+    );
+    this.#requestContext = new OwnRequestContext((contextName) => this.#named(contextName));
+  }
+
+  /** Runs the code of a context so that MikroORM's own `RequestContext` has its sessions. */
+  runInRequest<T>({ ambient }: Context, run: () => T): T {
+    return this.connections.hasGlobals ? runAsRequest(this.#requestContext, ambient, run) : run();
+  }
+
+  /**
+   * The entity manager of MikroORM's own `TransactionContext`, or of its `RequestContext`, where the code has
+   * entered one of the same database inside of its context (C6), else the session.
+   */
+  #managerOf({ connection: { name, orm } }: SessionFactory, context: Context): EntityManager {
+    return ambientManager(orm.config, context) ?? context.session(name).manager;
+  }
+
+  #claimOf(factory: SessionFactory): GlobalClaim {
+    const { connection } = factory;
+    return {
+      find: () => {
+        const context = this.#contextFor(connection);
+        return context && this.#managerOf(factory, context);
+      },
+      existing: () => {
+        const context = this.#contextFor(connection);
+        return (
+          context &&
+          (ambientManager(connection.orm.config, context) ??
+            context.existing(connection.name)?.manager)
+        );
+      },
+      isInside: () => this.#contexts.current() !== undefined,
+      runOutside: (work) => this.#contexts.runOutside(work),
+      depth: () => depthOf(this.#owner),
+    };
+  }
+
+  /** The context that MikroORM's own objects work in; `beforeSession` needs them outside of it. */
+  #contextFor({ beforeSessionMisused }: DbConnection): Context | undefined {
+    return beforeSessionMisused === undefined ? this.#contexts.current() : undefined;
+  }
+
+  #named(contextName: string): EntityManager | undefined {
+    const connection = this.connections.named(contextName);
+    return connection === undefined || this.#contextFor(connection) === undefined
+      ? undefined
+      : this.connections.handle(connection.name);
+  }
+}
