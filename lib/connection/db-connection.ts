@@ -289,8 +289,10 @@ export class DbConnection {
    *   {@link ReplicasUnavailableError}, {@link ConnectionClosedError}
    * @internal
    */
-  async checkOut(claim: Claim): Promise<PgClient> {
-    this.#assertOpen();
+  checkOut(claim: Claim): Promise<PgClient> {
+    if (this.isClosed) {
+      return Promise.reject(new ConnectionClosedError(this.name));
+    }
     if (this.#clientSource !== undefined) {
       return this.#clientSource(claim);
     }

@@ -87,11 +87,10 @@ export class HostPool {
    * @throws {@link ConnectionClosedError} {@link HostPool.close} was called
    * @throws {@link ConnectionFailedError}
    */
-  async pool(): Promise<PgPool> {
-    if (this.#isClosed) {
-      throw new ConnectionClosedError(this.#name);
-    }
-    return this.#currentPool();
+  pool(): Promise<PgPool> {
+    return this.#isClosed
+      ? Promise.reject(new ConnectionClosedError(this.#name))
+      : this.#currentPool();
   }
 
   async #currentPool(): Promise<PgPool> {
