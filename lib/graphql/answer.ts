@@ -5,7 +5,9 @@ import type { OperationShape } from './root-fields.js';
 
 /** How the context of an operation has ended. */
 export type OperationEnd =
-  | { readonly kind: 'committed' | 'untouched' | 'rolled-back' }
+  | { readonly kind: 'committed' | 'untouched' }
+  /** `keepsParts`: something had been committed before its end, which no rollback undoes. */
+  | { readonly kind: 'rolled-back'; readonly keepsParts: boolean }
   | { readonly kind: 'failed'; readonly error: unknown };
 
 /** What a server answers to an operation. */
@@ -22,8 +24,8 @@ export type FormatError = (error: GraphQLError) => unknown;
  * The answer to an operation whose context has been settled.
  *
  * - The settlement failed: the data is not saved, so that there is none, and an error says why.
- * - A mutation was rolled back because of its errors, and has data all the same: a further error, the last
- *   one, says that nothing of the data is saved.
+ * - A mutation was rolled back, and has data all the same: a further error, the last one, says that it is not
+ *   saved.
  */
 export function settledAnswer(
   answer: Answer,
@@ -35,9 +37,8 @@ export function settledAnswer(
   if (end.kind === 'failed') {
     return { ...answer, data: null, errors: [...errors, format(errorOf(end.error))] };
   }
-  const isPartial = data !== null && data !== undefined && errors.length > 0;
-  return kind === 'mutation' && isPartial && end.kind === 'rolled-back'
-    ? { ...answer, errors: [...errors, format(rolledBack())] }
+  return kind === 'mutation' && end.kind === 'rolled-back' && data !== null && data !== undefined
+    ? { ...answer, errors: [...errors, format(rolledBack(end, errors.length > 0))] }
     : answer;
 }
 
@@ -85,10 +86,14 @@ export function endedError(): GraphQLError {
   );
 }
 
-function rolledBack(): GraphQLError {
+function rolledBack(
+  { keepsParts }: { readonly keepsParts: boolean },
+  hasErrors: boolean,
+): GraphQLError {
   return new GraphQLError(
-    'The mutation was rolled back because of its errors: nothing that it did is saved, and its data ' +
-      'shows what the fields returned before that.',
+    `The transaction of the mutation was rolled back ${hasErrors ? 'because of its errors' : 'by commitOn'}: ` +
+      'nothing that was done in it is saved, and the data shows what the fields returned before that.' +
+      (keepsParts ? ' What had been committed before its end (commit(), atomic()) stays.' : ''),
     { extensions: { code: 'ROLLED_BACK' } },
   );
 }

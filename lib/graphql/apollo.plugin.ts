@@ -5,8 +5,10 @@ import type { OperationError } from '../options/context-options.js';
 import { errorOf, settledAnswer, type Answer, type FormatError } from './answer.js';
 import { WebSocketOperations } from './graphql-ws.js';
 import { HttpExchanges } from './http-exchanges.js';
+import { operationOf } from './operation-mark.js';
 import type { GraphQLOperation } from './operation.js';
 import { GraphQLOperations } from './operations.js';
+import { OtherPlugins, type ServerWithPlugins } from './other-plugins.js';
 import { closeSource } from './outside-source.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
@@ -33,11 +35,11 @@ interface ApolloRequestContext {
   readonly source?: string;
   readonly document?: DocumentNode;
   /** The errors of the execution before they were formatted. */
-  readonly errors?: readonly OperationError[];
+  errors?: readonly OperationError[];
   readonly response: { body?: ApolloBody };
 }
 
-interface ApolloServerLike {
+interface ApolloServerLike extends ServerWithPlugins {
   executeOperation(request: object, options: { readonly contextValue: object }): Promise<unknown>;
 }
 
@@ -70,6 +72,7 @@ export class ApolloOperationsPlugin {
   readonly #servers: GraphQLServers;
   readonly #exchanges: HttpExchanges;
   readonly #webSocket: WebSocketOperations;
+  readonly #others = new OtherPlugins();
 
   constructor(
     operations: GraphQLOperations,
@@ -81,6 +84,17 @@ export class ApolloOperationsPlugin {
     this.#operations = operations;
     this.#servers = servers;
     this.#exchanges = exchanges;
+  }
+
+  /** Looks at the other plugins of all servers, which have been started. */
+  install(): void {
+    for (const driver of this.#servers.drivers) {
+      const { instance } = driver as Partial<ApolloDriverLike>;
+      // The driver of Mercurius has Fastify here.
+      if (instance !== undefined && 'executeOperation' in instance) {
+        this.#others.watch(instance, this);
+      }
+    }
   }
 
   async serverWillStart({ schema }: ApolloServerService): Promise<object> {
@@ -99,7 +113,7 @@ export class ApolloOperationsPlugin {
     let shape: OperationShape | undefined;
     let isRetried = false;
     const settle = async (requestContext: ApolloRequestContext): Promise<void> => {
-      const operation = this.#operations.of(requestContext.contextValue);
+      const operation = operationOf(requestContext.contextValue);
       if (operation !== undefined && shape !== undefined) {
         await this.#settle(operation, shape, requestContext);
       }
@@ -115,7 +129,12 @@ export class ApolloOperationsPlugin {
       responseForOperation: async (requestContext: ApolloRequestContext) =>
         isRetried ? this.#runAttempts(requestContext) : null,
       executionDidStart: async (requestContext: ApolloRequestContext) => ({
-        executionDidEnd: () => settle(requestContext),
+        executionDidEnd: async (error?: Error) => {
+          await this.#others.haveEnded(requestContext);
+          await (error === undefined
+            ? settle(requestContext)
+            : this.unexpectedErrorProcessingRequest({ requestContext }));
+        },
       }),
       // Another plugin may have answered or failed, so that nothing was executed.
       willSendResponse: settle,
@@ -127,7 +146,7 @@ export class ApolloOperationsPlugin {
   }: {
     readonly requestContext: ApolloRequestContext;
   }): Promise<void> {
-    this.#operations.of(requestContext.contextValue)?.abandon();
+    operationOf(requestContext.contextValue)?.abandon();
   }
 
   /** @returns `retried` where each run of the operation begins by itself */
@@ -177,7 +196,7 @@ export class ApolloOperationsPlugin {
         return response;
       }
       await this.#operations.pause(operation, number);
-      values = (await this.#servers.contextFor(schema, exchange)) ?? {};
+      values = (await this.#servers.contextFor(schema, exchange)) ?? contextValue;
     }
   }
 
@@ -196,7 +215,16 @@ export class ApolloOperationsPlugin {
       await closeSource(body.subsequentResults?.[Symbol.asyncIterator]());
       return;
     }
-    const end = await this.#operations.conclude(operation, requestContext.errors ?? []);
+    const { errors = [], contextValue } = requestContext;
+    const end = await this.#operations.conclude(operation, errors);
+    if (!operation.settings.hasOneField) {
+      // It never may; this is for the log.
+      this.#operations.mayRunAgain(operation, 1, this.#exchanges.of(contextValue));
+    }
+    if (end?.kind === 'failed') {
+      requestContext.errors = [...errors, errorOf(end.error)];
+      await this.#others.didEncounterErrors(requestContext);
+    }
     if (end !== undefined && body?.kind === 'single' && body.singleResult !== undefined) {
       requestContext.response.body = {
         ...body,

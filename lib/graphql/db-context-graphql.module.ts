@@ -1,15 +1,19 @@
 import { Module, type DynamicModule, type OnApplicationBootstrap } from '@nestjs/common';
 
 import { ApolloOperationsPlugin } from './apollo.plugin.js';
-import { GRAPHQL_OPTIONS, type DbContextGraphQLOptions } from './graphql-options.js';
+import {
+  checkGraphQLOptions,
+  GRAPHQL_OPTIONS,
+  type DbContextGraphQLOptions,
+} from './graphql-options.js';
 import { WebSocketOperations } from './graphql-ws.js';
 import { HttpExchanges } from './http-exchanges.js';
 import { MercuriusOperations } from './mercurius.js';
 import { GraphQLOperations } from './operations.js';
 import { OperationContexts } from './operation-contexts.js';
+import { ResolverMethods } from './resolver-methods.js';
 import { ResolverRoutes } from './resolver-routes.js';
 import { GraphQLServers } from './servers.js';
-import { SubscriptionMethods } from './subscription-methods.js';
 
 /**
  * Gives each GraphQL operation one context: its guards, resolvers of all fields, loaders and lazy relations
@@ -18,7 +22,8 @@ import { SubscriptionMethods } from './subscription-methods.js';
  *
  * An operation with errors is rolled back by default; `commitOn` and `@CommitOn()` get them as `errors`.
  *
- * @throws {@link InvalidOptionsError} at boot: there is no `GraphQLModule`, or one that cannot be served
+ * @throws {@link InvalidOptionsError} at boot: there is no `GraphQLModule` or no `DbContextModule`, one that
+ *   cannot be served, a resolver with `@UseAfterCommit()`, or the module is imported twice
  * @example
  * ```ts
  * @Module({
@@ -35,12 +40,24 @@ import { SubscriptionMethods } from './subscription-methods.js';
 @Module({})
 export class DbContextGraphQLModule implements OnApplicationBootstrap {
   readonly #servers: GraphQLServers;
+  readonly #apollo: ApolloOperationsPlugin;
   readonly #mercurius: MercuriusOperations;
+  readonly #routes: ResolverRoutes;
+  readonly #operations: GraphQLOperations;
 
   /** @internal */
-  constructor(servers: GraphQLServers, mercurius: MercuriusOperations) {
+  constructor(
+    servers: GraphQLServers,
+    apollo: ApolloOperationsPlugin,
+    mercurius: MercuriusOperations,
+    routes: ResolverRoutes,
+    operations: GraphQLOperations,
+  ) {
+    this.#operations = operations;
     this.#servers = servers;
+    this.#apollo = apollo;
     this.#mercurius = mercurius;
+    this.#routes = routes;
   }
 
   /**
@@ -48,14 +65,15 @@ export class DbContextGraphQLModule implements OnApplicationBootstrap {
    *
    * @param options how operations run
    * @returns the module, to be imported once, in the AppModule
+   * @throws {@link InvalidOptionsError} an option is unknown, or has no effect
    */
   static forRoot(options: DbContextGraphQLOptions = {}): DynamicModule {
     return {
       module: DbContextGraphQLModule,
       providers: [
-        { provide: GRAPHQL_OPTIONS, useValue: options },
+        { provide: GRAPHQL_OPTIONS, useValue: checkGraphQLOptions(options) },
         ResolverRoutes,
-        SubscriptionMethods,
+        ResolverMethods,
         OperationContexts,
         GraphQLOperations,
         GraphQLServers,
@@ -73,7 +91,12 @@ export class DbContextGraphQLModule implements OnApplicationBootstrap {
    * @internal
    */
   onApplicationBootstrap(): void {
-    this.#mercurius.install();
+    if (this.#operations.areWhole) {
+      this.#apollo.install();
+      this.#mercurius.install();
+      this.#routes.assertNoneAfterCommit();
+      this.#servers.drainBeforeStop();
+    }
     this.#servers.assertAllServed();
   }
 }

@@ -1,3 +1,8 @@
+import { inspect } from 'node:util';
+
+import { InvalidOptionsError } from '../errors.js';
+import { checkKeys } from '../options/option-keys.js';
+
 /**
  * Options of `DbContextGraphQLModule.forRoot()`.
  *
@@ -17,6 +22,31 @@ export interface DbContextGraphQLOptions {
    * @defaultValue false
    */
   readonly readOnlyQueries?: boolean;
+}
+
+const SCOPES: readonly DbContextGraphQLOptions['scope'][] = ['operation', 'root-field'];
+
+/**
+ * Checks options that come from the environment or from JavaScript, before any provider is made.
+ *
+ * @throws {@link InvalidOptionsError}
+ */
+export function checkGraphQLOptions(options: DbContextGraphQLOptions): DbContextGraphQLOptions {
+  const where = 'DbContextGraphQLModule.forRoot()';
+  checkKeys(options, 'graphql', where);
+  const { scope = 'operation', readOnlyQueries } = options;
+  if (!SCOPES.includes(scope)) {
+    throw new InvalidOptionsError(
+      `${where} was given scope: ${inspect(scope)}. Give one of ${SCOPES.join(', ')}.`,
+    );
+  }
+  if (scope === 'root-field' && readOnlyQueries === true) {
+    throw new InvalidOptionsError(
+      `${where} was given readOnlyQueries, which has no effect with scope: 'root-field'. Mark the resolvers ` +
+        'with @DbTransaction({ readOnly: true }), or leave the scope out.',
+    );
+  }
+  return options;
 }
 
 /** Injection token of {@link DbContextGraphQLOptions}. */

@@ -43,11 +43,6 @@ interface ApolloOptions {
   subscriptions?: SubscriptionsConfig;
 }
 
-/** The driver of Apollo Server, which closes all WebSockets before anything else of a shutdown. */
-interface Driver {
-  stop(): Promise<void>;
-}
-
 /**
  * Puts what Apollo Server's driver leaves to graphql-ws into contexts: queries and mutations over a
  * WebSocket, and the events of subscriptions. No plugin of Apollo Server hears of them.
@@ -80,13 +75,6 @@ export class WebSocketOperations {
         execute: (args) => this.#execute(execute, args),
         subscribe: (args) => this.#subscribe(subscribe, args),
       },
-    };
-    const driver = this.#servers.driverOf(schema) as Driver;
-    const stop = driver.stop.bind(driver);
-    driver.stop = async () => {
-      // What runs over a WebSocket is answered over it (H3).
-      await this.#operations.drain();
-      await stop();
     };
   }
 

@@ -28,7 +28,7 @@ interface ContextValue {
     readonly extra?: { readonly request?: RequestWithResponse };
   };
   /** Mercurius adds it; over a WebSocket it is an imitation. */
-  readonly reply?: HttpResponse;
+  readonly reply?: HttpResponse & { readonly request?: RequestWithResponse };
   /** Mercurius has the request of the connection here, over a WebSocket. */
   readonly request?: RequestWithResponse;
 }
@@ -56,8 +56,9 @@ export class HttpExchanges implements OnModuleInit {
 
   of(contextValue: object): Exchange {
     const { req, reply, request: ofConnection } = contextValue as ContextValue;
-    const request = req?.extra?.request ?? req ?? ofConnection;
     const ofReply = reply?.raw === undefined ? undefined : reply;
+    // Where the application gives one object to all operations, `req` may be that of another one.
+    const request = ofReply?.request ?? req?.extra?.request ?? req ?? ofConnection;
     if (typeof request !== 'object' || request === null) {
       return { response: ofReply };
     }

@@ -7,9 +7,10 @@ import {
   type GraphQLSchema,
 } from 'graphql';
 
+import { showCode } from './error-code.js';
 import { loaderOf } from './lazy-relations.js';
+import { operationOf } from './operation-mark.js';
 import type { GraphQLOperation } from './operation.js';
-import type { GraphQLOperations } from './operations.js';
 import { eventOf } from './subscription-event.js';
 import { subscriptionOf } from './subscription-mark.js';
 
@@ -23,14 +24,9 @@ type Resolver = GraphQLFieldResolver<unknown, unknown>;
  * operation in whatever async context its last promise has left, so each call is put into the context anew.
  */
 export class InstrumentedSchemas {
-  readonly #operations: GraphQLOperations;
   readonly #known = new WeakSet<GraphQLSchema>();
   /** A schema that was made out of another one has its resolvers. */
   readonly #wrapped = new WeakSet<object>();
-
-  constructor(operations: GraphQLOperations) {
-    this.#operations = operations;
-  }
 
   has(schema: GraphQLSchema): boolean {
     return this.#known.has(schema);
@@ -81,6 +77,7 @@ export class InstrumentedSchemas {
     return this.#inOperation(
       (operation, ...call) =>
         remembering(operation, call[INFO], () => {
+          operation.assertOpen();
           const value = operation.run(() => resolve(...call));
           return flushes || isPromise(value)
             ? operation.whileOpen(finished(operation, value, { flushes }))
@@ -122,11 +119,11 @@ export class InstrumentedSchemas {
           rootValue: payload,
         });
       }
-      const operation = this.#operations.of(contextValue);
+      const operation = operationOf(contextValue);
       if (operation === undefined) {
         return own(source, args, contextValue, info);
       }
-      return isOutside(operation, info)
+      return operation.isOutside(info)
         ? operation.runOutside(() => own(source, args, contextValue, info))
         : inside(operation, source, args, contextValue, info);
     };
@@ -150,7 +147,7 @@ export class InstrumentedSchemas {
       () =>
         (value: unknown, contextValue: unknown, info: GraphQLResolveInfo, ...rest: unknown[]) => {
           const event = eventOf(info);
-          const operation = event?.operation ?? this.#operations.of(contextValue);
+          const operation = event?.operation ?? operationOf(contextValue);
           const ofEvent = event?.contextValue ?? contextValue;
           return operation === undefined
             ? call(value, ofEvent, info, ...rest)
@@ -178,6 +175,7 @@ function remembering(
 ): unknown {
   const fail = (error: unknown): never => {
     operation.threw(path, error);
+    showCode(error);
     throw error;
   };
   try {
@@ -204,18 +202,6 @@ async function finished(
     await operation.flush();
   }
   return loaded(operation, result);
-}
-
-/** Whether a field lies below a root field with `@SkipDbContext()`. */
-function isOutside({ settings }: GraphQLOperation, info: GraphQLResolveInfo): boolean {
-  if (settings.skipped.size === 0) {
-    return false;
-  }
-  let { path } = info;
-  while (path.prev !== undefined) {
-    path = path.prev;
-  }
-  return settings.skipped.has(String(path.key));
 }
 
 function hasMethod(source: unknown, name: string): boolean {

@@ -3,8 +3,10 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { DocumentNode, GraphQLError, GraphQLSchema } from 'graphql';
 
 import type { OperationError } from '../options/context-options.js';
-import { errorOf, settledAnswer, type Answer, type FormatError } from './answer.js';
+import { errorOf, settledAnswer, type Answer } from './answer.js';
+import { copyOfContext } from './context-value.js';
 import { HttpExchanges } from './http-exchanges.js';
+import { operationOf } from './operation-mark.js';
 import { GraphQLOperations } from './operations.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
@@ -58,7 +60,15 @@ interface MercuriusApp {
 type ErrorFormatter = (
   result: { readonly data: null; readonly errors: readonly GraphQLError[] },
   context: MercuriusContext,
-) => { readonly response: { readonly errors?: readonly unknown[] } };
+) => {
+  readonly statusCode?: number;
+  readonly response: { readonly errors?: readonly unknown[] };
+};
+
+/** What Mercurius does with the errors of resolvers. */
+interface ErrorOptions {
+  readonly errorFormatter?: ErrorFormatter;
+}
 
 /**
  * Puts each operation of Mercurius into a context. It begins in the hook `preExecution`, when its document is
@@ -89,7 +99,7 @@ export class MercuriusOperations {
   install(): void {
     const app = this.#adapterHost.httpAdapter?.getInstance<MercuriusApp>();
     const mercurius = app?.graphql;
-    if (app === undefined || mercurius === undefined || !this.#operations.areWhole) {
+    if (app === undefined || mercurius === undefined) {
       return;
     }
     this.#servers.served(mercurius.schema);
@@ -116,17 +126,19 @@ export class MercuriusOperations {
   }
 
   async #execute(
-    first: MercuriusContext,
+    given: MercuriusContext,
     operationName: string | undefined,
     execute: (context: MercuriusContext) => Promise<Answer>,
   ): Promise<Answer> {
-    let context = first;
+    let made: object | undefined;
     for (let attempt = 1; ; attempt++) {
+      // The application may give one object to several operations, and resolvers leave things in it.
+      const context = Object.assign(copyOfContext(given), made);
       const call: OperationCall = { operationName, shape: undefined, schema: undefined };
       this.#calls.set(context, call);
       try {
         const answer = await this.#settled(context, call, await execute(context));
-        const operation = this.#operations.of(context);
+        const operation = operationOf(context);
         const exchange = this.#exchanges.of(context);
         if (
           operation === undefined ||
@@ -136,12 +148,11 @@ export class MercuriusOperations {
           return answer;
         }
         await this.#operations.pause(operation, attempt);
-        const made = await this.#servers.contextFor(call.schema, exchange);
-        context = Object.assign(Object.create(Object.getPrototypeOf(context)), context, made);
+        made = await this.#servers.contextFor(call.schema, exchange);
         // The errors of the last run may have set another one.
         exchange.response?.code?.(200);
       } finally {
-        this.#operations.of(context)?.abandon();
+        operationOf(context)?.abandon();
       }
     }
   }
@@ -176,7 +187,7 @@ export class MercuriusOperations {
     { shape, schema }: OperationCall,
     answer: Awaited<ReturnType<Execute>>,
   ): ReturnType<Execute> {
-    const operation = this.#operations.of(context);
+    const operation = operationOf(context);
     if (operation === undefined || shape === undefined || schema === undefined) {
       return answer;
     }
@@ -189,19 +200,20 @@ export class MercuriusOperations {
       originalError: operation.thrownAt(path),
     }));
     const end = await this.#operations.conclude(operation, errors);
-    return end === undefined
-      ? answer
-      : settledAnswer(answer, end, shape.kind, this.#formatterOf(schema, context));
-  }
-
-  /** What Mercurius does with the errors of resolvers. */
-  #formatterOf(schema: GraphQLSchema, context: MercuriusContext): FormatError {
-    const { errorFormatter } = this.#servers.optionsOf(schema) as {
-      readonly errorFormatter?: ErrorFormatter;
-    };
-    return (error) =>
-      errorFormatter?.({ data: null, errors: [error] }, context).response.errors?.[0] ??
-      error.toJSON();
+    if (end === undefined) {
+      return answer;
+    }
+    const { errorFormatter } = this.#servers.optionsOf(schema) as ErrorOptions;
+    return settledAnswer(answer, end, shape.kind, (error) => {
+      if (errorFormatter === undefined) {
+        return error.toJSON();
+      }
+      const { statusCode, response } = errorFormatter({ data: null, errors: [error] }, context);
+      if (end.kind === 'failed' && statusCode !== undefined) {
+        this.#exchanges.of(context).response?.code?.(statusCode);
+      }
+      return response.errors?.[0] ?? error.toJSON();
+    });
   }
 }
 

@@ -1,8 +1,9 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, Optional } from '@nestjs/common';
 
 import type { WrittenLsns } from '../connection/written-lsns.js';
 import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
+import { InvalidOptionsError } from '../errors.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
@@ -17,20 +18,28 @@ import type { GraphQLOperation } from './operation.js';
 /** Opens the contexts of operations, and ends those whose clients leave. */
 @Injectable()
 export class OperationContexts {
-  readonly #registry: ContextRegistry;
-  readonly #options: DbContextOptions;
+  readonly registry: ContextRegistry;
+  /** The options of all contexts. */
+  readonly options: DbContextOptions;
   readonly #fromMiddleware: MiddlewareContexts;
   /** Operations of one client see its writes: those of a batch, and those over one WebSocket. */
   readonly #writtenLsns = new WeakMap<object, WrittenLsns>();
   readonly #sockets = new ClientSockets();
 
+  // Where they are missing, Nest would name a class that nobody outside of this library knows.
   constructor(
-    registry: ContextRegistry,
-    @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
-    fromMiddleware: MiddlewareContexts,
+    @Optional() @Inject(ContextRegistry) registry: ContextRegistry | undefined,
+    @Optional() @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions | undefined,
+    @Optional() @Inject(MiddlewareContexts) fromMiddleware: MiddlewareContexts | undefined,
   ) {
-    this.#registry = registry;
-    this.#options = options;
+    if (registry === undefined || options === undefined || fromMiddleware === undefined) {
+      throw new InvalidOptionsError(
+        'DbContextGraphQLModule is imported, and DbContextModule.forRoot() is missing. Import it, too, once, ' +
+          'in the AppModule.',
+      );
+    }
+    this.registry = registry;
+    this.options = options;
     this.#fromMiddleware = fromMiddleware;
   }
 
@@ -49,8 +58,8 @@ export class OperationContexts {
     }
     const writtenLsns = this.#lsnsOf(exchange);
     // A middleware's context that another operation of the batch has claimed is no outer one of it.
-    return this.#registry.runOutside(() =>
-      openForRequest(this.#registry, {
+    return this.registry.runOutside(() =>
+      openForRequest(this.registry, {
         origin,
         response,
         isRequest: isEvent !== true,
@@ -60,7 +69,7 @@ export class OperationContexts {
   }
 
   #lsnsOf({ request, response, socket }: Exchange): WrittenLsns | undefined {
-    const { readYourWrites } = this.#registry.connections;
+    const { readYourWrites } = this.registry.connections;
     const key = response?.raw ?? response ?? socket;
     if (readYourWrites.length === 0 || key === undefined) {
       return undefined;
@@ -78,11 +87,11 @@ export class OperationContexts {
 
   /** Ends an operation as its client leaves, where the application wants that. */
   watchDisconnect(operation: GraphQLOperation, { response, socket }: Exchange): void {
-    const { onDisconnect: reaction = DEFAULTS.onDisconnect } = this.#options;
+    const { onDisconnect: reaction = DEFAULTS.onDisconnect } = this.options;
     if (reaction !== 'rollback' || (response ?? socket) === undefined) {
       return;
     }
-    const leave = (): void => void this.#registry.abandon(operation.context, CLIENT_LEFT);
+    const leave = (): void => void this.registry.abandon(operation.context, CLIENT_LEFT);
     const stop =
       response === undefined
         ? this.#sockets.onLeave(socket!, leave)

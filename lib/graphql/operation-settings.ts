@@ -1,5 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 
+import { BadRequestException } from '@nestjs/common';
+
 import type { RouteTransaction } from '../decorators/route.decorators.js';
 import { InvalidTransactionStateError } from '../errors.js';
 import type { CommitPolicy } from '../options/context-options.js';
@@ -46,18 +48,21 @@ const NO_ROUTE: RouteSettings = {
  * Brings the settings of all root fields together.
  *
  * @param commitOn of the application
- * @throws {@link InvalidTransactionStateError} two root fields ask for different transactions
+ * @throws BadRequestException two root fields ask for different transactions
  */
 export function settingsOf(
   { kind, name, rootFields }: OperationShape,
   routes: ResolverRoutes,
   commitOn: CommitPolicy,
 ): OperationSettings {
-  const fields = [...rootFields].map(([key, fieldName]) => ({
-    key,
-    fieldName,
-    route: routes.of(kind, fieldName) ?? NO_ROUTE,
-  }));
+  const fields = [...rootFields]
+    // `__typename` asks for nothing that anybody resolves.
+    .filter(([, fieldName]) => !fieldName.startsWith('__'))
+    .map(([key, fieldName]) => ({
+      key,
+      fieldName,
+      route: routes.of(kind, fieldName) ?? NO_ROUTE,
+    }));
   const working = fields.filter(({ route }) => !route.isSkipped);
   return {
     transactions: combined(
@@ -96,12 +101,14 @@ function combined(origin: string, fields: readonly FieldTransactions[]): RouteTr
     for (const { fieldName, settings: own } of each) {
       for (const [key, value] of Object.entries(own) as [keyof TransactionSettings, unknown][]) {
         if (key !== 'readOnly' && key in settings && !isDeepStrictEqual(settings[key], value)) {
-          throw new InvalidTransactionStateError(
+          const cause = new InvalidTransactionStateError(
             connection,
             `the root fields of ${origin} share one transaction, and "${fieldName}" asks for another ` +
               `${key} than a field before it (@DbTransaction()). Ask for them in two operations, give ` +
               "both resolvers the same settings, or use scope: 'root-field' of DbContextGraphQLModule.",
           );
+          // It is the client who has put them together.
+          throw new BadRequestException(cause.message, { cause });
         }
         settings[key] = value;
       }

@@ -1,17 +1,18 @@
-import { responsePathAsArray } from 'graphql';
+import { responsePathAsArray, type GraphQLResolveInfo } from 'graphql';
 
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { decisionOf } from '../context/end-by.js';
-import type { EndCause } from '../errors.js';
+import { SessionClosedError, type EndCause } from '../errors.js';
 import type { OperationError, RequestOutcome } from '../options/context-options.js';
 import { mayRetry } from '../context/retry.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { settleRequest } from '../transport/request-settlement.js';
 import type { RetryObstacle } from '../transport/route-log.js';
 import { errorOf, type OperationEnd } from './answer.js';
 import type { OperationSettings } from './operation-settings.js';
 
-type Path = Parameters<typeof responsePathAsArray>[0];
+type Path = GraphQLResolveInfo['path'];
 
 /**
  * One operation, or one event of a subscription, with the context that all its resolvers work in. It is
@@ -23,7 +24,7 @@ export class GraphQLOperation {
   readonly #settings: OperationSettings;
   /** Ends the fields that are still being resolved when the context has been open for too long. */
   readonly #waiting = new Set<(error: Error) => void>();
-  #expiry: Error | undefined;
+  #expiry: Parameters<NonNullable<Context['onExpire']>>[0] | undefined;
   readonly #thrown = new Map<string, unknown>();
   #end: Promise<OperationEnd> | undefined;
   readonly #stops: (() => void)[] = [];
@@ -42,9 +43,8 @@ export class GraphQLOperation {
     this.context = context;
     this.#settings = settings;
     const expire: typeof context.onExpire = (error) => {
-      const expiry = errorOf(error);
-      this.#expiry = expiry;
-      this.#waiting.forEach((reject) => reject(expiry));
+      this.#expiry = error;
+      this.#waiting.forEach((reject) => reject(errorOf(error)));
       onExpire(error);
     };
     context.onExpire = expire;
@@ -71,6 +71,36 @@ export class GraphQLOperation {
       : this.#registry.runIn(this.context, callback);
   }
 
+  /**
+   * Refuses a resolver that begins after the end (S5): it would work in a context of its own, and save a part
+   * of what is rolled back.
+   *
+   * @throws why it took too long, or {@link SessionClosedError}
+   */
+  assertOpen(): void {
+    const { isClosed, connectionNames, endCause: because } = this.context;
+    if (this.#expiry !== undefined) {
+      throw errorOf(this.#expiry);
+    }
+    if (this.hasEnded || isClosed) {
+      const [name = DEFAULT_CONNECTION_NAME] = connectionNames;
+      throw new SessionClosedError(name, undefined, { because });
+    }
+  }
+
+  /** Whether a field lies below a root field with `@SkipDbContext()`. */
+  isOutside({ path }: Pick<GraphQLResolveInfo, 'path'>): boolean {
+    const { skipped } = this.#settings;
+    if (skipped.size === 0) {
+      return false;
+    }
+    let root = path;
+    while (root.prev !== undefined) {
+      root = root.prev;
+    }
+    return skipped.has(String(root.key));
+  }
+
   /** Runs what belongs to a root field with `@SkipDbContext()`. */
   runOutside<T>(callback: () => T): T {
     return this.#registry.runOutside(callback);
@@ -80,7 +110,7 @@ export class GraphQLOperation {
   whileOpen<T>(work: PromiseLike<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.#expiry !== undefined) {
-        reject(this.#expiry);
+        reject(errorOf(this.#expiry));
       }
       this.#waiting.add(reject);
       const isOver = (): boolean => this.#waiting.delete(reject);
@@ -150,30 +180,46 @@ export class GraphQLOperation {
   abandon(cause?: EndCause): void {
     this.#end ??= this.#registry.abandon(this.context, cause).then(() => {
       this.#hasEnded();
-      return { kind: 'rolled-back' };
+      return this.#rolledBack;
     });
   }
 
   async #settle(errors: readonly OperationError[]): Promise<OperationEnd> {
     const { context } = this;
-    const hadWork = context.hasWork;
+    const hadWork = context.hasWork || context.undone !== undefined;
     this.#failures.push(...errors.map(({ originalError }) => originalError));
+    const settlement = {
+      registry: this.#registry,
+      context,
+      commitOn: (outcome: RequestOutcome) => this.#commits(outcome),
+    };
     try {
-      const isCommitted = await settleRequest(
-        {
-          registry: this.#registry,
-          context,
-          commitOn: (outcome) => this.#commits(outcome),
-        },
-        outcomeOf(errors),
+      // The rollback of a context that was open for too long may wait for a statement that still runs.
+      const isCommitted = await this.whileOpen(
+        (async () => settleRequest(settlement, outcomeOf(errors)))(),
       );
-      return { kind: !hadWork ? 'untouched' : isCommitted ? 'committed' : 'rolled-back' };
+      return !hadWork
+        ? { kind: 'untouched' }
+        : isCommitted
+          ? { kind: 'committed' }
+          : this.#rolledBack;
     } catch (error) {
+      if (this.#expiry !== undefined) {
+        return errors.length === 0
+          ? { kind: 'failed', error: this.#expiry }
+          : hadWork
+            ? this.#rolledBack
+            : { kind: 'untouched' };
+      }
       this.#failures.push(error);
       return { kind: 'failed', error };
     } finally {
       this.#hasEnded();
     }
+  }
+
+  get #rolledBack(): OperationEnd {
+    return { kind: 'rolled-back', keepsParts: this.context.earlyCommits > 0 };
   }
 
   #hasEnded(): void {

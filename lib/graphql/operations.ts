@@ -2,12 +2,11 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 
 import { Inject, Injectable } from '@nestjs/common';
 
-import { ContextRegistry } from '../context/context-registry.js';
+import type { ContextRegistry } from '../context/context-registry.js';
 import { drawPauseMs } from '../context/retry.js';
 import type { EndCause } from '../errors.js';
 import type { DbContextOptions, OperationError } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
-import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { makeReadOnly } from '../transport/read-only-methods.js';
 import { RouteLog } from '../transport/route-log.js';
 import { GRAPHQL_OPTIONS, type DbContextGraphQLOptions } from './graphql-options.js';
@@ -15,12 +14,13 @@ import { incrementalError, type Answer, type FormatError, type OperationEnd } fr
 import { hasLeft, type Exchange } from './exchange.js';
 import { GraphQLOperation } from './operation.js';
 import { OperationContexts } from './operation-contexts.js';
+import { markOperation } from './operation-mark.js';
 import { HttpExchanges } from './http-exchanges.js';
 import { settingsOf, type OperationSettings } from './operation-settings.js';
 import { ResolverRoutes } from './resolver-routes.js';
 import type { OperationShape } from './root-fields.js';
 
-/** The operations that run, found by the context object that their server hands to all resolvers. */
+/** Begins and ends operations, each of them marked on the context object that all its resolvers get. */
 @Injectable()
 export class GraphQLOperations {
   readonly #registry: ContextRegistry;
@@ -30,19 +30,16 @@ export class GraphQLOperations {
   readonly #routes: ResolverRoutes;
   readonly #log: RouteLog;
   readonly #exchanges: HttpExchanges;
-  readonly #running = new WeakMap<object, GraphQLOperation>();
 
   constructor(
-    registry: ContextRegistry,
-    @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
     @Inject(GRAPHQL_OPTIONS) graphql: DbContextGraphQLOptions,
     contexts: OperationContexts,
     routes: ResolverRoutes,
     log: RouteLog,
     exchanges: HttpExchanges,
   ) {
-    this.#registry = registry;
-    this.#options = options;
+    this.#registry = contexts.registry;
+    this.#options = contexts.options;
     this.#graphql = graphql;
     this.#contexts = contexts;
     this.#routes = routes;
@@ -53,13 +50,6 @@ export class GraphQLOperations {
   /** Whether an operation has one context, rather than each of its root fields. */
   get areWhole(): boolean {
     return this.#graphql.scope !== 'root-field';
-  }
-
-  /** The operation that resolvers with this context object belong to. */
-  of(contextValue: unknown): GraphQLOperation | undefined {
-    return typeof contextValue === 'object' && contextValue !== null
-      ? this.#running.get(contextValue)
-      : undefined;
   }
 
   /** The request that carries the operation of a context object. */
@@ -88,7 +78,7 @@ export class GraphQLOperations {
   /**
    * How an operation is to run.
    *
-   * @throws {@link InvalidTransactionStateError} its root fields ask for different transactions
+   * @throws BadRequestException its root fields ask for different transactions
    */
   settingsOf(shape: OperationShape): OperationSettings {
     return settingsOf(shape, this.#routes, this.#options.commitOn ?? DEFAULTS.commitOn);
@@ -121,7 +111,7 @@ export class GraphQLOperations {
       operation.abandon();
       throw error;
     }
-    this.#running.set(contextValue, operation);
+    markOperation(contextValue, operation);
     this.#contexts.watchDisconnect(operation, exchange);
     return operation;
   }

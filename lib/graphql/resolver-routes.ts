@@ -1,6 +1,7 @@
 import { Injectable, type Type } from '@nestjs/common';
 import { MetadataScanner, ModulesContainer, Reflector } from '@nestjs/core';
 
+import { InvalidOptionsError } from '../errors.js';
 import { RouteSettingsReader, type RouteSettings } from '../transport/route-settings.js';
 
 // Metadata keys of @nestjs/graphql, which it does not export; a spec fails when an upgrade changes them.
@@ -57,11 +58,31 @@ export class ResolverRoutes {
     }
   }
 
+  /**
+   * @throws {@link InvalidOptionsError} a resolver has `@UseAfterCommit()`: its interceptors would run before
+   *   the commit, which comes when all fields have been resolved
+   */
+  assertNoneAfterCommit(): void {
+    for (const { handler, owner } of this.handlers()) {
+      const { afterCommit, name } = this.#settingsOf({ handler, owner });
+      if (afterCommit.length > 0) {
+        throw new InvalidOptionsError(
+          `@UseAfterCommit() on ${name}: a resolver ends before its operation is committed, so that the ` +
+            'interceptor would keep what may be rolled back. Use dbContext.onCommit(), a plugin or hook of the ' +
+            "server, or scope: 'root-field' of DbContextGraphQLModule.",
+        );
+      }
+    }
+  }
+
+  #settingsOf({ handler, owner }: Pick<ResolverMethod, 'handler' | 'owner'>): RouteSettings {
+    return this.#reader.of({ getHandler: () => handler, getClass: () => owner });
+  }
+
   #read(): ReadonlyMap<string, RouteSettings> {
     const routes = new Map<string, RouteSettings>();
     for (const { type, name, handler, owner } of this.handlers()) {
-      const target = { getHandler: () => handler, getClass: () => owner };
-      routes.set(`${type}.${name}`, this.#reader.of(target));
+      routes.set(`${type}.${name}`, this.#settingsOf({ handler, owner }));
     }
     return routes;
   }

@@ -16,6 +16,11 @@ export interface ServerOptions {
   readonly fieldResolver?: GraphQLFieldResolver<unknown, unknown>;
 }
 
+/** The driver of a server. */
+interface Driver {
+  stop?: () => Promise<void>;
+}
+
 interface GraphQLServer {
   readonly module: GraphQLModule;
   readonly options: ServerOptions;
@@ -37,7 +42,7 @@ export class GraphQLServers {
     this.#modules = modules;
     this.#adapterHost = adapterHost;
     this.#operations = operations;
-    this.#schemas = new InstrumentedSchemas(operations);
+    this.#schemas = new InstrumentedSchemas();
   }
 
   /** The options of the server of a schema. */
@@ -50,16 +55,42 @@ export class GraphQLServers {
     return this.#find(schema)?.module.graphQlAdapter;
   }
 
-  /** A new context object for an operation that runs again, so that nothing of its last run is in it. */
+  /**
+   * A new context object for an operation that runs again, so that nothing of its last run is in it.
+   *
+   * @returns `undefined` where the server has not made the last one: the operation is of no HTTP request
+   */
   async contextFor(
     schema: GraphQLSchema,
     { request, response }: Exchange,
   ): Promise<object | undefined> {
     const { context } = this.optionsOf(schema);
+    if (response === undefined) {
+      return undefined;
+    }
     // Express gets both in one object, Fastify one after the other.
-    return response?.raw === undefined
+    return response.raw === undefined
       ? context?.({ req: request, res: response })
       : context?.(request, response);
+  }
+
+  /** The drivers of all servers. */
+  get drivers(): readonly Driver[] {
+    return this.#all().flatMap(({ module }) => module.graphQlAdapter ?? []);
+  }
+
+  /**
+   * Lets what runs be answered, or cut off, within the limit of a shutdown, before the servers stop (H3): the
+   * drivers stop before anything else of it, and wait for connections, by limits of their own.
+   */
+  drainBeforeStop(): void {
+    for (const driver of this.drivers) {
+      const stop = driver.stop?.bind(driver);
+      driver.stop = async () => {
+        await this.#operations.drain();
+        await stop?.();
+      };
+    }
   }
 
   #find(schema: GraphQLSchema): GraphQLServer | undefined {
@@ -82,8 +113,17 @@ export class GraphQLServers {
     }
   }
 
-  /** @throws {@link InvalidOptionsError} a server does not know of this library */
+  /** @throws {@link InvalidOptionsError} a server does not know of this library, or knows it twice */
   assertAllServed(): void {
+    const installed = [...this.#modules.values()].filter((each) =>
+      each.hasProvider(GraphQLServers),
+    );
+    if (installed.length > 1) {
+      throw new InvalidOptionsError(
+        'DbContextGraphQLModule.forRoot() is imported twice. Import it once, in the AppModule; it serves all ' +
+          'imports of GraphQLModule.',
+      );
+    }
     const servers = this.#all();
     if (servers.length === 0) {
       throw new InvalidOptionsError(

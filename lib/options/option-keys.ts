@@ -154,6 +154,10 @@ const PLACES = {
     keys: ['connection'],
     belongs: 'in the options of a method of dbContext, as the name of the connection',
   },
+  graphql: {
+    keys: ['scope', 'readOnlyQueries'],
+    belongs: 'in the options of DbContextGraphQLModule.forRoot()',
+  },
   health: {
     keys: ['connection', 'timeoutMs', 'maxWaiting', 'maxLagMs'],
     belongs: 'in the options of pingCheck()',

@@ -102,12 +102,32 @@ describe.each(SERVERS)('faults around operations of $server over $adapter', (ser
     const drained = world.app.get(ContextRegistry).shutdown.drain(500);
     const { status, errors } = await world.ask('{ nothing }');
     expect(status).toBe(503);
-    expect(errors).toMatchObject([{ message: expect.stringContaining('shutting down') }]);
+    expect(errors).toMatchObject([
+      {
+        message: expect.stringContaining('shutting down'),
+        extensions: { code: 'SHUTTING_DOWN' },
+      },
+    ]);
     await drained;
     const cutOff = await running;
     expect(cutOff.errors).toMatchObject([
       { message: expect.stringContaining('took too long'), extensions: { code: 'SHUTTING_DOWN' } },
     ]);
     await allIsUndone();
+  });
+
+  it('H3: app.close() refuses with 503 at first, and cuts off at shutdownTimeoutMs', async () => {
+    await start({ shutdownTimeoutMs: 1_000 });
+    const running = world.ask('mutation { slow }');
+    await reached.promise;
+    const from = performance.now();
+    const isClosed = world.app.close();
+    await waitFor(() => world.app.get(ContextRegistry).shutdown.hasBegun, { what: 'the drain' });
+    expect((await world.ask('{ nothing }')).status).toBe(503);
+    expect((await running).errors).toMatchObject([{ extensions: { code: 'SHUTTING_DOWN' } }]);
+    expect(performance.now() - from).toBeLessThan(6_000);
+    gate.resolve();
+    await isClosed;
+    expect(await world.savedTexts()).toEqual([]);
   });
 });

@@ -90,7 +90,7 @@ describe.each(SERVERS)('operations of $server over $adapter', (server) => {
     expect(errors).toMatchObject([
       { message: 'refused', path: ['refuse'] },
       {
-        message: expect.stringContaining('nothing that it did is saved'),
+        message: expect.stringContaining('nothing that was done in it is saved'),
         extensions: { code: 'ROLLED_BACK' },
       },
     ]);

@@ -138,8 +138,8 @@ describe.each(SERVERS)('settings of operations of $server over $adapter', (serve
       serializable: 'serializable',
     });
     world.proxy.reset();
-    const { data, errors } = await world.ask('{ serializable repeatable }');
-    expect(data ?? null).toBeNull();
+    const { status, data, errors } = await world.ask('{ serializable repeatable }');
+    expect([status, data ?? null]).toEqual([400, null]);
     expect(errors).toMatchObject([
       {
         message: expect.stringContaining('"repeatable" asks for another isolationLevel'),

@@ -12,11 +12,13 @@ import {
   Resolver,
   Subscription,
 } from '@nestjs/graphql';
-import { InjectSession } from 'nestjs-db-context';
-import { DbContextGraphQLModule } from 'nestjs-db-context/graphql';
+import { Test } from '@nestjs/testing';
+import { getSessionToken, InjectSession, UseAfterCommit } from 'nestjs-db-context';
+import { DbContextGraphQLModule, type DbContextGraphQLOptions } from 'nestjs-db-context/graphql';
 
 import { ApolloOperationsPlugin } from '../../lib/graphql/apollo.plugin.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { graphQLModule, SERVERS } from '../support/graphql-world.js';
 import { noteConnection, startApp } from '../support/test-app.js';
 import { NOTE_SCHEMA } from '../support/note.entity.js';
 
@@ -45,6 +47,15 @@ class ReadingsResolver {
       'select pg_current_xact_id()::text as xid',
     );
     return { id, xid: row!.xid };
+  }
+}
+
+@Resolver()
+class CachedResolver {
+  @UseAfterCommit({ intercept: (_context, next) => next.handle() })
+  @Query(() => String)
+  cached(): string {
+    return '';
   }
 }
 
@@ -103,6 +114,60 @@ describe('the boot of DbContextGraphQLModule', () => {
       code: 'INVALID_OPTIONS',
       message: expect.stringContaining('finds no GraphQLModule'),
     });
+  });
+
+  it('fails without DbContextModule.forRoot()', async () => {
+    const compiled = Test.createTestingModule({
+      imports: [graphQLModule(SERVERS[0]!), DbContextGraphQLModule.forRoot()],
+      providers: [ReadingsResolver, { provide: getSessionToken(), useValue: {} }],
+    }).compile();
+    await expect(compiled).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining('DbContextModule.forRoot() is missing'),
+    });
+  });
+
+  it('fails when it is imported twice', async () => {
+    await expect(
+      startApp({
+        connections: [noteConnection(database.url)],
+        imports: [
+          graphQLModule(SERVERS[0]!),
+          DbContextGraphQLModule.forRoot({ readOnlyQueries: true }),
+          DbContextGraphQLModule.forRoot({ scope: 'root-field' }),
+        ],
+        providers: [ReadingsResolver],
+      }),
+    ).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining('DbContextGraphQLModule.forRoot() is imported twice'),
+    });
+  });
+
+  it('fails with @UseAfterCommit() on a resolver, which ends before its operation', async () => {
+    await expect(
+      startApp({
+        connections: [noteConnection(database.url)],
+        imports: [graphQLModule(SERVERS[0]!), DbContextGraphQLModule.forRoot()],
+        providers: [CachedResolver],
+      }),
+    ).rejects.toMatchObject({
+      code: 'INVALID_OPTIONS',
+      message: expect.stringContaining('@UseAfterCommit() on CachedResolver.cached'),
+    });
+  });
+
+  it.each([
+    [{ scope: 'nope' }, "scope: 'nope'. Give one of operation, root-field"],
+    [{ readonlyQueries: true }, 'has readonlyQueries: true. Give one of scope, readOnlyQueries'],
+    [{ scope: 'root-field', readOnlyQueries: true }, "no effect with scope: 'root-field'"],
+  ])('refuses the options %j', (options, message) => {
+    expect(() => DbContextGraphQLModule.forRoot(options as DbContextGraphQLOptions)).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_OPTIONS',
+        message: expect.stringContaining(message),
+      }),
+    );
   });
 
   it('W1: the references of a federated schema are resolved in the context of the operation', async () => {

@@ -2,8 +2,8 @@ import { Injectable } from '@nestjs/common';
 
 import { INTERCEPTORS_METADATA, type NamedInterceptor } from '../transport/route-interceptors.js';
 import { filterNow } from './event-filter.js';
+import { RESOLVER_INTERCEPTOR } from './resolver-interceptor.js';
 import { ResolverRoutes } from './resolver-routes.js';
-import { SOURCE_INTERCEPTOR } from './source-interceptor.js';
 
 /** Where `@Subscription()` keeps its options; a spec fails when it moves. */
 const SUBSCRIPTION_OPTIONS_METADATA = 'graphql:subscription_options;';
@@ -22,29 +22,27 @@ interface SubscriptionOptions {
 const IN_CONTEXT = Symbol('nestjs-db-context:filter');
 
 /**
- * Puts the methods of subscriptions, and their filters, into contexts. Both servers run the filters out of
- * reach, inside of the source of the events. All of it is read from decorators as the module of GraphQL
- * starts: the constructor comes before that.
+ * Puts an interceptor on the methods that resolve fields, and the filters of subscriptions into contexts: both
+ * servers run the filters out of reach, inside of the source of the events. All of it is read from decorators
+ * as the module of GraphQL starts: the constructor comes before that.
  */
 @Injectable()
-export class SubscriptionMethods {
+export class ResolverMethods {
   constructor(routes: ResolverRoutes) {
-    for (const { type, handler } of routes.handlers()) {
-      if (type === 'Subscription') {
-        interceptSource(handler);
-        putFilterInContext(handler);
-      }
+    for (const { handler } of routes.handlers()) {
+      intercept(handler);
+      putFilterInContext(handler);
     }
   }
 }
 
 // Another application of this process may have the same class.
 
-function interceptSource(handler: object): void {
+function intercept(handler: object): void {
   const interceptors = (Reflect.getMetadata(INTERCEPTORS_METADATA, handler) ??
     []) as readonly NamedInterceptor[];
-  if (!interceptors.includes(SOURCE_INTERCEPTOR)) {
-    Reflect.defineMetadata(INTERCEPTORS_METADATA, [SOURCE_INTERCEPTOR, ...interceptors], handler);
+  if (!interceptors.includes(RESOLVER_INTERCEPTOR)) {
+    Reflect.defineMetadata(INTERCEPTORS_METADATA, [RESOLVER_INTERCEPTOR, ...interceptors], handler);
   }
 }
 
