@@ -25,6 +25,12 @@ export interface ContextOptions extends OpeningOptions {
   readonly outer: Context | undefined;
 }
 
+/** What adds a hook of each kind, for messages. */
+const HOOK_CALLS: Readonly<Record<HookKind, string>> = {
+  beforeCommit: 'dbContext.beforeCommit()',
+  onCommit: 'What follows a commit (dbContext.onCommit(), a committed queue, @Ack())',
+  onRollback: 'dbContext.onRollback()',
+};
 const NO_SESSIONS: readonly Session[] = [];
 
 /**
@@ -87,6 +93,17 @@ export class Context extends ContextSessions {
     return this.sessions.some((session) => session.hasWork);
   }
 
+  /** Whether transactions beside those of its sessions are open (`requires_new`). */
+  get hasWorkBeside(): boolean {
+    return this.unfinished.length > 0;
+  }
+
+  /** The connection whose commit saves all that has been done so far; `undefined` where that takes several. */
+  get workingConnection(): string | undefined {
+    const [working, ...others] = this.sessions.filter((session) => session.hasWork);
+    return others.length > 0 || this.hasWorkBeside ? undefined : working?.connectionName;
+  }
+
   /** Whether nobody has used it yet, or nothing of the use is left. */
   get isUntouched(): boolean {
     return (
@@ -100,7 +117,7 @@ export class Context extends ContextSessions {
 
   /** Whether work of it is under way that nobody awaits. */
   get #isWorking(): boolean {
-    return this.unfinished.length > 0 || this.ends.hasBlocks;
+    return this.hasWorkBeside || this.ends.hasBlocks;
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
@@ -185,8 +202,10 @@ export class Context extends ContextSessions {
    *
    * @param name the connection whose transaction it is bound to; all of the context if omitted
    * @throws {@link SessionClosedError}, {@link UnknownConnectionError}
+   * @throws {@link InvalidTransactionStateError} the calling code is in the transaction of another session
    */
   addHook(kind: HookKind, callback: HookCallback, name?: string): void {
+    this.assertFollows(HOOK_CALLS[kind], name);
     const sessions = name === undefined ? this.sessions : [this.session(name)];
     this.ends.hooks.add(kind, callback, sessions, name);
   }

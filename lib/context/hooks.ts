@@ -30,6 +30,8 @@ interface Hook {
   readonly connectionName: string | undefined;
   /** The transactions and savepoints that it was registered in; undone with any of them. */
   readonly parts: readonly TransactionPart[];
+  /** Whether its transaction is one beside that of the session, of `requires_new`, which ends by itself. */
+  readonly isBeside: boolean;
 }
 
 const NONE: readonly Hook[] = [];
@@ -74,7 +76,10 @@ export class ContextHooks {
     connectionName: string | undefined,
   ): void {
     const parts = sessions.map((session) => session.currentPart);
-    this.#hooks = [...this.#hooks, { kind, callback, connectionName, parts }];
+    const isBeside =
+      connectionName !== undefined &&
+      sessions.some(({ transaction }, index) => parts[index]?.root !== transaction);
+    this.#hooks = [...this.#hooks, { kind, callback, connectionName, parts, isBeside }];
   }
 
   /**
@@ -109,9 +114,18 @@ export class ContextHooks {
   /** Runs the hooks that are bound to connections which have been committed early (C5). */
   async afterEarlyCommit(connectionNames: readonly string[]): Promise<void> {
     this.#earlyCommits += connectionNames.length;
-    const isDue = ({ connectionName }: Hook): boolean =>
-      connectionName !== undefined && connectionNames.includes(connectionName);
+    const isDue = ({ connectionName, isBeside }: Hook): boolean =>
+      connectionName !== undefined && connectionNames.includes(connectionName) && !isBeside;
     await this.#runAfter(this.#take(isDue), () => 'onCommit');
+  }
+
+  /** Runs the hooks that are bound to transactions beside that of a session which have ended, if any are. */
+  afterBeside(connectionName: string): Promise<void> | undefined {
+    const due = this.#take(
+      (hook) =>
+        hook.isBeside && hook.connectionName === connectionName && kindBeside(hook) !== undefined,
+    );
+    return due.length > 0 ? this.#runAfter(due, kindBeside) : undefined;
   }
 
   /** Runs and discards what was registered in a transaction that has been rolled back early. */
@@ -139,7 +153,11 @@ export class ContextHooks {
     if (this.isEmpty) {
       return;
     }
-    const kindFor = ({ connectionName }: Hook): HookKind | undefined => {
+    const kindFor = (hook: Hook): HookKind | undefined => {
+      if (hook.isBeside) {
+        return kindBeside(hook);
+      }
+      const { connectionName } = hook;
       const own = outcomes.filter((each) => each.connectionName === connectionName);
       const relevant = connectionName === undefined ? outcomes : own;
       if (relevant.some(({ outcome }) => outcome === 'unknown')) {
@@ -240,6 +258,16 @@ export class ContextHooks {
       }
     }
   }
+}
+
+/** What a hook does that is bound to a transaction beside that of its session; nothing while that goes on. */
+function kindBeside({ parts }: Hook): HookKind | undefined {
+  const outcome = parts[0]?.root.outcome;
+  return outcome === undefined || outcome === 'unknown'
+    ? undefined
+    : outcome === 'rolled-back'
+      ? 'onRollback'
+      : 'onCommit';
 }
 
 function hasEnded(parts: readonly TransactionPart[], outcome: Outcome): boolean {
