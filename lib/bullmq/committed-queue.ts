@@ -99,8 +99,8 @@ export class CommittedQueue<Data = unknown, Result = unknown, Name extends strin
    *   does not take the job
    * @throws {@link InvalidTransactionStateError} the call is inside of the transaction of another session,
    *   such as that of `em.fork().transactional()`, of whose end the context does not learn
-   * @throws {@link InvalidOptionsError} the application has several connections, none of them is called
-   *   `default`, and the queue has no `commitOf`
+   * @throws {@link InvalidOptionsError} in a context, for a `jobId` that begins with `0:`; or the application
+   *   has several connections, none of them is called `default`, and the queue has no `commitOf`
    */
   async add(name: Name, data: Data, opts?: JobsOptions): Promise<JobReceipt<Data, Result, Name>> {
     const [receipt] = await this.#add([{ name, data, opts: opts ?? {} }]);
@@ -152,6 +152,13 @@ export class CommittedQueue<Data = unknown, Result = unknown, Name extends strin
   /** Takes the data as BullMQ would take it now; throws what it would throw. */
   #check(draft: Draft<Data, Name>): Draft<Data, Name> {
     const { name, data, opts } = draft;
+    if (opts.jobId?.startsWith('0:') === true) {
+      // The one rule that BullMQ checks nowhere but in Queue.add().
+      throw new InvalidOptionsError(
+        `The job ${name} of the queue "${this.name}" has jobId: '${opts.jobId}'. BullMQ takes no id that begins ` +
+          "with '0:'; give it another one.",
+      );
+    }
     const all = { ...this.queue.defaultJobOptions, ...opts };
     const job = new Job(this.queue, name, data, all, opts.jobId);
     const { jobData } = job.toFlowEntry();
@@ -162,7 +169,9 @@ export class CommittedQueue<Data = unknown, Result = unknown, Name extends strin
   async #sendLater(jobs: readonly Draft<Data, Name>[], context: Context): Promise<void> {
     const { sends, timeoutMs } = this.#parts;
     try {
-      await sends.wait(context, this.#send(jobs), timeoutMs);
+      // After an early commit the context goes on, and these jobs are none of what follows in it.
+      const sending = sends.registry.runOutside(() => this.#send(jobs));
+      await sends.wait(context, sending, timeoutMs);
     } catch (error) {
       const names = jobs.map(({ name }) => name);
       const ids = jobs.map(({ opts }) => opts.jobId);

@@ -87,6 +87,23 @@ class NoteController {
     await this.queue.add('refused', { text: 'refused' }, { priority: 0.5 });
   }
 
+  @Post('job-id')
+  async jobId(): Promise<void> {
+    await this.session.insert(Note, { text: 'job id' });
+    await this.queue.add('refused', { text: 'job id' }, { jobId: '0:a:b' });
+  }
+
+  /** Gives the queue itself one job before any work, and two after it. */
+  @Post('early')
+  async early(@Body() data: NoteData): Promise<void> {
+    const { queue } = this.queue;
+    await queue.add('of no work', data);
+    await this.session.insert(Note, data);
+    await this.queue.add('committed', data);
+    await queue.add('early', data);
+    await queue.add('early again', data);
+  }
+
   @Post('circle')
   async circle(): Promise<void> {
     const circle: NoteData & { self?: unknown } = { text: 'circle' };
@@ -114,6 +131,7 @@ const startWith = (redis: TestRedis, adapter: AdapterName, sendTimeoutMs?: numbe
     {},
     {
       adapter,
+      watch: true,
       imports: [
         BullModule.forRoot({ connection: redis.connection, prefix: randomUUID() }),
         DbContextBullModule.registerQueue({
@@ -199,7 +217,21 @@ describeWithRedis('a queue that waits for the commit', () => {
     it('W1: what BullMQ refuses fails the request, rather than be lost after its commit', async () => {
       expect((await post(world, '/refused')).status).toBe(500);
       expect((await post(world, '/circle')).status).toBe(500);
+      expect((await post(world, '/job-id')).status).toBe(500);
       expect(await world.savedTexts()).toEqual([]);
+    });
+
+    it('W1: what the queue itself is given before the commit is warned of, once, where the watch is on', async () => {
+      const log = new LogRecorder();
+      world.app.useLogger(log);
+      await post(world, '/early', { text: 'early' });
+      await post(world, '/early', { text: 'early again' });
+      await waitFor(() => seen.length === 8, { what: 'all jobs' });
+      expect(log.ofLibrary('warn')).toEqual([
+        expect.stringMatching(
+          /^NoteController\.early has added the job early to the queue "notes" before its commit/,
+        ),
+      ]);
     });
 
     it('W1: where no context is active the job is sent at once', async () => {

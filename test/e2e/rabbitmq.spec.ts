@@ -35,11 +35,32 @@ let savedAtAck: string[][] = [];
 let savedTexts: () => Promise<string[]>;
 let mayGoOn: Deferred<void> | undefined;
 
+/** As docs/messages.md has it. */
+@Injectable()
+class Consumers implements BeforeApplicationShutdown {
+  readonly #channels = new Map<string, Channel>();
+
+  seen(context: RmqContext): void {
+    const { channel, message } = deliveryOf(context);
+    this.#channels.set(message.fields.consumerTag, channel);
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await Promise.all([...this.#channels].map(([tag, channel]) => channel.cancel(tag)));
+  }
+}
+
+@Injectable()
+class UncancelledConsumers extends Consumers {
+  override async beforeApplicationShutdown(): Promise<void> {}
+}
+
 @Controller()
 class NoteConsumer {
   constructor(
     @InjectSession() private readonly session: EntityManager,
     private readonly dbContext: DbContext,
+    private readonly consumers: Consumers,
   ) {}
 
   @EventPattern({ event: 'noted' })
@@ -85,8 +106,8 @@ class NoteConsumer {
   /** As docs/messages.md has it. */
   #acknowledge(text: string, context: RmqContext): void {
     const { channel, message } = deliveryOf(context);
-    const { consumerTag, redelivered } = message.fields;
-    consumers.set(consumerTag, channel);
+    const { redelivered } = message.fields;
+    this.consumers.seen(context);
     deliveries.push([text, redelivered]);
     this.dbContext.onCommit(async () => {
       savedAtAck.push(await savedTexts());
@@ -105,17 +126,6 @@ class NoteConsumer {
     if (text === 'thrown' && isFirst) {
       throw new Error('the first time');
     }
-  }
-}
-
-/** The channels that messages have come by, by the tag of their consumer. */
-const consumers = new Map<string, Channel>();
-
-/** As docs/messages.md has it. */
-@Injectable()
-class CancelConsumers implements BeforeApplicationShutdown {
-  async beforeApplicationShutdown(): Promise<void> {
-    await Promise.all([...consumers].map(([tag, channel]) => channel.cancel(tag)));
   }
 }
 
@@ -168,7 +178,7 @@ describeWithRabbitMq('messages of RabbitMQ that their handler acknowledges', () 
 
   const start = async (
     limits: { readonly shutdownTimeoutMs?: number } = {},
-    providers: readonly Type[] = [],
+    consumers: Type<Consumers> = UncancelledConsumers,
   ): Promise<void> => {
     log = new LogRecorder();
     world = await startWorld(
@@ -176,7 +186,7 @@ describeWithRabbitMq('messages of RabbitMQ that their handler acknowledges', () 
       {
         ...limits,
         controllers: [NoteConsumer],
-        providers,
+        providers: [{ provide: Consumers, useClass: consumers }],
         configure: (app) => {
           app.useLogger(log);
           app.connectMicroservice(options(false), { inheritAppConfig: true });
@@ -191,7 +201,6 @@ describeWithRabbitMq('messages of RabbitMQ that their handler acknowledges', () 
     deliveries = [];
     savedAtAck = [];
     mayGoOn = undefined;
-    consumers.clear();
   });
   afterEach(async () => {
     mayGoOn?.resolve();
@@ -337,7 +346,7 @@ describeWithRabbitMq('messages of RabbitMQ that their handler acknowledges', () 
     });
 
     it('H3, W1: a consumer that is cancelled first leaves them to other instances, each once', async () => {
-      await start({}, [CancelConsumers]);
+      await start({}, Consumers);
       const { saved, left } = await closeAmid(() => 'noted');
       expect(saved.toSorted()).toEqual(texts.slice(0, 5));
       expect(left.toSorted()).toEqual(texts.slice(5).toSorted());

@@ -3,7 +3,7 @@ import { EntityManager } from '@mikro-orm/postgresql';
 import { BullModule, Processor, WorkerHost } from '@nestjs/bullmq';
 import { Injectable, Module } from '@nestjs/common';
 import { Cron } from '@nestjs/schedule';
-import type { Job } from 'bullmq';
+import type { FlowJob, FlowProducer, Job } from 'bullmq';
 import {
   DbContext,
   DbContextModule,
@@ -88,8 +88,14 @@ export async function examples(
   boss: PgBoss,
   sendReports: () => Promise<void>,
   handle: (text: string) => Promise<void>,
+  mail: CommittedQueue<Mail>,
+  flows: FlowProducer,
+  children: FlowJob[],
 ): Promise<void> {
   await dbContext.run(() => sendReports(), { name: 'nightly reports' });
+
+  dbContext.onCommit(() => mail.queue.upsertJobScheduler('digest', { pattern: '0 7 * * *' }));
+  dbContext.onCommit(() => flows.add({ name: 'order', queueName: 'mail', children }));
 
   await boss.work<{ text: string }>('notes', async ([job]) => {
     await dbContext.run(() => handle(job!.data.text), { name: 'the job notes' });

@@ -1,8 +1,9 @@
 // The code of docs/messages.md; tsc checks it here, and a spec checks that it is the same.
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { Controller } from '@nestjs/common';
+import { Controller, Injectable, type BeforeApplicationShutdown } from '@nestjs/common';
 import { Ctx, EventPattern, Payload, RmqContext } from '@nestjs/microservices';
 import { Ack, MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
+import type { Channel } from 'amqplib';
 import { DbContext, InjectSession } from 'nestjs-db-context';
 
 import { Note } from '../support/note.entity.js';
@@ -39,5 +40,20 @@ export class OrdersConsumer {
     this.dbContext.onCommit(() => channel.ack(message));
     this.dbContext.onRollback(() => channel.nack(message, false, !message.fields.redelivered));
     this.session.persist(new Note(text));
+  }
+}
+
+@Injectable()
+export class Consumers implements BeforeApplicationShutdown {
+  readonly #channels = new Map<string, Channel>();
+
+  /** Each handler calls it with its context. */
+  seen(context: RmqContext): void {
+    const { fields } = context.getMessage() as { fields: { consumerTag: string } };
+    this.#channels.set(fields.consumerTag, context.getChannelRef() as Channel);
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await Promise.all([...this.#channels].map(([tag, channel]) => channel.cancel(tag)));
   }
 }
