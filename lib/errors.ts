@@ -789,7 +789,8 @@ export class HookTimeoutError extends DbContextError {
   /**
    * @param hook the name of the hook
    * @param timeoutMs how long it was waited for, in milliseconds
-   * @param limit the name of the option that sets the limit
+   * @param limit the name of the option that sets the limit; with `shutdownTimeoutMs`, which is a limit of the
+   *   whole context, `timeoutMs` is less
    */
   constructor(
     readonly hook: string,
@@ -798,8 +799,11 @@ export class HookTimeoutError extends DbContextError {
   ) {
     super(
       'HOOK_TIMEOUT',
-      `${hook} did not return within ${timeoutMs} ms (${limit}), so it was not waited for any longer. ` +
-        'Give what it calls a limit of its own, or do it outside of the transaction.',
+      limit === 'shutdownTimeoutMs'
+        ? `${hook} had run for ${timeoutMs} ms as the time of the shutdown was over (${limit}), so it was not ` +
+            'waited for any longer. Give what it calls a limit of its own, or raise shutdownTimeoutMs.'
+        : `${hook} did not return within ${timeoutMs} ms (${limit}), so it was not waited for any longer. ` +
+            'Give what it calls a limit of its own, or do it outside of the transaction.',
     );
   }
 }

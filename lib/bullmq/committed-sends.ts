@@ -1,10 +1,15 @@
-import { Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable, Optional } from '@nestjs/common';
 import type { Queue } from 'bullmq';
 
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
+import { watchLimits } from '../context/watch.js';
 import { HookTimeoutError, type JobNotSentError } from '../errors.js';
+import { assertRoot } from '../context/assert-root.js';
+import type { DbContextOptions } from '../options/context-options.js';
+import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
+import { warnOfEarlyJobs } from './early-job-warning.js';
 import { OutgoingQueue } from './outgoing-queue.js';
 
 /** How long the jobs of one commit have kept their caller waiting. */
@@ -19,14 +24,24 @@ const LAST_COMMIT = -1;
 @Injectable()
 export class CommittedSends {
   readonly registry: ContextRegistry;
+  readonly #warns: boolean;
   readonly #waits = new WeakMap<Context, Wait>();
 
-  constructor(@Inject(ContextRegistry) registry: ContextRegistry) {
+  /** @throws {@link InvalidOptionsError} the application has no `DbContextModule.forRoot()` */
+  constructor(
+    @Optional() @Inject(ContextRegistry) registry: ContextRegistry | undefined,
+    @Optional() @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions | undefined,
+  ) {
+    assertRoot(registry, 'DbContextBullModule.registerQueue()');
     this.registry = registry;
+    this.#warns = watchLimits(options?.watch) !== undefined;
   }
 
   /** The way of a queue to Redis, which is open until the last context has ended. */
   outgoing(queue: Queue): OutgoingQueue {
+    if (this.#warns) {
+      warnOfEarlyJobs(queue, this.registry);
+    }
     const outgoing = new OutgoingQueue(queue);
     this.registry.shutdown.afterContexts(() => outgoing.close());
     return outgoing;

@@ -8,14 +8,10 @@ import { Inject, Module, type DynamicModule, type FactoryProvider } from '@nestj
 import type { Queue } from 'bullmq';
 
 import { isTimeLimit } from '../connection/time-limit.js';
-import { watchLimits } from '../context/watch.js';
 import { InvalidOptionsError } from '../errors.js';
-import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
-import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { CommittedQueue } from './committed-queue.js';
 import { CommittedSends } from './committed-sends.js';
-import { warnOfEarlyJobs } from './early-job-warning.js';
 
 /** Nest makes it once, however many queues are registered. */
 @Module({ providers: [CommittedSends], exports: [CommittedSends] })
@@ -140,18 +136,14 @@ function committedQueueProvider({
   }
   return {
     provide: getCommittedQueueToken(name),
-    inject: [CommittedSends, DB_CONTEXT_OPTIONS, getQueueToken(name)],
-    useFactory: (sends: CommittedSends, { watch }: DbContextOptions, queue: Queue) => {
-      if (watchLimits(watch) !== undefined) {
-        warnOfEarlyJobs(queue, sends.registry);
-      }
-      return new CommittedQueue({
+    inject: [CommittedSends, getQueueToken(name)],
+    useFactory: (sends: CommittedSends, queue: Queue) =>
+      new CommittedQueue({
         sends,
         queue,
         outgoing: sends.outgoing(queue),
         timeoutMs: sendTimeoutMs,
         commitOf,
-      });
-    },
+      }),
   };
 }

@@ -1,6 +1,6 @@
 import type { FaultReporter } from '../connection/db-connection.js';
 import { millisecondsSince, TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { HookTimeoutError, InvalidOptionsError } from '../errors.js';
+import { HookTimeoutError, InvalidOptionsError, ShuttingDownError } from '../errors.js';
 import type { SettlementOutcome } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { Session } from '../session/session.js';
@@ -234,7 +234,13 @@ export class ContextHooks {
       this.#within(what, () => running).then(() => false),
       // One that has nothing to wait for has returned by then.
       this.#givenUp.promise.then(async () => (await withinLimit(running, 0)) === TIMED_OUT),
-    ]);
+    ]).catch((error: unknown) => {
+      // The shutdown may end the context that the hook itself runs in first.
+      if (error instanceof ShuttingDownError && error.cutOff !== undefined) {
+        return true;
+      }
+      throw error;
+    });
     if (isGivenUp) {
       throw new HookTimeoutError(what, millisecondsSince(startedAt), 'shutdownTimeoutMs');
     }

@@ -11,7 +11,8 @@ import {
   getRepositoryToken,
   getSessionToken,
 } from '../tokens.js';
-import { assertRoot, OPTIONAL_REGISTRY } from './connection.providers.js';
+import { assertRoot } from '../context/assert-root.js';
+import { OPTIONAL_REGISTRY } from './connection.providers.js';
 import { collectConnectionNames } from './declarations.js';
 
 /** Provider of the repository of an entity, bound to the session of a connection. */
