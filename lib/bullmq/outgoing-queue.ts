@@ -3,7 +3,7 @@ import type { JobsOptions, Queue, QueueOptions } from 'bullmq';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 
 /** A job as BullMQ takes it. */
-export interface OutgoingJob {
+interface OutgoingJob {
   readonly name: string;
   readonly data: unknown;
   readonly opts: JobsOptions;

@@ -30,6 +30,10 @@ function isSettled(context: Context): boolean {
 function heldAck(ack: Ack, registry: ContextRegistry): Ack {
   return (...values) => {
     const context = currentContext(registry);
+    if (context?.isClosed === false) {
+      // The work may be that of a transaction that the context does not know.
+      context.assertFollows('@Ack()');
+    }
     if (context === undefined || isSettled(context)) {
       ack(...values);
     } else {
