@@ -92,6 +92,17 @@ export abstract class ContextSessions implements Holder {
     return this.#sessions.filter((session) => !session.isClosed);
   }
 
+  /** Whether transactions beside those of its sessions are open (`requires_new`). */
+  get hasWorkBeside(): boolean {
+    return this.unfinished.length > 0;
+  }
+
+  /** The connection whose commit saves all that has been done so far; `undefined` where that takes several. */
+  get workingConnection(): string | undefined {
+    const [working, ...others] = this.sessions.filter((session) => session.hasWork);
+    return others.length > 0 || this.hasWorkBeside ? undefined : working?.connectionName;
+  }
+
   /** Names of all connections that it has, or had, a session of. */
   get connectionNames(): readonly string[] {
     return this.#sessions.map(({ connectionName }) => connectionName);

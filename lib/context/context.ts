@@ -9,7 +9,7 @@ import {
 import type { Session } from '../session/session.js';
 import { ContextSessions, type OpeningOptions } from './context-sessions.js';
 import type { Decision } from './end-by.js';
-import type { HookCallback, HookKind } from './hooks.js';
+import { HOOK_CALLS, type HookCallback, type HookKind } from './hooks.js';
 import { SessionEnds } from './session-ends.js';
 import {
   closeSessions,
@@ -25,12 +25,6 @@ export interface ContextOptions extends OpeningOptions {
   readonly outer: Context | undefined;
 }
 
-/** What adds a hook of each kind, for messages. */
-const HOOK_CALLS: Readonly<Record<HookKind, string>> = {
-  beforeCommit: 'dbContext.beforeCommit()',
-  onCommit: 'What follows a commit (dbContext.onCommit(), a committed queue, @Ack())',
-  onRollback: 'dbContext.onRollback()',
-};
 const NO_SESSIONS: readonly Session[] = [];
 
 /**
@@ -91,17 +85,6 @@ export class Context extends ContextSessions {
   /** Whether a transaction is open, or a commit will open one to write what was only persisted. */
   get hasWork(): boolean {
     return this.sessions.some((session) => session.hasWork);
-  }
-
-  /** Whether transactions beside those of its sessions are open (`requires_new`). */
-  get hasWorkBeside(): boolean {
-    return this.unfinished.length > 0;
-  }
-
-  /** The connection whose commit saves all that has been done so far; `undefined` where that takes several. */
-  get workingConnection(): string | undefined {
-    const [working, ...others] = this.sessions.filter((session) => session.hasWork);
-    return others.length > 0 || this.hasWorkBeside ? undefined : working?.connectionName;
   }
 
   /** Whether nobody has used it yet, or nothing of the use is left. */

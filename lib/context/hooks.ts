@@ -9,6 +9,13 @@ import type { TransactionPart } from '../transaction/savepoint.js';
 /** When a hook runs. */
 export type HookKind = 'beforeCommit' | 'onCommit' | 'onRollback';
 
+/** What adds a hook of each kind, for messages. */
+export const HOOK_CALLS: Readonly<Record<HookKind, string>> = {
+  beforeCommit: 'dbContext.beforeCommit()',
+  onCommit: 'What follows a commit (dbContext.onCommit(), a committed queue, @Ack())',
+  onRollback: 'dbContext.onRollback()',
+};
+
 /** What a hook does. */
 export type HookCallback = () => unknown;
 
