@@ -800,49 +800,74 @@ export class HookTimeoutError extends DbContextError {
   /**
    * @param hook the name of the hook
    * @param timeoutMs how long it was waited for, in milliseconds
-   * @param limit the name of the option that sets the limit
+   * @param limit the name of the option that sets the limit; with `shutdownTimeoutMs`, which is a limit of the
+   *   whole context, `timeoutMs` is less
    */
   constructor(
     readonly hook: string,
     readonly timeoutMs: number,
-    limit: string,
+    readonly limit: string,
   ) {
     super(
       'HOOK_TIMEOUT',
-      `${hook} did not return within ${timeoutMs} ms (${limit}), so it was not waited for any longer. ` +
-        'Give what it calls a limit of its own, or do it outside of the transaction.',
+      limit === 'shutdownTimeoutMs'
+        ? `${hook} had run for ${timeoutMs} ms as the time of the shutdown was over (${limit}), so it was not ` +
+            'waited for any longer. Give what it calls a limit of its own, or raise shutdownTimeoutMs.'
+        : `${hook} did not return within ${timeoutMs} ms (${limit}), so it was not waited for any longer. ` +
+            'Give what it calls a limit of its own, or do it outside of the transaction.',
     );
   }
 }
 
 /**
- * A job of a {@link CommittedQueue} was not sent after the commit that it had waited for. The work that
- * it belongs to is saved, and its caller has been given a success; so this error is only in the log.
- * `cause` is the error of the queue.
+ * A job of a {@link CommittedQueue} was not sent after the commit that it had waited for, or not in time. The
+ * work that it belongs to is saved, and its caller has been given a success; so this error is only in the
+ * log. `cause` is the error of the queue.
  *
  * @publicApi
  */
 export class JobNotSentError extends DbContextError {
   /**
+   * Whether Redis has not answered in time. BullMQ then goes on trying for as long as the process lives, so
+   * that the jobs may be in the queue by now; otherwise it has refused them.
+   */
+  readonly isLate: boolean;
+
+  /**
    * @param queueName the name of the queue
    * @param jobNames the names of the jobs that were to be sent together
+   * @param jobIds their ids, in the same order; `undefined` with `deduplication`
    * @param origin what was committed: `OrdersController.create`
    */
   constructor(
     readonly queueName: string,
     readonly jobNames: readonly string[],
+    readonly jobIds: readonly (string | undefined)[],
     readonly origin: string,
     cause: unknown,
   ) {
+    const isLate = cause instanceof HookTimeoutError;
+    const jobs = jobNames.map((name, index) => {
+      const id = jobIds[index];
+      return id === undefined ? name : `${name} (id ${id})`;
+    });
+    const start = `${jobs.join(', ')} for the queue "${queueName}" could not be sent after the commit of ${origin}`;
     super(
       'JOB_NOT_SENT',
-      `${jobNames.join(', ')} for the queue "${queueName}" could not be sent after the commit of ${origin}: ` +
-        `${describe(cause)}. The work is saved. Send it again by hand; a job that must not be lost belongs ` +
-        'into the same database as the work (an outbox, docs/jobs.md).',
+      isLate
+        ? `${start} within ${cause.timeoutMs} ms (${cause.limit}). The work is saved, and BullMQ goes on ` +
+            'trying for as long as this process lives: look whether the queue has the job before you send ' +
+            `it again. ${OUTBOX_ADVICE}`
+        : `${start}: ${describe(cause).replace(/\.$/, '')}. The work is saved, and the job is lost: send it ` +
+            `again with the same id, which the queue takes only once. ${OUTBOX_ADVICE}`,
       cause,
     );
+    this.isLate = isLate;
   }
 }
+
+const OUTBOX_ADVICE =
+  'A job that must not be lost belongs into the same database as the work (an outbox, docs/jobs.md).';
 
 /**
  * A statement waited for a nested transaction of another branch for longer than

@@ -37,6 +37,7 @@ export {
   WithDbContext,
   type AsyncMethodDecorator,
   type HandlerDecorator,
+  type HandlerOptions,
 } from './decorators/context.decorators.js';
 export {
   CommitOn,

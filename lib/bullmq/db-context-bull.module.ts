@@ -8,23 +8,30 @@ import { Inject, Module, type DynamicModule, type FactoryProvider } from '@nestj
 import type { Queue } from 'bullmq';
 
 import { isTimeLimit } from '../connection/time-limit.js';
-import { ContextRegistry } from '../context/context-registry.js';
-import { watchLimits } from '../context/watch.js';
 import { InvalidOptionsError } from '../errors.js';
-import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
-import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { CommittedQueue } from './committed-queue.js';
-import { warnOfEarlyJobs } from './early-job-warning.js';
+import { CommittedSends } from './committed-sends.js';
+
+/** Nest makes it once, however many queues are registered. */
+@Module({ providers: [CommittedSends], exports: [CommittedSends] })
+class CommittedSendsModule {}
 
 /** What a {@link CommittedQueue} has beside the options of BullMQ's queue. */
 interface OwnOptions {
   /**
-   * How long Redis may take to accept jobs after the commit, in milliseconds. The response waits for it;
-   * when it is over the job is reported, and may still be sent.
+   * How long Redis may take to accept the jobs that follow one commit, in milliseconds. The response waits
+   * for it; when it is over the jobs are reported, and may still be sent. Each of them is a hook, so
+   * `hookTimeoutMs` holds where that is less.
    * @defaultValue 5_000
    */
   readonly sendTimeoutMs?: number;
+  /**
+   * Name of the connection of the database whose commit the jobs wait for; for single calls there is
+   * {@link CommittedQueue.withCommitOf}.
+   * @defaultValue 'default', or the only connection of the application
+   */
+  readonly commitOf?: string;
 }
 
 /** Options of {@link DbContextBullModule.registerQueue}: those of `BullModule.registerQueue()`, and some more. */
@@ -59,7 +66,9 @@ export class DbContextBullModule {
    */
   static registerQueue(...options: CommittedQueueOptions[]): DynamicModule {
     return around(
-      BullModule.registerQueue(...options.map(({ sendTimeoutMs: _own, ...bull }) => bull)),
+      BullModule.registerQueue(
+        ...options.map(({ sendTimeoutMs: _ms, commitOf: _of, ...bull }) => bull),
+      ),
       options,
     );
   }
@@ -67,7 +76,9 @@ export class DbContextBullModule {
   /** Takes the place of `BullModule.registerQueueAsync()`, likewise. */
   static registerQueueAsync(...options: CommittedQueueAsyncOptions[]): DynamicModule {
     return around(
-      BullModule.registerQueueAsync(...options.map(({ sendTimeoutMs: _own, ...bull }) => bull)),
+      BullModule.registerQueueAsync(
+        ...options.map(({ sendTimeoutMs: _ms, commitOf: _of, ...bull }) => bull),
+      ),
       options,
     );
   }
@@ -106,7 +117,7 @@ function around(
   const providers = options.map((each) => committedQueueProvider(each));
   return {
     module: DbContextBullModule,
-    imports: [queues],
+    imports: [queues, CommittedSendsModule],
     providers,
     exports: [queues, ...providers.map(({ provide }) => provide)],
   };
@@ -115,6 +126,7 @@ function around(
 function committedQueueProvider({
   name,
   sendTimeoutMs = DEFAULTS.committedQueue.sendTimeoutMs,
+  commitOf,
 }: OwnOptions & { readonly name?: string }): FactoryProvider<CommittedQueue> {
   if (!isTimeLimit(sendTimeoutMs)) {
     throw new InvalidOptionsError(
@@ -124,12 +136,14 @@ function committedQueueProvider({
   }
   return {
     provide: getCommittedQueueToken(name),
-    inject: [ContextRegistry, DB_CONTEXT_OPTIONS, getQueueToken(name)],
-    useFactory: (registry: ContextRegistry, { watch }: DbContextOptions, queue: Queue) => {
-      if (watchLimits(watch) !== undefined) {
-        warnOfEarlyJobs(queue, registry);
-      }
-      return new CommittedQueue(registry, queue, sendTimeoutMs);
-    },
+    inject: [CommittedSends, getQueueToken(name)],
+    useFactory: (sends: CommittedSends, queue: Queue) =>
+      new CommittedQueue({
+        sends,
+        queue,
+        outgoing: sends.outgoing(queue),
+        timeoutMs: sendTimeoutMs,
+        commitOf,
+      }),
   };
 }

@@ -65,6 +65,7 @@ export class ContextRegistry {
     const { beforeCommit, hookTimeoutMs = DEFAULTS.hookTimeoutMs } = options;
     this.#dependencies = {
       factory: (name) => this.connections.factory(name),
+      connectionNames: () => this.connections.all.map(({ name }) => name),
       watch: this.#watch,
       unawaited: new UnawaitedRefusals(report),
       environment: {
@@ -96,6 +97,11 @@ export class ContextRegistry {
     const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook of ${origin}`);
     const probe = this.#probes.findLast(({ runHook }) => runHook !== undefined);
     return probe?.runHook?.(kind, callback, run) ?? run();
+  }
+
+  /** See the option `hookTimeoutMs`, in milliseconds. */
+  get hookTimeoutMs(): number {
+    return this.#dependencies.environment.timeoutMs;
   }
 
   /** Number of contexts that have not been settled. */

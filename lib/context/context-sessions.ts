@@ -20,6 +20,8 @@ import type { ContextWatch } from './watch.js';
 export interface ContextDependencies {
   /** Finds the factory of a connection; throws {@link UnknownConnectionError}. */
   readonly factory: (name: string) => SessionFactory;
+  /** Names of all connections of the application. */
+  readonly connectionNames: () => readonly string[];
   readonly environment: HookEnvironment;
   readonly watch: ContextWatch | undefined;
   readonly unawaited: UnawaitedRefusals;
@@ -40,6 +42,9 @@ export interface OpeningOptions {
   readonly timeoutMs: number | undefined;
 }
 
+const ELSEWHERE =
+  'was called inside of the transaction of another session: of em.fork().transactional(), of ' +
+  'transactional() on the session of newSession(), or of @CreateRequestContext()';
 const NO_SETTINGS: ReadonlyMap<string, TransactionSettings> = new Map();
 
 /** The sessions of one unit of work: at most one for each connection (M1), and what is owned beside them. */
@@ -89,6 +94,17 @@ export abstract class ContextSessions implements Holder, Surroundings {
     return this.#sessions.filter((session) => !session.isClosed);
   }
 
+  /** Whether transactions beside those of its sessions are open (`requires_new`). */
+  get hasWorkBeside(): boolean {
+    return this.unfinished.length > 0;
+  }
+
+  /** The connection whose commit saves all that has been done so far; `undefined` where that takes several. */
+  get workingConnection(): string | undefined {
+    const [working, ...others] = this.sessions.filter((session) => session.hasWork);
+    return others.length > 0 || this.hasWorkBeside ? undefined : working?.connectionName;
+  }
+
   /** Names of all connections that it has, or had, a session of. */
   get connectionNames(): readonly string[] {
     return this.#sessions.map(({ connectionName }) => connectionName);
@@ -112,17 +128,41 @@ export abstract class ContextSessions implements Holder, Surroundings {
    * @throws {@link InvalidTransactionStateError}
    */
   assertNotElsewhere(name: string, verb: string): void {
-    const { orm } = this.factory(name).connection;
-    const ambient = ambientManager(orm.config, this);
-    if (ambient !== undefined && !isForkOf(ambient, this.existing(name)?.manager)) {
+    if (this.#isElsewhere(name)) {
       throw new InvalidTransactionStateError(
         name,
-        `${verb}() was called inside of the transaction of another session: of em.fork().transactional(), ` +
-          'of transactional() on the session of newSession(), or of @CreateRequestContext(). It would end ' +
-          'the session of the context, in which nothing there works. Return from the callback first, or ' +
-          'use em.transactional().',
+        `${verb}() ${ELSEWHERE}. It would end the session of the context, in which nothing there works. ` +
+          'Return from the callback first, or use em.transactional().',
       );
     }
+  }
+
+  /**
+   * Refuses what belongs to the transaction of the calling code, where the context does not learn of its end:
+   * otherwise as {@link ContextSessions.assertNotElsewhere}.
+   *
+   * @param name the connection that is meant; any if omitted
+   * @param call what was called, for the message
+   * @throws {@link InvalidTransactionStateError}
+   */
+  assertFollows(call: string, name?: string): void {
+    const names = name === undefined ? this.dependencies.connectionNames() : [name];
+    const elsewhere = names.find((each) => this.#isElsewhere(each));
+    if (elsewhere !== undefined) {
+      throw new InvalidTransactionStateError(
+        elsewhere,
+        `${call} ${ELSEWHERE}. It belongs to the session of the context, which may be committed where that ` +
+          'transaction is rolled back, and the other way round. Call it after the callback, or give the ' +
+          'callback a transaction that the context knows: ' +
+          "session.transactional(callback, { propagation: 'requires_new' }), or dbContext.runInNewContext().",
+      );
+    }
+  }
+
+  /** Whether the calling code runs in the transaction of a session of `name` that is none of this context. */
+  #isElsewhere(name: string): boolean {
+    const ambient = ambientManager(this.factory(name).connection.orm.config, this);
+    return ambient !== undefined && !isForkOf(ambient, this.existing(name)?.manager);
   }
 
   /** The session of a connection, if it has one that is open. */

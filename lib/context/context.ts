@@ -9,7 +9,7 @@ import {
 import type { Session } from '../session/session.js';
 import { ContextSessions, type OpeningOptions } from './context-sessions.js';
 import type { Decision } from './end-by.js';
-import type { HookCallback, HookKind } from './hooks.js';
+import { HOOK_CALLS, type HookCallback, type HookKind } from './hooks.js';
 import { SessionEnds } from './session-ends.js';
 import {
   closeSessions,
@@ -100,7 +100,7 @@ export class Context extends ContextSessions {
 
   /** Whether work of it is under way that nobody awaits. */
   get #isWorking(): boolean {
-    return this.unfinished.length > 0 || this.ends.hasBlocks;
+    return this.hasWorkBeside || this.ends.hasBlocks;
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
@@ -185,8 +185,10 @@ export class Context extends ContextSessions {
    *
    * @param name the connection whose transaction it is bound to; all of the context if omitted
    * @throws {@link SessionClosedError}, {@link UnknownConnectionError}
+   * @throws {@link InvalidTransactionStateError} the calling code is in the transaction of another session
    */
   addHook(kind: HookKind, callback: HookCallback, name?: string): void {
+    this.assertFollows(HOOK_CALLS[kind], name);
     const sessions = name === undefined ? this.sessions : [this.session(name)];
     this.ends.hooks.add(kind, callback, sessions, name);
   }

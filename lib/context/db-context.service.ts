@@ -59,8 +59,8 @@ export class DbContext extends UnitsOfWork {
    * @returns what `callback` returns
    * @throws what `callback` throws, as pg throws it, or why the transaction is over
    * @throws {@link InvalidTransactionStateError} a query, a copy or a cursor had not ended as `callback`
-   *   returned, whereupon nothing is saved; or the call is inside of another `withClient()`, or of
-   *   "not_supported"
+   *   returned, whereupon nothing is saved; or the call is inside of another `withClient()`, of
+   *   "not_supported", or of the transaction of another session (`em.fork().transactional()`)
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError},
    *   {@link UnknownConnectionError}
    * @example
@@ -76,7 +76,9 @@ export class DbContext extends UnitsOfWork {
     options: ConnectionChoice = {},
   ): Promise<T> {
     const connection = chosenConnection(options, 'withClient()');
-    const session = this.registry.requireOpen(connection).session(connection);
+    const context = this.registry.requireOpen(connection);
+    context.assertFollows('withClient()', connection);
+    const session = context.session(connection);
     return session.lend((client) => callback(client as C));
   }
 
@@ -180,10 +182,13 @@ export class DbContext extends UnitsOfWork {
    * registered and are awaited (`hookTimeoutMs`), before the response leaves; what one throws is
    * logged, and changes nothing. What a hook does with a session is in a context of its own.
    *
-   * Discarded when a transaction or a savepoint that it was registered in is rolled back.
+   * Discarded when a transaction or a savepoint that it was registered in is rolled back. In a transaction of
+   * its own of the session (`requires_new`) a hook with `connection` follows that one.
    *
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError},
    *   {@link UnknownConnectionError}
+   * @throws {@link InvalidTransactionStateError} the call is inside of the transaction of another session
+   *   (`em.fork().transactional()`), of whose end the context does not learn
    */
   onCommit(callback: HookCallback, options: ConnectionChoice = {}): void {
     this.#addHook('onCommit', callback, options);
@@ -191,7 +196,9 @@ export class DbContext extends UnitsOfWork {
 
   /**
    * Runs `callback` when the transaction or the context that it was registered in is rolled back;
-   * otherwise as {@link DbContext.onCommit}.
+   * otherwise as {@link DbContext.onCommit}. Without `connection` it follows the context as a whole: it also
+   * runs where the context fails after an early commit, or an `atomic()` block, has saved what was done
+   * before. With `connection` it is over with that commit.
    *
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError},
    *   {@link UnknownConnectionError}

@@ -1,6 +1,6 @@
 import type { FaultReporter } from '../connection/db-connection.js';
 import { millisecondsSince, TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { HookTimeoutError, InvalidOptionsError } from '../errors.js';
+import { HookTimeoutError, InvalidOptionsError, ShuttingDownError } from '../errors.js';
 import type { SettlementOutcome } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { Session } from '../session/session.js';
@@ -8,6 +8,13 @@ import type { TransactionPart } from '../transaction/savepoint.js';
 
 /** When a hook runs. */
 export type HookKind = 'beforeCommit' | 'onCommit' | 'onRollback';
+
+/** What adds a hook of each kind, for messages. */
+export const HOOK_CALLS: Readonly<Record<HookKind, string>> = {
+  beforeCommit: 'dbContext.beforeCommit()',
+  onCommit: 'What follows a commit (dbContext.onCommit(), a committed queue, @Ack())',
+  onRollback: 'dbContext.onRollback()',
+};
 
 /** What a hook does. */
 export type HookCallback = () => unknown;
@@ -30,6 +37,8 @@ interface Hook {
   readonly connectionName: string | undefined;
   /** The transactions and savepoints that it was registered in; undone with any of them. */
   readonly parts: readonly TransactionPart[];
+  /** Whether its transaction is one beside that of the session, of `requires_new`, which ends by itself. */
+  readonly isBeside: boolean;
 }
 
 const NONE: readonly Hook[] = [];
@@ -74,7 +83,10 @@ export class ContextHooks {
     connectionName: string | undefined,
   ): void {
     const parts = sessions.map((session) => session.currentPart);
-    this.#hooks = [...this.#hooks, { kind, callback, connectionName, parts }];
+    const isBeside =
+      connectionName !== undefined &&
+      sessions.some(({ transaction }, index) => parts[index]?.root !== transaction);
+    this.#hooks = [...this.#hooks, { kind, callback, connectionName, parts, isBeside }];
   }
 
   /**
@@ -109,9 +121,18 @@ export class ContextHooks {
   /** Runs the hooks that are bound to connections which have been committed early (C5). */
   async afterEarlyCommit(connectionNames: readonly string[]): Promise<void> {
     this.#earlyCommits += connectionNames.length;
-    const isDue = ({ connectionName }: Hook): boolean =>
-      connectionName !== undefined && connectionNames.includes(connectionName);
+    const isDue = ({ connectionName, isBeside }: Hook): boolean =>
+      connectionName !== undefined && connectionNames.includes(connectionName) && !isBeside;
     await this.#runAfter(this.#take(isDue), () => 'onCommit');
+  }
+
+  /** Runs the hooks that are bound to transactions beside that of a session which have ended, if any are. */
+  afterBeside(connectionName: string): Promise<void> | undefined {
+    const due = this.#take(
+      (hook) =>
+        hook.isBeside && hook.connectionName === connectionName && kindBeside(hook) !== undefined,
+    );
+    return due.length > 0 ? this.#runAfter(due, kindBeside) : undefined;
   }
 
   /** Runs and discards what was registered in a transaction that has been rolled back early. */
@@ -139,7 +160,11 @@ export class ContextHooks {
     if (this.isEmpty) {
       return;
     }
-    const kindFor = ({ connectionName }: Hook): HookKind | undefined => {
+    const kindFor = (hook: Hook): HookKind | undefined => {
+      if (hook.isBeside) {
+        return kindBeside(hook);
+      }
+      const { connectionName } = hook;
       const own = outcomes.filter((each) => each.connectionName === connectionName);
       const relevant = connectionName === undefined ? outcomes : own;
       if (relevant.some(({ outcome }) => outcome === 'unknown')) {
@@ -216,7 +241,13 @@ export class ContextHooks {
       this.#within(what, () => running).then(() => false),
       // One that has nothing to wait for has returned by then.
       this.#givenUp.promise.then(async () => (await withinLimit(running, 0)) === TIMED_OUT),
-    ]);
+    ]).catch((error: unknown) => {
+      // The shutdown may end the context that the hook itself runs in first.
+      if (error instanceof ShuttingDownError && error.cutOff !== undefined) {
+        return true;
+      }
+      throw error;
+    });
     if (isGivenUp) {
       throw new HookTimeoutError(what, millisecondsSince(startedAt), 'shutdownTimeoutMs');
     }
@@ -240,6 +271,16 @@ export class ContextHooks {
       }
     }
   }
+}
+
+/** What a hook does that is bound to a transaction beside that of its session; nothing while that goes on. */
+function kindBeside({ parts }: Hook): HookKind | undefined {
+  const outcome = parts[0]?.root.outcome;
+  return outcome === undefined || outcome === 'unknown'
+    ? undefined
+    : outcome === 'rolled-back'
+      ? 'onRollback'
+      : 'onCommit';
 }
 
 function hasEnded(parts: readonly TransactionPart[], outcome: Outcome): boolean {

@@ -85,6 +85,11 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
     return this.hooks.afterEarlyCommit([connectionName]);
   }
 
+  /** See {@link SessionObserver.besideEnded}. */
+  besideEnded({ connectionName }: Session): Promise<void> | undefined {
+    return this.hooks.afterBeside(connectionName);
+  }
+
   /** See {@link SessionObserver.rolledBack}. */
   rolledBack({ connectionName }: Session): Promise<void> {
     this.forgetRollbackOnly(connectionName);

@@ -15,6 +15,7 @@ export class Shutdown {
   readonly #abandon: (context: Context, cause: EndCause) => Promise<void>;
   readonly #warn: (message: string) => void;
   #phase: Phase = 'running';
+  #afterContexts: readonly (() => Promise<void>)[] = [];
   #graceMs: number | undefined;
   #hasWarned = false;
 
@@ -70,6 +71,11 @@ export class Shutdown {
     await this.#cutOffAll(await this.#running.untilDrained(timeoutMs));
   }
 
+  /** Has `close` called when the last context has ended; it is for what their ends need, and never throws. */
+  afterContexts(close: () => Promise<void>): void {
+    this.#afterContexts = [...this.#afterContexts, close];
+  }
+
   /**
    * Opens no more contexts, and waits for those that run; rolls back what takes longer.
    *
@@ -79,6 +85,7 @@ export class Shutdown {
     this.#phase = 'closed';
     this.#graceMs = timeoutMs;
     await this.#cutOffAll(await this.#running.untilIdle(timeoutMs));
+    await Promise.all(this.#afterContexts.map((close) => close()));
   }
 
   async #cutOffAll(late: readonly Context[]): Promise<void> {

@@ -1,6 +1,7 @@
 import { DbContext } from '../context/db-context.service.js';
-import type { AtomicOptions } from '../context/run-options.js';
+import type { AtomicOptions, RunOptions } from '../context/run-options.js';
 import { handlersOf, markOpensContext } from './handlers.js';
+import { endOfJob } from './job-ends.js';
 import { reportOfListener } from './listeners.js';
 import { decoratorsWith } from './managed-method.js';
 
@@ -20,6 +21,12 @@ export type AsyncMethodDecorator = <
 /** A decorator of a class, or of a method of one as {@link AsyncMethodDecorator}. */
 export type HandlerDecorator = AsyncMethodDecorator & ((target: AnyClass) => void);
 
+/**
+ * Options of {@link WithDbContext} and {@link NewDbContext}. They hold for the contexts that these open; one that
+ * is active already is ended by what has opened it.
+ */
+export type HandlerOptions = Pick<RunOptions<unknown>, 'commitOn' | 'commitOnError'>;
+
 const around = decoratorsWith(DbContext);
 
 /**
@@ -35,6 +42,10 @@ const around = decoratorsWith(DbContext);
  * BullMQ does not wait for a listener (`@OnWorkerEvent()`, `@OnQueueEvent()`): when one fails, the log has its
  * error, and the process goes on.
  *
+ * For `process` of a `@Processor()` of BullMQ the errors by which a job goes on later (`DelayedError`,
+ * `WaitingError`, `WaitingChildrenError`, `RateLimitError`) commit, and a result that BullMQ could not keep fails
+ * the job before its commit. `commitOnError` and `commitOn` take the place of that, one by one.
+ *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
  * @throws {@link InvalidOptionsError} as the class is loaded: it has no handler
  * @example
@@ -45,10 +56,13 @@ const around = decoratorsWith(DbContext);
  * ```
  * @publicApi
  */
-export function WithDbContext(): HandlerDecorator {
-  const inContext = around('WithDbContext', (dbContext, method, name, decorated) =>
-    reportOfListener(dbContext.run(method, { name }), name, decorated),
-  );
+export function WithDbContext(options: HandlerOptions = {}): HandlerDecorator {
+  const inContext = around('WithDbContext', (dbContext, call) => {
+    const { method, place: name } = call;
+    // A context that is active already is ended by what has opened it.
+    const ends = dbContext.isActive() ? {} : { ...endOfJob(call), ...options };
+    return reportOfListener(dbContext.run(method, { ...ends, name }), call);
+  });
   return (target: object, key?: string | symbol, descriptor?: PropertyDescriptor): void => {
     if (key !== undefined && descriptor !== undefined) {
       inContext(target, key, descriptor);
@@ -71,10 +85,12 @@ export function WithDbContext(): HandlerDecorator {
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
  * @publicApi
  */
-export function NewDbContext(): AsyncMethodDecorator {
-  const inNewContext = around('NewDbContext', (dbContext, method, name, decorated) =>
-    reportOfListener(dbContext.runInNewContext(method, { name }), name, decorated),
-  );
+export function NewDbContext(options: HandlerOptions = {}): AsyncMethodDecorator {
+  const inNewContext = around('NewDbContext', (dbContext, call) => {
+    const { method, place: name } = call;
+    const ends = { ...endOfJob(call), ...options };
+    return reportOfListener(dbContext.runInNewContext(method, { ...ends, name }), call);
+  });
   return (target, key, descriptor) => {
     inNewContext(target, key, descriptor);
     markOpensContext(descriptor.value!);
@@ -94,5 +110,5 @@ export function NewDbContext(): AsyncMethodDecorator {
  * @publicApi
  */
 export function Atomic(options: AtomicOptions = {}): AsyncMethodDecorator {
-  return around('Atomic', (dbContext, method) => dbContext.atomic(method, options));
+  return around('Atomic', (dbContext, { method }) => dbContext.atomic(method, options));
 }

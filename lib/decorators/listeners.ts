@@ -1,4 +1,5 @@
 import { logReporters } from '../module/log-reporters.js';
+import type { DecoratedCall } from './managed-method.js';
 
 /** The metadata of `@OnWorkerEvent()` and `@OnQueueEvent()` of `@nestjs/bullmq`. */
 const LISTENER_KEYS = ['bullmq:worker_events_metadata', 'bullmq:queue_events_metadata'];
@@ -8,15 +9,13 @@ const LISTENER_KEYS = ['bullmq:worker_events_metadata', 'bullmq:queue_events_met
  * its context may fail where the method itself cannot, and Node would end the process. A caller that does
  * wait gets the error as well.
  *
- * @param method with its metadata
  * @returns `ended` itself
  */
 export function reportOfListener(
   ended: Promise<unknown>,
-  place: string,
-  method: object,
+  { place, decorated }: DecoratedCall,
 ): Promise<unknown> {
-  if (LISTENER_KEYS.some((key) => Reflect.hasOwnMetadata(key, method))) {
+  if (LISTENER_KEYS.some((key) => Reflect.hasOwnMetadata(key, decorated))) {
     ended.catch((error: unknown) => logReporters.report(`${place} failed`, error));
   }
   return ended;

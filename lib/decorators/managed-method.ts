@@ -2,15 +2,21 @@ import { Inject } from '@nestjs/common';
 
 import { DecoratorNotManagedError } from '../errors.js';
 
-/** Runs a decorated method, with the service that Nest has injected into the object it belongs to. */
-export type Around<Service> = (
-  service: Service,
-  method: () => Promise<unknown>,
+/** A call of a decorated method. */
+export interface DecoratedCall {
+  /** The method as it was declared, with its arguments. */
+  readonly method: () => Promise<unknown>;
   /** `Class.method`, for messages. */
-  place: string,
+  readonly place: string;
+  /** The class of the object, which may have inherited the method. */
+  readonly owner: object;
+  readonly key: string | symbol;
   /** The decorated method, with the metadata that other decorators have given it. */
-  decorated: object,
-) => Promise<unknown>;
+  readonly decorated: object;
+}
+
+/** Runs a decorated method, with the service that Nest has injected into the object it belongs to. */
+export type Around<Service> = (service: Service, call: DecoratedCall) => Promise<unknown>;
 
 type AnyMethodDecorator = (
   target: object,
@@ -48,8 +54,14 @@ export function decoratorsWith<Service extends object>(
         );
       }
       // The class that the developer knows as the job, where the method is inherited.
-      const place = `${this.constructor.name}.${String(key)}`;
-      return around(injected, async () => original.apply(this, args), place, wrapped);
+      const owner = this.constructor;
+      return around(injected, {
+        method: async () => original.apply(this, args),
+        place: `${owner.name}.${String(key)}`,
+        owner,
+        key,
+        decorated: wrapped,
+      });
     };
     copyIdentity(original, wrapped);
     descriptor.value = wrapped;

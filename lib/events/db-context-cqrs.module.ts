@@ -1,9 +1,10 @@
-import { Module, type OnModuleInit } from '@nestjs/common';
+import { Inject, Module, Optional, type OnModuleInit } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
 import { EventBus, type IEventPublisher } from '@nestjs/cqrs';
 
 import { ContextRegistry } from '../context/context-registry.js';
 import { InvalidOptionsError } from '../errors.js';
+import { assertRoot } from '../context/assert-root.js';
 import { CommittedEventPublisher } from './committed-event.publisher.js';
 
 /**
@@ -30,7 +31,11 @@ export class DbContextCqrsModule implements OnModuleInit {
   readonly #moduleRef: ModuleRef;
 
   /** @internal */
-  constructor(registry: ContextRegistry, moduleRef: ModuleRef) {
+  constructor(
+    @Optional() @Inject(ContextRegistry) registry: ContextRegistry | undefined,
+    @Inject(ModuleRef) moduleRef: ModuleRef,
+  ) {
+    assertRoot(registry, 'DbContextCqrsModule');
     this.#registry = registry;
     this.#moduleRef = moduleRef;
   }

@@ -59,8 +59,8 @@ export function OnCommitted(
   options: OnCommittedOptions = {},
 ): ListenerDecorator {
   const { connection, ...eventOptions } = options;
-  const defer = around('OnCommitted', async (registry, listener, place) => {
-    const work = (): Promise<unknown> => runInOwnContext(registry, place, listener);
+  const defer = around('OnCommitted', async (registry, { method, place }) => {
+    const work = (): Promise<unknown> => runInOwnContext(registry, place, method);
     if (!deferToCommit(registry, work, connection)) {
       await work();
     }

@@ -3,8 +3,8 @@ import type { FactoryProvider, OptionalFactoryDependency, Provider } from '@nest
 import { ModulesContainer } from '@nestjs/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
+import { assertRoot } from '../context/assert-root.js';
 import { ContextRegistry } from '../context/context-registry.js';
-import { InvalidOptionsError } from '../errors.js';
 import type { DbConnectionOptions } from '../options/connection-options.js';
 import type { DbContextModuleOptions } from '../options/module-options.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
@@ -55,18 +55,6 @@ export function asyncConnectionProviders(name: string): Provider[] {
     },
     sessionProvider(name),
   ];
-}
-
-/** @throws {@link InvalidOptionsError} the application has no `DbContextModule.forRoot()` */
-export function assertRoot(
-  registry: ContextRegistry | undefined,
-): asserts registry is ContextRegistry {
-  if (registry === undefined) {
-    throw new InvalidOptionsError(
-      'DbContextModule.forFeature() is imported, and DbContextModule.forRoot() is missing. Import ' +
-        'it once, in the AppModule; connections: [] is enough.',
-    );
-  }
 }
 
 async function connect(

@@ -19,7 +19,8 @@ import {
   getRepositoryToken,
   getSessionToken,
 } from '../tokens.js';
-import { assertRoot, OPTIONAL_REGISTRY } from './connection.providers.js';
+import { assertRoot } from '../context/assert-root.js';
+import { OPTIONAL_REGISTRY } from './connection.providers.js';
 import { collectConnectionNames } from './declarations.js';
 
 /**

@@ -178,7 +178,7 @@ export function sessionManagerClass(
       await prepareNesting(this, this[CONTROL], options);
       const root: SessionManager = this[ROOT] ?? this;
       root[NESTED] = true;
-      return NestedTransaction.of(root, async (nested) => {
+      const nesting = NestedTransaction.of(root, async (nested) => {
         /** The statements of a callback in no transaction. */
         let autocommit: Autocommit | undefined;
         const inner = async (fork: this): Promise<T> => {
@@ -207,6 +207,11 @@ export function sessionManagerClass(
           }
         }
       });
+      try {
+        return await nesting;
+      } finally {
+        await root[CONTROL]?.nestedEnded();
+      }
     }
 
     override isInTransaction(): boolean {

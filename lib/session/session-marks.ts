@@ -17,6 +17,8 @@ export interface SessionControl extends TransactionOrigin, WorkOwner {
   demand(settings: TransactionSettings): void;
   commit(): Promise<void>;
   rollback(): Promise<void>;
+  /** A nested transaction has ended, which may have been one beside its own (`requires_new`). */
+  nestedEnded(): Promise<void> | undefined;
   /** A flush has failed, and MikroORM forgets what it could not write. */
   flushFailed(error: unknown): void;
 }

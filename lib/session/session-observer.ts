@@ -27,6 +27,8 @@ export interface SessionObserver {
    */
   beforeCommit(session: ObservedSession, hasWork: boolean): Promise<void> | undefined;
   committed(session: ObservedSession): Promise<void>;
+  /** A transaction beside its own may have ended, of `requires_new`. Never throws. */
+  besideEnded(session: ObservedSession): Promise<void> | undefined;
   rolledBack(session: ObservedSession): Promise<void>;
   /** Somebody has asked for a rollback, which also undoes what a commit that failed has left behind. */
   undone(session: ObservedSession): void;

@@ -69,6 +69,11 @@ export class Session extends SessionTransactions implements SessionControl {
     this.#observer = observer;
   }
 
+  /** See {@link SessionControl.nestedEnded}. */
+  nestedEnded(): Promise<void> | undefined {
+    return this.#observer?.besideEnded(this);
+  }
+
   /** Hands work beside its own transaction to the unit of work, which ends it (W3). */
   own(work: OwnedWork): void {
     this.#own?.(work);

@@ -1,5 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 
+import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { currentContext } from '../context/context-storage.js';
 import { deferToCommit } from '../context/defer-to-commit.js';
@@ -21,13 +22,23 @@ export function holdAcks(message: ExecutionContext, registry: ContextRegistry): 
   }
 }
 
+/** Whether nothing has been done, or all of it is committed. */
+function isSettled(context: Context): boolean {
+  return context.isClosed ? context.isCommitted : !context.hasWork && !context.hasWorkBeside;
+}
+
 function heldAck(ack: Ack, registry: ContextRegistry): Ack {
   return (...values) => {
     const context = currentContext(registry);
-    // Where nothing has been done, or all of it is committed, there is nothing to wait for.
-    const isDue = context?.isClosed === true ? context.isCommitted : context?.hasWork !== true;
-    if (isDue || !deferToCommit(registry, () => ack(...values))) {
+    if (context?.isClosed === false) {
+      // The work may be that of a transaction that the context does not know.
+      context.assertFollows('@Ack()');
+    }
+    if (context === undefined || isSettled(context)) {
       ack(...values);
+    } else {
+      // An early commit of the only connection with work saves all of it.
+      deferToCommit(registry, () => ack(...values), context.workingConnection);
     }
   };
 }

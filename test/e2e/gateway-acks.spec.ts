@@ -1,3 +1,4 @@
+import { TransactionPropagation } from '@mikro-orm/core';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { WsAdapter } from '@nestjs/platform-ws';
 import { Ack, MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
@@ -81,6 +82,25 @@ class NoteGateway {
     await gate.promise;
   }
 
+  @SubscribeMessage('acked before a commit')
+  async ackedBeforeCommit(@MessageBody() text: string, @Ack() ack: AckCallback): Promise<void> {
+    await this.acked(text, ack);
+    await this.dbContext.commit();
+    throw new Error('after the commit');
+  }
+
+  @SubscribeMessage('acked beside')
+  async ackedBeside(@MessageBody() text: string, @Ack() ack: AckCallback): Promise<void> {
+    await this.session.transactional(() => this.acked(text, ack), {
+      propagation: TransactionPropagation.REQUIRES_NEW,
+    });
+  }
+
+  @SubscribeMessage('acked in a fork')
+  async ackedInFork(@MessageBody() text: string, @Ack() ack: AckCallback): Promise<void> {
+    await this.session.fork().transactional(() => this.acked(text, ack));
+  }
+
   @SubscribeMessage('acked late')
   async ackedLate(@MessageBody() text: string, @Ack() ack: AckCallback): Promise<void> {
     const answer = await this.#write(text);
@@ -146,6 +166,21 @@ describe.each<AdapterName>(['express', 'fastify'])('a gateway of socket.io, over
     await acknowledged(before + 1);
     expect(acks.at(-1)).toBe('round trip');
   };
+
+  it('W1, C5: @Ack() is sent with the early commit that saves the work, whatever fails after it', async () => {
+    send('acked before a commit', 'early');
+    await Promise.all([acknowledged(), failed()]);
+    expect([acks, await saved()]).toEqual([['wrote early'], ['taken', 'early']]);
+  });
+
+  it('W1: @Ack() waits for a COMMIT of "requires_new", and is refused in the transaction of another session', async () => {
+    send('acked beside', 'taken');
+    await failed();
+    exceptions = [];
+    send('acked in a fork', 'fork');
+    await failed();
+    expect([acks, await saved()]).toEqual([[], ['taken']]);
+  });
 
   it('W1: what a handler returns is acknowledged after the commit, and never without it', async () => {
     send('returned', 'new');

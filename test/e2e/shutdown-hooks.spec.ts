@@ -57,8 +57,12 @@ describe('app.close(), and hooks that do not return', () => {
     await run;
     expect(called).toEqual([1, 2, 3, 4]);
     expect(reports('onCommit')).toHaveLength(3);
-    // The one that was running was cut off with its own context, and the others were left to themselves.
-    expect(reports('onCommit').every((line) => line.includes('shutdownTimeoutMs'))).toBe(true);
+    // The first one is cut off with its own context, and the others are left to themselves.
+    for (const line of reports('onCommit')) {
+      expect(line).toMatch(
+        /an onCommit hook had run for \d+ ms as the time of the shutdown was over \(shutdownTimeoutMs\)/,
+      );
+    }
     expect(await world.savedTexts()).toEqual(['committed']);
   });
 

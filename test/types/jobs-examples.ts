@@ -43,6 +43,14 @@ export class ReportJob extends WorkerHost {
   }
 }
 
+declare class TryLaterError extends Error {}
+
+@Processor('imports')
+export class ImportJob extends WorkerHost {
+  @WithDbContext({ commitOnError: (error) => error instanceof TryLaterError })
+  async process(): Promise<void> {}
+}
+
 @Injectable()
 export class Accounts {
   constructor(
