@@ -1,6 +1,7 @@
 import { DbContext } from '../context/db-context.service.js';
 import type { AtomicOptions } from '../context/run-options.js';
 import { handlersOf, markOpensContext } from './handlers.js';
+import { reportOfListener } from './listeners.js';
 import { decoratorsWith } from './managed-method.js';
 
 type AnyClass = abstract new (...args: never) => unknown;
@@ -31,6 +32,9 @@ const around = decoratorsWith(DbContext);
  * `@Cron()`, `@OnWorkerEvent()` or `@OnEvent()`. Each of them returns a promise from then on. Methods with
  * `@WithDbContext()`, `@NewDbContext()` or `@OnCommitted()` of their own stay as they are.
  *
+ * BullMQ does not wait for a listener (`@OnWorkerEvent()`, `@OnQueueEvent()`): when one fails, the log has its
+ * error, and the process goes on.
+ *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
  * @throws {@link InvalidOptionsError} as the class is loaded: it has no handler
  * @example
@@ -42,8 +46,8 @@ const around = decoratorsWith(DbContext);
  * @publicApi
  */
 export function WithDbContext(): HandlerDecorator {
-  const inContext = around('WithDbContext', (dbContext, method, name) =>
-    dbContext.run(method, { name }),
+  const inContext = around('WithDbContext', (dbContext, method, name, decorated) =>
+    reportOfListener(dbContext.run(method, { name }), name, decorated),
   );
   return (target: object, key?: string | symbol, descriptor?: PropertyDescriptor): void => {
     if (key !== undefined && descriptor !== undefined) {
@@ -68,8 +72,8 @@ export function WithDbContext(): HandlerDecorator {
  * @publicApi
  */
 export function NewDbContext(): AsyncMethodDecorator {
-  const inNewContext = around('NewDbContext', (dbContext, method, name) =>
-    dbContext.runInNewContext(method, { name }),
+  const inNewContext = around('NewDbContext', (dbContext, method, name, decorated) =>
+    reportOfListener(dbContext.runInNewContext(method, { name }), name, decorated),
   );
   return (target, key, descriptor) => {
     inNewContext(target, key, descriptor);

@@ -8,6 +8,8 @@ export type Around<Service> = (
   method: () => Promise<unknown>,
   /** `Class.method`, for messages. */
   place: string,
+  /** The decorated method, with the metadata that other decorators have given it. */
+  decorated: object,
 ) => Promise<unknown>;
 
 type AnyMethodDecorator = (
@@ -34,17 +36,20 @@ export function decoratorsWith<Service extends object>(
       Object.defineProperty(target, property, { value: undefined, writable: true });
       Inject(service)(target, property);
     }
-    const wrapped = async function (
+    // Not an async function, which would return another promise than `around` has seen.
+    const wrapped = function (
       this: { readonly [property]?: Service },
       ...args: unknown[]
     ): Promise<unknown> {
       const injected = this?.[property];
       if (injected === undefined) {
-        throw new DecoratorNotManagedError(decorator, target.constructor.name, String(key));
+        return Promise.reject(
+          new DecoratorNotManagedError(decorator, target.constructor.name, String(key)),
+        );
       }
       // The class that the developer knows as the job, where the method is inherited.
       const place = `${this.constructor.name}.${String(key)}`;
-      return around(injected, async () => original.apply(this, args), place);
+      return around(injected, async () => original.apply(this, args), place, wrapped);
     };
     copyIdentity(original, wrapped);
     descriptor.value = wrapped;

@@ -42,7 +42,7 @@ export class GraphQLOperations {
   readonly #graphql: DbContextGraphQLOptions;
   readonly #fromMiddleware: MiddlewareContexts;
   readonly #routes: ResolverRoutes;
-  readonly #log = new RouteLog();
+  readonly #log: RouteLog;
   readonly #running = new WeakMap<object, GraphQLOperation>();
   /** The operations of one batch answer one client, with the newest LSN that any of them wrote. */
   readonly #writtenLsns = new WeakMap<HttpResponse, WrittenLsns>();
@@ -53,12 +53,14 @@ export class GraphQLOperations {
     @Inject(GRAPHQL_OPTIONS) graphql: DbContextGraphQLOptions,
     fromMiddleware: MiddlewareContexts,
     routes: ResolverRoutes,
+    log: RouteLog,
   ) {
     this.#registry = registry;
     this.#options = options;
     this.#graphql = graphql;
     this.#fromMiddleware = fromMiddleware;
     this.#routes = routes;
+    this.#log = log;
   }
 
   /** Whether an operation has one context, rather than each of its root fields. */

@@ -25,6 +25,7 @@ import { DbContextInterceptor } from '../transport/db-context.interceptor.js';
 import { PASS_ON, prependGlobalInterceptor } from '../transport/global-interceptor.js';
 import { watchHandlers } from '../transport/handler-calls.js';
 import { MiddlewareContexts } from '../transport/middleware-contexts.js';
+import { RouteLog } from '../transport/route-log.js';
 import { RouteInterceptors } from '../transport/route-interceptors.js';
 import { DbContextMiddlewareModule } from './db-context-middleware.module.js';
 import { logReporters } from './log-reporters.js';
@@ -88,6 +89,7 @@ export class DbContextCoreModule
           inject: [ContextRegistry],
           useFactory: (registry: ContextRegistry) => new DbContext(registry),
         },
+        RouteLog,
         MiddlewareContexts,
         RouteInterceptors,
         AfterCommitInterceptors,
@@ -110,6 +112,7 @@ export class DbContextCoreModule
         ContextRegistry,
         DbContext,
         DB_CONTEXT_OPTIONS,
+        RouteLog,
         MiddlewareContexts,
         RouteInterceptors,
         AfterCommitInterceptors,

@@ -1,7 +1,10 @@
+import type { ExecutionContext } from '@nestjs/common';
+
 import type { Context } from '../context/context.js';
 import { hasChanges } from '../session/changes.js';
 import { isFlushUnderWay } from '../session/flush-turns.js';
 import type { Session } from '../session/session.js';
+import { httpRequestOf } from './http-exchange.js';
 import type { InterceptedRequest } from './intercepted-request.js';
 import type { NamedInterceptor } from './route-interceptors.js';
 
@@ -15,19 +18,23 @@ const CACHED_METHODS: readonly string[] = ['GET'];
  * already: after a COMMIT that fails the next client would get a success from the cache.
  */
 export function warnOfCache(request: InterceptedRequest, context: Context): void {
-  const { interceptors, log, route, method, warnsOfCaches } = request;
+  const { executionContext, interceptors, log, route, warnsOfCaches } = request;
   if (
     warnsOfCaches &&
-    interceptors.some((each) => isCacheFor(each, method)) &&
+    interceptors.some((each) => isCacheFor(each, executionContext)) &&
     context.sessions.some(mayHaveWritten)
   ) {
     log.keptBeforeCommit(route);
   }
 }
 
-function isCacheFor(interceptor: NamedInterceptor, method: string | undefined): boolean {
+function isCacheFor(interceptor: NamedInterceptor, executionContext: ExecutionContext): boolean {
+  if (!isCache(interceptor)) {
+    return false;
+  }
   const { allowedMethods = CACHED_METHODS } = interceptor as { allowedMethods?: readonly string[] };
-  return isCache(interceptor) && (method === undefined || allowedMethods.includes(method));
+  const method = httpRequestOf(executionContext)?.method;
+  return method === undefined || allowedMethods.includes(method);
 }
 
 /** Whether it is of the class, or of one that extends it. */

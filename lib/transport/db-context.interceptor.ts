@@ -48,7 +48,7 @@ export class DbContextInterceptor implements NestInterceptor {
   readonly #fromMiddleware: MiddlewareContexts;
   readonly #interceptors: RouteInterceptors;
   readonly #afterCommit: AfterCommitInterceptors;
-  readonly #log = new RouteLog();
+  readonly #log: RouteLog;
   readonly #warnsOfCaches: boolean;
 
   /** @internal */
@@ -59,6 +59,7 @@ export class DbContextInterceptor implements NestInterceptor {
     fromMiddleware: MiddlewareContexts,
     interceptors: RouteInterceptors,
     afterCommit: AfterCommitInterceptors,
+    log: RouteLog,
   ) {
     this.#registry = registry;
     this.#options = options;
@@ -67,6 +68,7 @@ export class DbContextInterceptor implements NestInterceptor {
     this.#fromMiddleware = fromMiddleware;
     this.#interceptors = interceptors;
     this.#afterCommit = afterCommit;
+    this.#log = log;
   }
 
   intercept(executionContext: ExecutionContext, next: CallHandler): Observable<unknown> {
@@ -129,7 +131,6 @@ export class DbContextInterceptor implements NestInterceptor {
       serializeFirst = DEFAULTS.serializeFirst,
       readOnlyMethods,
     } = this.#options;
-    const method = httpRequestOf(executionContext)?.method;
     // The context is claimed on subscription: an Observable that is never subscribed to would keep it
     // open for ever.
     return new Observable((subscriber) => {
@@ -153,11 +154,12 @@ export class DbContextInterceptor implements NestInterceptor {
         log: this.#log,
         flushesHandler: (route.flush ?? flush) === 'handler',
         interceptors: this.#interceptors.inside(this, route),
-        method,
+        executionContext,
         warnsOfCaches: this.#warnsOfCaches,
         serializesFirst: serializeFirst,
         isRequest: isRequest(executionContext),
-        isReadOnly: method !== undefined && readOnlyMethods?.includes(method) === true,
+        isReadOnly:
+          readOnlyMethods?.includes(httpRequestOf(executionContext)?.method ?? '') === true,
       };
       const context = claimed ?? this.#open(executionContext, response, route.name);
       return route.retry === undefined

@@ -1,4 +1,4 @@
-import type { CallHandler } from '@nestjs/common';
+import type { CallHandler, ExecutionContext } from '@nestjs/common';
 
 import type { ContextRegistry } from '../context/context-registry.js';
 import type { CommitPolicy } from '../options/context-options.js';
@@ -21,8 +21,7 @@ export interface InterceptedRequest {
   readonly flushesHandler: boolean;
   /** The interceptors that see the value of the handler before the context is settled. */
   readonly interceptors: readonly NamedInterceptor[];
-  /** The HTTP method; `undefined` for other transports. */
-  readonly method: string | undefined;
+  readonly executionContext: ExecutionContext;
   /** Whether the log warns where one of them keeps what may never be committed. */
   readonly warnsOfCaches: boolean;
   /** Whether the HTTP method of the request makes its transactions read-only. */

@@ -21,9 +21,13 @@ export class MiddlewareContexts {
   readonly #waiting = new WeakSet<Context>();
   readonly #environment: UnclaimedEnvironment;
 
-  constructor(registry: ContextRegistry, @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions) {
+  constructor(
+    registry: ContextRegistry,
+    @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
+    log: RouteLog,
+  ) {
     const { commitOn = DEFAULTS.commitOn } = options;
-    this.#environment = { registry, commitOn, log: new RouteLog() };
+    this.#environment = { registry, commitOn, log };
   }
 
   /**

@@ -72,7 +72,7 @@ export class RequestAttempt {
     let heldBack: { readonly value: unknown } | undefined;
     let isFinishing = false;
     let hasExpired = false;
-    const openedAt = performance.now();
+    let holdsSince: number | undefined;
     const stopListening = this.#watchDisconnect();
     const pass = (value: unknown): void => {
       this.#hasLastingEffect = true;
@@ -131,7 +131,8 @@ export class RequestAttempt {
           if (route.isLive) {
             pass(value);
             if (context.sessions.some((session) => session.hasBegun)) {
-              log.sendsWhileHolding(route, openedAt);
+              holdsSince ??= performance.now();
+              log.sendsWhileHolding(route, holdsSince);
             }
             return;
           }

@@ -1,4 +1,4 @@
-import { Logger } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 
 import type { ContextTimeoutError, ShuttingDownError } from '../errors.js';
 import type { RouteSettings } from './route-settings.js';
@@ -10,9 +10,10 @@ const LONGEST_HELD_STREAM_MS = 1_000;
 export type RetryObstacle = 'work-before-handler' | 'committed-early' | 'several-fields';
 
 /** Why the work of a request is rolled back, although nothing has failed in it. */
-export type DropReason = 'client-left' | 'expired' | 'skipped-route';
+export type DropReason = 'client-left' | 'skipped-route';
 
-/** Writes what concerns a route to Nest's log; each warning once per route. */
+/** Writes what concerns a route to Nest's log; each warning once per route, for all transports. */
+@Injectable()
 export class RouteLog {
   readonly #logger = new Logger('DbContext');
   readonly #warned = new WeakMap<RouteSettings, Set<string>>();
@@ -44,10 +45,10 @@ export class RouteLog {
   /**
    * Warns of a stream of events that goes on while its context holds a connection.
    *
-   * @param openedAt when it began, by the monotonic clock
+   * @param since when the first event was sent meanwhile, by the monotonic clock
    */
-  sendsWhileHolding(route: RouteSettings, openedAt: number): void {
-    if (performance.now() - openedAt > LONGEST_HELD_STREAM_MS) {
+  sendsWhileHolding(route: RouteSettings, since: number): void {
+    if (performance.now() - since > LONGEST_HELD_STREAM_MS) {
       this.#warnOnce(
         route,
         'held',
@@ -63,7 +64,7 @@ export class RouteLog {
     this.#warnOnce(route, obstacle, `${route.name} ${OBSTACLES[obstacle]}`);
   }
 
-  /** Reports a request that was rolled back while its handler ran; its client does not learn which. */
+  /** Reports a request that was rolled back before it was answered; its client does not learn which. */
   cutOff(error: ContextTimeoutError | ShuttingDownError): void {
     this.#logger.error(error.message);
   }
@@ -118,7 +119,6 @@ const OBSTACLES: Record<RetryObstacle, string> = {
 
 const DROPS: Record<DropReason, string> = {
   'client-left': 'its client has left before it was answered.',
-  expired: 'its context came to its end before it was answered (contextTimeoutMs, or a shutdown).',
   'skipped-route':
     "a guard or a middleware had worked in its context (mount: 'middleware'), and the route is under " +
     '@SkipDbContext(). Take the decorator off, or let them work in dbContext.runInNewContext().',

@@ -1,13 +1,13 @@
-import { ServiceUnavailableException } from '@nestjs/common';
-
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
+import type { ContextTimeoutError, ShuttingDownError } from '../errors.js';
 import type { CommitPolicy } from '../options/context-options.js';
 import { clientHasLeft, isOver, outcomeOfAnswer, type HttpResponse } from './http-exchange.js';
 import { nodeResponseOf } from './node-response.js';
 import { settleRequest } from './request-settlement.js';
 import { ResponseHold, type BeginListener } from './response-hold.js';
 import type { RouteLog } from './route-log.js';
+import { unavailable } from './unavailable.js';
 
 /** What all contexts of the middleware have in common. */
 export interface UnclaimedEnvironment {
@@ -46,8 +46,7 @@ export class UnclaimedContext implements BeginListener {
     const node = nodeResponseOf(raw);
     this.#hold = node && new ResponseHold(node, this);
     const onClose = (): void => this.#closed();
-    const onExpire: typeof context.onExpire = (error) =>
-      this.#expired(new ServiceUnavailableException(error.message, { cause: error }));
+    const onExpire: typeof context.onExpire = (error) => this.#expired(error);
     context.onExpire = onExpire;
     if (isOver(raw)) {
       onClose();
@@ -108,16 +107,13 @@ export class UnclaimedContext implements BeginListener {
     void registry.abandon(context, { what: 'its response was closed before the handler began' });
   }
 
-  #expired(error: ServiceUnavailableException): void {
-    const { context } = this;
+  #expired(error: ContextTimeoutError | ShuttingDownError): void {
     // An answer whose commit was overtaken gets to know it from there.
     if (this.#status !== undefined) {
       return;
     }
-    if (context.undone !== undefined) {
-      this.#environment.log.workDropped(context.origin, 'expired');
-    }
+    this.#environment.log.cutOff(error);
     this.#hold?.drop(error);
-    this.#answer(error);
+    this.#answer(unavailable(error));
   }
 }

@@ -1,10 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, connect, type AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-
-import { waitFor } from './wait-for.js';
+import { describeWith, freePort, startServer } from './server-process.js';
 
 const PROGRAM = 'redis-server';
 
@@ -17,64 +11,20 @@ export interface TestRedis {
   readonly restart: () => Promise<void>;
 }
 
-/** Whether the program is installed: `apt-get install redis-server`. */
-const HAS_REDIS = spawnSync(PROGRAM, ['--version']).status === 0;
-
-/** Declares tests that need a Redis; where the program is missing they are skipped, and say why. */
-export function describeWithRedis(title: string, declare: () => void): void {
-  if (HAS_REDIS) {
-    describe(title, declare);
-  } else {
-    describe.skip(`${title} (skipped: no ${PROGRAM} is installed)`, declare);
-  }
-}
+/** For tests that need a Redis: `apt-get install redis-server`. */
+export const describeWithRedis = describeWith(PROGRAM, [PROGRAM, '--version']);
 
 /** Starts a Redis. */
 export async function startRedis(): Promise<TestRedis> {
   const port = await freePort();
-  let server = await launch(port);
+  const args = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
+  const start = () => startServer({ program: PROGRAM, args: () => args, port });
+  let server = await start();
   return {
     connection: { host: '127.0.0.1', port },
     stop: () => server.end(),
     restart: async () => {
-      server = await launch(port);
+      server = await start();
     },
   };
-}
-
-async function launch(port: number): Promise<{ readonly end: () => Promise<void> }> {
-  const directory = await mkdtemp(join(tmpdir(), 'test-redis-'));
-  const server = spawn(
-    PROGRAM,
-    ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
-    { cwd: directory, stdio: 'ignore' },
-  );
-  const ended = new Promise<void>((resolve) => server.once('exit', () => resolve()));
-  await waitFor(() => accepts(port), { what: 'Redis to listen' });
-  return {
-    end: async () => {
-      server.kill('SIGKILL');
-      await ended;
-      await rm(directory, { recursive: true, force: true });
-    },
-  };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('error', () => resolve(false));
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-  });
 }
