@@ -86,6 +86,24 @@ export class RouteLog {
     );
   }
 
+  /** Reports an answer that was thrown away, since its work had failed and the failure was answered. */
+  answeredTooLate(origin: string): void {
+    this.#logger.error(
+      `${origin} answered after its work had failed, and after that had been answered in its place. The ` +
+        'late answer was thrown away. Let the handler return when it has answered.',
+    );
+  }
+
+  /** Warns that a route has refused what it had let be committed. */
+  refusedTooLate(route: RouteSettings, status: number): void {
+    this.#warnOnce(
+      route,
+      'refused',
+      `${route.name} was answered with ${status} after it had returned, and its work is committed by the ` +
+        'status that the response had then. Let the handler return when it has answered.',
+    );
+  }
+
   /** Reports work that was rolled back although nothing has failed in it. */
   workDropped(origin: string, why: DropReason): void {
     this.#logger.error(`The work of ${origin} was rolled back: ${DROPS[why]}`);

@@ -1,11 +1,12 @@
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
+import { innermostContext } from '../context/context-storage.js';
 import type { ContextTimeoutError, ShuttingDownError } from '../errors.js';
 import type { CommitPolicy } from '../options/context-options.js';
 import { clientHasLeft, isOver, outcomeOfAnswer, type HttpResponse } from './http-exchange.js';
 import { nodeResponseOf } from './node-response.js';
 import { settleRequest } from './request-settlement.js';
-import { ResponseHold, type BeginListener } from './response-hold.js';
+import { ResponseHold, type HoldListener } from './response-hold.js';
 import type { RouteLog } from './route-log.js';
 import { unavailable } from './unavailable.js';
 
@@ -21,7 +22,7 @@ export interface UnclaimedEnvironment {
  * middleware, a guard or an exception filter answers), the answer is held back from its first byte on, and
  * its status decides how the context is settled (W1).
  */
-export class UnclaimedContext implements BeginListener {
+export class UnclaimedContext implements HoldListener {
   readonly context: Context;
   readonly #environment: UnclaimedEnvironment;
   readonly #raw: HttpResponse;
@@ -62,6 +63,19 @@ export class UnclaimedContext implements BeginListener {
       this.#hold?.release();
     }
     return this.context;
+  }
+
+  get hasWork(): boolean {
+    return !this.context.isUntouched;
+  }
+
+  isSender(): boolean {
+    return innermostContext() === this.context;
+  }
+
+  cameLate(): void {
+    const { log } = this.#environment;
+    log.answeredTooLate(this.context.origin);
   }
 
   /** Settles the context by the status of the answer that begins. */

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { setCookie, setHeader } from '../../lib/transport/response-headers.js';
 import { nodeResponseOf } from '../../lib/transport/node-response.js';
 import { ResponseHold } from '../../lib/transport/response-hold.js';
+import { HOLDING } from '../support/holding-listener.js';
 
 describe('ResponseHold', () => {
   let server: Server;
@@ -12,7 +13,7 @@ describe('ResponseHold', () => {
 
   beforeAll(async () => {
     server = createServer((_request, response) => {
-      answer(new ResponseHold(nodeResponseOf(response)!, { begins: () => true }), response);
+      answer(new ResponseHold(nodeResponseOf(response)!, HOLDING), response);
     });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -106,7 +107,7 @@ describe('ResponseHold', () => {
   it('L2: a response that is let go has its own methods', () => {
     const raw = { writeHead() {}, flushHeaders() {}, write() {}, end() {} };
     const own = { ...raw };
-    new ResponseHold(nodeResponseOf(raw as never)!, { begins: () => true }).release();
+    new ResponseHold(nodeResponseOf(raw as never)!, HOLDING).release();
     expect(raw).toEqual(own);
   });
 });
