@@ -32,8 +32,9 @@ const around = decoratorsWith(DbContext);
  * `@Cron()`, `@OnWorkerEvent()` or `@OnEvent()`. Each of them returns a promise from then on. Methods with
  * `@WithDbContext()`, `@NewDbContext()` or `@OnCommitted()` of their own stay as they are.
  *
- * BullMQ does not wait for a listener (`@OnWorkerEvent()`, `@OnQueueEvent()`): when one fails, the log has its
- * error, and the process goes on.
+ * Nobody waits for a listener of BullMQ (`@OnWorkerEvent()`, `@OnQueueEvent()`), nor for the hooks of a gateway
+ * (`handleConnection()`, `handleDisconnect()`, `afterInit()`): when one fails, the log has its error, and the
+ * process goes on.
  *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
  * @throws {@link InvalidOptionsError} as the class is loaded: it has no handler
@@ -46,8 +47,8 @@ const around = decoratorsWith(DbContext);
  * @publicApi
  */
 export function WithDbContext(): HandlerDecorator {
-  const inContext = around('WithDbContext', (dbContext, method, name, decorated) =>
-    reportOfListener(dbContext.run(method, { name }), name, decorated),
+  const inContext = around('WithDbContext', (dbContext, method, call) =>
+    reportOfListener(dbContext.run(method, { name: call.place }), call),
   );
   return (target: object, key?: string | symbol, descriptor?: PropertyDescriptor): void => {
     if (key !== undefined && descriptor !== undefined) {
@@ -72,8 +73,8 @@ export function WithDbContext(): HandlerDecorator {
  * @publicApi
  */
 export function NewDbContext(): AsyncMethodDecorator {
-  const inNewContext = around('NewDbContext', (dbContext, method, name, decorated) =>
-    reportOfListener(dbContext.runInNewContext(method, { name }), name, decorated),
+  const inNewContext = around('NewDbContext', (dbContext, method, call) =>
+    reportOfListener(dbContext.runInNewContext(method, { name: call.place }), call),
   );
   return (target, key, descriptor) => {
     inNewContext(target, key, descriptor);

@@ -2,14 +2,22 @@ import { Inject } from '@nestjs/common';
 
 import { DecoratorNotManagedError } from '../errors.js';
 
+/** A call of a decorated method. */
+export interface ManagedCall {
+  /** `Class.method`, for messages. */
+  readonly place: string;
+  /** The class of the object that it was called on. */
+  readonly owner: object;
+  readonly key: string | symbol;
+  /** The decorated method, with the metadata that other decorators have given it. */
+  readonly decorated: object;
+}
+
 /** Runs a decorated method, with the service that Nest has injected into the object it belongs to. */
 export type Around<Service> = (
   service: Service,
   method: () => Promise<unknown>,
-  /** `Class.method`, for messages. */
-  place: string,
-  /** The decorated method, with the metadata that other decorators have given it. */
-  decorated: object,
+  call: ManagedCall,
 ) => Promise<unknown>;
 
 type AnyMethodDecorator = (
@@ -48,8 +56,10 @@ export function decoratorsWith<Service extends object>(
         );
       }
       // The class that the developer knows as the job, where the method is inherited.
-      const place = `${this.constructor.name}.${String(key)}`;
-      return around(injected, async () => original.apply(this, args), place, wrapped);
+      const owner = this.constructor;
+      const place = `${owner.name}.${String(key)}`;
+      const call: ManagedCall = { place, owner, key, decorated: wrapped };
+      return around(injected, async () => original.apply(this, args), call);
     };
     copyIdentity(original, wrapped);
     descriptor.value = wrapped;

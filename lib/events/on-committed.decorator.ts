@@ -59,7 +59,7 @@ export function OnCommitted(
   options: OnCommittedOptions = {},
 ): ListenerDecorator {
   const { connection, ...eventOptions } = options;
-  const defer = around('OnCommitted', async (registry, listener, place) => {
+  const defer = around('OnCommitted', async (registry, listener, { place }) => {
     const work = (): Promise<unknown> => runInOwnContext(registry, place, listener);
     if (!deferToCommit(registry, work, connection)) {
       await work();

@@ -33,7 +33,7 @@ import {
 import type { Observable } from 'rxjs';
 
 import { SCOPE_METADATA } from '../../lib/transport/after-commit-interceptors.js';
-import { GATEWAY_METADATA } from '../../lib/transport/handler-calls.js';
+import { GATEWAY_METADATA } from '../../lib/decorators/listeners.js';
 import { INTERCEPTORS_METADATA } from '../../lib/transport/route-interceptors.js';
 import {
   answersByItself,
