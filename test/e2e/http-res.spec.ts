@@ -122,7 +122,7 @@ class ResController {
         ? this.session.execute(`do $$ begin raise exception using errcode = '40001'; end $$`)
         : undefined,
     );
-    response.status(200).send(`attempt ${attempts}`);
+    response.send(`attempt ${attempts}`);
   }
 
   async #write(text: string): Promise<void> {
@@ -285,8 +285,8 @@ describe.each(['interceptor', 'middleware'] as const)(
     it.each(['sent', 'returned', 'awaited'])(
       'S1: /%s leaves when the COMMIT was answered',
       async (path) => {
-        const mayCommit = deferred<void>();
-        const isCommitting = deferred<void>();
+        const mayCommit = deferred();
+        const isCommitting = deferred();
         shared.world.proxy.onStatement = async (sql) => {
           if (sql === 'commit') {
             isCommitting.resolve();
@@ -308,7 +308,7 @@ describe.each(['interceptor', 'middleware'] as const)(
     it.each(['sent', 'returned', 'awaited'])(
       'S1: a COMMIT that fails is the answer in place of /%s, whose hook may be under way still',
       async (path) => {
-        const isAnswering = deferred<void>();
+        const isAnswering = deferred();
         let hooks = 0;
         pause = async () => {
           hooks++;
