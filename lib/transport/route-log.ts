@@ -24,9 +24,11 @@ export class RouteLog {
       route,
       'sent',
       `${route.name} sends its response before the transaction is ` +
-        'committed, so a client may see a success that then fails. Return the value instead of ' +
-        'using @Res(), commit with dbContext.commit() before sending, or mark the route with ' +
-        '@SkipDbContext().',
+        'committed, so a client may see a success that then fails. ' +
+        (route.isLive
+          ? 'Mark the route with @SkipDbContext(), and work in dbContext.run() for each event.'
+          : 'Return the value instead of using @Res(), commit with dbContext.commit() before ' +
+            'sending, or mark the route with @SkipDbContext().'),
     );
   }
 

@@ -29,6 +29,7 @@ export class UnclaimedContext implements HoldListener {
   readonly #hold: ResponseHold | undefined;
   readonly #answer: (error: unknown) => void;
   #isClaimed = false;
+  #isDropReported = false;
   #status: number | undefined;
 
   /**
@@ -99,22 +100,30 @@ export class UnclaimedContext implements HoldListener {
     const { origin } = this.context;
     this.#hold?.drop(error as Error);
     if (clientHasLeft(this.#raw)) {
-      log.workDropped(origin, 'client-left');
+      this.#reportDrop();
       return;
     }
     log.answerDropped(origin, status, error);
     this.#answer(error);
   }
 
+  /** Says once that the work was undone: an answer may still be tried after that. */
+  #reportDrop(): void {
+    if (!this.#isDropReported) {
+      this.#isDropReported = true;
+      this.#environment.log.workDropped(this.context.origin, 'client-left');
+    }
+  }
+
   #closed(): void {
     const { context } = this;
-    const { registry, log } = this.#environment;
+    const { registry } = this.#environment;
     if (this.#isClaimed || context.isClosed) {
       return;
     }
     // An answer that has begun reports the end of its commit itself.
     if (this.#status === undefined && context.hasWork) {
-      log.workDropped(context.origin, 'client-left');
+      this.#reportDrop();
     }
     // The context stays claimable: the work of the guards is undone, so the handler must fail rather
     // than work in a new context without it.
