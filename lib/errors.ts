@@ -180,7 +180,8 @@ export class DbContextNotActiveError extends DbContextError {
         "before the handler (a middleware, a guard, passport's validate(), a request-scoped provider that " +
         "is made of a query) has one with mount: 'middleware'; a route under @SkipDbContext() has none. " +
         'In guards, field resolvers and loaders of GraphQL there is one with DbContextGraphQLModule of ' +
-        '"nestjs-db-context/graphql". ' +
+        '"nestjs-db-context/graphql", and the messages of a client stream of gRPC get that of their handler by ' +
+        'dbContext.bind(). ' +
         'Elsewhere (cron job, queue consumer, script) wrap the work in dbContext.run(() => ...).',
     );
   }

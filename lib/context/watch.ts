@@ -1,3 +1,4 @@
+import type { EndCause } from '../errors.js';
 import { DEFAULTS } from '../options/defaults.js';
 import type { WatchOptions } from '../options/watch-options.js';
 import type { SessionWatch } from '../session/session-watch.js';
@@ -17,6 +18,8 @@ interface Watched {
   readonly origin: string;
   /** Its own limit in milliseconds, for which it may be open, and may hold an idle connection. */
   readonly timeoutMs: number | undefined;
+  /** Why it was rolled back, where that was not decided by its own code. */
+  readonly endCause?: EndCause | undefined;
 }
 
 /** Where it began; the text is only made when it is asked for. */
@@ -70,6 +73,7 @@ export class ContextWatch {
     const idleMs = context.timeoutMs ?? this.#limits.idleInTransactionMs;
     const watch = new WatchedSession(connectionName, idleMs, {
       warn: (kind, what, place) => this.#warnOf(context, kind, what, place),
+      endCause: () => context.endCause,
     });
     this.#open.get(context)?.sessions.push(watch);
     return watch;
@@ -77,7 +81,7 @@ export class ContextWatch {
 
   /** A context was asked for a session after its end. */
   usedLate(context: Watched, connectionName: string): void {
-    this.#warnOf(context, 'late use', lateUseOf(connectionName), placeHere());
+    this.#warnOf(context, 'late use', lateUseOf(connectionName, context.endCause), placeHere());
   }
 
   #look(): void {
@@ -116,6 +120,8 @@ interface WatchedContext {
 
 interface SessionWatchOwner {
   warn(kind: string, what: string, place: Place): void;
+  /** Why the context was rolled back, where that was not decided by its own code. */
+  endCause(): EndCause | undefined;
 }
 
 class WatchedSession implements SessionWatch {
@@ -148,7 +154,11 @@ class WatchedSession implements SessionWatch {
   }
 
   refused(): void {
-    this.#owner.warn('late use', lateUseOf(this.#connectionName), placeHere());
+    this.#owner.warn(
+      'late use',
+      lateUseOf(this.#connectionName, this.#owner.endCause()),
+      placeHere(),
+    );
   }
 
   flushBegins(): void {
@@ -184,10 +194,16 @@ class WatchedSession implements SessionWatch {
   }
 }
 
-function lateUseOf(connectionName: string): string {
+function lateUseOf(connectionName: string, cause: EndCause | undefined): string {
+  const advice =
+    cause === undefined
+      ? 'Await all work of a request, or run it in dbContext.runInNewContext().'
+      : 'Let work that may take long stop when its request or its stream ends: the generator of ' +
+        'dbContext.stream() gets a signal for that.';
+  const because = cause === undefined ? '' : `, because ${cause.what}`;
   return (
-    `used its session on connection "${connectionName}" after it had ended, which was refused. ` +
-    'Await all work of a request, or run it in dbContext.runInNewContext(). It was used'
+    `used its session on connection "${connectionName}" after it had ended${because}, which was refused. ` +
+    `${advice} It was used`
   );
 }
 

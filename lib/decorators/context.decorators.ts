@@ -39,8 +39,9 @@ const around = decoratorsWith(DbContext);
  * `@Cron()`, `@OnWorkerEvent()` or `@OnEvent()`. Each of them returns a promise from then on. Methods with
  * `@WithDbContext()`, `@NewDbContext()` or `@OnCommitted()` of their own stay as they are.
  *
- * BullMQ does not wait for a listener (`@OnWorkerEvent()`, `@OnQueueEvent()`): when one fails, the log has its
- * error, and the process goes on.
+ * Nobody waits for a listener of BullMQ (`@OnWorkerEvent()`, `@OnQueueEvent()`), nor for the hooks of a gateway
+ * (`handleConnection()`, `handleDisconnect()`, `afterInit()`): when one fails, the log has its error, and the
+ * process goes on.
  *
  * For `process` of a `@Processor()` of BullMQ the errors by which a job goes on later (`DelayedError`,
  * `WaitingError`, `WaitingChildrenError`, `RateLimitError`) commit, and a result that BullMQ could not keep fails

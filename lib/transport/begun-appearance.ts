@@ -1,4 +1,4 @@
-import type { NodeResponse } from './node-response.js';
+import { ENDING_METHODS, type HeldMethod, type NodeResponse } from './node-response.js';
 
 /** What is still known of a response whose head is held back. */
 export interface HeldState {
@@ -6,16 +6,20 @@ export interface HeldState {
   readonly isEnded: boolean;
   /** The bytes of the chunks that are held. */
   readonly heldBytes: number;
+  /** Keeps a call until the response is released. */
+  hold(method: HeldMethod, parameters: readonly unknown[]): unknown;
 }
 
 const HEADER_METHODS = ['setHeader', 'setHeaders', 'appendHeader', 'removeHeader'] as const;
 
 /**
  * Makes a response whose head is held back look as if the head had been sent: `headersSent` is true, and
- * headers can be neither set nor removed (`ERR_HTTP_HEADERS_SENT`), as after a real one.
+ * headers can be neither set nor removed (`ERR_HTTP_HEADERS_SENT`), as after a real one. Trailers, and a
+ * `destroy()`, wait for their turn.
  *
  * `_header` is what Node's own code and widespread packages (`compression`, `on-headers`) ask on HTTP/1;
- * `test/e2e/nest-surface.spec.ts` fails when Node gives it up.
+ * `test/e2e/nest-surface.spec.ts` fails when Node gives it up. `_send` is what would put it on the wire,
+ * where the sender calls `ServerResponse.prototype.end` rather than the method of the response.
  *
  * @returns gives the response its own members back
  */
@@ -31,8 +35,16 @@ export function appearBegun(raw: NodeResponse, held: HeldState): () => void {
       properties[method] = { value: () => refuseHeader(method) };
     }
   }
+  for (const method of ENDING_METHODS) {
+    if (method in raw) {
+      properties[method] = {
+        value: (...parameters: readonly unknown[]) => held.hold(method, parameters),
+      };
+    }
+  }
   if ('_header' in raw) {
     properties['_header'] = { value: 'held back', writable: true };
+    properties['_send'] = { value: refuseToSend };
   }
   const names = Object.keys(properties);
   const before = names.map((name) => Object.getOwnPropertyDescriptor(raw, name));
@@ -53,6 +65,10 @@ export function appearBegun(raw: NodeResponse, held: HeldState): () => void {
 
 function refuseHeader(method: string): never {
   throw headersSent(`${method} headers`);
+}
+
+function refuseToSend(): never {
+  throw headersSent('send around the methods of a response that is held back');
 }
 
 /** The error that Node throws where the head of a response has been sent already. */

@@ -1,13 +1,11 @@
 import { MetadataScanner, type ModulesContainer } from '@nestjs/core';
 
 import { innermostContext } from '../context/context-storage.js';
+import { GATEWAY_METADATA } from '../decorators/listeners.js';
 import { copyIdentity } from '../decorators/managed-method.js';
 
 /** On a function that {@link watchHandlers} has put into a class. */
 const WATCHING = Symbol('nestjs-db-context:watching');
-
-// Nest's own metadata key; `test/e2e/nest-surface.spec.ts` fails when an upgrade changes it.
-export const GATEWAY_METADATA = 'websockets:is_gateway';
 
 /**
  * Makes the handlers of all controllers and gateways hand what they return to the context that they

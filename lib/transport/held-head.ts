@@ -11,11 +11,16 @@ type HeaderValue = string | readonly string[];
  */
 export class HeldHead {
   readonly #raw: NodeResponse;
+  readonly #status: number;
+  readonly #message: string | undefined;
   readonly #added = new Map<string, HeaderValue>();
   #given: Record<string, unknown> = {};
 
-  constructor(raw: NodeResponse) {
+  /** @param status the status that the response has as it begins */
+  constructor(raw: NodeResponse, status: number) {
     this.#raw = raw;
+    this.#status = status;
+    this.#message = statusMessageOf(raw);
     Object.defineProperty(raw, HELD_HEAD, { value: this, configurable: true });
   }
 
@@ -38,6 +43,13 @@ export class HeldHead {
   /** Sets a header, in place of its earlier value. */
   set(name: string, value: HeaderValue): void {
     this.#added.set(name.toLowerCase(), value);
+  }
+
+  /** Gives the response the head that it had as it began, and what was added to it. */
+  restore(): void {
+    this.#raw.statusCode = this.#status;
+    setStatusMessage(this.#raw, this.#message);
+    this.apply();
   }
 
   /** Gives the response what was added. Its head is no longer held then. */
@@ -63,6 +75,18 @@ export class HeldHead {
 /** The head of a response, while it is held back. */
 export function heldHeadOf(raw: object): HeldHead | undefined {
   return (raw as { readonly [HELD_HEAD]?: HeldHead })[HELD_HEAD];
+}
+
+// HTTP/2 has none: its response warns of those who ask.
+function statusMessageOf(raw: NodeResponse): string | undefined {
+  return raw.stream === undefined ? raw.statusMessage : undefined;
+}
+
+/** Sets what HTTP/1 says beside the status; with `undefined`, what the status stands for. */
+export function setStatusMessage(raw: NodeResponse, message: string | undefined): void {
+  if (raw.stream === undefined) {
+    raw.statusMessage = message;
+  }
 }
 
 function isSame(name: string, other: string): boolean {

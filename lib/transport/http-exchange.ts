@@ -26,6 +26,8 @@ export interface HttpResponse {
   off?(event: 'close', listener: () => void): unknown;
   once?(event: 'close', listener: () => void): unknown;
   getHeader?(name: string): number | string | readonly string[] | undefined;
+  getHeaderNames?(): readonly string[];
+  getHeaders?(): object;
   /** Replaces a header of Express' or Node's response; Fastify's reply has `header()` instead. */
   setHeader?(name: string, value: string | readonly string[]): unknown;
   removeHeader?(name: string): unknown;

@@ -8,13 +8,21 @@ export interface SendingMethods {
   end: (...parameters: readonly unknown[]) => unknown;
 }
 
-/** The members of Node's response, of HTTP/1 and of HTTP/2, that a {@link ResponseHold} needs. */
+/** The methods that wait with the rest, once an answer is held back; those of trailers not everywhere. */
+export const ENDING_METHODS = ['addTrailers', 'setTrailer', 'destroy'] as const;
+
+/** A method whose calls are held back. */
+export type HeldMethod = keyof SendingMethods | (typeof ENDING_METHODS)[number];
+
+/** The members of Node's response, of HTTP/1 and of HTTP/2, that a `ResponseHold` needs. */
 export interface NodeResponse extends SendingMethods, HttpResponse {
   statusCode: number;
   statusMessage?: string | undefined;
   readonly headersSent: boolean;
   readonly writableEnded: boolean;
   removeHeader(name: string): unknown;
+  addTrailers?(trailers: object): unknown;
+  setTrailer?(name: string, value: unknown): unknown;
   destroy(error?: Error): unknown;
   emit(event: 'drain'): boolean;
   listenerCount(event: string): number;

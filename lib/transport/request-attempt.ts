@@ -1,8 +1,16 @@
-import { Observable, type Subscriber, type TeardownLogic } from 'rxjs';
+import {
+  EmptyError,
+  Observable,
+  type Observer,
+  type Subscriber,
+  type Subscription,
+  type TeardownLogic,
+} from 'rxjs';
 
 import type { Context } from '../context/context.js';
 import { SessionClosedError, ShuttingDownError } from '../errors.js';
 import type { RequestOutcome } from '../options/context-options.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { HandlerFlush } from './handler-flush.js';
 import { warnOfCache } from './cache-warning.js';
 import {
@@ -19,6 +27,8 @@ import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
 import { unavailable } from './unavailable.js';
+
+const GIVEN_UP = { because: { what: 'its request was given up' } };
 
 /**
  * One run of a handler in a context of its own. The context is settled before the last value of the
@@ -48,8 +58,7 @@ export class RequestAttempt {
 
   /** Does what `run()` does, for a subscriber that exists already. */
   runFor(subscriber: Subscriber<unknown>): TeardownLogic {
-    const { registry, next, response, route, log, isReadOnly, isRequest, flushesHandler } =
-      this.#request;
+    const { registry, response, route, log, isReadOnly, isRequest, flushesHandler } = this.#request;
     const context = this.#context;
     if (flushesHandler) {
       context.handlerEnd = new HandlerFlush(this.#request, context);
@@ -94,13 +103,17 @@ export class RequestAttempt {
     };
     const fail = (outcome: RequestOutcome, error: unknown): void => {
       this.#answer?.giveWay(error);
-      if (subscriber.closed && !hasExpired && error !== outcome.error) {
-        log.commitFailedAfterDisconnect(route, error);
+      if (subscriber.closed && !hasExpired) {
+        this.#answer?.cutOff();
+        if (error !== outcome.error) {
+          log.commitFailedAfterDisconnect(route, error);
+        }
       }
       subscriber.error(this.#errorForClient(error));
     };
     const finish = (outcome: RequestOutcome): void => {
       isFinishing = true;
+      this.#answer?.settle();
       const settled = this.#settle(outcome);
       if (typeof settled === 'boolean') {
         stopListening();
@@ -121,32 +134,29 @@ export class RequestAttempt {
     };
 
     if (route.answersByItself && response !== undefined) {
-      this.#answer = HandlerAnswer.of(context, response);
+      this.#answer = HandlerAnswer.of({ context, route, log, response });
     }
 
-    // Subscribed inside the store: an Observable handler does its work on subscription.
-    const subscription = registry.runIn(context, () =>
-      next.handle().subscribe({
-        next: (value: unknown) => {
-          if (route.isLive) {
-            pass(value);
-            if (context.sessions.some((session) => session.hasBegun)) {
-              holdsSince ??= performance.now();
-              log.sendsWhileHolding(route, holdsSince);
-            }
-            return;
+    const subscription = this.#subscribe({
+      next: (value: unknown) => {
+        if (route.isLive) {
+          pass(value);
+          if (context.sessions.some((session) => session.hasBegun)) {
+            holdsSince ??= performance.now();
+            log.sendsWhileHolding(route, holdsSince);
           }
-          // A value is passed on only when the next one comes, and the last one after the commit:
-          // on every transport a client that receives it takes it for a success.
-          if (heldBack !== undefined) {
-            pass(heldBack.value);
-          }
-          heldBack = { value };
-        },
-        error: (error: unknown) => finish(outcomeOfFailure(response, error)),
-        complete: () => finish(this.#outcomeOf(heldBack?.value)),
-      }),
-    );
+          return;
+        }
+        // A value is passed on only when the next one comes, and the last one after the commit:
+        // on every transport a client that receives it takes it for a success.
+        if (heldBack !== undefined) {
+          pass(heldBack.value);
+        }
+        heldBack = { value };
+      },
+      error: (error: unknown) => finish(outcomeOfFailure(response, error)),
+      complete: () => finish(this.#outcomeOf(heldBack)),
+    });
 
     // The function is put into a constant first: V8 allocates a function literal that is assigned to a
     // property in the old space, where it keeps this request alive until a major collection.
@@ -168,13 +178,30 @@ export class RequestAttempt {
       subscription.unsubscribe();
       stopListening();
       if (!isFinishing) {
+        this.#answer?.giveWay(new SessionClosedError(DEFAULT_CONNECTION_NAME, undefined, GIVEN_UP));
         void registry.abandon(context);
+      } else {
+        this.#answer?.leaveToOthers();
       }
     };
   }
 
-  #outcomeOf(value: unknown): RequestOutcome {
+  /** Runs the handler inside the store: one that returns an Observable does its work on subscription. */
+  #subscribe(observer: Observer<unknown>): Subscription {
+    const { registry, next } = this.#request;
+    const subscribe = (): Subscription =>
+      registry.runIn(this.#context, () => next.handle().subscribe(observer));
+    return this.#answer === undefined ? subscribe() : this.#answer.run(subscribe);
+  }
+
+  #outcomeOf(last: { readonly value: unknown } | undefined): RequestOutcome {
     const { response, route, serializesFirst } = this.#request;
+    const value = last?.value;
+    const isEmpty = last === undefined && !route.isLive;
+    if (isEmpty && response !== undefined && !headersWereSent(response)) {
+      // Nest answers it so: it waits for a last value.
+      return outcomeOfFailure(response, new EmptyError());
+    }
     if (serializesFirst && route.isSerialized && response !== undefined) {
       try {
         trySerialization(response, value);
@@ -193,6 +220,7 @@ export class RequestAttempt {
         context: this.#context,
         commitOn,
         onCommit: () => {
+          this.#answer?.commits();
           if (headersWereSent(response) && this.#answer?.isHeld !== true) {
             log.responseSentBeforeCommit(route);
           }

@@ -7,6 +7,7 @@ import { drawPauseMs, mayRetry } from '../context/retry.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import { clientHasLeft, headersWereSent } from './http-exchange.js';
 import type { InterceptedRequest } from './intercepted-request.js';
+import { nodeResponseOf } from './node-response.js';
 import { openForRequest } from './open-for-request.js';
 import { RequestAttempt } from './request-attempt.js';
 import type { RetryObstacle } from './route-log.js';
@@ -30,6 +31,8 @@ export function runAttempts(
   // Each attempt starts with the async context of this call, not with what an earlier attempt put into
   // it.
   const runAsCalled = AsyncLocalStorage.snapshot();
+  const raw = response && nodeResponseOf(response);
+  const status = raw?.statusCode;
   const isTooLate = (): boolean =>
     response !== undefined && (headersWereSent(response) || clientHasLeft(response));
 
@@ -67,6 +70,10 @@ export function runAttempts(
           if (isTooLate()) {
             void registry.abandon(context).then(() => subscriber.error(error));
           } else {
+            if (raw !== undefined && status !== undefined && route.answersByItself) {
+              // That of the answer which was dropped is the one of an error.
+              raw.statusCode = status;
+            }
             run(context, number).subscribe(subscriber);
           }
         }, pauseMs);

@@ -1,23 +1,29 @@
 import { appearBegun, headersSent } from './begun-appearance.js';
-import { HeldHead } from './held-head.js';
-import type { NodeResponse, SendingMethods } from './node-response.js';
-import { assertSendable } from './sending-checks.js';
+import { HeldCalls, refuseCall } from './held-calls.js';
+import { HeldHead, setStatusMessage } from './held-head.js';
+import { ignoreLateCalls } from './late-calls.js';
+import { removeHeadersOfBody } from './headers-of-body.js';
+import type { HeldMethod, NodeResponse, SendingMethods } from './node-response.js';
+import { assertHead, assertSendable } from './sending-checks.js';
 
-/** What is asked when a response begins. */
-export interface BeginListener {
+/** Who decides about a response that is held back. */
+export interface HoldListener {
+  /** Whether there is work that a response which begins now may speak of. */
+  readonly hasWork: boolean;
   /**
-   * @param status the status that the response will have
-   * @returns whether the response is to be held until `release()` or `drop()` is called
+   * The response begins.
+   *
+   * @param status the status that it will have
+   * @returns whether it is to be held until `release()` or `drop()` is called
    */
   begins(status: number): boolean;
+  /** Whether the code that runs now belongs to the answer that was dropped, rather than to another one. */
+  isSender(): boolean;
+  /** A part of an answer came after another one had taken its place, and was thrown away. */
+  cameLate(): void;
 }
 
 type SendingMethod = keyof SendingMethods;
-
-interface HeldCall {
-  readonly method: SendingMethod;
-  readonly parameters: readonly unknown[];
-}
 
 /**
  * `armed`: the response has not begun. `holding`: it has, and nothing of it leaves. `released`: it goes its
@@ -26,22 +32,6 @@ interface HeldCall {
 type State = 'armed' | 'holding' | 'released' | 'dropped';
 
 const SENDING: readonly SendingMethod[] = ['writeHead', 'flushHeaders', 'write', 'end'];
-
-/** The headers that describe the body that was dropped, and would not fit another. */
-const HEADERS_OF_BODY = [
-  'cache-control',
-  'content-disposition',
-  'content-encoding',
-  'content-language',
-  'content-length',
-  'content-range',
-  'content-type',
-  'etag',
-  'expires',
-  'last-modified',
-  'location',
-  'transfer-encoding',
-] as const;
 
 const SERVER_ERROR = 500;
 
@@ -52,20 +42,18 @@ const SERVER_ERROR = 500;
  */
 export class ResponseHold {
   readonly #raw: NodeResponse;
-  readonly #listener: BeginListener;
+  readonly #listener: HoldListener;
   /** The methods that the response had before. */
   readonly #own: SendingMethods;
   readonly #patches: SendingMethods;
   #state: State = 'armed';
-  #calls: HeldCall[] = [];
-  #status = 0;
-  #isEnded = false;
-  #heldBytes = 0;
-  #disappear: (() => void) | undefined;
+  #calls: HeldCalls | undefined;
   #head: HeldHead | undefined;
+  #disappear: (() => void) | undefined;
   #error: Error | undefined;
+  #cameLate = false;
 
-  constructor(raw: NodeResponse, listener: BeginListener) {
+  constructor(raw: NodeResponse, listener: HoldListener) {
     this.#raw = raw;
     this.#listener = listener;
     this.#own = {
@@ -96,16 +84,16 @@ export class ResponseHold {
 
   /** Whether all of the answer is there. */
   get isEnded(): boolean {
-    return this.#isEnded;
+    return this.#calls?.isEnded === true;
   }
 
   /** Whether the sender waits for a part of what is held to leave. */
   get isAwaited(): boolean {
-    return this.#calls.some(({ parameters }) => callbackOf(parameters) !== undefined);
+    return this.#calls?.isAwaited === true;
   }
 
   get heldBytes(): number {
-    return this.#heldBytes;
+    return this.#calls?.bytes ?? 0;
   }
 
   /** Sends what was held, and lets the rest pass. A response that has not begun is left alone from now on. */
@@ -128,94 +116,117 @@ export class ResponseHold {
 
   /**
    * Forgets what was held, so that another answer can be given. What the sender of the first one goes on to
-   * write is thrown away once that other answer is complete.
+   * do is ignored: that it comes too late is no fault of its own.
    */
   drop(error: Error): void {
+    if (this.#state === 'released' || this.#state === 'dropped') {
+      return;
+    }
+    const wasHolding = this.#state === 'holding';
     this.#state = 'dropped';
     this.#error = error;
     this.#disappear?.();
     this.#disappear = undefined;
-    const calls = this.#calls;
-    this.#calls = [];
-    this.#heldBytes = 0;
-    if (this.#raw.headersSent) {
+    const raw = this.#raw;
+    if (raw.headersSent) {
       return;
     }
+    ignoreLateCalls(raw, () => this.#isLate());
     // What a commit of one of several connections has brought about holds for another answer, too.
     this.#head?.apply();
-    // Nothing that is sent from here on is a success.
-    this.#raw.statusCode = SERVER_ERROR;
-    HEADERS_OF_BODY.forEach((name) => this.#raw.removeHeader(name));
-    calls.forEach(({ parameters }) => tell(parameters, error));
+    if (wasHolding) {
+      // Nothing that is sent from here on is a success.
+      raw.statusCode = SERVER_ERROR;
+      setStatusMessage(raw, undefined);
+      removeHeadersOfBody(raw);
+    }
+    this.#calls?.refuse(error);
+  }
+
+  /** Keeps a call until the response is released. */
+  hold(method: HeldMethod, parameters: readonly unknown[]): unknown {
+    assertSendable(method, parameters);
+    this.#calls?.add(method, parameters);
+    if (method === 'writeHead') {
+      this.#head!.parameters = parameters;
+    }
+    return method === 'write' ? false : this.#raw;
   }
 
   #called(method: SendingMethod, parameters: readonly unknown[]): unknown {
-    if (this.#state === 'armed' || this.#state === 'holding') {
+    switch (this.#state) {
+      case 'armed':
+        return this.#begin(method, parameters);
+      case 'holding':
+        if (method === 'writeHead') {
+          throw headersSent('write headers');
+        }
+        return this.hold(method, parameters);
+      case 'dropped':
+        return this.#isLate() ? this.#ignore(method, parameters) : this.#pass(method, parameters);
+      case 'released':
+        return this.#pass(method, parameters);
+    }
+  }
+
+  /** Decides about the response with its first byte. */
+  #begin(method: SendingMethod, parameters: readonly unknown[]): unknown {
+    const raw = this.#raw;
+    const head = method === 'writeHead' ? parameters : [raw.statusCode];
+    if (this.#listener.hasWork) {
+      assertHead(raw, head);
       assertSendable(method, parameters);
     }
-    if (this.#state === 'armed') {
-      const status = method === 'writeHead' ? Number(parameters[0]) : this.#raw.statusCode;
-      // What the listener does may send something itself.
-      this.#state = 'released';
-      if (this.#listener.begins(status)) {
-        this.#state = 'holding';
-        this.#status = status;
-        this.#disappear = appearBegun(this.#raw, this);
-        this.#head = new HeldHead(this.#raw);
-      } else if (this.#state === 'released') {
-        this.#restore();
-      }
-      return this.#state === 'holding'
-        ? this.#hold(method, parameters)
-        : this.#pass(method, parameters);
+    const status = Number(head[0]);
+    // What the listener does may send something itself.
+    this.#state = 'released';
+    if (this.#listener.begins(status)) {
+      this.#state = 'holding';
+      this.#calls = new HeldCalls();
+      this.#disappear = appearBegun(raw, this);
+      this.#head = new HeldHead(raw, status);
+      return this.hold(method, parameters);
     }
-    if (this.#state === 'holding') {
-      if (method === 'writeHead') {
-        throw headersSent('write headers');
-      }
-      return this.#hold(method, parameters);
-    }
-    if (this.#error !== undefined && this.#raw.writableEnded) {
-      tell(parameters, this.#error);
-      return method === 'write' ? false : this.#raw;
+    if (this.#state === 'released') {
+      this.#restore();
     }
     return this.#pass(method, parameters);
+  }
+
+  #isLate(): boolean {
+    return this.#raw.writableEnded || this.#listener.isSender();
+  }
+
+  #ignore(method: SendingMethod, parameters: readonly unknown[]): unknown {
+    refuseCall(parameters, this.#error!);
+    if (!this.#cameLate && this.#calls === undefined) {
+      this.#cameLate = true;
+      this.#listener.cameLate();
+    }
+    return method === 'write' ? false : this.#raw;
   }
 
   #pass(method: SendingMethod, parameters: readonly unknown[]): unknown {
     return Reflect.apply(this.#own[method], this.#raw, parameters);
   }
 
-  #hold(method: SendingMethod, parameters: readonly unknown[]): unknown {
-    this.#calls.push({ method, parameters });
-    this.#isEnded ||= method === 'end';
-    if (method === 'writeHead') {
-      this.#head!.parameters = parameters;
-      return this.#raw;
-    }
-    const [chunk] = parameters;
-    if (typeof chunk === 'string' || chunk instanceof Uint8Array) {
-      this.#heldBytes += chunk.length;
-    }
-    return method === 'end' ? this.#raw : false;
-  }
-
   #replay(): void {
     const raw = this.#raw;
     const head = this.#head!;
-    raw.statusCode = this.#status;
-    head.apply();
-    let hasRoom = false;
-    for (const { method, parameters } of this.#calls) {
-      const result = this.#pass(
-        method,
-        method === 'writeHead' ? head.without(parameters) : parameters,
-      );
-      hasRoom = method === 'write' ? result === true : hasRoom;
-    }
-    this.#calls = [];
-    this.#heldBytes = 0;
-    if (hasRoom && !this.#isEnded) {
+    head.restore();
+    const hasRoom = this.#calls!.replay((method, parameters) => {
+      switch (method) {
+        case 'addTrailers':
+        case 'setTrailer':
+        case 'destroy':
+          return Reflect.apply(raw[method] as () => unknown, raw, parameters);
+        case 'writeHead':
+          return this.#pass(method, head.without(parameters));
+        default:
+          return this.#pass(method, parameters);
+      }
+    });
+    if (hasRoom) {
       raw.emit('drain');
     }
   }
@@ -229,19 +240,5 @@ export class ResponseHold {
         this.#raw[method] = this.#own[method] as never;
       }
     }
-  }
-}
-
-/** The callback of a `write()` or an `end()`, which Node takes last. */
-function callbackOf(parameters: readonly unknown[]): ((error: Error) => void) | undefined {
-  return parameters.findLast((each) => typeof each === 'function') as
-    | ((error: Error) => void)
-    | undefined;
-}
-
-function tell(parameters: readonly unknown[], error: Error): void {
-  const callback = callbackOf(parameters);
-  if (callback !== undefined) {
-    process.nextTick(callback, error);
   }
 }

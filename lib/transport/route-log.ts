@@ -24,9 +24,11 @@ export class RouteLog {
       route,
       'sent',
       `${route.name} sends its response before the transaction is ` +
-        'committed, so a client may see a success that then fails. Return the value instead of ' +
-        'using @Res(), commit with dbContext.commit() before sending, or mark the route with ' +
-        '@SkipDbContext().',
+        'committed, so a client may see a success that then fails. ' +
+        (route.isLive
+          ? 'Mark the route with @SkipDbContext(), and work in dbContext.run() for each event.'
+          : 'Return the value instead of using @Res(), commit with dbContext.commit() before ' +
+            'sending, or mark the route with @SkipDbContext().'),
     );
   }
 
@@ -83,6 +85,24 @@ export class RouteLog {
       `${origin} was answered with ${status} by other code than its handler, and the commit failed. ` +
         `That answer was not sent, the error is answered in its place: ${String(error)}`,
       error instanceof Error ? error.stack : undefined,
+    );
+  }
+
+  /** Reports an answer that was thrown away, since its work had failed and the failure was answered. */
+  answeredTooLate(origin: string): void {
+    this.#logger.error(
+      `${origin} answered after its work had failed, and after that had been answered in its place. The ` +
+        'late answer was thrown away. Let the handler return when it has answered.',
+    );
+  }
+
+  /** Warns that a route has refused what it had let be committed. */
+  refusedTooLate(route: RouteSettings, status: number): void {
+    this.#warnOnce(
+      route,
+      'refused',
+      `${route.name} was answered with ${status} after it had returned, and its work is committed by the ` +
+        'status that the response had then. Let the handler return when it has answered.',
     );
   }
 

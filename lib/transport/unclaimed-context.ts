@@ -1,11 +1,12 @@
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
+import { innermostContext } from '../context/context-storage.js';
 import type { ContextTimeoutError, ShuttingDownError } from '../errors.js';
 import type { CommitPolicy } from '../options/context-options.js';
 import { clientHasLeft, isOver, outcomeOfAnswer, type HttpResponse } from './http-exchange.js';
 import { nodeResponseOf } from './node-response.js';
 import { settleRequest } from './request-settlement.js';
-import { ResponseHold, type BeginListener } from './response-hold.js';
+import { ResponseHold, type HoldListener } from './response-hold.js';
 import type { RouteLog } from './route-log.js';
 import { unavailable } from './unavailable.js';
 
@@ -21,13 +22,14 @@ export interface UnclaimedEnvironment {
  * middleware, a guard or an exception filter answers), the answer is held back from its first byte on, and
  * its status decides how the context is settled (W1).
  */
-export class UnclaimedContext implements BeginListener {
+export class UnclaimedContext implements HoldListener {
   readonly context: Context;
   readonly #environment: UnclaimedEnvironment;
   readonly #raw: HttpResponse;
   readonly #hold: ResponseHold | undefined;
   readonly #answer: (error: unknown) => void;
   #isClaimed = false;
+  #isDropReported = false;
   #status: number | undefined;
 
   /**
@@ -64,6 +66,19 @@ export class UnclaimedContext implements BeginListener {
     return this.context;
   }
 
+  get hasWork(): boolean {
+    return !this.context.isUntouched;
+  }
+
+  isSender(): boolean {
+    return innermostContext() === this.context;
+  }
+
+  cameLate(): void {
+    const { log } = this.#environment;
+    log.answeredTooLate(this.context.origin);
+  }
+
   /** Settles the context by the status of the answer that begins. */
   begins(status: number): boolean {
     const { context } = this;
@@ -85,22 +100,30 @@ export class UnclaimedContext implements BeginListener {
     const { origin } = this.context;
     this.#hold?.drop(error as Error);
     if (clientHasLeft(this.#raw)) {
-      log.workDropped(origin, 'client-left');
+      this.#reportDrop();
       return;
     }
     log.answerDropped(origin, status, error);
     this.#answer(error);
   }
 
+  /** Says once that the work was undone: an answer may still be tried after that. */
+  #reportDrop(): void {
+    if (!this.#isDropReported) {
+      this.#isDropReported = true;
+      this.#environment.log.workDropped(this.context.origin, 'client-left');
+    }
+  }
+
   #closed(): void {
     const { context } = this;
-    const { registry, log } = this.#environment;
+    const { registry } = this.#environment;
     if (this.#isClaimed || context.isClosed) {
       return;
     }
     // An answer that has begun reports the end of its commit itself.
     if (this.#status === undefined && context.hasWork) {
-      log.workDropped(context.origin, 'client-left');
+      this.#reportDrop();
     }
     // The context stays claimable: the work of the guards is undone, so the handler must fail rather
     // than work in a new context without it.

@@ -14,9 +14,12 @@ import { DbContext, InjectSession, WithDbContext } from 'nestjs-db-context';
 import { io } from 'socket.io-client';
 import { WebSocket } from 'ws';
 
+import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
 import { waitFor } from '../support/wait-for.js';
+
+let isToFail = false;
 
 /** Its hooks are called by no interceptor; its handler is, without `@UseInterceptors()`. */
 @WebSocketGateway()
@@ -34,6 +37,9 @@ class PresenceGateway implements OnGatewayInit, OnGatewayConnection, OnGatewayDi
   @WithDbContext()
   async handleConnection(): Promise<void> {
     await this.#note('connected');
+    if (isToFail) {
+      await this.#note('connected');
+    }
   }
 
   @WithDbContext()
@@ -91,6 +97,7 @@ describe.each([
   ['ws', WsAdapter, connectWs],
   ['socket.io', IoAdapter, connectIo],
 ] as const)('a gateway over %s', (_, Adapter, connect) => {
+  const logger = new LogRecorder();
   let world: TestWorld;
 
   beforeAll(async () => {
@@ -98,7 +105,10 @@ describe.each([
       {},
       {
         providers: [PresenceGateway],
-        configure: (app) => app.useWebSocketAdapter(new Adapter(app)),
+        configure: (app) => {
+          app.useLogger(logger);
+          app.useWebSocketAdapter(new Adapter(app));
+        },
       },
     );
   });
@@ -115,6 +125,24 @@ describe.each([
     client.close();
     await isSaved('disconnected');
     expect(await world.database.query('select distinct xid from note')).toHaveLength(4);
+    await waitFor(() => world.pool().checkedOut === 0, { what: 'the connections to come back' });
+  });
+
+  it("F4: a COMMIT of its hook that fails is in the log, and is nobody else's", async () => {
+    const unhandled: unknown[] = [];
+    const onUnhandled = (error: unknown): void => void unhandled.push(error);
+    process.on('unhandledRejection', onUnhandled);
+    isToFail = true;
+    const client = await connect(world.url);
+    await waitFor(() => logger.ofLibrary('error').length > 0, { what: 'the error' });
+    expect(await client.ask('a message after it')).toBe(true);
+    isToFail = false;
+    client.close();
+    process.off('unhandledRejection', onUnhandled);
+    expect(unhandled).toEqual([]);
+    expect(logger.ofLibrary('error')).toEqual([
+      expect.stringContaining('PresenceGateway.handleConnection failed'),
+    ]);
     await waitFor(() => world.pool().checkedOut === 0, { what: 'the connections to come back' });
   });
 });

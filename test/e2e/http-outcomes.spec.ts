@@ -176,6 +176,13 @@ class OutcomesController {
     });
   }
 
+  @Get('no-value')
+  noValue(@Query('text') text: string): Observable<string> {
+    return new Observable((subscriber) => {
+      void this.notes.write(text).then(() => subscriber.complete());
+    });
+  }
+
   @CommitOn(() => {
     throw new NotFoundException('the policy says so');
   })
@@ -257,6 +264,12 @@ const DEFAULT_POLICY: OutcomeCase[] = [
     does: 'an Observable that fails after a value rolls back',
     path: '/values-then-error',
     status: 409,
+    saved: false,
+  },
+  {
+    does: 'an Observable without a value, which Nest answers with 500, rolls back',
+    path: '/no-value',
+    status: 500,
     saved: false,
   },
   {

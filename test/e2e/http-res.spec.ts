@@ -1,6 +1,6 @@
 import { once, type EventEmitter } from 'node:events';
 
-import { Controller, Get, Res } from '@nestjs/common';
+import { Controller, Get, Query, Res } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { DbContext, InjectSession, RetryOnSerializationFailure } from 'nestjs-db-context';
 
@@ -122,7 +122,7 @@ class ResController {
         ? this.session.execute(`do $$ begin raise exception using errcode = '40001'; end $$`)
         : undefined,
     );
-    response.status(200).send(`attempt ${attempts}`);
+    response.send(`attempt ${attempts}`);
   }
 
   async #write(text: string): Promise<void> {
@@ -138,11 +138,13 @@ class ResController {
 
 describe.each<AdapterName>(['express', 'fastify'])('@Res() over %s', (adapter) => {
   const logger = new LogRecorder();
-  const shared = useWorld(() =>
-    startWorld(
-      {},
-      { adapter, controllers: [ResController], configure: (app) => app.useLogger(logger) },
-    ),
+  const shared = useWorld(
+    () =>
+      startWorld(
+        {},
+        { adapter, controllers: [ResController], configure: (app) => app.useLogger(logger) },
+      ),
+    { hasLateWork: true },
   );
 
   beforeEach(() => {
@@ -219,3 +221,111 @@ describe.each<AdapterName>(['express', 'fastify'])('@Res() over %s', (adapter) =
     expect(await shared.world.savedTexts()).toEqual(['attempt 2']);
   });
 });
+
+/** Answers as `@fastify/session` and others make it: what is sent waits for a hook. */
+@Controller()
+class HookedController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @Get('sent')
+  async sent(@Query('text') text: string, @Res() reply: Answer): Promise<void> {
+    await this.#write(text);
+    reply.send('sent');
+  }
+
+  @Get('returned')
+  async returned(@Query('text') text: string, @Res() reply: Answer): Promise<unknown> {
+    await this.#write(text);
+    return reply.send('returned');
+  }
+
+  @Get('awaited')
+  async awaited(@Query('text') text: string, @Res() reply: Answer): Promise<void> {
+    await this.#write(text);
+    await reply.send('awaited');
+  }
+
+  async #write(text: string): Promise<void> {
+    if (text === 'twice') {
+      await this.session.execute('set constraints all deferred');
+      await this.session.persist(new Note(text)).flush();
+    }
+    await this.session.persist(new Note(text)).flush();
+  }
+}
+
+describe.each(['interceptor', 'middleware'] as const)(
+  '@Res() over fastify with an asynchronous onSend hook (%s)',
+  (mount) => {
+    const logger = new LogRecorder();
+    let pause: () => Promise<void>;
+    const shared = useWorld(() =>
+      startWorld(
+        {},
+        {
+          adapter: 'fastify',
+          mount,
+          controllers: [HookedController],
+          configure: (app) => {
+            app.useLogger(logger);
+            const fastify = app.getHttpAdapter().getInstance() as {
+              addHook(name: 'onSend', hook: () => Promise<void>): void;
+            };
+            fastify.addHook('onSend', () => pause());
+          },
+        },
+      ),
+    );
+
+    beforeEach(() => {
+      logger.lines.length = 0;
+      pause = () => Promise.resolve();
+    });
+
+    it.each(['sent', 'returned', 'awaited'])(
+      'S1: /%s leaves when the COMMIT was answered',
+      async (path) => {
+        const mayCommit = deferred();
+        const isCommitting = deferred();
+        shared.world.proxy.onStatement = async (sql) => {
+          if (sql === 'commit') {
+            isCommitting.resolve();
+            await mayCommit.promise;
+          }
+        };
+        pause = () => new Promise((resolve) => setImmediate(resolve));
+        const client = await RawClient.get(`${shared.world.url}/${path}?text=${path}`);
+        await isCommitting.promise;
+        await (await shared.world.fetch('/nowhere')).text();
+        expect(client.received).toBe('');
+        mayCommit.resolve();
+        expect(await client.response()).toContain('200 OK');
+        expect(await shared.world.savedTexts()).toEqual([path]);
+        expect(logger.ofLibrary('warn')).toEqual([]);
+      },
+    );
+
+    it.each(['sent', 'returned', 'awaited'])(
+      'S1: a COMMIT that fails is the answer in place of /%s, whose hook may be under way still',
+      async (path) => {
+        const isAnswering = deferred();
+        let hooks = 0;
+        pause = async () => {
+          hooks++;
+          if (hooks === 1 && path === 'sent') {
+            // The answer of the error comes here while the first one is held up.
+            await isAnswering.promise;
+          } else {
+            isAnswering.resolve();
+            await new Promise((resolve) => setImmediate(resolve));
+          }
+        };
+        const response = await shared.world.fetch(`/${path}?text=twice`);
+        expect(response.status).toBe(500);
+        expect(await response.text()).toContain('Internal server error');
+        expect(hooks).toBe(2);
+        expect(await shared.world.savedTexts()).toEqual([]);
+      },
+    );
+  },
+);

@@ -33,7 +33,7 @@ import {
 import type { Observable } from 'rxjs';
 
 import { SCOPE_METADATA } from '../../lib/transport/after-commit-interceptors.js';
-import { GATEWAY_METADATA } from '../../lib/transport/handler-calls.js';
+import { GATEWAY_METADATA } from '../../lib/decorators/listeners.js';
 import { INTERCEPTORS_METADATA } from '../../lib/transport/route-interceptors.js';
 import {
   answersByItself,
@@ -44,6 +44,7 @@ import {
 import { nodeResponseOf } from '../../lib/transport/node-response.js';
 import { ResponseHold } from '../../lib/transport/response-hold.js';
 import { noteConnection, startApp, type AdapterName, type TestApp } from '../support/test-app.js';
+import { HOLDING } from '../support/holding-listener.js';
 
 interface InterceptorList {
   getGlobalInterceptors(): NestInterceptor[];
@@ -113,7 +114,7 @@ describe('the parts of Nest that are not its public API', () => {
 
   it('begun-appearance.ts: a held response looks to Node as one whose head was sent', () => {
     const response = new ServerResponse({ method: 'GET' } as never);
-    const hold = new ResponseHold(nodeResponseOf(response)!, { begins: () => true });
+    const hold = new ResponseHold(nodeResponseOf(response)!, HOLDING);
     response.statusCode = 201;
     expect(response.end('body')).toBe(response);
     expect(response).toMatchObject({
