@@ -16,6 +16,8 @@ export interface ContextSource {
   /** As `current()`; throws {@link DbContextNotActiveError} where there is none. */
   require(): Context;
   runOutside<T>(work: () => T): T;
+  /** Begins to watch a connection, if the watch is on. @returns a function that stops this */
+  watch(connection: DbConnection): (() => void) | undefined;
 }
 
 /** Which entity manager the injected sessions stand for, and MikroORM's own objects (W2). */
@@ -32,6 +34,7 @@ export class SessionLookup {
     this.connections = new ConnectionRegistry(
       (factory) => this.#managerOf(factory, contexts.require()),
       (factory) => this.#claimOf(factory),
+      (connection) => contexts.watch(connection),
     );
     this.#requestContext = new OwnRequestContext((contextName) => this.#named(contextName));
   }

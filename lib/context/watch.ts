@@ -1,6 +1,11 @@
+import type { EntityManager } from '@mikro-orm/core';
+
 import { DEFAULTS } from '../options/defaults.js';
 import type { WatchOptions } from '../options/watch-options.js';
 import type { SessionWatch } from '../session/session-watch.js';
+import type { StatementPast } from '../session/statements-past.js';
+import { callers, placeHere, showsApplication, type Place } from './place.js';
+import { WatchedForks } from './watched-forks.js';
 
 /** When the watch warns. */
 type WatchLimits = Required<WatchOptions>;
@@ -17,10 +22,8 @@ interface Watched {
   readonly origin: string;
   /** Its own limit in milliseconds, for which it may be open, and may hold an idle connection. */
   readonly timeoutMs: number | undefined;
+  readonly isCommitted: boolean;
 }
-
-/** Where it began; the text is only made when it is asked for. */
-type Place = Pick<Error, 'stack'>;
 
 const SHORTEST_SWEEP_MS = 20;
 const SWEEPS_PER_LIMIT = 4;
@@ -29,7 +32,8 @@ const QUIET_MS = 60_000;
 
 /**
  * Looks for what works in development and hurts in production: contexts that stay open, connections
- * that are held while nothing is asked of them, use after the end, flushes at the same time.
+ * that are held while nothing is asked of them, use after the end, flushes at the same time, and work
+ * that goes past the session.
  */
 export class ContextWatch {
   readonly #limits: WatchLimits;
@@ -48,6 +52,7 @@ export class ContextWatch {
       openedAt: performance.now(),
       place: placeHere(),
       sessions: [],
+      forks: new WatchedForks(),
     });
     if (this.#sweep === undefined) {
       const { contextOpenMs, idleInTransactionMs } = this.#limits;
@@ -58,6 +63,12 @@ export class ContextWatch {
   }
 
   ended(context: Watched): void {
+    if (context.isCommitted) {
+      // Who fails has no use for what its forks have prepared.
+      this.#open
+        .get(context)
+        ?.forks.contextHasEnded((what, place) => this.#warnOf(context, 'lost fork', what, place));
+    }
     this.#open.delete(context);
     if (this.#open.size === 0) {
       clearInterval(this.#sweep);
@@ -68,11 +79,34 @@ export class ContextWatch {
   /** Looks at one session of a context. */
   session(context: Watched, connectionName: string): SessionWatch {
     const idleMs = context.timeoutMs ?? this.#limits.idleInTransactionMs;
+    const watched = this.#open.get(context);
     const watch = new WatchedSession(connectionName, idleMs, {
       warn: (kind, what, place) => this.#warnOf(context, kind, what, place),
+      forked: (fork) => watched?.forks.add(fork, placeHere()),
     });
-    this.#open.get(context)?.sessions.push(watch);
+    watched?.sessions.push(watch);
     return watch;
+  }
+
+  /** A statement that writes was sent on a connection past its session. */
+  sentPast(context: Watched, connectionName: string, { sql, managerId }: StatementPast): void {
+    const sent = placeHere();
+    if (isOfTools(sent)) {
+      return;
+    }
+    const made = showsApplication(sent)
+      ? undefined
+      : this.#open.get(context)?.forks.placeOf(managerId);
+    this.#warnOf(
+      context,
+      'past the session',
+      `sent a statement on connection "${connectionName}" past its session: in no transaction of the ` +
+        'context, so that it stays when the context is rolled back, and does not see what is not yet ' +
+        'committed. Send it through the injected session or orm.em, or in dbContext.runInNewContext() ' +
+        `where it is to stay. The statement (${shorten(sql)}) was sent` +
+        (made === undefined ? '' : ' by a fork that was made'),
+      made ?? sent,
+    );
   }
 
   /** A context was asked for a session after its end. */
@@ -112,10 +146,12 @@ interface WatchedContext {
   readonly openedAt: number;
   readonly place: Place;
   readonly sessions: WatchedSession[];
+  readonly forks: WatchedForks;
 }
 
 interface SessionWatchOwner {
   warn(kind: string, what: string, place: Place): void;
+  forked(fork: EntityManager): void;
 }
 
 class WatchedSession implements SessionWatch {
@@ -149,6 +185,10 @@ class WatchedSession implements SessionWatch {
 
   refused(): void {
     this.#owner.warn('late use', lateUseOf(this.#connectionName), placeHere());
+  }
+
+  forked(fork: EntityManager): void {
+    this.#owner.forked(fork);
   }
 
   flushBegins(): void {
@@ -197,20 +237,7 @@ function shorten(sql: string): string {
   return sql.length > LONGEST_SQL ? `${sql.slice(0, LONGEST_SQL)}…` : sql;
 }
 
-/** Deeper than usual: between the application and here are MikroORM and Kysely. */
-const STACK_DEPTH = 60;
-
-function placeHere(): Place {
-  const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = STACK_DEPTH;
-  const place = new Error('here');
-  Error.stackTraceLimit = stackTraceLimit;
-  return place;
-}
-
-/** The stack without its head, and without what is not the application's. */
-function callers({ stack = '' }: Place): string {
-  const frames = stack.split('\n').slice(1);
-  const own = frames.filter((frame) => !/node:internal|[/\\]node_modules[/\\]/.test(frame));
-  return (own.length > 0 ? own : frames).join('\n');
+/** Tools of MikroORM write on the connection by themselves. */
+function isOfTools({ stack = '' }: Place): boolean {
+  return /@mikro-orm[/\\](?:migrations|seeder|sql[/\\]schema)[/\\]/.test(stack);
 }

@@ -32,6 +32,26 @@ export function hasChanges(manager: EntityManager): boolean {
   }
 }
 
+/** Class names of the entities that are persisted, removed or changed and not yet written. */
+export function unsavedEntities(manager: EntityManager): readonly string[] {
+  if (!hasChanges(manager)) {
+    return [];
+  }
+  const uow = manager.getUnitOfWork(false);
+  const pending = [uow.getPersistStack(), uow.getRemoveStack(), uow.getOrphanRemoveStack()]
+    .flatMap((stack) => [...(stack as ReadonlySet<object>)])
+    .map((entity) => entity.constructor.name);
+  return [...new Set(pending.length > 0 ? pending : changedOrUnknown(uow))];
+}
+
+function changedOrUnknown(uow: UnitOfWork): readonly string[] {
+  try {
+    return changedEntities(uow);
+  } catch {
+    return ['entities that cannot be written'];
+  }
+}
+
 /**
  * Looks before MikroORM does whether a flush in a read-only transaction would write. A hook may still
  * add changes; those are for the server to refuse (25006).

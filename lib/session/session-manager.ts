@@ -155,6 +155,10 @@ export function sessionManagerClass(
       const origin = this[CONTROL] ?? this[ORIGIN];
       if (origin !== undefined) {
         fork[ORIGIN] = origin;
+        // MikroORM's own forks keep the transaction; in a copy others write what is not yet saved.
+        if (options?.keepTransactionContext !== true && options?.clear !== false) {
+          origin.watch?.forked(fork);
+        }
       }
       return fork;
     }
