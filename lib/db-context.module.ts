@@ -133,6 +133,7 @@ function connectionModule(options: DbConnectionOptions): DynamicModule {
   return {
     module: DbContextModule,
     global: true,
+    imports: [DbContextOrmModule.register([name])],
     providers: connectionProviders(options),
     exports: [getConnectionToken(name), getSessionToken(name)],
   };

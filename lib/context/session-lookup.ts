@@ -53,12 +53,21 @@ export class SessionLookup {
   }
 
   #claimOf(factory: SessionFactory): GlobalClaim {
+    const { connection } = factory;
     return {
       find: () => {
-        const context = this.#contextFor(factory.connection);
+        const context = this.#contextFor(connection);
         return context && this.#managerOf(factory, context);
       },
-      isOver: () => this.#contexts.current()?.isClosed === true,
+      existing: () => {
+        const context = this.#contextFor(connection);
+        return (
+          context &&
+          (ambientManager(connection.orm.config, context) ??
+            context.existing(connection.name)?.manager)
+        );
+      },
+      isInside: () => this.#contexts.current() !== undefined,
       runOutside: (work) => this.#contexts.runOutside(work),
       depth: () => depthOf(this.#owner),
     };

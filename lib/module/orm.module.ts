@@ -59,7 +59,7 @@ async function classTokens(): Promise<{ orms: InjectionToken[]; managers: Inject
       managers: [EntityManager, driver.EntityManager as Type<EntityManager>],
     };
   } catch {
-    return { orms: [MikroORM], managers: [EntityManager as unknown as Type] };
+    return { orms: [MikroORM], managers: [EntityManager] };
   }
 }
 

@@ -9,21 +9,22 @@ import type { EntityManagerClass } from './session-manager.js';
  * `test/e2e/mikro-orm-surface.spec.ts` fails when an upgrade forks in another way.
  *
  * @param em what is forked, whatever the context of the calling code
+ * @param Base MikroORM's class, whose `fork()` knows of no session
  */
 export function forkOfClass(
   em: EntityManager,
-  Manager: EntityManagerClass,
+  { Base, Manager }: { readonly Base: EntityManagerClass; readonly Manager: EntityManagerClass },
   options: Parameters<EntityManager['fork']>[0] = {},
 ): EntityManager {
   const target = em as { constructor: unknown };
-  const Base = target.constructor;
+  const former = target.constructor;
   if (!Object.hasOwn(em, 'constructor')) {
-    Object.defineProperty(em, 'constructor', { value: Base, writable: true, configurable: true });
+    Object.defineProperty(em, 'constructor', { value: former, writable: true, configurable: true });
   }
   target.constructor = Manager;
   try {
-    return em.fork({ ...options, disableContextResolution: true });
+    return Base.prototype.fork.call(em, { ...options, disableContextResolution: true });
   } finally {
-    target.constructor = Base;
+    target.constructor = former;
   }
 }

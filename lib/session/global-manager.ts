@@ -13,8 +13,10 @@ export interface GlobalClaim {
    * @throws {@link SessionClosedError} the context has ended
    */
   find(): EntityManager | undefined;
-  /** Whether the calling code runs in a context that has ended. */
-  isOver(): boolean;
+  /** As `find()`, but makes no session, and returns `undefined` as well where the context has ended. */
+  existing(): EntityManager | undefined;
+  /** Whether the calling code runs in a context, which may have ended. */
+  isInside(): boolean;
   runOutside<T>(work: () => T): T;
   /** How many contexts of other applications the calling code has entered since. */
   depth(): number;
@@ -84,18 +86,18 @@ function exchangeClass({ em, config }: MikroORM): Claims {
       }
     }
 
+    // A fork is the application's own: it has the filters of the session, and else nothing of it.
     override fork(options: NonNullable<Parameters<EntityManager['fork']>[0]> = {}): this {
-      if (options.disableContextResolution === true) {
-        return Base.prototype.fork.call(this, options) as this;
-      }
+      const Manager = options.useContext === true ? GlobalManager : Base;
+      const forkOf = (origin: EntityManager): this =>
+        forkOfClass(origin, { Base, Manager }, options) as this;
       const claim = innermost(claims);
-      if (claim?.isOver() === true) {
-        // Work that goes on when the request is answered is the application's own.
-        return claim.runOutside(() => this.fork(options));
+      if (options.disableContextResolution === true || claim?.isInside() !== true) {
+        return forkOf(options.disableContextResolution === true ? this : this.getContext(false));
       }
-      return options.useContext === true && find() === undefined
-        ? (forkOfClass(this.getContext(false), GlobalManager, options) as this)
-        : super.fork(options);
+      // A session that does not exist yet is not made for a fork, nor as its constructor asks for a context.
+      const session = claim.existing();
+      return claim.runOutside(() => forkOf(session ?? this.getContext(false)));
     }
   }
 

@@ -13,10 +13,17 @@ import { controlOf } from './session-marks.js';
 import type { SessionOptions } from './session-observer.js';
 import { Session } from './session.js';
 
+/** What is made once for all sessions of a connection. */
+interface FactoryParts extends TransactionParts {
+  /** MikroORM's class, or the application's own one. */
+  readonly Base: EntityManagerClass;
+  readonly Manager: EntityManagerClass;
+}
+
 /** Makes the sessions of one connection, and the handle that stands for them. */
 export class SessionFactory {
   readonly connection: DbConnection;
-  #lazyParts: (TransactionParts & { readonly Manager: EntityManagerClass }) | undefined;
+  #lazyParts: FactoryParts | undefined;
 
   constructor(connection: DbConnection) {
     this.connection = connection;
@@ -25,7 +32,7 @@ export class SessionFactory {
   /** A new session. It holds no connection until its first statement (L3). */
   create(options: SessionOptions): Session {
     const parts = this.#parts;
-    return new Session(parts, forkOfClass(this.connection.orm.em, parts.Manager), options);
+    return new Session(parts, forkOfClass(this.connection.orm.em, parts), options);
   }
 
   /**
@@ -60,18 +67,18 @@ export class SessionFactory {
     return this.#parts.createKysely(part, undefined);
   }
 
-  get #parts(): TransactionParts & { readonly Manager: EntityManagerClass } {
+  get #parts(): FactoryParts {
     this.#lazyParts ??= this.#createParts();
     return this.#lazyParts;
   }
 
-  #createParts(): TransactionParts & { readonly Manager: EntityManagerClass } {
+  #createParts(): FactoryParts {
     const { connection } = this;
     const parts: TransactionParts = {
       connection,
       createKysely: kyselyTransactionFactory(() => connection.getKysely() as KyselyClient),
     };
     const Base = Object.getPrototypeOf(connection.orm.em).constructor as EntityManagerClass;
-    return { ...parts, Manager: sessionManagerClass(Base, parts) };
+    return { ...parts, Base, Manager: sessionManagerClass(Base, parts) };
   }
 }

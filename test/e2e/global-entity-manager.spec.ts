@@ -172,6 +172,19 @@ describe('the global entity manager inside of a context', () => {
     expect(await saved()).toEqual(['by the fork']);
   });
 
+  it('L2: a fork of it makes no session, and can become it', async () => {
+    await undo(async () => {
+      const fork = em().fork();
+      expect(shared.dbContext.getSession()).toBeUndefined();
+      expect(fork.constructor).toBe(em().constructor);
+      shared.dbContext.putSession(fork);
+      expect(em().getContext()).toBe(fork);
+      await insert('by the fork', fork);
+      expect(await xid(em())).toBe(await xid());
+    });
+    expect(await saved()).toEqual([]);
+  });
+
   it('W2: a fork with useContext is the session inside of a context, and itself outside', async () => {
     const fork = em().fork({ useContext: true });
     await undo(async () => {

@@ -1,5 +1,7 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { EventEmitter } from 'node:events';
 
+import { RequestContext, TransactionContext } from '@mikro-orm/core';
 import { defineConfig, MikroORM } from '@mikro-orm/postgresql';
 
 import {
@@ -187,3 +189,13 @@ describe('the part of MikroORM that changing hosts stands on', () => {
     expect(ownServerOf(connection).logIn).toMatchObject({ host: 'one', port: 6432 });
   });
 });
+
+// What lib/session/request-context.ts takes for granted.
+it.each([RequestContext, TransactionContext])(
+  '%p keeps its own in a storage that can be set',
+  (statics) => {
+    const { storage } = statics as unknown as { readonly storage: AsyncLocalStorage<unknown> };
+    expect(storage).toBeInstanceOf(AsyncLocalStorage);
+    expect(storage.getStore()).toBeUndefined();
+  },
+);

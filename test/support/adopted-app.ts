@@ -96,7 +96,7 @@ export const ADOPTED_SCHEMA = `
   create table entry (id serial primary key, text text not null)`;
 
 @Injectable()
-export class JournalService {
+class JournalService {
   constructor(private readonly orm: MikroORM) {}
 
   async write(text: string): Promise<void> {
@@ -106,7 +106,7 @@ export class JournalService {
 }
 
 @Injectable()
-export class PublisherService {
+class PublisherService {
   constructor(
     private readonly em: EntityManager,
     private readonly publishers: PublisherRepository,
@@ -175,7 +175,7 @@ export class PublisherService {
 }
 
 @Controller('publishers')
-export class PublisherController {
+class PublisherController {
   constructor(private readonly publishers: PublisherService) {}
 
   @Get()
@@ -226,7 +226,7 @@ export class PublisherController {
   controllers: [PublisherController],
   providers: [PublisherService, JournalService],
 })
-export class PublisherModule {}
+class PublisherModule {}
 
 /** What the AppModule of the application imports. */
 export function adoptedImports(clientUrl: string): (DynamicModule | Promise<DynamicModule>)[] {

@@ -1,4 +1,5 @@
 // The code of docs/module.md; tsc checks it here, and a spec checks that it is the same.
+import { MikroOrmModule } from '@mikro-orm/nestjs';
 import { defineConfig, EntityManager, EntityRepository, MikroORM } from '@mikro-orm/postgresql';
 import { Injectable, Module, type Type } from '@nestjs/common';
 import {
@@ -86,3 +87,14 @@ export const rootWithOrm = DbContextModule.forRootAsync({
   inject: [MikroORM],
   useFactory: (orm: MikroORM) => ({ connections: [{ orm }] }),
 });
+
+@Module({
+  imports: [
+    MikroOrmModule.forRoot({ ...defineConfig({ clientUrl }), autoLoadEntities: true }),
+    DbContextModule.forRootAsync({
+      inject: [MikroORM],
+      useFactory: (orm: MikroORM) => ({ connections: [{ orm }] }),
+    }),
+  ],
+})
+export class AdoptedModule {}
