@@ -17,7 +17,6 @@ import { RunningContexts } from './running-contexts.js';
 import { SessionLookup } from './session-lookup.js';
 import { Shutdown } from './shutdown.js';
 import { OUTSIDE, UnawaitedRefusals } from './unawaited-refusals.js';
-import { watchPast } from './watch-past.js';
 import { ContextWatch, watchLimits } from './watch.js';
 
 /** The part of the options that is not about requests. */
@@ -35,7 +34,7 @@ export class ContextRegistry {
     current: () => this.#current(),
     require: () => this.require(),
     runOutside: (work) => this.runOutside(work),
-    watch: (connection) => this.#watch && watchPast(connection, this.#watch, () => this.active()),
+    watch: () => this.#watch,
   });
   readonly connections = this.#lookup.connections;
   /** Where a fault goes that has no caller to be thrown at. */

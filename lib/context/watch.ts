@@ -79,13 +79,17 @@ export class ContextWatch {
   /** Looks at one session of a context. */
   session(context: Watched, connectionName: string): SessionWatch {
     const idleMs = context.timeoutMs ?? this.#limits.idleInTransactionMs;
-    const watched = this.#open.get(context);
     const watch = new WatchedSession(connectionName, idleMs, {
       warn: (kind, what, place) => this.#warnOf(context, kind, what, place),
-      forked: (fork) => watched?.forks.add(fork, placeHere()),
+      forked: (fork) => this.forked(context, fork),
     });
-    watched?.sessions.push(watch);
+    this.#open.get(context)?.sessions.push(watch);
     return watch;
+  }
+
+  /** The code of a context has made a fork for work of its own. */
+  forked(context: Watched, fork: EntityManager): void {
+    this.#open.get(context)?.forks.add(fork, placeHere());
   }
 
   /** A statement that writes was sent on a connection past its session. */

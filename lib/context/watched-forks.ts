@@ -1,7 +1,6 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import { unsavedEntities } from '../session/changes.js';
-import { isFlushUnderWay } from '../session/flush-turns.js';
 import { isOfTransactional } from '../session/session-marks.js';
 import type { Place } from './place.js';
 
@@ -46,10 +45,8 @@ export class WatchedForks {
 }
 
 function isUnsaved({ fork }: WatchedFork): boolean {
-  return (
-    // MikroORM flushes those of transactional(), or their transaction was undone.
-    !isOfTransactional(fork) && !isFlushUnderWay(fork) && unsavedEntities(fork).length > 0
-  );
+  // MikroORM flushes those of transactional(), or their transaction was undone.
+  return !isOfTransactional(fork) && unsavedEntities(fork).length > 0;
 }
 
 function lossOf(fork: EntityManager): string {

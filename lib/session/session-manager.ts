@@ -24,6 +24,7 @@ import {
 } from './nesting.js';
 import type { TransactionParts } from './orm-transaction.js';
 import { ownedConnection, type TransactionOrigin } from './owned-connection.js';
+import { hasWorkOfItsOwn } from './session-watch.js';
 import {
   CONTROL,
   controlOf,
@@ -155,8 +156,7 @@ export function sessionManagerClass(
       const origin = this[CONTROL] ?? this[ORIGIN];
       if (origin !== undefined) {
         fork[ORIGIN] = origin;
-        // MikroORM's own forks keep the transaction; in a copy others write what is not yet saved.
-        if (options?.keepTransactionContext !== true && options?.clear !== false) {
+        if (hasWorkOfItsOwn(options)) {
           origin.watch?.forked(fork);
         }
       }
