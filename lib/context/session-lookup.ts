@@ -72,9 +72,10 @@ export class SessionLookup {
       isInside: () => this.#contexts.current() !== undefined,
       runOutside: (work) => this.#contexts.runOutside(work),
       forked: (fork) => {
-        const context = this.#active();
+        const watch = this.#contexts.watch();
+        const context = watch && this.#active();
         if (context !== undefined) {
-          this.#contexts.watch()?.forked(context, fork);
+          watch?.forked(context, fork);
         }
       },
       depth: () => depthOf(this.#owner),

@@ -156,8 +156,8 @@ export function sessionManagerClass(
       const origin = this[CONTROL] ?? this[ORIGIN];
       if (origin !== undefined) {
         fork[ORIGIN] = origin;
-        if (hasWorkOfItsOwn(options)) {
-          origin.watch?.forked(fork);
+        if (origin.watch !== undefined && hasWorkOfItsOwn(options)) {
+          origin.watch.forked(fork);
         }
       }
       return fork;

@@ -227,13 +227,13 @@ describe('the watch, past the session', () => {
       'reads',
       'copy',
       'flushed',
-      'flushed-later',
       'failed',
       'sessions',
       'tools',
     ]) {
       statuses.push([path, await post(`/ordinary/${path}`)]);
     }
+    statuses.push(['flushed-later', await post('/ordinary/flushed-later')]);
     hasAnswered.resolve();
     await hasFlushed.promise;
     expect(statuses.filter(([, status]) => status !== 201)).toEqual([['failed', 400]]);
