@@ -53,6 +53,14 @@ export class AuthorsService {
   }
 }
 
+@Injectable()
+export class Authors {
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    @InjectRepository(Author) private readonly authors: EntityRepository<Author>,
+  ) {}
+}
+
 @Module({
   imports: [
     DbContextModule.forRoot({ connections: [defineConfig({ clientUrl })] }),
@@ -61,14 +69,6 @@ export class AuthorsService {
   providers: [Authors],
 })
 export class AppModule {}
-
-@Injectable()
-export class Authors {
-  constructor(
-    @InjectSession() private readonly session: EntityManager,
-    @InjectRepository(Author) private readonly authors: EntityRepository<Author>,
-  ) {}
-}
 
 @Injectable()
 export class NightlyJob {
