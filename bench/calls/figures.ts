@@ -3,9 +3,9 @@ import type { Spread } from '../report/statistics.js';
 /** The time that one call takes, in nanoseconds. */
 export interface CallFigures {
   readonly name: string;
-  /** The time through the injected session, or of the library's own call where there is no other. */
+  /** The time through the injected session or the global entity manager, or of the library's own call. */
   readonly sessionNs: Spread;
-  /** The time of the same call on a fork that is held in a variable. */
+  /** The time of the same call on a fork that is held in a variable, or without the library at all. */
   readonly forkNs?: Spread;
   readonly moreNs?: Spread;
 }

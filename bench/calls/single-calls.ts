@@ -2,11 +2,12 @@
  * Measures the time of single calls, as a process: `single-calls.js <url> <rounds>`. It sends a list of
  * {@link CallFigures}.
  */
-import type { EntityManager } from '@mikro-orm/core';
+import { MikroORM, RequestContext, type EntityManager } from '@mikro-orm/core';
 import { do_not_optimize, measure } from 'mitata';
 import { DbContext, getConnectionToken, type DbConnection } from 'nestjs-db-context';
 
 import { Account } from '../app/account.entity.js';
+import { ormOptions } from '../app/orm.js';
 import { spreadOf } from '../report/statistics.js';
 import type { CallFigures } from './figures.js';
 import { startContextApp } from './context-app.js';
@@ -33,6 +34,12 @@ function calls(em: EntityManager): readonly (readonly [name: string, call: Call]
     ['create()', () => em.create(Account, { owner: 'new', balance: 0 }, { persist: false })],
     ['findOne(), from the identity map', () => em.findOne(Account, ID)],
   ];
+}
+
+/** The one call that the global entity manager is asked for most. */
+function findOne(em: EntityManager): Call {
+  em.merge(Account, { id: ID, owner: 'somebody', balance: 1 });
+  return () => em.findOne(Account, ID);
 }
 
 /** Median of one call, in nanoseconds. */
@@ -70,6 +77,17 @@ async function compare(name: string, session: Call, fork: Call): Promise<CallFig
   };
 }
 
+/** Compares two global entity managers, each in a request context of MikroORM's own. */
+async function compareInRequests(
+  name: string,
+  { claimed, plain: other }: { readonly claimed: EntityManager; readonly plain: EntityManager },
+): Promise<CallFigures> {
+  // The one is called "default" and the other "plain", or one context could not hold both.
+  return RequestContext.create([claimed, other], () =>
+    compare(name, findOne(claimed), findOne(other)),
+  );
+}
+
 async function alone(name: string, call: () => Promise<unknown>): Promise<CallFigures> {
   const times: number[] = [];
   for (let round = 0; round < rounds; round++) {
@@ -92,8 +110,26 @@ await dbContext.run(async () => {
       () => session.getContext(),
       () => fork.getContext(),
     ),
+    await compare('orm.em.findOne(), from the identity map', findOne(orm.em), findOne(fork)),
   );
 });
+// Outside of any context the global entity manager is MikroORM's own, and so is what it costs.
+const plain = await MikroORM.init({
+  ...ormOptions({ clientUrl: databaseUrl }),
+  contextName: 'plain',
+});
+figures.push(
+  await compare(
+    'no context: orm.em.fork().findOne()',
+    findOne(orm.em.fork()),
+    findOne(plain.em.fork()),
+  ),
+  await compareInRequests('no context: orm.em.findOne() in a RequestContext', {
+    claimed: orm.em,
+    plain: plain.em,
+  }),
+);
+await plain.close();
 figures.push(
   await alone('dbContext.run(): a context that nobody touches', () => dbContext.run(() => 1)),
   await alone('dbContext.run(): with an untouched session', () =>

@@ -104,7 +104,7 @@ export function machineryTable(figures: readonly MachineryFigures[]): string {
 
 export function callsTable(calls: readonly CallFigures[]): string {
   return table(
-    ['call', 'injected session, ns', 'fork in a variable, ns', 'more, ns'],
+    ['call', 'here, ns', 'MikroORM alone, ns', 'more, ns'],
     calls.map(({ name, sessionNs, forkNs, moreNs }) => [
       name,
       nanoseconds(sessionNs),

@@ -19,18 +19,24 @@ export class ConnectionRegistry {
   readonly #globals = new Map<MikroORM, () => void>();
   /** Those of these connections, by the names that MikroORM knows their managers by. */
   readonly #named = new Map<string, DbConnection>();
+  readonly #watch: (connection: DbConnection) => (() => void) | undefined;
+  /** What ends the watches of the connections. */
+  #unwatch: readonly (() => void)[] = [];
   #readYourWrites: readonly DbConnection[] = [];
 
   /**
    * @param resolve finds the session that the calling code means
    * @param claimOf what the global entity manager of a connection stands for
+   * @param watch begins to watch a connection, and returns what ends that, if it is to be watched at all
    */
   constructor(
     resolve: (factory: SessionFactory) => EntityManager,
     claimOf: (factory: SessionFactory) => GlobalClaim,
+    watch: (connection: DbConnection) => (() => void) | undefined,
   ) {
     this.#resolve = resolve;
     this.#claimOf = claimOf;
+    this.#watch = watch;
   }
 
   get all(): readonly DbConnection[] {
@@ -56,6 +62,10 @@ export class ConnectionRegistry {
     }
     const handle = factory.createHandle(() => this.#resolve(factory));
     this.#handles.set(name, handle);
+    const unwatch = this.#watch(connection);
+    if (unwatch !== undefined) {
+      this.#unwatch = [...this.#unwatch, unwatch];
+    }
     // Of connections that share an orm the first one is its global entity manager.
     if (connection.globalEntityManager === 'session' && !this.#globals.has(connection.orm)) {
       this.#globals.set(connection.orm, claimGlobalManager(connection.orm, this.#claimOf(factory)));
@@ -128,6 +138,8 @@ export class ConnectionRegistry {
     const results = await Promise.allSettled(this.all.map((connection) => connection.close()));
     this.#globals.forEach((release) => release());
     this.#globals.clear();
+    this.#unwatch.forEach((unwatch) => unwatch());
+    this.#unwatch = [];
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) {
       throw failed.reason;

@@ -34,6 +34,7 @@ export class ContextRegistry {
     current: () => this.#current(),
     require: () => this.require(),
     runOutside: (work) => this.runOutside(work),
+    watch: () => this.#watch,
   });
   readonly connections = this.#lookup.connections;
   /** Where a fault goes that has no caller to be thrown at. */

@@ -84,6 +84,9 @@ export abstract class ContextSessions implements Holder, Surroundings {
   /** See {@link Holder.outer}. */
   abstract readonly outer: Holder | undefined;
 
+  /** Whether its end was a commit that has succeeded. */
+  abstract readonly isCommitted: boolean;
+
   protected abstract readonly observer: SessionObserver;
 
   /** @throws {@link SessionClosedError} it gives out no sessions any more */

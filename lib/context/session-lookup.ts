@@ -8,6 +8,8 @@ import type { SessionFactory } from '../session/session-factory.js';
 import { ConnectionRegistry } from './connection-registry.js';
 import { depthOf } from './context-storage.js';
 import type { Context } from './context.js';
+import { watchPast } from './watch-past.js';
+import type { ContextWatch } from './watch.js';
 
 /** What the lookup has to know of the contexts of an application. */
 export interface ContextSource {
@@ -16,6 +18,8 @@ export interface ContextSource {
   /** As `current()`; throws {@link DbContextNotActiveError} where there is none. */
   require(): Context;
   runOutside<T>(work: () => T): T;
+  /** What looks for mistakes, where it is on. */
+  watch(): ContextWatch | undefined;
 }
 
 /** Which entity manager the injected sessions stand for, and MikroORM's own objects (W2). */
@@ -32,6 +36,7 @@ export class SessionLookup {
     this.connections = new ConnectionRegistry(
       (factory) => this.#managerOf(factory, contexts.require()),
       (factory) => this.#claimOf(factory),
+      (connection) => this.#watch(connection),
     );
     this.#requestContext = new OwnRequestContext((contextName) => this.#named(contextName));
   }
@@ -66,8 +71,26 @@ export class SessionLookup {
       },
       isInside: () => this.#contexts.current() !== undefined,
       runOutside: (work) => this.#contexts.runOutside(work),
+      forked: (fork) => {
+        const watch = this.#contexts.watch();
+        const context = watch && this.#active();
+        if (context !== undefined) {
+          watch?.forked(context, fork);
+        }
+      },
       depth: () => depthOf(this.#owner),
     };
+  }
+
+  /** @returns what ends the watch, if there is one */
+  #watch(connection: DbConnection): (() => void) | undefined {
+    const watch = this.#contexts.watch();
+    return watch && watchPast(connection, watch, () => this.#active());
+  }
+
+  #active(): Context | undefined {
+    const context = this.#contexts.current();
+    return context?.isClosed === true ? undefined : context;
   }
 
   /** The context that MikroORM's own objects work in; `beforeSession` needs them outside of it. */

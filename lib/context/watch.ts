@@ -1,7 +1,12 @@
+import type { EntityManager } from '@mikro-orm/core';
+
 import type { EndCause } from '../errors.js';
 import { DEFAULTS } from '../options/defaults.js';
 import type { WatchOptions } from '../options/watch-options.js';
 import type { SessionWatch } from '../session/session-watch.js';
+import type { StatementPast } from '../session/statements-past.js';
+import { callers, placeHere, showsApplication, type Place } from './place.js';
+import { WatchedForks } from './watched-forks.js';
 
 /** When the watch warns. */
 type WatchLimits = Required<WatchOptions>;
@@ -20,10 +25,8 @@ interface Watched {
   readonly timeoutMs: number | undefined;
   /** Why it was rolled back, where that was not decided by its own code. */
   readonly endCause?: EndCause | undefined;
+  readonly isCommitted: boolean;
 }
-
-/** Where it began; the text is only made when it is asked for. */
-type Place = Pick<Error, 'stack'>;
 
 const SHORTEST_SWEEP_MS = 20;
 const SWEEPS_PER_LIMIT = 4;
@@ -32,7 +35,8 @@ const QUIET_MS = 60_000;
 
 /**
  * Looks for what works in development and hurts in production: contexts that stay open, connections
- * that are held while nothing is asked of them, use after the end, flushes at the same time.
+ * that are held while nothing is asked of them, use after the end, flushes at the same time, and work
+ * that goes past the session.
  */
 export class ContextWatch {
   readonly #limits: WatchLimits;
@@ -51,6 +55,7 @@ export class ContextWatch {
       openedAt: performance.now(),
       place: placeHere(),
       sessions: [],
+      forks: new WatchedForks(),
     });
     if (this.#sweep === undefined) {
       const { contextOpenMs, idleInTransactionMs } = this.#limits;
@@ -61,6 +66,12 @@ export class ContextWatch {
   }
 
   ended(context: Watched): void {
+    if (context.isCommitted) {
+      // Who fails has no use for what its forks have prepared.
+      this.#open
+        .get(context)
+        ?.forks.contextHasEnded((what, place) => this.#warnOf(context, 'lost fork', what, place));
+    }
     this.#open.delete(context);
     if (this.#open.size === 0) {
       clearInterval(this.#sweep);
@@ -74,9 +85,36 @@ export class ContextWatch {
     const watch = new WatchedSession(connectionName, idleMs, {
       warn: (kind, what, place) => this.#warnOf(context, kind, what, place),
       endCause: () => context.endCause,
+      forked: (fork) => this.forked(context, fork),
     });
     this.#open.get(context)?.sessions.push(watch);
     return watch;
+  }
+
+  /** The code of a context has made a fork for work of its own. */
+  forked(context: Watched, fork: EntityManager): void {
+    this.#open.get(context)?.forks.add(fork, placeHere());
+  }
+
+  /** A statement that writes was sent on a connection past its session. */
+  sentPast(context: Watched, connectionName: string, { sql, managerId }: StatementPast): void {
+    const sent = placeHere();
+    if (isOfTools(sent)) {
+      return;
+    }
+    const made = showsApplication(sent)
+      ? undefined
+      : this.#open.get(context)?.forks.placeOf(managerId);
+    this.#warnOf(
+      context,
+      'past the session',
+      `sent a statement on connection "${connectionName}" past its session: in no transaction of the ` +
+        'context, so that it stays when the context is rolled back, and does not see what is not yet ' +
+        'committed. Send it through the injected session or orm.em, or in dbContext.runInNewContext() ' +
+        `where it is to stay. The statement (${shorten(sql)}) was sent` +
+        (made === undefined ? '' : ' by a fork that was made'),
+      made ?? sent,
+    );
   }
 
   /** A context was asked for a session after its end. */
@@ -116,12 +154,14 @@ interface WatchedContext {
   readonly openedAt: number;
   readonly place: Place;
   readonly sessions: WatchedSession[];
+  readonly forks: WatchedForks;
 }
 
 interface SessionWatchOwner {
   warn(kind: string, what: string, place: Place): void;
   /** Why the context was rolled back, where that was not decided by its own code. */
   endCause(): EndCause | undefined;
+  forked(fork: EntityManager): void;
 }
 
 class WatchedSession implements SessionWatch {
@@ -159,6 +199,10 @@ class WatchedSession implements SessionWatch {
       lateUseOf(this.#connectionName, this.#owner.endCause()),
       placeHere(),
     );
+  }
+
+  forked(fork: EntityManager): void {
+    this.#owner.forked(fork);
   }
 
   flushBegins(): void {
@@ -213,20 +257,7 @@ function shorten(sql: string): string {
   return sql.length > LONGEST_SQL ? `${sql.slice(0, LONGEST_SQL)}…` : sql;
 }
 
-/** Deeper than usual: between the application and here are MikroORM and Kysely. */
-const STACK_DEPTH = 60;
-
-function placeHere(): Place {
-  const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = STACK_DEPTH;
-  const place = new Error('here');
-  Error.stackTraceLimit = stackTraceLimit;
-  return place;
-}
-
-/** The stack without its head, and without what is not the application's. */
-function callers({ stack = '' }: Place): string {
-  const frames = stack.split('\n').slice(1);
-  const own = frames.filter((frame) => !/node:internal|[/\\]node_modules[/\\]/.test(frame));
-  return (own.length > 0 ? own : frames).join('\n');
+/** Tools of MikroORM write on the connection by themselves. */
+function isOfTools({ stack = '' }: Place): boolean {
+  return /@mikro-orm[/\\](?:migrations|seeder|sql[/\\]schema)[/\\]/.test(stack);
 }

@@ -33,6 +33,34 @@ export function hasChanges(manager: EntityManager): boolean {
 }
 
 /**
+ * Class names of the entities that are persisted, removed or changed and not yet written. It only looks, so that
+ * it may be asked while a flush is under way, whose entities it names as well.
+ */
+export function unsavedEntities(manager: EntityManager): readonly string[] {
+  const uow = manager.getUnitOfWork(false);
+  const stacks = [uow.getPersistStack(), uow.getRemoveStack(), uow.getOrphanRemoveStack()];
+  const waiting = stacks.flatMap((stack) => [...(stack as ReadonlySet<object>)]);
+  const changed = [...uow.getIdentityMap()].filter((entity) => isChanged(entity, manager));
+  return [...new Set([...waiting, ...changed].map((entity) => entity.constructor.name))];
+}
+
+function isChanged(entity: object, manager: EntityManager): boolean {
+  const original = manager.getUnitOfWork(false).getOriginalEntityData(entity);
+  if (original === undefined) {
+    return false;
+  }
+  const comparator = manager.getComparator();
+  try {
+    const current = comparator.prepareEntity(entity);
+    const difference = comparator.diffEntities(entity.constructor as never, original, current);
+    return Object.keys(difference).length > 0;
+  } catch {
+    // It is for its flush to say that an entity cannot be written.
+    return false;
+  }
+}
+
+/**
  * Looks before MikroORM does whether a flush in a read-only transaction would write. A hook may still
  * add changes; those are for the server to refuse (25006).
  *

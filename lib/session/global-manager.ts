@@ -2,6 +2,7 @@ import type { EntityManager, MikroORM } from '@mikro-orm/core';
 
 import { forkOfClass } from './fork-of-class.js';
 import type { EntityManagerClass } from './session-manager.js';
+import { hasWorkOfItsOwn } from './session-watch.js';
 import { standInClass } from './stand-in.js';
 
 /** What one application knows of the contexts in which the global entity manager is a session. */
@@ -18,6 +19,8 @@ export interface GlobalClaim {
   /** Whether the calling code runs in a context, which may have ended. */
   isInside(): boolean;
   runOutside<T>(work: () => T): T;
+  /** The code of a context has forked the global entity manager, for work of its own. */
+  forked(fork: EntityManager): void;
   /** How many contexts of other applications the calling code has entered since. */
   depth(): number;
 }
@@ -97,7 +100,11 @@ function exchangeClass({ em, config }: MikroORM): Claims {
       }
       // A session that does not exist yet is not made for a fork, nor as its constructor asks for a context.
       const session = claim.existing();
-      return claim.runOutside(() => forkOf(session ?? this.getContext(false)));
+      const fork = claim.runOutside(() => forkOf(session ?? this.getContext(false)));
+      if (hasWorkOfItsOwn(options)) {
+        claim.forked(fork);
+      }
+      return fork;
     }
   }
 

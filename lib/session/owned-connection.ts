@@ -4,6 +4,7 @@ import { mergeSettings, type TransactionSettings } from '../postgresql/transacti
 import { isAutocommit, type KyselyTransaction } from './kysely-transaction.js';
 import { settingsOf, type MikroOrmSettings } from './mikro-orm-settings.js';
 import type { WorkOwner } from './owned-work.js';
+import type { SessionWatch } from './session-watch.js';
 import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
 
 /** The options that MikroORM passes to `connection.transactional()` and `.begin()`. */
@@ -17,7 +18,8 @@ interface TransactionalOptions extends MikroOrmSettings {
 }
 
 /** The session that a transaction is begun beside. */
-export interface TransactionOrigin extends Pick<OrmOwner, 'holder' | 'watch'> {
+export interface TransactionOrigin extends Pick<OrmOwner, 'holder'> {
+  readonly watch: SessionWatch | undefined;
   readonly settings: TransactionSettings;
 }
 

@@ -24,6 +24,7 @@ import {
 } from './nesting.js';
 import type { TransactionParts } from './orm-transaction.js';
 import { ownedConnection, type TransactionOrigin } from './owned-connection.js';
+import { hasWorkOfItsOwn } from './session-watch.js';
 import {
   CONTROL,
   controlOf,
@@ -155,6 +156,9 @@ export function sessionManagerClass(
       const origin = this[CONTROL] ?? this[ORIGIN];
       if (origin !== undefined) {
         fork[ORIGIN] = origin;
+        if (origin.watch !== undefined && hasWorkOfItsOwn(options)) {
+          origin.watch.forked(fork);
+        }
       }
       return fork;
     }

@@ -60,6 +60,11 @@ export function isForkOf(manager: EntityManager, root: EntityManager | undefined
   return root !== undefined && ((manager as SessionManager)[ROOT] ?? manager) === root;
 }
 
+/** Whether `transactional()` has made a manager for its callback. */
+export function isOfTransactional(manager: EntityManager): boolean {
+  return (manager as SessionManager)[ROOT] !== undefined;
+}
+
 /** The session that an entity manager is the manager of. */
 export function controlOf(manager: EntityManager): SessionControl | undefined {
   return (manager as SessionManager)[CONTROL];
