@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-import { DriverException, OptimisticLockError, type EntityManager } from '@mikro-orm/core';
+import { DriverException, type EntityManager } from '@mikro-orm/core';
 
 import { DbConnection } from '../../lib/connection/db-connection.js';
 import { NestedTransaction } from '../../lib/session/nested-transaction.js';
@@ -75,6 +75,9 @@ export function endEachTransaction(): void {
   };
 }
 
+/** What has failed in `transactional()` was undone by its savepoint. */
+const UNDONE = (): boolean => false;
+
 const autocommits = new WeakMap<EntityManager, Autocommit>();
 
 /** Does the same for what is called on the global entity manager, and does not call that of the session. */
@@ -113,7 +116,7 @@ class Autocommit {
   install(): void {
     const [manager, session] = [this.#manager, this.#session];
     this.#exchange(manager, 'flush', (flush) => this.#flush(flush));
-    this.#exchange(manager, 'transactional', (call) => this.#endAfter(call));
+    this.#exchange(manager, 'transactional', (call) => this.#endAfter(call, UNDONE));
     for (const name of [...WRITING, ...READING]) {
       this.#exchange(manager, name, (call) => this.call(call));
     }
@@ -164,7 +167,7 @@ class Autocommit {
     if (this.#isOwn) {
       hidden.add(this.#connection);
     }
-    return this.#endAfter(call);
+    return this.#endAfter(call, (error) => error instanceof DriverException);
   }
 
   async #flush(flush: () => Promise<unknown>): Promise<unknown> {
@@ -173,7 +176,7 @@ class Autocommit {
     }
     const wasHidden = hidden.delete(this.#connection);
     try {
-      return await this.#endAfter(flush);
+      return await this.#endAfter(flush, () => true);
     } finally {
       if (wasHidden) {
         hidden.add(this.#connection);
@@ -181,7 +184,11 @@ class Autocommit {
     }
   }
 
-  async #endAfter(call: () => Promise<unknown>): Promise<unknown> {
+  /** @param hasFailed whether an error has failed the transaction, so that it cannot be committed */
+  async #endAfter(
+    call: () => Promise<unknown>,
+    hasFailed: (error: unknown) => boolean,
+  ): Promise<unknown> {
     if (!this.#isOwn) {
       return call();
     }
@@ -191,7 +198,7 @@ class Autocommit {
       await this.#ending;
       return await this.#inside.run(true, call);
     } catch (error) {
-      this.#hasFailed ||= error instanceof DriverException || error instanceof OptimisticLockError;
+      this.#hasFailed ||= hasFailed(error);
       throw error;
     } finally {
       this.#running -= 1;
@@ -208,7 +215,6 @@ class Autocommit {
     this.#hasFailed = false;
     this.#isFlushless = true;
     try {
-      // What has failed in transactional() was undone by its savepoint, and the rest can be committed.
       await (hasFailed ? session.rollback() : session.commit());
     } finally {
       this.#isFlushless = false;

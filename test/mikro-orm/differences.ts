@@ -55,6 +55,7 @@ const TESTS: Readonly<Record<Reason, readonly string[]>> = {
   'since a rollback forgets the entities': [
     `${CONCURRENCY} should compare original to database value on entity update`,
     `${CONCURRENCY} should compare original to database value on entity update (batch update)`,
+    'issues/GH482.test.ts > GH issue 482 GH issue 476 - enum arrays',
   ],
   'since a read-only session says so itself': [`${MANAGER} read-only transactions`],
   'in this harness, which ends a transaction that a parallel statement still uses': [
