@@ -14,7 +14,7 @@ export const CONTEXT_MUTATIONS: readonly Mutation[] = [
   {
     id: 'W3',
     what: 'Work beside the transactions of the sessions that is not finished does not forbid the commit.',
-    file: 'lib/context/context.ts',
+    file: 'lib/context/context-sessions.ts',
     find: 'return this.unfinished.length > 0',
     replace: 'return this.unfinished.length < 0',
     spec: 'e2e/owned-transactions.spec',
@@ -223,9 +223,9 @@ const ClsService = function ClsService() {
   {
     id: 'C6',
     what: 'The injected session does not follow into a transaction of MikroORM that the code has entered.',
-    file: 'lib/context/context-registry.ts',
-    find: '? innermostManager(ambient)',
-    replace: '? context.session(name).manager',
+    file: 'lib/context/session-lookup.ts',
+    find: 'return ambientManager(orm.config, context) ?? context.session(name).manager;',
+    replace: 'return context.session(name).manager;',
     spec: 'e2e/transaction-context.spec',
     test: 'C6',
   },
