@@ -77,7 +77,10 @@ export class DbContextHealthIndicator {
   ): Promise<HealthIndicatorResult<Key, 'up' | 'down', DbContextHealth>> {
     checkKeys(options, 'health', `pingCheck('${key}')`);
     const indicator = this.#indicators.check(key);
-    const health = await this.#connection(options.connection).check(options);
+    const { connection, timeoutMs } = options;
+    const health = await this.#connection(connection).check(
+      timeoutMs === undefined ? {} : { timeoutMs },
+    );
     const exceeded = exceededThresholds(health, options);
     return exceeded.length === 0
       ? indicator.up({ ...health })
