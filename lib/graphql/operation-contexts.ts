@@ -11,6 +11,7 @@ import { CLIENT_LEFT, onDisconnect } from '../transport/http-exchange.js';
 import { MiddlewareContexts } from '../transport/middleware-contexts.js';
 import { openForRequest } from '../transport/open-for-request.js';
 import { expectedLsns, requestLsns } from '../transport/request-lsns.js';
+import { RouteLog } from '../transport/route-log.js';
 import { ClientSockets } from './client-sockets.js';
 import { hasLeft, type Exchange } from './exchange.js';
 import type { GraphQLOperation } from './operation.js';
@@ -21,6 +22,8 @@ export class OperationContexts {
   readonly registry: ContextRegistry;
   /** The options of all contexts. */
   readonly options: DbContextOptions;
+  /** Shared by all transports, so that each warning comes once. */
+  readonly log: RouteLog;
   readonly #fromMiddleware: MiddlewareContexts;
   /** Operations of one client see its writes: those of a batch, and those over one WebSocket. */
   readonly #writtenLsns = new WeakMap<object, WrittenLsns>();
@@ -31,8 +34,9 @@ export class OperationContexts {
     @Optional() @Inject(ContextRegistry) registry: ContextRegistry | undefined,
     @Optional() @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions | undefined,
     @Optional() @Inject(MiddlewareContexts) fromMiddleware: MiddlewareContexts | undefined,
+    @Optional() @Inject(RouteLog) log: RouteLog | undefined,
   ) {
-    if (registry === undefined || options === undefined || fromMiddleware === undefined) {
+    if (!registry || !options || !fromMiddleware || !log) {
       throw new InvalidOptionsError(
         'DbContextGraphQLModule is imported, and DbContextModule.forRoot() is missing. Import it, too, once, ' +
           'in the AppModule.',
@@ -41,6 +45,7 @@ export class OperationContexts {
     this.registry = registry;
     this.options = options;
     this.#fromMiddleware = fromMiddleware;
+    this.log = log;
   }
 
   /**

@@ -8,7 +8,7 @@ import type { EndCause } from '../errors.js';
 import type { DbContextOptions, OperationError } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { makeReadOnly } from '../transport/read-only-methods.js';
-import { RouteLog } from '../transport/route-log.js';
+import type { RouteLog } from '../transport/route-log.js';
 import { GRAPHQL_OPTIONS, type DbContextGraphQLOptions } from './graphql-options.js';
 import { incrementalError, type Answer, type FormatError, type OperationEnd } from './answer.js';
 import { hasLeft, type Exchange } from './exchange.js';
@@ -35,7 +35,6 @@ export class GraphQLOperations {
     @Inject(GRAPHQL_OPTIONS) graphql: DbContextGraphQLOptions,
     contexts: OperationContexts,
     routes: ResolverRoutes,
-    log: RouteLog,
     exchanges: HttpExchanges,
   ) {
     this.#registry = contexts.registry;
@@ -43,7 +42,7 @@ export class GraphQLOperations {
     this.#graphql = graphql;
     this.#contexts = contexts;
     this.#routes = routes;
-    this.#log = log;
+    this.#log = contexts.log;
     this.#exchanges = exchanges;
   }
 

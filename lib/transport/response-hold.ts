@@ -122,7 +122,6 @@ export class ResponseHold {
     if (this.#state === 'released' || this.#state === 'dropped') {
       return;
     }
-    const wasHolding = this.#state === 'holding';
     this.#state = 'dropped';
     this.#error = error;
     this.#disappear?.();
@@ -134,12 +133,11 @@ export class ResponseHold {
     ignoreLateCalls(raw, () => this.#isLate());
     // What a commit of one of several connections has brought about holds for another answer, too.
     this.#head?.apply();
-    if (wasHolding) {
-      // Nothing that is sent from here on is a success.
-      raw.statusCode = SERVER_ERROR;
-      setStatusMessage(raw, undefined);
-      removeHeadersOfBody(raw);
-    }
+    // Nothing that is sent from here on is a success, also where it says no status of its own: Nest ends the
+    // response of a handler that has taken it over (`reply.hijack()`) as it is.
+    raw.statusCode = SERVER_ERROR;
+    setStatusMessage(raw, undefined);
+    removeHeadersOfBody(raw);
     this.#calls?.refuse(error);
   }
 

@@ -64,6 +64,14 @@ class LateController {
     this.#later(() => WAYS[way]!(response));
   }
 
+  /** Fastify leaves the response to the handler from the start; nothing of it begins before the COMMIT. */
+  @Get('hijacked')
+  async hijacked(@Res() response: Answer): Promise<void> {
+    response.hijack?.();
+    await this.#write('twice');
+    this.#later(() => (response.raw ?? (response as unknown as NodeJS.WritableStream)).end('late'));
+  }
+
   @Get('next')
   async next(@Query('text') text: string, @Next() next: (error: Error) => void): Promise<void> {
     await this.#write(text);
@@ -173,6 +181,13 @@ describe.each<[AdapterName, 'interceptor' | 'middleware']>([
       expect(await shared.world.savedTexts()).toEqual([]);
     },
   );
+
+  it('W1: one of a handler that has taken the response over is no success where the COMMIT fails first', async () => {
+    const client = await asked('hijacked');
+    mayCommit.resolve();
+    expect(await client.response()).toContain('500 Internal Server Error');
+    expect(await shared.world.savedTexts()).toEqual([]);
+  });
 
   it.each(['json', 'redirect', 'pipe'])(
     'W1: one by %s that comes after the error of the COMMIT was answered hurts nobody, and is in the log',

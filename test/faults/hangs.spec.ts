@@ -69,7 +69,7 @@ const thenRelease = async (world: LibraryWorld): Promise<void> => {
 const handlers: readonly Fault[] = [
   {
     title: 'F1, F6: a handler that hangs loses its slot at transactionTimeoutMs',
-    limits: { transactionTimeoutMs: 500 },
+    limits: { transactionTimeoutMs: 1_500 },
     arrange: hang,
     handler: hangs,
     meanwhile: thenRelease,
@@ -79,7 +79,7 @@ const handlers: readonly Fault[] = [
   {
     title: 'F1, F6: a handler that hangs loses its slot at transactionTimeoutMs (Fastify)',
     adapter: 'fastify',
-    limits: { transactionTimeoutMs: 500 },
+    limits: { transactionTimeoutMs: 1_500 },
     arrange: hang,
     handler: hangs,
     meanwhile: thenRelease,
@@ -89,7 +89,7 @@ const handlers: readonly Fault[] = [
   {
     isVariant: true,
     title: 'F1, F6: a handler that hangs and has nothing more to write is not a success',
-    limits: { transactionTimeoutMs: 500 },
+    limits: { transactionTimeoutMs: 1_500 },
     arrange: hang,
     handler: () => async (work) => {
       await work.write('first');
