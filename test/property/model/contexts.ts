@@ -124,7 +124,7 @@ export abstract class Contexts implements ContextRegistry {
     body.forEach((op) => this.step(op, env));
   }
 
-  /** C6: in the nested transaction of another session nothing of the context is ended. */
+  /** C6: in the nested transaction of another session nothing of the context is ended, nor hooked into. */
   protected assertNotElsewhere(dbs: readonly Database[], { ambient, context }: Env): void {
     if (
       ambient !== undefined &&

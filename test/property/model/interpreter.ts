@@ -189,6 +189,7 @@ class Interpreter extends Blocks {
 
   #hook({ id, hook, bound, body }: Extract<Op, { kind: 'hook' }>, env: Env): void {
     const { context, trace } = env;
+    this.assertNotElsewhere(bound === undefined ? DATABASES : [bound], env);
     const sessions = bound === undefined ? context.sessions : [context.session(bound)];
     if (bound !== undefined && sessions.some(({ transactions }) => transactions.length > 1)) {
       throw new Undetermined('a hook that is bound to a connection with two transactions');
