@@ -130,7 +130,6 @@ export class ResponseHold {
     if (raw.headersSent) {
       return;
     }
-    ignoreLateCalls(raw, () => this.#isLate());
     // What a commit of one of several connections has brought about holds for another answer, too.
     this.#head?.apply();
     // Nothing that is sent from here on is a success, also where it says no status of its own: Nest ends the
@@ -138,6 +137,8 @@ export class ResponseHold {
     raw.statusCode = SERVER_ERROR;
     setStatusMessage(raw, undefined);
     removeHeadersOfBody(raw);
+    // After that: this may run in the async context of the sender, whose calls are ignored from here on.
+    ignoreLateCalls(raw, () => this.#isLate());
     this.#calls?.refuse(error);
   }
 

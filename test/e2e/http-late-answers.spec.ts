@@ -1,4 +1,5 @@
 import { createReadStream } from 'node:fs';
+import type { ServerResponse } from 'node:http';
 import { fileURLToPath } from 'node:url';
 
 import { Controller, Get, Next, Query, Res } from '@nestjs/common';
@@ -70,6 +71,19 @@ class LateController {
     response.hijack?.();
     await this.#write('twice');
     this.#later(() => (response.raw ?? (response as unknown as NodeJS.WritableStream)).end('late'));
+  }
+
+  /** What its answer says of its body must not be said of the error. */
+  @Get('labelled')
+  async labelled(@Res() response: Answer): Promise<void> {
+    await this.#write('twice');
+    const raw = (response.raw ?? response) as unknown as ServerResponse;
+    raw.setHeader('Trailer', 'x-checksum');
+    raw.setHeader('Content-Encoding', 'gzip');
+    raw.setHeader('Cache-Control', 'public, max-age=999');
+    raw.setHeader('Location', '/elsewhere');
+    raw.setHeader('X-Own', 'kept');
+    raw.end('zipped');
   }
 
   @Get('next')
@@ -181,6 +195,15 @@ describe.each<[AdapterName, 'interceptor' | 'middleware']>([
       expect(await shared.world.savedTexts()).toEqual([]);
     },
   );
+
+  it('W1: one that is dropped leaves nothing of its body behind on the error', async () => {
+    const client = await asked('labelled');
+    mayCommit.resolve();
+    const response = await client.response();
+    expect(response).toContain('500 Internal Server Error');
+    expect(response).toMatch(/x-own: kept/i);
+    expect(response).not.toMatch(/trailer|gzip|max-age|elsewhere|zipped/i);
+  });
 
   it('W1: one of a handler that has taken the response over is no success where the COMMIT fails first', async () => {
     const client = await asked('hijacked');
