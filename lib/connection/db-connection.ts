@@ -191,7 +191,9 @@ export class DbConnection {
     if (host !== undefined) {
       await this.changeHost(host);
     }
-    this.#assertOpen();
+    if (this.isClosed) {
+      throw new ConnectionClosedError(this.name);
+    }
     if (host === undefined) {
       await this.#failover?.ensurePrimary();
     }
@@ -337,13 +339,6 @@ export class DbConnection {
     const state = this.#sessionReset?.stateOf(client);
     await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs, state);
     return client;
-  }
-
-  /** @throws {@link ConnectionClosedError} */
-  #assertOpen(): void {
-    if (this.isClosed) {
-      throw new ConnectionClosedError(this.name);
-    }
   }
 
   /** @internal What is known of code that hides in the database of the current server. */

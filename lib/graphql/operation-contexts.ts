@@ -2,8 +2,8 @@ import { Inject, Injectable, Optional } from '@nestjs/common';
 
 import type { WrittenLsns } from '../connection/written-lsns.js';
 import type { Context } from '../context/context.js';
+import { assertRoot } from '../context/assert-root.js';
 import { ContextRegistry } from '../context/context-registry.js';
-import { InvalidOptionsError } from '../errors.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
@@ -32,16 +32,11 @@ export class OperationContexts {
   // Where they are missing, Nest would name a class that nobody outside of this library knows.
   constructor(
     @Optional() @Inject(ContextRegistry) registry: ContextRegistry | undefined,
-    @Optional() @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions | undefined,
-    @Optional() @Inject(MiddlewareContexts) fromMiddleware: MiddlewareContexts | undefined,
-    @Optional() @Inject(RouteLog) log: RouteLog | undefined,
+    @Optional() @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
+    @Optional() @Inject(MiddlewareContexts) fromMiddleware: MiddlewareContexts,
+    @Optional() @Inject(RouteLog) log: RouteLog,
   ) {
-    if (!registry || !options || !fromMiddleware || !log) {
-      throw new InvalidOptionsError(
-        'DbContextGraphQLModule is imported, and DbContextModule.forRoot() is missing. Import it, too, once, ' +
-          'in the AppModule.',
-      );
-    }
+    assertRoot(registry, 'DbContextGraphQLModule');
     this.registry = registry;
     this.options = options;
     this.#fromMiddleware = fromMiddleware;
