@@ -346,6 +346,17 @@ describe('the global entity manager of an orm that is handed over', () => {
     expect(orm.config.get('context')).toBe(context);
   });
 
+  it('W2: a fork with useContext of before is the session, also where the application has its own context function', async () => {
+    const own = orm.em.fork();
+    orm.config.set('context', () => own);
+    const before = orm.em.fork({ useContext: true });
+    const app = await start({ orm });
+    await app.dbContext.run(async () => {
+      expect(await xid(before)).toBe(await xid(app.session()));
+    });
+    expect(before.getContext()).toBe(own);
+  });
+
   it('W2: the context function of the application is asked where there is no context', async () => {
     const own = orm.em.fork();
     orm.config.set('context', () => own);
