@@ -1,5 +1,6 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/core';
 
+import { contextOutside, type ContextOf } from './context-outside.js';
 import { forkOfClass } from './fork-of-class.js';
 import type { EntityManagerClass } from './session-manager.js';
 import { hasWorkOfItsOwn } from './session-watch.js';
@@ -74,19 +75,23 @@ function exchangeClass({ em, config }: MikroORM): Claims {
   const previous = config.get('context');
   // Whether a stand-in has asked for a session before it asks MikroORM.
   let hasAsked = false;
+  const askMikroOrm: ContextOf = (manager, validate) => {
+    hasAsked = true;
+    try {
+      return Base.prototype.getContext.call(manager, validate) as EntityManager;
+    } finally {
+      hasAsked = false;
+    }
+  };
+  const outside = contextOutside(Base, config, previous) ?? askMikroOrm;
 
   class GlobalManager extends standInClass(Base, find) {
     override getContext(validate?: boolean): this {
       const found = find();
-      if (found !== undefined) {
-        return (found === this ? this : found.getContext(validate)) as this;
+      if (found === undefined) {
+        return outside(this, validate) as this;
       }
-      hasAsked = true;
-      try {
-        return Base.prototype.getContext.call(this, validate) as this;
-      } finally {
-        hasAsked = false;
-      }
+      return (found === this ? this : found.getContext(validate)) as this;
     }
 
     // A fork is the application's own: it has the filters of the session, and else nothing of it.
