@@ -1,4 +1,4 @@
-import type { EntityManager } from '@mikro-orm/core';
+import { RequestContext, type EntityManager } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/claim.js';
 import type { WrittenLsns } from '../connection/written-lsns.js';
@@ -58,8 +58,8 @@ export abstract class ContextSessions implements Holder, Surroundings {
   handlerEnd: HandlerEnd | undefined;
   /** See {@link OpeningOptions.ambient}. */
   readonly ambient: EntityManager | undefined;
-  /** See {@link Surroundings.isBeforeHandler}; set by a transport. */
-  isBeforeHandler = false;
+  #ambientRequest = RequestContext.currentRequestContext();
+  #isBeforeHandler = false;
   /** See {@link Holder.writtenLsns}. */
   readonly writtenLsns: WrittenLsns | undefined;
   /** See {@link OpeningOptions.timeoutMs}. */
@@ -79,6 +79,27 @@ export abstract class ContextSessions implements Holder, Surroundings {
     this.ambient = options.ambient;
     this.writtenLsns = options.writtenLsns;
     this.timeoutMs = options.timeoutMs;
+  }
+
+  /** See {@link Surroundings.ambientRequest}. */
+  get ambientRequest(): RequestContext | undefined {
+    return this.#ambientRequest;
+  }
+
+  /** See {@link Surroundings.isBeforeHandler}. */
+  get isBeforeHandler(): boolean {
+    return this.#isBeforeHandler;
+  }
+
+  /** A transport has opened the context ahead of its handler, around middlewares that are yet to come. */
+  awaitHandler(): void {
+    this.#isBeforeHandler = true;
+  }
+
+  /** What comes now is the handler, in whatever the middlewares have opened. */
+  enterHandler(): void {
+    this.#isBeforeHandler = false;
+    this.#ambientRequest = RequestContext.currentRequestContext();
   }
 
   /** See {@link Holder.outer}. */

@@ -24,6 +24,8 @@ class AsideScope extends AsyncScope {
 export interface Surroundings {
   /** The manager of the `TransactionContext` that the context was opened in. */
   readonly ambient: EntityManager | undefined;
+  /** The `RequestContext` that the context was opened in, or its handler: that of a middleware, for example. */
+  readonly ambientRequest: RequestContext | undefined;
   /** Whether its code runs before the handler: a middleware opens a `RequestContext` for all that follows. */
   readonly isBeforeHandler: boolean;
 }
@@ -54,10 +56,15 @@ function transactionManager(
 
 function requestManager(
   config: Configuration,
-  { isBeforeHandler }: Surroundings,
+  { ambientRequest, isBeforeHandler }: Surroundings,
 ): EntityManager | undefined {
   const current = RequestContext.currentRequestContext();
-  if (current === undefined || current instanceof OwnRequestContext || isBeforeHandler) {
+  if (
+    current === undefined ||
+    current === ambientRequest ||
+    current instanceof OwnRequestContext ||
+    isBeforeHandler
+  ) {
     return undefined;
   }
   const manager = current.map.get(config.get('contextName'));

@@ -19,6 +19,12 @@ import {
   type SessionManager,
 } from './session-marks.js';
 
+/** What leaves the transaction that the code is in. */
+const OWN_TRANSACTIONS: ReadonlySet<TransactionOptions['propagation']> = new Set([
+  TransactionPropagation.REQUIRES_NEW,
+  TransactionPropagation.NOT_SUPPORTED,
+]);
+
 /** The propagation that comes to the same, where MikroORM takes `not_supported` for a transaction. */
 export function outsideOf(
   manager: EntityManager,
@@ -116,10 +122,13 @@ export async function prepareNesting(
   if (control !== undefined && isJoined && (isolationLevel !== undefined || readOnly === true)) {
     control.demand(settingsOf({ isolationLevel, readOnly }));
   }
-  // Changes from before would be written inside of the savepoint, and be lost with it.
-  const isInTransaction = asKyselyTransaction(manager.getTransactionContext()) !== undefined;
+  // MikroORM's fork takes over what is pending: it would be written inside of the savepoint and be lost with
+  // it, or in a transaction of its own and be kept without the session.
+  const isWrittenElsewhere = isNested || OWN_TRANSACTIONS.has(propagation);
+  const context = manager.getTransactionContext();
+  const isOfSession = asKyselyTransaction(context) !== undefined || isAutocommit(context);
   // Inside of a flush hook there is nothing to do: the changes are being written already.
-  if (isNested && isInTransaction && !isFlushing(manager)) {
+  if (isWrittenElsewhere && isOfSession && !isFlushing(manager)) {
     // What another branch is flushing is only known when that flush has ended.
     if (isFlushUnderWay(manager) || hasChanges(manager)) {
       await manager.flush();

@@ -41,7 +41,7 @@ export class MiddlewareContexts {
     this.#unclaimed.set(raw, new UnclaimedContext(context, this.#environment, raw, answer));
     this.#waiting.add(context);
     // Middlewares of MikroORM that come later open a request context, which is for all of the request.
-    context.isBeforeHandler = true;
+    context.awaitHandler();
   }
 
   /** Whether the middleware has opened a context for this response that is not claimed yet. */
@@ -69,7 +69,7 @@ export class MiddlewareContexts {
       return undefined;
     }
     this.#waiting.delete(unclaimed.context);
-    unclaimed.context.isBeforeHandler = false;
+    unclaimed.context.enterHandler();
     return unclaimed.claim();
   }
 }

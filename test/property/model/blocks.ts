@@ -39,9 +39,7 @@ export abstract class Blocks extends Contexts {
     session: ModelSession,
     env: Env,
   ): void {
-    if (session.top.pending.length > 0) {
-      throw new Undetermined(`pending changes at ${propagation}`);
-    }
+    session.flush();
     if (env.forks.includes(op.db) && !op.own) {
       throw new Undetermined(`the manager of an outer nested transaction inside of ${propagation}`);
     }
