@@ -12,14 +12,6 @@ export const CONNECTION_MUTATIONS: readonly Mutation[] = [
     test: 'L1: |L2: ',
   },
   {
-    id: 'H3',
-    what: 'A connection that was closed gives out clients.',
-    file: 'lib/connection/host-pool.ts',
-    find: 'this.#isClosed = true;\n    await this.#changes;',
-    replace: 'await this.#changes;',
-    spec: 'e2e/closed-connection.spec',
-  },
-  {
     id: 'F1',
     what: 'A client that was destroyed stays counted by its pool.',
     file: 'lib/connection/lease.ts',
