@@ -111,3 +111,29 @@ describe('forks that keep the transaction', () => {
     expect(await saved()).toEqual(['kept']);
   });
 });
+
+describe('what is pending in the transaction of a fork, as a nested one of it fails', () => {
+  const shared = useWorld();
+  /** A service, which knows the injected session only. */
+  const service = async (text: string): Promise<void> => {
+    const { session } = shared;
+    session.persist(new Note(text));
+    const failed = session.transactional(async () => {
+      await session.count(Note);
+      throw new RangeError('a part');
+    });
+    await expect(failed).rejects.toThrow(RangeError);
+  };
+
+  it('C6: is saved in session.fork().transactional(), as in the session itself', async () => {
+    await shared.run(() => service('of the session'));
+    await shared.run(() => shared.session.fork().transactional(() => service('of a fork')));
+    expect(await shared.world.savedTexts()).toEqual(['of the session', 'of a fork']);
+  });
+
+  it('is lost in orm.em.fork().transactional(), whose transactions are those of MikroORM', async () => {
+    const { em } = shared.world.connection().orm;
+    await shared.run(() => em.fork().transactional(() => service('lost')));
+    expect(await shared.world.savedTexts()).toEqual([]);
+  });
+});
