@@ -106,6 +106,17 @@ describe('forks that keep the transaction', () => {
     });
   });
 
+  it('L3: orm.em.refresh(), which makes such a fork, takes the connection of the context', async () => {
+    const note = await shared.dbContext.newAtomicSession(async (em) => {
+      await em.insert(Note, { text: 'there' });
+      return em.findOneOrFail(Note, { text: 'there' });
+    });
+    await run(async () => {
+      await orm().refresh(note);
+      expect(shared.world.pool().checkedOut).toBe(1);
+    });
+  });
+
   it('W2: outside of a context, orm.em forks as MikroORM does', async () => {
     await orm().fork(keep).insert(Note, { text: 'kept' });
     expect(await saved()).toEqual(['kept']);
