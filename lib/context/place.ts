@@ -15,20 +15,27 @@ export function placeHere(): Place {
   return place;
 }
 
+const LIBRARY = fileURLToPath(new URL('..', import.meta.url));
+
 /** The stack without its head, and without what is not the application's. */
-export function callers({ stack = '' }: Place): string {
-  const frames = stack.split('\n').slice(1);
-  const own = frames.filter((frame) => !/node:internal|[/\\]node_modules[/\\]/.test(frame));
+export function callers(place: Place): string {
+  const frames = framesOf(place);
+  const own = frames.filter(isOfApplication);
   return (own.length > 0 ? own : frames).join('\n');
 }
 
-const LIBRARY = fileURLToPath(new URL('..', import.meta.url));
-
 /** Whether a place shows code of the application: MikroORM breaks the trace of some of its calls. */
-export function showsApplication({ stack = '' }: Place): boolean {
-  const frames = stack.split('\n').slice(1);
-  return frames.some(
-    (frame) =>
-      !/node:internal|[/\\]node_modules[/\\]|<anonymous>/.test(frame) && !frame.includes(LIBRARY),
+export function showsApplication(place: Place): boolean {
+  return framesOf(place).some(isOfApplication);
+}
+
+function framesOf({ stack = '' }: Place): readonly string[] {
+  return stack.split('\n').slice(1);
+}
+
+/** Built-in functions have no file: `at Set.forEach (<anonymous>)`. */
+function isOfApplication(frame: string): boolean {
+  return (
+    !/node:internal|[/\\]node_modules[/\\]|<anonymous>/.test(frame) && !frame.includes(LIBRARY)
   );
 }

@@ -257,7 +257,10 @@ function shorten(sql: string): string {
   return sql.length > LONGEST_SQL ? `${sql.slice(0, LONGEST_SQL)}…` : sql;
 }
 
-/** Tools of MikroORM write on the connection by themselves. */
+/** Tools of MikroORM write on the connection by themselves; `orm.schema.execute()` sends what it is given. */
 function isOfTools({ stack = '' }: Place): boolean {
-  return /@mikro-orm[/\\](?:migrations|seeder|sql[/\\]schema)[/\\]/.test(stack);
+  const frames = stack.split('\n').filter((frame) => !/SchemaGenerator\.execute \(/.test(frame));
+  return frames.some((frame) =>
+    /@mikro-orm[/\\](?:migrations|seeder|sql[/\\]schema)[/\\]/.test(frame),
+  );
 }

@@ -1,4 +1,10 @@
-import { ReferenceKind, type EntityManager, type UnitOfWork } from '@mikro-orm/core';
+import {
+  ReferenceKind,
+  Utils,
+  type Dictionary,
+  type EntityManager,
+  type UnitOfWork,
+} from '@mikro-orm/core';
 
 import { ReadOnlyTransactionError } from '../errors.js';
 import { asKyselyTransaction } from './kysely-transaction.js';
@@ -33,31 +39,49 @@ export function hasChanges(manager: EntityManager): boolean {
 }
 
 /**
- * Class names of the entities that are persisted, removed or changed and not yet written. It only looks, so that
- * it may be asked while a flush is under way, whose entities it names as well.
+ * Class names of the entities of which a flush would write something. It only looks, so that it may be asked while
+ * a flush is under way, whose entities it names as well.
  */
 export function unsavedEntities(manager: EntityManager): readonly string[] {
   const uow = manager.getUnitOfWork(false);
-  const stacks = [uow.getPersistStack(), uow.getRemoveStack(), uow.getOrphanRemoveStack()];
-  const waiting = stacks.flatMap((stack) => [...(stack as ReadonlySet<object>)]);
-  const changed = [...uow.getIdentityMap()].filter((entity) => isChanged(entity, manager));
-  return [...new Set([...waiting, ...changed].map((entity) => entity.constructor.name))];
+  const persisted = uow.getPersistStack();
+  // MikroORM persists what a collection is filled with as it is loaded; that need not have changed.
+  const changed = [...new Set([...persisted, ...uow.getIdentityMap()])].filter((entity) =>
+    uow.getOriginalEntityData(entity) === undefined
+      ? persisted.has(entity)
+      : isChanged(entity, manager),
+  );
+  const unsaved = [...changed, ...uow.getRemoveStack(), ...uow.getOrphanRemoveStack()];
+  return [...new Set(unsaved.map((entity) => entity.constructor.name))];
 }
 
 function isChanged(entity: object, manager: EntityManager): boolean {
-  const original = manager.getUnitOfWork(false).getOriginalEntityData(entity);
-  if (original === undefined) {
+  const { readonly, relations } = manager.getMetadata(entity.constructor as never);
+  if (readonly === true) {
     return false;
   }
+  const original = manager.getUnitOfWork(false).getOriginalEntityData(entity);
   const comparator = manager.getComparator();
   try {
     const current = comparator.prepareEntity(entity);
-    const difference = comparator.diffEntities(entity.constructor as never, original, current);
-    return Object.keys(difference).length > 0;
+    const difference = comparator.diffEntities(entity.constructor as never, original!, current);
+    return (
+      Object.keys(difference).length > 0 ||
+      relations.some(({ name }) => isChangedCollection((entity as Dictionary)[name]))
+    );
   } catch {
     // It is for its flush to say that an entity cannot be written.
     return false;
   }
+}
+
+/** Whether a collection is written by itself; of others it is their entities that have changed. */
+function isChangedCollection(value: unknown): boolean {
+  return (
+    Utils.isCollection(value) &&
+    value.isDirty() &&
+    (value.property.kind === ReferenceKind.MANY_TO_MANY || value.getSnapshot() === undefined)
+  );
 }
 
 /**

@@ -94,7 +94,7 @@ function exchangeClass({ em, config }: MikroORM): Claims {
       return (found === this ? this : found.getContext(validate)) as this;
     }
 
-    // A fork is the application's own: it has the filters of the session, and else nothing of it.
+    // A fork is the application's own: it has the filters of the session, and its transaction if that is asked for.
     override fork(options: NonNullable<Parameters<EntityManager['fork']>[0]> = {}): this {
       const Manager = options.useContext === true ? GlobalManager : Base;
       const forkOf = (origin: EntityManager): this =>
@@ -103,8 +103,9 @@ function exchangeClass({ em, config }: MikroORM): Claims {
       if (options.disableContextResolution === true || claim?.isInside() !== true) {
         return forkOf(options.disableContextResolution === true ? this : this.getContext(false));
       }
-      // A session that does not exist yet is not made for a fork, nor as its constructor asks for a context.
-      const session = claim.existing();
+      // Otherwise a session that does not exist yet is not made, nor as the fork's constructor asks for a context.
+      const session =
+        options.keepTransactionContext === true ? this.getContext(false) : claim.existing();
       const fork = claim.runOutside(() => forkOf(session ?? this.getContext(false)));
       if (hasWorkOfItsOwn(options)) {
         claim.forked(fork);

@@ -1,6 +1,9 @@
 import type { MikroORM } from '@mikro-orm/core';
 
+import { writesRows } from '../postgresql/writes-rows.js';
+import type { KyselyClient } from './kysely-shapes.js';
 import { asKyselyTransaction, isAutocommit } from './kysely-transaction.js';
+import { observedKysely } from './observed-kysely.js';
 
 /** A statement that was sent on MikroORM's connection, and in no transaction of this library. */
 export interface StatementPast {
@@ -26,6 +29,8 @@ const OBSERVERS: unique symbol = Symbol.for('nestjs-db-context:statement-observe
 
 interface ObservedConnection {
   execute: Execute;
+  /** The Kysely instance that an application sends by itself with; MikroORM sends with the one behind it. */
+  getClient: () => KyselyClient;
   [OBSERVERS]?: Set<Observer>;
 }
 
@@ -44,37 +49,50 @@ export function observeStatementsPast({ driver }: MikroORM, observe: Observer): 
     if (observers.size === 0) {
       delete connection[OBSERVERS];
       delete (connection as Partial<ObservedConnection>).execute;
+      delete (connection as Partial<ObservedConnection>).getClient;
     }
   };
 }
 
 function tap(connection: ObservedConnection): Set<Observer> {
   const observers = new Set<Observer>();
-  const execute: Execute = connection.execute.bind(connection);
+  const observe: Observer = (statement) => {
+    if (writesRows(statement.sql)) {
+      observers.forEach((each) => each(statement));
+    }
+  };
   connection[OBSERVERS] = observers;
-  connection.execute = (query, params, method, context, loggerContext) => {
+  connection.execute = observedExecute(connection, observe);
+  connection.getClient = observedGetClient(connection, observe);
+  return observers;
+}
+
+function observedExecute(connection: ObservedConnection, observe: Observer): Execute {
+  const execute: Execute = connection.execute.bind(connection);
+  return (query, params, method, context, loggerContext) => {
     if (asKyselyTransaction(context) === undefined && !isAutocommit(context)) {
-      const sql = textOf(query);
-      if (writesRows(sql)) {
-        const isInTransaction = context !== undefined;
-        const managerId = loggerContext?.id;
-        observers.forEach((observe) => observe({ sql, isInTransaction, managerId }));
-      }
+      const isInTransaction = context !== undefined;
+      observe({ sql: textOf(query), isInTransaction, managerId: loggerContext?.id });
     }
     return execute(query, params, method, context, loggerContext);
   };
-  return observers;
+}
+
+function observedGetClient(connection: ObservedConnection, observe: Observer): () => KyselyClient {
+  const getClient = connection.getClient.bind(connection);
+  // MikroORM makes another instance for each server that it connects to.
+  let last: { readonly client: KyselyClient; readonly observed: KyselyClient } | undefined;
+  return () => {
+    const client = getClient();
+    if (last?.client !== client) {
+      const send = (sql: string): void =>
+        observe({ sql, isInTransaction: false, managerId: undefined });
+      last = { client, observed: observedKysely(client, send) };
+    }
+    return last.observed;
+  };
 }
 
 function textOf(query: Parameters<Execute>[0]): string {
   return typeof query === 'string' ? query : ((query.toRaw?.() ?? query).sql ?? '');
-}
-
-const WRITES = /^\s*(?:insert|update|delete|merge)\b/i;
-const BEGINS_WITH_PARTS = /^\s*with\b/i;
-const WRITES_IN_PART = /\b(?:insert\s+into|delete\s+from|merge\s+into|update\s+\S+\s+set)\b/i;
-
-/** Whether a statement writes rows, as far as its text says. */
-function writesRows(sql: string): boolean {
-  return WRITES.test(sql) || (BEGINS_WITH_PARTS.test(sql) && WRITES_IN_PART.test(sql));
 }

@@ -1,7 +1,22 @@
 import { AbstractSqlConnection, MikroORM } from '@mikro-orm/postgresql';
 
 import type { KyselyClient, KyselyConstructor } from '../../lib/session/kysely-shapes.js';
+import { observedKysely } from '../../lib/session/observed-kysely.js';
 import { Note } from '../support/note.entity.js';
+
+/** What an application does with the Kysely instance of a connection. */
+interface CopiedKysely {
+  deleteFrom(table: string): {
+    execute(): Promise<unknown>;
+    compile(): object;
+    stream(): AsyncIterableIterator<unknown>;
+  };
+  withPlugin(plugin: object): CopiedKysely;
+  withSchema(name: string): CopiedKysely;
+  withoutPlugins(): CopiedKysely;
+  executeQuery(query: object): Promise<unknown>;
+  transaction(): { execute(work: (trx: CopiedKysely) => Promise<unknown>): Promise<unknown> };
+}
 
 // What lib/session/kysely-shapes.ts takes for granted of Kysely and of MikroORM's use of it. A
 // failure here after an upgrade means that the library must be looked at, not this file.
@@ -10,7 +25,13 @@ describe('the part of Kysely and MikroORM that the library stands on', () => {
   let client: KyselyClient;
 
   beforeAll(async () => {
-    orm = await MikroORM.init({ dbName: 'unused', ensureDatabase: false, entities: [Note] });
+    // Nothing listens on this port.
+    orm = await MikroORM.init({
+      dbName: 'unused',
+      port: 1,
+      ensureDatabase: false,
+      entities: [Note],
+    });
     client = (
       orm.em.getConnection() as AbstractSqlConnection
     ).getClient() as unknown as KyselyClient;
@@ -55,6 +76,42 @@ describe('the part of Kysely and MikroORM that the library stands on', () => {
     await fork.execute('select 1');
     await fork.find(Note, {});
     expect(seen).toEqual(['select * from "note"', 'select 1', 'select "n0".* from "note" as "n0"']);
+  });
+
+  it('a copy with another executor sends everything through it, and nothing is left at the original', async () => {
+    const seen: string[] = [];
+    const own = client.getExecutor();
+    const properties = Reflect.ownKeys(own);
+    const observed = observedKysely(client, (text) => seen.push(text)) as unknown as CopiedKysely;
+    expect(observed).toBeInstanceOf(client.constructor);
+    expect(client.getExecutor()).toBe(own);
+    expect(Reflect.ownKeys(own)).toEqual(properties);
+    const plugin = {
+      transformQuery: ({ node }: { readonly node: object }) => node,
+      transformResult: ({ result }: { readonly result: object }) => result,
+    };
+    const sends = [
+      () => observed.deleteFrom('a').execute(),
+      () => observed.withPlugin(plugin).deleteFrom('b').execute(),
+      () => observed.withSchema('s').deleteFrom('c').execute(),
+      () => observed.withoutPlugins().deleteFrom('d').execute(),
+      () => observed.executeQuery(observed.deleteFrom('e').compile()),
+      () => observed.deleteFrom('f').stream().next(),
+    ];
+    for (const send of sends) {
+      await expect(send()).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    }
+    expect(seen).toEqual([
+      'delete from "a"',
+      'delete from "b"',
+      'delete from "s"."c"',
+      'delete from "d"',
+      'delete from "e"',
+      'delete from "f"',
+    ]);
+    const begun = observed.transaction().execute((trx) => trx.deleteFrom('g').execute());
+    await expect(begun).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    expect(seen).toHaveLength(sends.length);
   });
 
   it('every method of the EntityManager asks for the context first', async () => {

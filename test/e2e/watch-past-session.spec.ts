@@ -14,6 +14,18 @@ import { waitFor } from '../support/wait-for.js';
 let hasAnswered: Deferred<void>;
 let hasFlushed: Deferred<void>;
 
+interface Tables {
+  note: { text: string };
+}
+
+async function insertWith(em: EntityManager): Promise<void> {
+  await em
+    .getKysely<Tables>()
+    .insertInto('note')
+    .values({ text: `by Kysely ${Math.random()}` })
+    .execute();
+}
+
 /** What is lost, or goes past the session: each of these is warned of. */
 @Controller('warned')
 class WarnedController {
@@ -47,6 +59,29 @@ class WarnedController {
       .execute(`with past as (insert into note (text) values ('past') returning id) table past`);
   }
 
+  @Post('kysely')
+  async kysely(): Promise<void> {
+    await insertWith(this.connection.orm.em.fork() as EntityManager);
+  }
+
+  @Post('kysely-client')
+  async kyselyClient(): Promise<void> {
+    await this.session
+      .getConnection()
+      .getClient()
+      .withSchema('public')
+      .deleteFrom('note')
+      .where('text', '=', 'gone')
+      .execute();
+  }
+
+  @Post('schema')
+  async schema(): Promise<void> {
+    await (this.connection.orm as MikroORM).schema.execute(
+      `insert into note (text) values ('by the schema')`,
+    );
+  }
+
   @Post('last')
   async last(): Promise<void> {
     this.session.fork().persist(new Note('lost'));
@@ -76,6 +111,8 @@ class OrdinaryController {
     await this.session.transactional((em) => em.insert(Note, { text: 'd' }), {
       propagation: TransactionPropagation.NOT_SUPPORTED,
     });
+    await insertWith(this.session);
+    await this.session.transactional(insertWith);
     this.session.persist(new Note('e'));
   }
 
@@ -102,6 +139,9 @@ class OrdinaryController {
     const fork = this.orm.em.fork();
     await fork.find(Note, {});
     await fork.execute(`select 'insert into note' from note for update`);
+    await fork.execute(`with x as (select 1) select 'delete from note' from x`);
+    await fork.getKysely<Tables>().selectFrom('note').selectAll().execute();
+    fork.getKysely<Tables>().deleteFrom('note').compile();
     await this.session.refresh(await this.session.findOneOrFail(Note, { text: 'there' }));
     await this.session.getConnection().execute('select 1');
     await this.orm.checkConnection();
@@ -120,6 +160,7 @@ class OrdinaryController {
     await fork.flush();
     await fork.transactional(async (em) => {
       await em.insert(Note, { text: 'in its transaction' });
+      await insertWith(em);
     });
   }
 
@@ -215,8 +256,21 @@ describe('the watch, past the session', () => {
         /^The context of WarnedController\.executed sent .* past its session.*with past as/s,
       ),
     ]);
+    for (const warning of warnings()) {
+      expect(warning).toMatch(/:\n +at .*WarnedController.*watch-past-session/);
+    }
+  });
+
+  it.each([
+    ['kysely', 'insert into "note"'],
+    ['kysely-client', 'delete from "public"."note"'],
+    ['schema', 'insert into note'],
+  ])('W2: names what writes past the session otherwise than by MikroORM: %s', async (path, sql) => {
+    expect(await post(`/warned/${path}`)).toBe(201);
+    expect(warnings()).toEqual([expect.stringContaining(' past its session: ')]);
+    expect(warnings()[0]).toContain(`The statement (${sql}`);
+    expect(warnings()[0]).toMatch(/:\n +at .*watch-past-session/);
     expect(warnings()[0]).toMatch(/at .*WarnedController.*watch-past-session/);
-    expect(warnings()[1]).toMatch(/at .*WarnedController.*watch-past-session/);
   });
 
   it('says nothing of forks that are flushed, of reads, of tools and of sessions of its own', async () => {
@@ -273,7 +327,10 @@ describe('the watch, past the session', () => {
     const orm = await MikroORM.init(
       defineConfig({ clientUrl: world.database.url, entities: [Note] }),
     );
-    const isTapped = (): boolean => Object.hasOwn(orm.em.getConnection('write'), 'execute');
+    const connection = orm.em.getConnection('write');
+    const client = connection.getClient();
+    const isTapped = (): boolean =>
+      Object.hasOwn(connection, 'execute') || connection.getClient() !== client;
     const off = await startApp({ watch: false, connections: [{ orm }] });
     expect(isTapped()).toBe(false);
     const [one, other] = [
