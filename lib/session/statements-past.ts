@@ -68,7 +68,8 @@ function tap(connection: ObservedConnection): Set<Observer> {
 }
 
 function observedExecute(connection: ObservedConnection, observe: Observer): Execute {
-  const execute: Execute = connection.execute.bind(connection);
+  // Asked for at each call, so that what the application puts into MikroORM's class meanwhile is called.
+  const execute: Execute = (...args) => methodsOf(connection).execute.apply(connection, args);
   return (query, params, method, context, loggerContext) => {
     if (asKyselyTransaction(context) === undefined && !isAutocommit(context)) {
       const isInTransaction = context !== undefined;
@@ -78,12 +79,16 @@ function observedExecute(connection: ObservedConnection, observe: Observer): Exe
   };
 }
 
+/** Where MikroORM has the methods that the connection has of its own while it is observed. */
+function methodsOf(connection: ObservedConnection): ObservedConnection {
+  return Object.getPrototypeOf(connection) as ObservedConnection;
+}
+
 function observedGetClient(connection: ObservedConnection, observe: Observer): () => KyselyClient {
-  const getClient = connection.getClient.bind(connection);
   // MikroORM makes another instance for each server that it connects to.
   let last: { readonly client: KyselyClient; readonly observed: KyselyClient } | undefined;
   return () => {
-    const client = getClient();
+    const client = methodsOf(connection).getClient.call(connection);
     if (last?.client !== client) {
       const send = (sql: string): void =>
         observe({ sql, isInTransaction: false, managerId: undefined });

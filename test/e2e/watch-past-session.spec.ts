@@ -1,6 +1,11 @@
 import { CreateRequestContext } from '@mikro-orm/decorators/legacy';
 import { TransactionPropagation } from '@mikro-orm/core';
-import { defineConfig, MikroORM, type EntityManager } from '@mikro-orm/postgresql';
+import {
+  AbstractSqlConnection,
+  defineConfig,
+  MikroORM,
+  type EntityManager,
+} from '@mikro-orm/postgresql';
 import { BadRequestException, Controller, Post } from '@nestjs/common';
 import { DbContext, InjectConnection, InjectSession, type DbConnection } from 'nestjs-db-context';
 
@@ -321,6 +326,21 @@ describe('the watch, past the session', () => {
     expect(warnings()).toEqual([
       expect.stringMatching(/^The context of dbContext.run\(\) sent .* past its session/),
     ]);
+  });
+
+  it("what is put into MikroORM's class after the start of the application is called", async () => {
+    const { execute } = AbstractSqlConnection.prototype;
+    let calls = 0;
+    AbstractSqlConnection.prototype.execute = function counting(...args) {
+      calls += 1;
+      return execute.apply(this, args) as never;
+    };
+    try {
+      expect(await post('/ordinary/reads')).toBe(201);
+      expect(calls).toBeGreaterThan(0);
+    } finally {
+      AbstractSqlConnection.prototype.execute = execute;
+    }
   });
 
   it('costs nothing where it is off, and nothing is left of it when the application is closed', async () => {
