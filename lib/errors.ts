@@ -566,15 +566,34 @@ export class PoolDeadlockError extends DbContextError {
   constructor(
     readonly connectionName: string,
     pool: { size: number; waiting: number },
+    asker: ConnectionAsker = { isPast: false },
   ) {
     super(
       'POOL_DEADLOCK',
       `Every connection of "${connectionName}" (pool of ${pool.size}, ${pool.waiting} waiting) is held by a ` +
-        'context that waits for one more, of this pool or of another one, so this one was refused. Free ' +
-        'the connection that is held (dbContext.commit() or close()) before work in a new context or ' +
-        'session begins, use several connections in the same order everywhere, or enlarge pool.max.',
+        'context that waits for one more, of this pool or of another one, so this one was refused' +
+        `${forAsker(asker)}. Free the connection that is held (dbContext.commit() or close()) before work in ` +
+        'a new context or session begins, use several connections in the same order everywhere, or enlarge ' +
+        'pool.max.',
     );
   }
+}
+
+/** Who has asked for a connection, see {@link PoolDeadlockError}. */
+interface ConnectionAsker {
+  /** The origin of its context. */
+  readonly origin?: string | undefined;
+  /** Whether it was asked for past the session of that context. */
+  readonly isPast: boolean;
+}
+
+function forAsker({ origin, isPast }: ConnectionAsker): string {
+  const who = origin === undefined ? '' : `. It was asked for in the context of ${origin}`;
+  return isPast
+    ? `${who}, past its session (a fork of the entity manager, @CreateRequestContext(), ` +
+        'em.getConnection()), and takes a connection beside the one that the session holds: use the ' +
+        'session instead'
+    : who;
 }
 
 /**
@@ -722,12 +741,14 @@ export class TransactionTimeoutError extends DbContextError {
   constructor(
     readonly connectionName: string,
     readonly timeoutMs: number,
+    /** What had kept the code from going on, where that is known: a sentence or more, with what to do about it. */
+    obstacle?: string,
   ) {
     super(
       'TRANSACTION_TIMEOUT',
       `The transaction on connection "${connectionName}" was open for more than ${timeoutMs} ms and was ` +
-        'rolled back, so that its connection is free again. Commit or close earlier around slow work, ' +
-        'or raise transactionTimeoutMs.',
+        'rolled back, so that its connection is free again. ' +
+        (obstacle ?? 'Commit or close earlier around slow work, or raise transactionTimeoutMs.'),
     );
   }
 }

@@ -24,6 +24,11 @@ export class WatchedForks {
     }
   }
 
+  /** Where the last one was made. */
+  get lastPlace(): Place | undefined {
+    return this.#forks.at(-1)?.place;
+  }
+
   /** Where the fork was made that MikroORM knows by this id, if it is one of these. */
   placeOf(managerId: unknown): Place | undefined {
     return this.#forks.find(({ fork }) => fork.id === managerId)?.place;
