@@ -249,7 +249,8 @@ function adviceAfter(endedBy: EndingCall | undefined): string {
     case undefined:
       return (
         'Await everything that uses the session before the handler returns, or give work that must ' +
-        'outlive it a context of its own.'
+        'outlive it a context of its own. An entity that was loaded in an earlier context belongs to the ' +
+        'session of that one: load it again instead.'
       );
     case 'withClient()':
       return 'Await everything that uses the client before the callback returns.';

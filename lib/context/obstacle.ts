@@ -25,6 +25,25 @@ export function obstacleOf(context: Holder, wait: SelfWait): Obstacle {
   };
 }
 
+/** What is to be said of a statement that was sent past the session. */
+export function pastTheSession(
+  connectionName: string,
+  sql: string,
+  { opened, made }: { readonly opened: Place | undefined; readonly made: Place | undefined },
+): string {
+  const fate =
+    `sent a statement on connection "${connectionName}" past its session: in no transaction of the ` +
+    'context, so that it stays when the context is rolled back, and does not see what is not yet ' +
+    'committed. ';
+  return opened === undefined
+    ? `${fate}Send it through the injected session or orm.em, or in dbContext.runInNewContext() ` +
+        `where it is to stay. The statement (${shorten(sql)}) was sent` +
+        (made === undefined ? '' : ' by a fork that was made')
+    : `${fate}The statement (${shorten(sql)}) was sent in a RequestContext of MikroORM that was opened ` +
+        'inside of the context, where orm.em and the injected session are an entity manager of its own: ' +
+        'leave the RequestContext out. It was opened';
+}
+
 const LONGEST_SQL = 80;
 
 export function shorten(sql: string): string {

@@ -22,8 +22,8 @@ export function watchPast(
     const context = connection.beforeSessionMisused === undefined ? active() : undefined;
     if (context !== undefined) {
       // In a request context of MikroORM that the code has entered, all works on that one.
-      const isMeant = isTransaction || ambientManager(orm.config, context) !== undefined;
-      watch.sentPast(context, name, statement, { isMeant });
+      const ambient = ambientManager(orm.config, context);
+      watch.sentPast(context, name, statement, { isMeant: isTransaction, ambient });
     }
   });
 }

@@ -5,7 +5,7 @@ import { DEFAULTS } from '../options/defaults.js';
 import type { WatchOptions } from '../options/watch-options.js';
 import type { SessionWatch } from '../session/session-watch.js';
 import type { StatementPast } from '../session/statements-past.js';
-import { placeOf, shorten, type Obstacle, type SentStatement } from './obstacle.js';
+import { pastTheSession, placeOf, shorten, type Obstacle, type SentStatement } from './obstacle.js';
 import { callers, placeHere, showsApplication, type Place } from './place.js';
 import { WatchedForks } from './watched-forks.js';
 
@@ -101,33 +101,29 @@ export class ContextWatch {
   /**
    * A statement that writes was sent on a connection past its session.
    *
-   * @param isMeant whether that is nothing to be warned of
+   * @param how whether that is nothing to be warned of in a fork; the manager of MikroORM's own contexts there
    */
   sentPast(
     context: Watched,
     connectionName: string,
     { sql, managerId }: StatementPast,
-    { isMeant }: { readonly isMeant: boolean },
+    {
+      isMeant,
+      ambient,
+    }: { readonly isMeant: boolean; readonly ambient: EntityManager | undefined },
   ): void {
     const sent = placeHere();
     const watched = this.#open.get(context);
     const made = showsApplication(sent) ? undefined : watched?.forks.placeOf(managerId);
+    const opened = watched?.forks.placeOfRequestContext(ambient);
     if (watched !== undefined) {
       watched.past = { sql, place: made ?? sent };
     }
-    if (isMeant || isOfTools(sent)) {
-      return;
+    const isWarnedOf = opened !== undefined || (!isMeant && ambient === undefined);
+    if (isWarnedOf && !isOfTools(sent)) {
+      const what = pastTheSession(connectionName, sql, { opened, made });
+      this.#warnOf(context, 'past the session', what, opened ?? made ?? sent);
     }
-    this.#warnOf(
-      context,
-      'past the session',
-      `sent a statement on connection "${connectionName}" past its session: in no transaction of the ` +
-        'context, so that it stays when the context is rolled back, and does not see what is not yet ' +
-        'committed. Send it through the injected session or orm.em, or in dbContext.runInNewContext() ' +
-        `where it is to stay. The statement (${shorten(sql)}) was sent` +
-        (made === undefined ? '' : ' by a fork that was made'),
-      made ?? sent,
-    );
   }
 
   /** A context waits for a lock that it holds itself. */

@@ -1,4 +1,4 @@
-import { ReferenceKind, type EntityManager, type UnitOfWork } from '@mikro-orm/core';
+import { EntityManager, ReferenceKind, type UnitOfWork } from '@mikro-orm/core';
 
 import { ReadOnlyTransactionError } from '../errors.js';
 import { asKyselyTransaction } from './kysely-transaction.js';
@@ -37,19 +37,24 @@ export function hasChanges(manager: EntityManager): boolean {
  * it may be asked while a flush is under way, whose entities it names as well.
  */
 export function unsavedEntities(manager: EntityManager): readonly string[] {
-  const uow = manager.getUnitOfWork(false);
+  const uow = ownUnitOfWork(manager);
   const stacks = [uow.getPersistStack(), uow.getRemoveStack(), uow.getOrphanRemoveStack()];
   const waiting = stacks.flatMap((stack) => [...(stack as ReadonlySet<object>)]);
   const changed = [...uow.getIdentityMap()].filter((entity) => isChanged(entity, manager));
   return [...new Set([...waiting, ...changed].map((entity) => entity.constructor.name))];
 }
 
+/** That of the manager itself, also where its methods stand for those of the session. */
+function ownUnitOfWork(manager: EntityManager): UnitOfWork {
+  return EntityManager.prototype.getUnitOfWork.call(manager, false);
+}
+
 function isChanged(entity: object, manager: EntityManager): boolean {
-  const original = manager.getUnitOfWork(false).getOriginalEntityData(entity);
+  const original = ownUnitOfWork(manager).getOriginalEntityData(entity);
   if (original === undefined) {
     return false;
   }
-  const comparator = manager.getComparator();
+  const comparator = EntityManager.prototype.getComparator.call(manager);
   try {
     const current = comparator.prepareEntity(entity);
     const difference = comparator.diffEntities(entity.constructor as never, original, current);
