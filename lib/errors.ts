@@ -249,7 +249,8 @@ function adviceAfter(endedBy: EndingCall | undefined): string {
     case undefined:
       return (
         'Await everything that uses the session before the handler returns, or give work that must ' +
-        'outlive it a context of its own.'
+        'outlive it a context of its own. An entity that was loaded in an earlier context belongs to the ' +
+        'session of that one: load it again instead.'
       );
     case 'withClient()':
       return 'Await everything that uses the client before the callback returns.';
@@ -566,15 +567,34 @@ export class PoolDeadlockError extends DbContextError {
   constructor(
     readonly connectionName: string,
     pool: { size: number; waiting: number },
+    asker: ConnectionAsker = { isPast: false },
   ) {
     super(
       'POOL_DEADLOCK',
       `Every connection of "${connectionName}" (pool of ${pool.size}, ${pool.waiting} waiting) is held by a ` +
-        'context that waits for one more, of this pool or of another one, so this one was refused. Free ' +
-        'the connection that is held (dbContext.commit() or close()) before work in a new context or ' +
-        'session begins, use several connections in the same order everywhere, or enlarge pool.max.',
+        'context that waits for one more, of this pool or of another one, so this one was refused' +
+        `${forAsker(asker)}. Free the connection that is held (dbContext.commit() or close()) before work in ` +
+        'a new context or session begins, use several connections in the same order everywhere, or enlarge ' +
+        'pool.max.',
     );
   }
+}
+
+/** Who has asked for a connection, see {@link PoolDeadlockError}. */
+interface ConnectionAsker {
+  /** The origin of its context. */
+  readonly origin?: string | undefined;
+  /** Whether it was asked for past the session of that context. */
+  readonly isPast: boolean;
+}
+
+function forAsker({ origin, isPast }: ConnectionAsker): string {
+  const who = origin === undefined ? '' : `. It was asked for in the context of ${origin}`;
+  return isPast
+    ? `${who}, past its session (a fork of the entity manager, @CreateRequestContext(), ` +
+        'em.getConnection()), and takes a connection beside the one that the session holds: use the ' +
+        'session instead'
+    : who;
 }
 
 /**
@@ -722,12 +742,14 @@ export class TransactionTimeoutError extends DbContextError {
   constructor(
     readonly connectionName: string,
     readonly timeoutMs: number,
+    /** What had kept the code from going on, where that is known: a sentence or more, with what to do about it. */
+    obstacle?: string,
   ) {
     super(
       'TRANSACTION_TIMEOUT',
       `The transaction on connection "${connectionName}" was open for more than ${timeoutMs} ms and was ` +
-        'rolled back, so that its connection is free again. Commit or close earlier around slow work, ' +
-        'or raise transactionTimeoutMs.',
+        'rolled back, so that its connection is free again. ' +
+        (obstacle ?? 'Commit or close earlier around slow work, or raise transactionTimeoutMs.'),
     );
   }
 }

@@ -5,13 +5,20 @@ import {
   PoolDeadlockError,
 } from '../errors.js';
 import { queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
+import { askPool } from './ask-pool.js';
 import type { Claim } from './claim.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
+import { watchSelfWaits } from './self-wait.js';
 
 /** How long a caller waits for a connection. */
 export interface CheckoutLimits {
   readonly acquireTimeoutMs: number;
   readonly deadlockTimeoutMs: number;
+}
+
+/** How long one claim waits; without `acquireTimeoutMs`, for as long as the options of the pool say. */
+interface ClaimLimits extends Pick<CheckoutLimits, 'deadlockTimeoutMs'> {
+  readonly acquireTimeoutMs: number | undefined;
 }
 
 /**
@@ -27,7 +34,7 @@ export interface CheckoutLimits {
 export function checkOut(
   first: PgPool,
   connectionName: string,
-  { acquireTimeoutMs, deadlockTimeoutMs }: CheckoutLimits,
+  { acquireTimeoutMs, deadlockTimeoutMs }: ClaimLimits,
   claim: Claim,
 ): Promise<PgClient> {
   return new Promise((resolve, reject) => {
@@ -50,20 +57,19 @@ export function checkOut(
     };
     const waitIn = (pool: PgPool): void => {
       const detector = PoolDeadlockDetector.of(pool);
-      const { client: given, leave } = ask(pool);
+      const { client: given, leave, hurry } = ask(pool);
       place = { pool, leave };
       // A client that is free is given out before anything else happens.
       const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
       if (!isServed) {
         forget ??= claim.whenOver?.(giveUp);
-        detector.waitsFor(
-          claim,
-          () => giveUp(new PoolDeadlockError(connectionName, poolState(pool))),
-          (successor) => {
-            stopWaiting();
-            waitIn(successor);
-          },
-        );
+        const refuse = (): void =>
+          giveUp(new PoolDeadlockError(connectionName, poolState(pool), askerOf(claim)));
+        const move = (successor: PgPool): void => {
+          stopWaiting();
+          waitIn(successor);
+        };
+        detector.waitsFor(claim, refuse, { move, hurry });
       }
       given.then(
         (client) => {
@@ -71,6 +77,7 @@ export function checkOut(
             clearTimeout(timer);
             forget?.();
             detector.got(claim, client);
+            watchSelfWaits(pool, connectionName, claim, deadlockTimeoutMs);
             resolve(client);
           } else {
             client.release();
@@ -87,26 +94,50 @@ export function checkOut(
         detector.watch(deadlockTimeoutMs);
       }
     };
-    const timer = setTimeout(() => {
-      giveUp(
-        new AcquireTimeoutError(connectionName, acquireTimeoutMs, poolState(place?.pool ?? first)),
-      );
-    }, acquireTimeoutMs);
+    const timer =
+      acquireTimeoutMs === undefined
+        ? undefined
+        : setTimeout(() => {
+            const state = poolState(place?.pool ?? first);
+            giveUp(new AcquireTimeoutError(connectionName, acquireTimeoutMs, state));
+          }, acquireTimeoutMs);
     waitIn(PoolDeadlockDetector.latestOf(first));
   });
 }
 
-/** Asks a pool for a client. `leave()` takes the request out of the queue of the pool again. */
-function ask(pool: PgPool): { readonly client: Promise<PgClient>; readonly leave: () => void } {
+/** Who asks for a client, for messages. */
+function askerOf({ holder, isPast = false }: Claim): {
+  origin: string | undefined;
+  isPast: boolean;
+} {
+  return { origin: holder?.origin, isPast };
+}
+
+/** A request for a client, as long as it is in the queue of a pool. */
+interface Request {
+  readonly client: Promise<PgClient>;
+  /** Takes it out of the queue again. */
+  readonly leave: () => void;
+  /** Makes it the first one in the queue. */
+  readonly hurry: () => void;
+}
+
+/** Asks a pool for a client. */
+function ask(pool: PgPool): Request {
   const { waitingCount } = pool;
-  const client = pool.connect();
+  const client = askPool(pool);
   const place = pool.waitingCount > waitingCount ? queueOf(pool).at(-1) : undefined;
+  const take = (): typeof place => {
+    const index = place === undefined ? -1 : queueOf(pool).indexOf(place);
+    return index < 0 ? undefined : queueOf(pool).splice(index, 1)[0];
+  };
   return {
     client,
-    leave: () => {
-      const index = place === undefined ? -1 : queueOf(pool).indexOf(place);
-      if (index >= 0) {
-        queueOf(pool).splice(index, 1);
+    leave: () => void take(),
+    hurry: () => {
+      const taken = take();
+      if (taken !== undefined) {
+        queueOf(pool).unshift(taken);
       }
     },
   };

@@ -1,6 +1,16 @@
 import type { EndCause } from '../errors.js';
 import type { WrittenLsns } from './written-lsns.js';
 
+/** A statement of a unit of work that waits for a lock that the unit of work itself holds. */
+export interface SelfWait {
+  readonly connectionName: string;
+  /** The statement, as the server knows it. */
+  readonly sql: string;
+  /** The unit of work that has sent it: the one that it concerns, or one inside of it. */
+  readonly sender: Holder | undefined;
+  readonly isOver: () => boolean;
+}
+
 /** A unit of work that holds connections or waits for one, perhaps inside of another unit of work. */
 export interface Holder {
   /** The unit of work around this one, which goes on only when this one has ended. */
@@ -9,12 +19,18 @@ export interface Holder {
   readonly writtenLsns?: WrittenLsns | undefined;
   /** Its own limit in milliseconds, which takes the place of the limit of its transactions. */
   readonly timeoutMs?: number | undefined;
+  /** What it is called in messages. */
+  readonly origin?: string | undefined;
+  /** Why its code does not go on, where that is known: a sentence or more, for messages. */
+  readonly obstacle?: string | undefined;
   /** What has ended it while its code was running, where that is known. */
   readonly endCause?: EndCause | undefined;
   /** Called with the error of a statement that came after the end, which nobody may await. */
   refused?(error: Error): void;
   /** A transaction of it ends with statements under way, whose errors may be handled by nobody. */
   endsUnfinished?(): void;
+  /** Called where a connection of it waits for a lock that another connection of it holds. */
+  waitsForItself?(wait: SelfWait): void;
 }
 
 /** The claim of one transaction on a connection. */
@@ -22,6 +38,8 @@ export interface Claim {
   readonly holder: Holder | undefined;
   /** Whether the connection is at work for a short time, and comes back without another one. */
   readonly isBusy: boolean;
+  /** Whether it is code past the sessions that takes the connection, and gives it back by itself. */
+  readonly isPast?: boolean;
   /** Whether a replica may serve the transaction. */
   readonly mayReadReplica?: boolean;
   /** Ends the transaction at once. */

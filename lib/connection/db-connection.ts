@@ -8,7 +8,7 @@ import { postgresql } from '../postgresql/server.js';
 import type { SessionVariables, TransactionSettings } from '../postgresql/transaction-settings.js';
 import { BeforeSession } from './before-session.js';
 import type { PoolState } from './checkout.js';
-import type { Claim } from './claim.js';
+import type { Claim, Holder } from './claim.js';
 import { ConnectionCheck } from './connection-check.js';
 import type { CheckOptions, ConnectionHealth } from './connection-health.js';
 import type { ResolvedLimits } from './connection-limits.js';
@@ -91,6 +91,7 @@ export class DbConnection {
   readonly #failover: Failover | undefined;
   readonly #observers = new Set<(sql: string) => void>();
   #clientSource: ClientSource | undefined;
+  #holderHere: (() => Holder | undefined) | undefined;
   #closing: Promise<void> | undefined;
 
   /** @internal */
@@ -122,7 +123,8 @@ export class DbConnection {
             onStatement: (sql, tookMs) => this.onStatement(sql, tookMs),
           });
     this.#sessionReset = reset;
-    this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits, reset);
+    const holderHere = (): Holder | undefined => this.#holderHere?.();
+    this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits, reset, holderHere);
     const replicas = replicasOf(orm);
     if (replicas.length > 0) {
       const dependencies = {
@@ -131,6 +133,7 @@ export class DbConnection {
         hooks: this.#reserveHooks,
         reset,
         report,
+        holderHere,
       };
       this.#replicas = new ReplicaSet(replicas, reading, dependencies);
       this.readYourWrites = reading.readYourWrites;
@@ -301,6 +304,11 @@ export class DbConnection {
     return this.#replicas === undefined || claim.mayReadReplica !== true
       ? this.#takeFromPool(claim)
       : this.#takeToRead(this.#replicas, claim);
+  }
+
+  /** @internal Finds the unit of work that code runs in which takes a client past the sessions. */
+  knowHolders(holderHere: () => Holder | undefined): void {
+    this.#holderHere = holderHere;
   }
 
   /**

@@ -4,7 +4,8 @@ import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
 import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
-import type { Claim } from './claim.js';
+import type { Claim, Holder } from './claim.js';
+import { claimPast } from './claims-past.js';
 import { CLOSE_LIMIT_MS, cutClients, refuseCallers, refuseWaiting } from './cut-clients.js';
 import {
   assertMovable,
@@ -36,6 +37,9 @@ export class HostPool {
   readonly #name: string;
   readonly #limits: HostPoolLimits;
   readonly #reset: SessionReset | undefined;
+  readonly #holderHere: () => Holder | undefined;
+  /** Ends that the callers of the pool are known. */
+  #forgetCallers: (() => void) | undefined;
   /** The server of the connection's own options, read while it was not pointed elsewhere. */
   #own: OwnServer | undefined;
   #pointed: unknown;
@@ -51,12 +55,20 @@ export class HostPool {
   /**
    * @param name the name of the connection, for messages
    * @param reset resets what is left in the sessions of clients; `undefined` where it may stay
+   * @param holderHere finds the unit of work that the calling code runs in
    */
-  constructor(connection: Connection, name: string, limits: HostPoolLimits, reset?: SessionReset) {
+  constructor(
+    connection: Connection,
+    name: string,
+    limits: HostPoolLimits,
+    reset?: SessionReset,
+    holderHere: () => Holder | undefined = () => undefined,
+  ) {
     this.#connection = connection as unknown as SqlConnection;
     this.#name = name;
     this.#limits = limits;
     this.#reset = reset;
+    this.#holderHere = holderHere;
   }
 
   /** Host and port of the server. */
@@ -103,6 +115,7 @@ export class HostPool {
     if (pool !== this.#pool) {
       this.#pool = pool;
       preparePool(pool);
+      this.#knowCallers(pool);
       this.#reset?.watch(pool);
       this.#knownCode = { names: undefined };
       if (!isPointed(this.#connection, this.#pointed)) {
@@ -110,6 +123,16 @@ export class HostPool {
       }
     }
     return pool;
+  }
+
+  #knowCallers(pool: PgPool): void {
+    const { deadlockTimeoutMs } = this.#limits;
+    this.#forgetCallers?.();
+    this.#forgetCallers = claimPast(pool, {
+      connectionName: this.#name,
+      deadlockTimeoutMs,
+      holderHere: this.#holderHere,
+    });
   }
 
   /**
@@ -173,6 +196,8 @@ export class HostPool {
    */
   async close(isOwned: boolean, closeOrm: () => Promise<void>): Promise<void> {
     this.#isClosed = true;
+    this.#forgetCallers?.();
+    this.#forgetCallers = undefined;
     await this.#changes;
     const { drainTimeoutMs } = this.#limits;
     const former = [...this.#retired].map((each) => each.close(drainTimeoutMs));

@@ -1,8 +1,22 @@
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import type { Claim, Holder } from './claim.js';
 
+/** A client that is in use, and the claim that holds it. */
+export interface Held {
+  readonly client: PgClient;
+  readonly claim: Claim;
+}
+
+/** How the place of a claim that waits is changed. */
+interface WaitMoves {
+  /** Makes the claim wait in another pool. */
+  readonly move?: (successor: PgPool) => void;
+  /** Makes the claim the first one in the queue. */
+  readonly hurry?: () => void;
+}
+
 /** A claim that waits in the queue of a pool. */
-interface Wait {
+interface Wait extends WaitMoves {
   readonly detector: PoolDeadlockDetector;
   /** By the clock of `performance.now()`. */
   readonly since: number;
@@ -10,8 +24,6 @@ interface Wait {
   readonly blocked: readonly Holder[];
   /** Ends the wait with an error. */
   readonly refuse: () => void;
-  /** Makes the claim wait in another pool. */
-  readonly move: ((successor: PgPool) => void) | undefined;
 }
 
 /** Pools that can serve no claim any more, and the waits that keep them from it. */
@@ -37,7 +49,7 @@ export class PoolDeadlockDetector {
    * A list rather than a map: a map that lives as long as the pool, and changes with each request,
    * makes V8 keep what the requests hold until a major collection.
    */
-  readonly #held: { readonly client: PgClient; readonly claim: Claim }[] = [];
+  readonly #held: Held[] = [];
   readonly #waiting = new Map<Claim, Wait>();
   #successor: PgPool | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -82,9 +94,28 @@ export class PoolDeadlockDetector {
     return latest;
   }
 
-  /** The clients that are in use, each with the claim that holds it. */
+  /** The clients that sessions use, each with the claim that holds it. */
   get held(): ReadonlyMap<PgClient, Claim> {
-    return new Map(this.#held.map(({ client, claim }) => [client, claim]));
+    const ofSessions = this.#held.filter(({ claim }) => claim.isPast !== true);
+    return new Map(ofSessions.map(({ client, claim }) => [client, claim]));
+  }
+
+  /** Whether the unit of work of a claim, or one around it, holds a client beside that of the claim. */
+  hasFamily(claim: Claim): boolean {
+    return (
+      this.#held.length > 1 &&
+      this.#held.some((each) => each.claim !== claim && isWithin(claim, each.claim.holder))
+    );
+  }
+
+  /** The clients that the unit of work of a claim holds, and those around it, that of the claim included. */
+  family(claim: Claim): readonly Held[] {
+    return this.#held.filter((each) => isWithin(claim, each.claim.holder));
+  }
+
+  /** Whether a client is still held by the same claim. */
+  holds({ client, claim }: Held): boolean {
+    return this.#held.some((each) => each.client === client && each.claim === claim);
   }
 
   /** Whether none of the claims that wait in the pool can ever be served. */
@@ -104,11 +135,11 @@ export class PoolDeadlockDetector {
    * Notes that a claim waits in the queue of the pool.
    *
    * @param refuse is called when this claim has to give up, so that others can be served
-   * @param move is called when the claim has to go on waiting in another pool
+   * @param moves are called when the claim has to go on waiting in another place
    */
-  waitsFor(claim: Claim, refuse: () => void, move?: (successor: PgPool) => void): void {
+  waitsFor(claim: Claim, refuse: () => void, moves: WaitMoves = {}): void {
     const blocked = chainOf(claim.holder);
-    const wait: Wait = { detector: this, since: performance.now(), blocked, refuse, move };
+    const wait: Wait = { detector: this, since: performance.now(), blocked, refuse, ...moves };
     this.#waiting.set(claim, wait);
     for (const holder of blocked) {
       const waits = waitsOf.get(holder) ?? new Set();
@@ -147,13 +178,17 @@ export class PoolDeadlockDetector {
 
   /**
    * Refuses a claim if the same deadlock is found twice in a row: at a single check, code may just be
-   * between two statements.
+   * between two statements. The others that hold clients are served first from then on: claims that hold
+   * none would take the client that becomes free, and might come to wait in the same way.
    */
   #check(): void {
     const deadlock = this.#findDeadlock();
     if (deadlock !== undefined && isSame(this.#suspected, deadlock)) {
       this.#suspected = undefined;
-      lastOf(deadlock.waits)?.refuse();
+      const victim = lastOf(deadlock.waits);
+      const others = [...deadlock.waits].filter((wait) => wait !== victim);
+      others.toReversed().forEach((wait) => wait.hurry?.());
+      victim?.refuse();
     } else {
       this.#suspected = deadlock;
     }
@@ -226,6 +261,15 @@ function lastOf(waits: ReadonlySet<Wait>): Wait | undefined {
     (last, wait) => (last !== undefined && last.since > wait.since ? last : wait),
     undefined,
   );
+}
+
+/** Whether the unit of work of a claim is `holder`, or runs inside of it. */
+function isWithin({ holder: own }: Claim, holder: Holder | undefined): boolean {
+  let each = own;
+  while (each !== undefined && each !== holder) {
+    each = each.outer;
+  }
+  return each !== undefined;
 }
 
 /** A unit of work, and the units of work around it. */

@@ -5,7 +5,7 @@ import { isReached } from '../postgresql/lsn.js';
 import { clientsOf, type PgClient } from '../postgresql/pg-client.js';
 import { askReplayedLsn } from './ask-lsn.js';
 import type { PoolState } from './checkout.js';
-import type { Claim } from './claim.js';
+import type { Claim, Holder } from './claim.js';
 import { destroyClient } from './destroy-client.js';
 import { HostPool, type HostPoolLimits } from './host-pool.js';
 import type { ReserveHooks } from './reserve-hooks.js';
@@ -32,6 +32,7 @@ export interface ReplicaDependencies {
   readonly reset: SessionReset | undefined;
   readonly retryAfterMs: number;
   readonly report: (message: string, error: unknown) => void;
+  readonly holderHere: () => Holder | undefined;
 }
 
 /** One replica: its pool, and whether it is worth asking. */
@@ -45,8 +46,8 @@ export class Replica {
 
   constructor(connection: Connection, dependencies: ReplicaDependencies) {
     this.#dependencies = dependencies;
-    const { connectionName, limits, reset } = dependencies;
-    this.pool = new HostPool(connection, connectionName, limits, reset);
+    const { connectionName, limits, reset, holderHere } = dependencies;
+    this.pool = new HostPool(connection, connectionName, limits, reset, holderHere);
   }
 
   get host(): string {

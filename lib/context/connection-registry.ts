@@ -1,5 +1,6 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/core';
 
+import type { Holder } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import {
   DuplicateConnectionError,
@@ -20,6 +21,7 @@ export class ConnectionRegistry {
   /** Those of these connections, by the names that MikroORM knows their managers by. */
   readonly #named = new Map<string, DbConnection>();
   readonly #watch: (connection: DbConnection) => (() => void) | undefined;
+  readonly #holderHere: () => Holder | undefined;
   /** What ends the watches of the connections. */
   #unwatch: readonly (() => void)[] = [];
   #readYourWrites: readonly DbConnection[] = [];
@@ -27,16 +29,19 @@ export class ConnectionRegistry {
   /**
    * @param resolve finds the session that the calling code means
    * @param claimOf what the global entity manager of a connection stands for
+   * @param holderHere finds the context that the calling code runs in
    * @param watch begins to watch a connection, and returns what ends that, if it is to be watched at all
    */
   constructor(
     resolve: (factory: SessionFactory) => EntityManager,
     claimOf: (factory: SessionFactory) => GlobalClaim,
     watch: (connection: DbConnection) => (() => void) | undefined,
+    holderHere: () => Holder | undefined,
   ) {
     this.#resolve = resolve;
     this.#claimOf = claimOf;
     this.#watch = watch;
+    this.#holderHere = holderHere;
   }
 
   get all(): readonly DbConnection[] {
@@ -62,6 +67,7 @@ export class ConnectionRegistry {
     }
     const handle = factory.createHandle(() => this.#resolve(factory));
     this.#handles.set(name, handle);
+    connection.knowHolders(this.#holderHere);
     const unwatch = this.#watch(connection);
     if (unwatch !== undefined) {
       this.#unwatch = [...this.#unwatch, unwatch];

@@ -1,6 +1,6 @@
 import { RequestContext, type EntityManager } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/claim.js';
+import type { Holder, SelfWait } from '../connection/claim.js';
 import type { WrittenLsns } from '../connection/written-lsns.js';
 import { InvalidTransactionStateError, type EndCause } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
@@ -13,6 +13,7 @@ import type { SessionObserver, SessionOptions } from '../session/session-observe
 import type { Session } from '../session/session.js';
 import type { HandlerEnd } from './handler-end.js';
 import type { HookEnvironment } from './hooks.js';
+import { obstacleOf, type Obstacle } from './obstacle.js';
 import type { UnawaitedRefusals } from './unawaited-refusals.js';
 import type { ContextWatch } from './watch.js';
 
@@ -69,6 +70,7 @@ export abstract class ContextSessions implements Holder, Surroundings {
   /** In the order of their first use; a closed one stays until another one takes its place. */
   #sessions: readonly Session[] = [];
   #settings = NO_SETTINGS;
+  #obstacle: Obstacle | undefined;
   /** Work beside the transactions of the sessions, which ends with them. */
   #owned: readonly OwnedWork[] = [];
 
@@ -238,6 +240,19 @@ export abstract class ContextSessions implements Holder, Surroundings {
   /** See {@link Holder.endsUnfinished}. */
   endsUnfinished(): void {
     this.dependencies.unawaited.endsUnfinished(this);
+  }
+
+  /** See {@link Holder.waitsForItself}. */
+  waitsForItself(wait: SelfWait): void {
+    this.#obstacle = obstacleOf(this, wait);
+    this.dependencies.watch?.waitsForItself(this, this.#obstacle);
+  }
+
+  /** See {@link Holder.obstacle}. */
+  get obstacle(): string | undefined {
+    return this.#obstacle === undefined || this.#obstacle.wait.isOver()
+      ? undefined
+      : `The context of ${this.origin} waited ${this.#obstacle.text}.`;
   }
 
   /** See {@link Holder.refused}. */

@@ -37,6 +37,7 @@ export class SessionLookup {
       (factory) => this.#managerOf(factory, contexts.require()),
       (factory) => this.#claimOf(factory),
       (connection) => this.#watch(connection),
+      () => this.#active(),
     );
     this.#requestContext = new OwnRequestContext((contextName) => this.#named(contextName));
   }

@@ -18,11 +18,12 @@ export function watchPast(
   const { orm, name, globalEntityManager } = connection;
   return observeStatementsPast(orm, (statement) => {
     // A transaction is begun on purpose, unless orm.em was to stay what it is without this library.
-    const isMeant = statement.isInTransaction && globalEntityManager === 'session';
-    const context = isMeant || connection.beforeSessionMisused !== undefined ? undefined : active();
-    // In a request context of MikroORM that the code has entered, all works on that one.
-    if (context !== undefined && ambientManager(orm.config, context) === undefined) {
-      watch.sentPast(context, name, statement);
+    const isTransaction = statement.isInTransaction && globalEntityManager === 'session';
+    const context = connection.beforeSessionMisused === undefined ? active() : undefined;
+    if (context !== undefined) {
+      // In a request context of MikroORM that the code has entered, all works on that one.
+      const ambient = ambientManager(orm.config, context);
+      watch.sentPast(context, name, statement, { isMeant: isTransaction, ambient });
     }
   });
 }

@@ -5,6 +5,7 @@ import { DEFAULTS } from '../options/defaults.js';
 import type { WatchOptions } from '../options/watch-options.js';
 import type { SessionWatch } from '../session/session-watch.js';
 import type { StatementPast } from '../session/statements-past.js';
+import { pastTheSession, placeOf, shorten, type Obstacle, type SentStatement } from './obstacle.js';
 import { callers, placeHere, showsApplication, type Place } from './place.js';
 import { WatchedForks } from './watched-forks.js';
 
@@ -56,6 +57,7 @@ export class ContextWatch {
       place: placeHere(),
       sessions: [],
       forks: new WatchedForks(),
+      past: undefined,
     });
     if (this.#sweep === undefined) {
       const { contextOpenMs, idleInTransactionMs } = this.#limits;
@@ -96,25 +98,48 @@ export class ContextWatch {
     this.#open.get(context)?.forks.add(fork, placeHere());
   }
 
-  /** A statement that writes was sent on a connection past its session. */
-  sentPast(context: Watched, connectionName: string, { sql, managerId }: StatementPast): void {
+  /**
+   * A statement that writes was sent on a connection past its session.
+   *
+   * @param how whether that is nothing to be warned of in a fork; the manager of MikroORM's own contexts there
+   */
+  sentPast(
+    context: Watched,
+    connectionName: string,
+    { sql, managerId }: StatementPast,
+    {
+      isMeant,
+      ambient,
+    }: { readonly isMeant: boolean; readonly ambient: EntityManager | undefined },
+  ): void {
     const sent = placeHere();
-    if (isOfTools(sent)) {
-      return;
+    const watched = this.#open.get(context);
+    const made = showsApplication(sent) ? undefined : watched?.forks.placeOf(managerId);
+    const opened = watched?.forks.placeOfRequestContext(ambient);
+    if (watched !== undefined) {
+      watched.past = { sql, place: made ?? sent };
     }
-    const made = showsApplication(sent)
-      ? undefined
-      : this.#open.get(context)?.forks.placeOf(managerId);
-    this.#warnOf(
-      context,
-      'past the session',
-      `sent a statement on connection "${connectionName}" past its session: in no transaction of the ` +
-        'context, so that it stays when the context is rolled back, and does not see what is not yet ' +
-        'committed. Send it through the injected session or orm.em, or in dbContext.runInNewContext() ' +
-        `where it is to stay. The statement (${shorten(sql)}) was sent` +
-        (made === undefined ? '' : ' by a fork that was made'),
-      made ?? sent,
-    );
+    const isWarnedOf = opened !== undefined || (!isMeant && ambient === undefined);
+    if (isWarnedOf && !isOfTools(sent)) {
+      const what = pastTheSession(connectionName, sql, { opened, made });
+      this.#warnOf(context, 'past the session', what, opened ?? made ?? sent);
+    }
+  }
+
+  /** A context waits for a lock that it holds itself. */
+  waitsForItself(context: Watched, { text, wait, isSender }: Obstacle): void {
+    const { past, sessions, forks, place } = this.#open.get(context) ?? { sessions: [] };
+    const own = isSender ? [past, ...sessions.map(({ last }) => last)] : [];
+    const sent = placeOf(wait.sql, own);
+    // MikroORM breaks the trace of a flush, for one.
+    const isShown = sent !== undefined && showsApplication(sent);
+    const what = isShown
+      ? 'The statement was sent'
+      : forks?.lastPlace === undefined
+        ? 'The context was opened'
+        : 'Its last fork was made';
+    const where = isShown ? sent : (forks?.lastPlace ?? place ?? {});
+    this.#warnOf(context, 'waits for itself', `waits ${text}. ${what}`, where);
   }
 
   /** A context was asked for a session after its end. */
@@ -155,6 +180,8 @@ interface WatchedContext {
   readonly place: Place;
   readonly sessions: WatchedSession[];
   readonly forks: WatchedForks;
+  /** What was sent past its sessions last. */
+  past: SentStatement | undefined;
 }
 
 interface SessionWatchOwner {
@@ -168,7 +195,8 @@ class WatchedSession implements SessionWatch {
   readonly #connectionName: string;
   readonly #limitMs: number;
   readonly #owner: SessionWatchOwner;
-  #last: { readonly sql: string; readonly place: Place } | undefined;
+  /** The statement that it has sent last. */
+  last: SentStatement | undefined;
   #idleSince: number | undefined;
   #flushes = 0;
 
@@ -181,7 +209,7 @@ class WatchedSession implements SessionWatch {
   sent(sql: string): void {
     this.look();
     this.#idleSince = undefined;
-    this.#last = { sql, place: placeHere() };
+    this.last = { sql, place: placeHere() };
   }
 
   answered(): void {
@@ -225,7 +253,7 @@ class WatchedSession implements SessionWatch {
     if (this.#idleSince !== undefined && performance.now() - this.#idleSince > this.#limitMs) {
       // Once per pause.
       this.#idleSince = undefined;
-      const { sql, place } = this.#last!;
+      const { sql, place } = this.last!;
       this.#owner.warn(
         'idle in transaction',
         `held a connection of "${this.#connectionName}" for more than ${this.#limitMs} ms without ` +
@@ -249,12 +277,6 @@ function lateUseOf(connectionName: string, cause: EndCause | undefined): string 
     `used its session on connection "${connectionName}" after it had ended${because}, which was refused. ` +
     `${advice} It was used`
   );
-}
-
-const LONGEST_SQL = 80;
-
-function shorten(sql: string): string {
-  return sql.length > LONGEST_SQL ? `${sql.slice(0, LONGEST_SQL)}…` : sql;
 }
 
 /** Tools of MikroORM write on the connection by themselves; `orm.schema.execute()` sends what it is given. */

@@ -24,6 +24,17 @@ export class WatchedForks {
     }
   }
 
+  /** Where a manager was made for a `RequestContext` that the code has opened by itself, if it is one. */
+  placeOfRequestContext(manager: EntityManager | undefined): Place | undefined {
+    const place = this.#forks.find(({ fork }) => fork === manager)?.place;
+    return place && isOfRequestContext(place) && !isOfDecorator(place) ? place : undefined;
+  }
+
+  /** Where the last one was made. */
+  get lastPlace(): Place | undefined {
+    return this.#forks.at(-1)?.place;
+  }
+
   /** Where the fork was made that MikroORM knows by this id, if it is one of these. */
   placeOf(managerId: unknown): Place | undefined {
     return this.#forks.find(({ fork }) => fork.id === managerId)?.place;
@@ -38,7 +49,7 @@ export class WatchedForks {
     const suspects = this.#forks.filter(isUnsaved);
     if (suspects.length > 0) {
       setTimeout(() => {
-        suspects.filter(isUnsaved).forEach(({ fork, place }) => warn(lossOf(fork), place));
+        suspects.filter(isUnsaved).forEach(({ fork, place }) => warn(lossOf(fork, place), place));
       }, GRACE_MS).unref();
     }
   }
@@ -49,10 +60,28 @@ function isUnsaved({ fork }: WatchedFork): boolean {
   return !isOfTransactional(fork) && unsavedEntities(fork).length > 0;
 }
 
-function lossOf(fork: EntityManager): string {
+function isOfRequestContext({ stack = '' }: Place): boolean {
+  return /@mikro-orm[/\\]core[/\\].*RequestContext/.test(stack);
+}
+
+/** Whether `@CreateRequestContext()` has made it, which says in the code what it does. */
+function isOfDecorator({ stack = '' }: Place): boolean {
+  return /@mikro-orm[/\\]decorators[/\\]/.test(stack);
+}
+
+function lossOf(fork: EntityManager, place: Place): string {
+  const [what, advice] = isOfRequestContext(place)
+    ? [
+        'a RequestContext of MikroORM that was opened inside of the context and',
+        'In there orm.em and the injected session are an entity manager of its own: leave the RequestContext ' +
+          'out, or flush in it',
+      ]
+    : [
+        'a fork of the entity manager that',
+        'A fork is not part of the context: work with the injected session or orm.em, or flush the fork',
+      ];
   return (
-    'persisted or changed entities in a fork of the entity manager that was never flushed, so nothing of ' +
-    `them was saved (${unsavedEntities(fork).join(', ')}). A fork is not part of the context: work with ` +
-    'the injected session or orm.em, or flush the fork. It was made'
+    `persisted or changed entities in ${what} was never flushed, so nothing of them was saved ` +
+    `(${unsavedEntities(fork).join(', ')}). ${advice}. It was made`
   );
 }

@@ -1,8 +1,8 @@
 import {
+  EntityManager,
   ReferenceKind,
   Utils,
   type Dictionary,
-  type EntityManager,
   type UnitOfWork,
 } from '@mikro-orm/core';
 
@@ -43,7 +43,7 @@ export function hasChanges(manager: EntityManager): boolean {
  * a flush is under way, whose entities it names as well.
  */
 export function unsavedEntities(manager: EntityManager): readonly string[] {
-  const uow = manager.getUnitOfWork(false);
+  const uow = ownUnitOfWork(manager);
   const persisted = uow.getPersistStack();
   // MikroORM persists what a collection is filled with as it is loaded; that need not have changed.
   const changed = [...new Set([...persisted, ...uow.getIdentityMap()])].filter((entity) =>
@@ -55,13 +55,18 @@ export function unsavedEntities(manager: EntityManager): readonly string[] {
   return [...new Set(unsaved.map((entity) => entity.constructor.name))];
 }
 
+/** That of the manager itself, also where its methods stand for those of the session. */
+function ownUnitOfWork(manager: EntityManager): UnitOfWork {
+  return EntityManager.prototype.getUnitOfWork.call(manager, false);
+}
+
 function isChanged(entity: object, manager: EntityManager): boolean {
   const { readonly, relations } = manager.getMetadata(entity.constructor as never);
   if (readonly === true) {
     return false;
   }
-  const original = manager.getUnitOfWork(false).getOriginalEntityData(entity);
-  const comparator = manager.getComparator();
+  const original = ownUnitOfWork(manager).getOriginalEntityData(entity);
+  const comparator = EntityManager.prototype.getComparator.call(manager);
   try {
     const current = comparator.prepareEntity(entity);
     const difference = comparator.diffEntities(entity.constructor as never, original!, current);

@@ -90,7 +90,8 @@ export class StateMachine {
 
   /** The time of the whole transaction is over (F6). */
   isOverdue(): void {
-    this.kill(new TransactionTimeoutError(this.#source.name, this.#timeoutMs));
+    const { obstacle } = this.#owner.holder ?? {};
+    this.kill(new TransactionTimeoutError(this.#source.name, this.#timeoutMs, obstacle));
   }
 
   /** Ends the limit of work that has come to no statement. */

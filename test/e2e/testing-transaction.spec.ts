@@ -369,7 +369,12 @@ describe('the pool itself', () => {
   it('is itself again afterwards', async () => {
     await db.end();
     const raw = await pool();
-    expect(Object.hasOwn(raw, 'connect')).toBe(false);
+    const connect = (): unknown => Reflect.get(raw, 'connect');
+    const own = connect();
+    db = await TestTransaction.begin(world.app);
+    expect(connect()).not.toBe(own);
+    await db.end();
+    expect(connect()).toBe(own);
     await raw.query("insert into note (text) values ('really saved')");
     expect(await world.savedTexts()).toEqual(['really saved']);
     await raw.query('truncate note');

@@ -57,10 +57,11 @@ describe('the deadlock detector of a pool', () => {
     claims.got(held, client);
     const waiting = claimOf(inside(holder));
     const moves: PgPool[] = [];
-    claims.waitsFor(waiting, ignore, (successor) => {
+    const move = (successor: PgPool): void => {
       claims.gaveUp(waiting);
       moves.push(successor);
-    });
+    };
+    claims.waitsFor(waiting, ignore, { move });
     expect(claims.isDeadlocked).toBe(true);
     claims.retire(next);
     expect(moves).toEqual([next]);
