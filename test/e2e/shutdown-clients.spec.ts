@@ -97,7 +97,7 @@ const BORROWERS: readonly Borrower[] = [
       const pool = (await world
         .connection()
         .orm.driver.getConnection()
-        .getNativeClient()) as PgPool;
+        .getNativeClient()) as unknown as PgPool;
       const client = await pool.connect();
       await client.query('begin');
       await never;
