@@ -15,6 +15,7 @@ import type { ContextRegistry } from './context-registry.js';
 import { ContextStream } from './context-stream.js';
 import { runDetached, runInOwnContext } from './run-and-settle.js';
 import {
+  assertFunction,
   chosenConnection,
   type AtomicOptions,
   type ConnectionChoice,
@@ -55,6 +56,7 @@ export abstract class UnitsOfWork {
    */
   async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
     checkKeys(options, 'run', 'dbContext.run()');
+    assertFunction(callback, 'dbContext.run()');
     if (options.retry !== undefined) {
       checkRetryOptions(options.retry, 'retry');
     }
@@ -86,6 +88,7 @@ export abstract class UnitsOfWork {
     { name = 'runInNewContext()', ...options }: RunOptions<T> = {},
   ): Promise<T> {
     checkKeys(options, 'run', 'runInNewContext()');
+    assertFunction(callback, 'runInNewContext()');
     return runInOwnContext(this.registry, name, callback, options);
   }
 
@@ -242,6 +245,7 @@ export abstract class UnitsOfWork {
     options: AtomicOptions = {},
   ): Promise<T> {
     checkKeys(options, 'atomic', 'atomic()');
+    assertFunction(callback, 'atomic()');
     const { connection = DEFAULT_CONNECTION_NAME, ...settings } = options;
     const context = this.registry.requireOpen(connection);
     const target = { context, connectionName: connection };

@@ -1,6 +1,10 @@
+import { inspect } from 'node:util';
+
+import { checkAtomicSettings } from '../context/atomic.js';
 import { DbContext } from '../context/db-context.service.js';
 import type { AtomicOptions, RunOptions } from '../context/run-options.js';
 import { InvalidOptionsError } from '../errors.js';
+import { checkKeys } from '../options/option-keys.js';
 import { handlersOf, jobDecoratorOf, markJob, markOpensContext } from './handlers.js';
 import { endOfJob } from './job-ends.js';
 import { settingsOfJob } from './job-settings.js';
@@ -50,7 +54,7 @@ const around = decoratorsWith(DbContext);
  * the job before its commit. `commitOnError` and `commitOn` take the place of that, one by one.
  *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
- * @throws {@link InvalidOptionsError} as the class is loaded: it has no handler
+ * @throws {@link InvalidOptionsError} as the class is loaded: an option is not valid, or a class has no handler
  * @example
  * ```ts
  * @WithDbContext()
@@ -60,6 +64,7 @@ const around = decoratorsWith(DbContext);
  * @publicApi
  */
 export function WithDbContext(options: HandlerOptions = {}): HandlerDecorator {
+  checkHandlerOptions(options, '@WithDbContext()');
   const inContext = around('WithDbContext', (dbContext, call) => {
     const isJoined = dbContext.isActive();
     const { method, ends } = planOf(dbContext, call, isJoined ? 'transaction' : 'context');
@@ -89,9 +94,11 @@ export function WithDbContext(options: HandlerOptions = {}): HandlerDecorator {
  * Runs a method in a context of its own. See {@link DbContext.runInNewContext}.
  *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
+ * @throws {@link InvalidOptionsError} as the class is loaded: an option is not valid
  * @publicApi
  */
 export function NewDbContext(options: HandlerOptions = {}): AsyncMethodDecorator {
+  checkHandlerOptions(options, '@NewDbContext()');
   const inNewContext = around('NewDbContext', (dbContext, call) => {
     const { method, ends } = planOf(dbContext, call, 'context');
     const own = { ...ends, ...options, name: call.place };
@@ -102,6 +109,17 @@ export function NewDbContext(options: HandlerOptions = {}): AsyncMethodDecorator
     markOpensContext(descriptor.value!);
     markJob(descriptor.value!, 'NewDbContext');
   };
+}
+
+function checkHandlerOptions(options: HandlerOptions, where: string): void {
+  checkKeys(options, 'handler', where);
+  for (const [key, value] of Object.entries(options)) {
+    if (value !== undefined && typeof value !== 'function') {
+      throw new InvalidOptionsError(
+        `${where} has ${key}: ${inspect(value)}. Give a function that returns true or false.`,
+      );
+    }
+  }
 }
 
 /**
@@ -131,7 +149,8 @@ function planOf(
  * that one.
  *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
- * @throws {@link InvalidOptionsError} as the class is loaded: it stands above what opens the context
+ * @throws {@link InvalidOptionsError} as the class is loaded: an option is not valid, or it stands above
+ *   what opens the context
  * @example
  * ```ts
  * @Atomic({ current: 'savepoint' })
@@ -140,6 +159,9 @@ function planOf(
  * @publicApi
  */
 export function Atomic(options: AtomicOptions = {}): AsyncMethodDecorator {
+  checkKeys(options, 'atomic', '@Atomic()');
+  const { connection: _connection, ...settings } = options;
+  checkAtomicSettings(settings, '@Atomic()');
   const inTransaction = around('Atomic', (dbContext, { method }) =>
     dbContext.atomic(method, options),
   );
