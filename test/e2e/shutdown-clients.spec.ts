@@ -25,8 +25,7 @@ interface Borrower {
   readonly comesTo: object | string | undefined;
 }
 
-const globalManager = ({ connection }: TestWorld): EntityManager =>
-  connection().orm.em.fork() as EntityManager;
+const globalManager = ({ connection }: TestWorld): EntityManager => connection().orm.em.fork();
 const outcomeOf = (work: Promise<unknown>): Promise<unknown> =>
   work.then(
     () => 'done',
