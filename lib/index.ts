@@ -7,6 +7,7 @@ export type {
 } from './connection/connection-health.js';
 export type { ConnectionLimits } from './connection/connection-limits.js';
 export { DbConnection } from './connection/db-connection.js';
+export type { DriverMikroORM } from './connection/driver-mikro-orm.js';
 export type { ReplicaState } from './connection/replica.js';
 export type { AtomicSettings, CurrentTransaction } from './context/atomic.js';
 export { DbContext } from './context/db-context.service.js';

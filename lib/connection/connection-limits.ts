@@ -12,7 +12,8 @@ export interface ConnectionLimits {
   readonly acquireTimeoutMs?: number;
   /**
    * How long a wait for a connection goes on before the library checks whether it can ever end, and how
-   * long it pauses between two checks; see {@link PoolDeadlockError}.
+   * long it pauses between two checks; see {@link PoolDeadlockError}. The second check that finds the same
+   * deadlock ends the wait, so after twice this time: at one check, code may just be between two statements.
    * @defaultValue 1_000
    */
   readonly deadlockTimeoutMs?: number;

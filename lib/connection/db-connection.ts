@@ -14,6 +14,7 @@ import type { CheckOptions, ConnectionHealth } from './connection-health.js';
 import type { ResolvedLimits } from './connection-limits.js';
 import { Failover, type FailoverSettings } from './failover.js';
 import { HostPool } from './host-pool.js';
+import type { DriverMikroORM } from './driver-mikro-orm.js';
 import { replicasOf } from './mikro-orm-connection.js';
 import { sumOfPools } from './pool-sum.js';
 import { ReplicaSet, type ReadSettings, type ReadYourWritesSettings } from './replica-set.js';
@@ -68,7 +69,7 @@ export class DbConnection {
   /** Name of the connection. */
   readonly name: string;
   /** The MikroORM instance of the connection; inside of a context its `em` is the session, unless `globalEntityManager` says otherwise. */
-  readonly orm: MikroORM;
+  readonly orm: DriverMikroORM;
   /** @internal What transactions of the connection have to know of the server. */
   readonly server = postgresql;
   /** @internal */
@@ -103,7 +104,7 @@ export class DbConnection {
   ) {
     const { limits, transactionOptions, beforeSession, failover, reading } = settings;
     this.name = name;
-    this.orm = orm;
+    this.orm = orm as unknown as DriverMikroORM;
     this.limits = limits;
     this.transactionOptions = transactionOptions;
     this.report = report;

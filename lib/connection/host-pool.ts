@@ -110,7 +110,9 @@ export class HostPool {
     try {
       pool = (await this.#connection.getNativeClient()) as PgPool;
     } catch (error) {
-      throw new ConnectionFailedError(this.#name, error);
+      throw error instanceof ConnectionFailedError
+        ? error
+        : new ConnectionFailedError(this.#name, error);
     }
     if (pool !== this.#pool) {
       this.#pool = pool;

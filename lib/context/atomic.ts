@@ -66,31 +66,15 @@ export interface AtomicTarget {
  */
 export async function runAtomic<T>(
   target: AtomicTarget,
-  { current = 'commit', retry, onError = 'rollback', commitOnError, ...settings }: AtomicSettings,
+  options: AtomicSettings,
   callback: (manager: EntityManager) => T | Promise<T>,
 ): Promise<T> {
-  checkTransactionSettings(settings, 'atomic()');
-  assertOneOf('current', current, MODES);
-  assertOneOf('onError', onError, ON_ERROR);
-  if (retry !== undefined) {
-    checkRetryOptions(retry, 'retry');
-  }
+  checkAtomicSettings(options, 'atomic()');
+  const { current = 'commit', retry, onError = 'rollback', commitOnError, ...settings } = options;
   const { context, connectionName } = target;
   const session = context.session(connectionName);
-  if (onError === 'rollback-only' && current !== 'append') {
-    throw new InvalidOptionsError(
-      `atomic() has onError: 'rollback-only' with current: '${current}'. It concerns the transaction that ` +
-        "a block goes on in: give current: 'append', or leave onError out.",
-    );
-  }
   if (current === 'savepoint') {
     assertNoRetry(connectionName, retry);
-    if (commitOnError !== undefined) {
-      throw new InvalidOptionsError(
-        "atomic() has commitOnError with current: 'savepoint', whose end is not the block's own. Give " +
-          'commitOnError to what opened the transaction.',
-      );
-    }
     // Only a BEGIN can take them, and a savepoint is none: the transaction around it has to.
     session.demand(settings);
     // Savepoints of one session take turns by themselves.
@@ -116,6 +100,36 @@ export async function runAtomic<T>(
       return { run, isUndone: () => context.earlyCommits === commitsBefore };
     }),
   );
+}
+
+/**
+ * Checks options at run time, for those that come from the environment, or from JavaScript.
+ *
+ * @param where the beginning of the error's message
+ * @throws {@link InvalidOptionsError}
+ */
+export function checkAtomicSettings(
+  { current = 'commit', retry, onError = 'rollback', commitOnError, ...settings }: AtomicSettings,
+  where: string,
+): void {
+  checkTransactionSettings(settings, where);
+  assertOneOf(`${where} has current`, current, MODES);
+  assertOneOf(`${where} has onError`, onError, ON_ERROR);
+  if (retry !== undefined) {
+    checkRetryOptions(retry, 'retry');
+  }
+  if (onError === 'rollback-only' && current !== 'append') {
+    throw new InvalidOptionsError(
+      `${where} has onError: 'rollback-only' with current: '${current}'. It concerns the transaction that ` +
+        "a block goes on in: give current: 'append', or leave onError out.",
+    );
+  }
+  if (current === 'savepoint' && commitOnError !== undefined) {
+    throw new InvalidOptionsError(
+      `${where} has commitOnError with current: 'savepoint', whose end is not the block's own. Give ` +
+        'commitOnError to what opened the transaction.',
+    );
+  }
 }
 
 /** The ends of the session that the context has by then: the block may have closed the one it began with. */
@@ -156,9 +170,7 @@ function assertNoRetry(connectionName: string, retry: RetryOptions | undefined):
 /** Types do not reach options that come from elsewhere; another `current` would count as `append`. */
 function assertOneOf(option: string, value: string, values: readonly string[]): void {
   if (!values.includes(value)) {
-    throw new InvalidOptionsError(
-      `atomic() has ${option}: '${value}'. Give one of ${values.join(', ')}.`,
-    );
+    throw new InvalidOptionsError(`${option}: '${value}'. Give one of ${values.join(', ')}.`);
   }
 }
 

@@ -1,3 +1,5 @@
+import { inspect } from 'node:util';
+
 import type { EntityManager, MikroORM } from '@mikro-orm/core';
 
 import type { Holder } from '../connection/claim.js';
@@ -9,6 +11,16 @@ import {
 } from '../errors.js';
 import { claimGlobalManager, type GlobalClaim } from '../session/global-manager.js';
 import { SessionFactory } from '../session/session-factory.js';
+
+/** @throws {@link InvalidOptionsError} it is an object, as other methods take it */
+function assertIsName(name: unknown): void {
+  if (typeof name !== 'string') {
+    const { connection = 'default' } = (name ?? {}) as { readonly connection?: unknown };
+    throw new InvalidOptionsError(
+      `${inspect(name)} was given for the name of a connection. Give the name itself: ${inspect(connection)}.`,
+    );
+  }
+}
 
 /** The connections of one application, with what makes their sessions and what stands for those. */
 export class ConnectionRegistry {
@@ -107,7 +119,7 @@ export class ConnectionRegistry {
     }
   }
 
-  /** @throws {@link UnknownConnectionError} */
+  /** @throws {@link UnknownConnectionError}, {@link InvalidOptionsError} it is no name */
   factory(name: string): SessionFactory {
     return this.#known(this.#factories, name);
   }
@@ -124,6 +136,7 @@ export class ConnectionRegistry {
   #known<T>(map: ReadonlyMap<string, T>, name: string): T {
     const found = map.get(name);
     if (found === undefined) {
+      assertIsName(name);
       throw new UnknownConnectionError(name, [...this.#factories.keys()]);
     }
     return found;

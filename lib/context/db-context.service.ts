@@ -237,13 +237,14 @@ export class DbContext extends UnitsOfWork {
    * Takes the session out of the context, which then does not settle it: that is up to the caller,
    * by its `commit()` or `rollback()`.
    *
-   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
+   * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}, {@link UnknownConnectionError}
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   popSession<E extends EntityManager = DriverEntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E | undefined {
     const context = this.registry.require();
+    this.registry.connections.factory(name);
     context.ends.assertEndsAlone(name, 'popSession');
     return context.pop(name)?.manager as E | undefined;
   }

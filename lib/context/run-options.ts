@@ -1,3 +1,6 @@
+import { inspect } from 'node:util';
+
+import { InvalidOptionsError } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { checkKeys } from '../options/option-keys.js';
 import type { RetryOptions } from '../options/retry-options.js';
@@ -57,6 +60,15 @@ export interface ConnectionChoice {
 export function chosenConnection(options: ConnectionChoice, where: string): string {
   checkKeys(options, 'choice', where);
   return options.connection ?? DEFAULT_CONNECTION_NAME;
+}
+
+/** @throws {@link InvalidOptionsError} there is nothing to be run */
+export function assertFunction(callback: unknown, where: string): void {
+  if (typeof callback !== 'function') {
+    throw new InvalidOptionsError(
+      `${where} was given ${inspect(callback)} to run. Give a function: ${where.replace('()', '')}(() => ...).`,
+    );
+  }
 }
 
 /** Options of `dbContext.atomic()`. */

@@ -7,6 +7,7 @@ import { InvalidOptionsError } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { checkKeys } from '../options/option-keys.js';
+import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { runAtomic } from './atomic.js';
 import { bindObservable, type Projection } from './bound-observable.js';
 import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
@@ -14,6 +15,7 @@ import type { ContextRegistry } from './context-registry.js';
 import { ContextStream } from './context-stream.js';
 import { runDetached, runInOwnContext } from './run-and-settle.js';
 import {
+  assertFunction,
   chosenConnection,
   type AtomicOptions,
   type ConnectionChoice,
@@ -22,6 +24,12 @@ import {
 } from './run-options.js';
 import { planStream, type StreamOptions, type StreamSource } from './stream-options.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
+
+/** Settings of the transactions of a connection. */
+export interface DemandedSettings {
+  readonly connection: string;
+  readonly settings: TransactionSettings;
+}
 
 /**
  * The ways to run code as a unit of work of its own; see {@link DbContext}.
@@ -48,6 +56,7 @@ export abstract class UnitsOfWork {
    */
   async run<T>(callback: () => T | Promise<T>, options: RunOptions<T> = {}): Promise<T> {
     checkKeys(options, 'run', 'dbContext.run()');
+    assertFunction(callback, 'dbContext.run()');
     if (options.retry !== undefined) {
       checkRetryOptions(options.retry, 'retry');
     }
@@ -79,6 +88,7 @@ export abstract class UnitsOfWork {
     { name = 'runInNewContext()', ...options }: RunOptions<T> = {},
   ): Promise<T> {
     checkKeys(options, 'run', 'runInNewContext()');
+    assertFunction(callback, 'runInNewContext()');
     return runInOwnContext(this.registry, name, callback, options);
   }
 
@@ -235,10 +245,24 @@ export abstract class UnitsOfWork {
     options: AtomicOptions = {},
   ): Promise<T> {
     checkKeys(options, 'atomic', 'atomic()');
+    assertFunction(callback, 'atomic()');
     const { connection = DEFAULT_CONNECTION_NAME, ...settings } = options;
     const context = this.registry.requireOpen(connection);
     const target = { context, connectionName: connection };
     return runAtomic(target, settings, (manager) => callback(manager as E));
+  }
+
+  /**
+   * @internal Asks for settings of the active context, or of the transaction that it is in: those of a
+   * context that was opened for them hold for all of its transactions.
+   */
+  demand(scope: 'context' | 'transaction', { connection, settings }: DemandedSettings): void {
+    const context = this.registry.requireOpen(connection);
+    if (scope === 'context') {
+      context.configure(connection, settings);
+    } else {
+      context.session(connection).demand(settings);
+    }
   }
 
   /**

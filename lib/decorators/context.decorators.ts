@@ -1,9 +1,15 @@
+import { inspect } from 'node:util';
+
+import { checkAtomicSettings } from '../context/atomic.js';
 import { DbContext } from '../context/db-context.service.js';
 import type { AtomicOptions, RunOptions } from '../context/run-options.js';
-import { handlersOf, markOpensContext } from './handlers.js';
+import { InvalidOptionsError } from '../errors.js';
+import { checkKeys } from '../options/option-keys.js';
+import { handlersOf, jobDecoratorOf, markJob, markOpensContext } from './handlers.js';
 import { endOfJob } from './job-ends.js';
+import { settingsOfJob } from './job-settings.js';
 import { reportOfListener } from './listeners.js';
-import { decoratorsWith } from './managed-method.js';
+import { decoratorsWith, type DecoratedCall } from './managed-method.js';
 
 type AnyClass = abstract new (...args: never) => unknown;
 
@@ -48,7 +54,7 @@ const around = decoratorsWith(DbContext);
  * the job before its commit. `commitOnError` and `commitOn` take the place of that, one by one.
  *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
- * @throws {@link InvalidOptionsError} as the class is loaded: it has no handler
+ * @throws {@link InvalidOptionsError} as the class is loaded: an option is not valid, or a class has no handler
  * @example
  * ```ts
  * @WithDbContext()
@@ -58,16 +64,19 @@ const around = decoratorsWith(DbContext);
  * @publicApi
  */
 export function WithDbContext(options: HandlerOptions = {}): HandlerDecorator {
+  checkHandlerOptions(options, '@WithDbContext()');
   const inContext = around('WithDbContext', (dbContext, call) => {
-    const { method, place: name } = call;
+    const isJoined = dbContext.isActive();
+    const { method, ends } = planOf(dbContext, call, isJoined ? 'transaction' : 'context');
     // A context that is active already is ended by what has opened it.
-    const ends = dbContext.isActive() ? {} : { ...endOfJob(call), ...options };
-    return reportOfListener(dbContext.run(method, { ...ends, name }), call);
+    const own = isJoined ? {} : { ...ends, ...options };
+    return reportOfListener(dbContext.run(method, { ...own, name: call.place }), call);
   });
   return (target: object, key?: string | symbol, descriptor?: PropertyDescriptor): void => {
     if (key !== undefined && descriptor !== undefined) {
       inContext(target, key, descriptor);
       markOpensContext(descriptor.value as object);
+      markJob(descriptor.value as object, 'WithDbContext');
       return;
     }
     const owner = target as AnyClass;
@@ -75,6 +84,7 @@ export function WithDbContext(options: HandlerOptions = {}): HandlerDecorator {
     for (const handler of handlersOf(owner)) {
       const own = { ...handler.descriptor };
       inContext(prototype, handler.key, own);
+      markJob(own.value as object, 'WithDbContext');
       Object.defineProperty(prototype, handler.key, own);
     }
   };
@@ -84,25 +94,63 @@ export function WithDbContext(options: HandlerOptions = {}): HandlerDecorator {
  * Runs a method in a context of its own. See {@link DbContext.runInNewContext}.
  *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
+ * @throws {@link InvalidOptionsError} as the class is loaded: an option is not valid
  * @publicApi
  */
 export function NewDbContext(options: HandlerOptions = {}): AsyncMethodDecorator {
+  checkHandlerOptions(options, '@NewDbContext()');
   const inNewContext = around('NewDbContext', (dbContext, call) => {
-    const { method, place: name } = call;
-    const ends = { ...endOfJob(call), ...options };
-    return reportOfListener(dbContext.runInNewContext(method, { ...ends, name }), call);
+    const { method, ends } = planOf(dbContext, call, 'context');
+    const own = { ...ends, ...options, name: call.place };
+    return reportOfListener(dbContext.runInNewContext(method, own), call);
   });
   return (target, key, descriptor) => {
     inNewContext(target, key, descriptor);
     markOpensContext(descriptor.value!);
+    markJob(descriptor.value!, 'NewDbContext');
+  };
+}
+
+function checkHandlerOptions(options: HandlerOptions, where: string): void {
+  checkKeys(options, 'handler', where);
+  for (const [key, value] of Object.entries(options)) {
+    if (value !== undefined && typeof value !== 'function') {
+      throw new InvalidOptionsError(
+        `${where} has ${key}: ${inspect(value)}. Give a function that returns true or false.`,
+      );
+    }
+  }
+}
+
+/**
+ * What a call runs, and how its context ends, with the settings of `@DbTransaction()` and the like.
+ *
+ * @param scope what the settings hold for: a context of its own, or the transaction of the one it joins
+ */
+function planOf(
+  dbContext: DbContext,
+  call: DecoratedCall,
+  scope: 'context' | 'transaction',
+): { readonly method: () => Promise<unknown>; readonly ends: Partial<RunOptions<unknown>> } {
+  const { transactions, ends } = settingsOfJob(call);
+  const method = async (): Promise<unknown> => {
+    transactions.forEach((each) => dbContext.demand(scope, each));
+    return call.method();
+  };
+  return {
+    method: transactions.length === 0 ? call.method : method,
+    ends: { ...endOfJob(call), ...ends } as Partial<RunOptions<unknown>>,
   };
 }
 
 /**
  * Runs a method as a transaction of its own on the session of the current context. See
- * {@link DbContext.atomic}.
+ * {@link DbContext.atomic}. With `@WithDbContext()` or `@NewDbContext()` on the same method it stands below
+ * that one.
  *
  * @throws {@link DecoratorNotManagedError} on a call: the class is not a provider of Nest
+ * @throws {@link InvalidOptionsError} as the class is loaded: an option is not valid, or it stands above
+ *   what opens the context
  * @example
  * ```ts
  * @Atomic({ current: 'savepoint' })
@@ -111,5 +159,20 @@ export function NewDbContext(options: HandlerOptions = {}): AsyncMethodDecorator
  * @publicApi
  */
 export function Atomic(options: AtomicOptions = {}): AsyncMethodDecorator {
-  return around('Atomic', (dbContext, { method }) => dbContext.atomic(method, options));
+  checkKeys(options, 'atomic', '@Atomic()');
+  const { connection: _connection, ...settings } = options;
+  checkAtomicSettings(settings, '@Atomic()');
+  const inTransaction = around('Atomic', (dbContext, { method }) =>
+    dbContext.atomic(method, options),
+  );
+  return (target, key, descriptor) => {
+    const opens = jobDecoratorOf(descriptor.value!);
+    if (opens !== undefined) {
+      throw new InvalidOptionsError(
+        `@Atomic() stands above @${opens}() on ${target.constructor.name}.${String(key)}, so that its ` +
+          `transaction would begin before the context is open. Write @${opens}() above @Atomic().`,
+      );
+    }
+    inTransaction(target, key, descriptor);
+  };
 }

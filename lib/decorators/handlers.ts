@@ -11,6 +11,12 @@ const HANDLER_NAMES: ReadonlySet<string | symbol> = new Set([
 /** Marks a method that opens its context by itself. */
 const OPENS_CONTEXT = Symbol.for('nestjs-db-context:opens-context');
 
+/** Marks a method that the decorators of routes hold for, since it opens a context for itself. */
+const IS_JOB = Symbol.for('nestjs-db-context:job');
+
+/** A decorator that makes a method a job. */
+export type JobDecorator = 'WithDbContext' | 'NewDbContext';
+
 /** A method of a class. */
 export interface Handler {
   readonly key: string | symbol;
@@ -20,6 +26,16 @@ export interface Handler {
 /** Keeps a method out of {@link handlersOf}: it opens its context by itself. */
 export function markOpensContext(method: object): void {
   Object.defineProperty(method, OPENS_CONTEXT, { value: true, configurable: true });
+}
+
+/** Makes a method one that the decorators of routes hold for. */
+export function markJob(method: object, decorator: JobDecorator): void {
+  Object.defineProperty(method, IS_JOB, { value: decorator, configurable: true });
+}
+
+/** The decorator that makes a method a job, if one does. */
+export function jobDecoratorOf(method: object): JobDecorator | undefined {
+  return (method as { readonly [IS_JOB]?: JobDecorator })[IS_JOB];
 }
 
 /**

@@ -11,8 +11,10 @@ export interface DecoratedCall {
   /** The class of the object, which may have inherited the method. */
   readonly owner: object;
   readonly key: string | symbol;
-  /** The decorated method, with the metadata that other decorators have given it. */
+  /** The decorated method, with the metadata that the decorators below have given it. */
   readonly decorated: object;
+  /** The method that its class has in the end, with the metadata of the decorators above as well. */
+  readonly declared: object;
 }
 
 /** Runs a decorated method, with the service that Nest has injected into the object it belongs to. */
@@ -61,6 +63,7 @@ export function decoratorsWith<Service extends object>(
         owner,
         key,
         decorated: wrapped,
+        declared: (Object.getOwnPropertyDescriptor(target, key)?.value ?? wrapped) as object,
       });
     };
     copyIdentity(original, wrapped);

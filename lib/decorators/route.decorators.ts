@@ -1,5 +1,8 @@
+import { inspect } from 'node:util';
+
 import { SetMetadata, type CustomDecorator } from '@nestjs/common';
 
+import { InvalidOptionsError } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import type { CommitPolicy, FlushTime } from '../options/context-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
@@ -48,8 +51,10 @@ export function SkipDbContext(): CustomDecorator {
 
 /**
  * Decides what commits on one route, or on all routes of a controller, in place of the
- * application's `commitOn`.
+ * application's `commitOn`. On a job (`@WithDbContext()`, `@NewDbContext()`) the policy gets no `status`.
  *
+ * @throws {@link InvalidOptionsError} as the class is loaded: it is no function
+ * @throws {@link InvalidOptionsError} while the application boots: it has no effect where it stands
  * @example
  * ```ts
  * // a failed log-in must leave its trace
@@ -60,6 +65,12 @@ export function SkipDbContext(): CustomDecorator {
  * @publicApi
  */
 export function CommitOn(policy: CommitPolicy): CustomDecorator {
+  if (typeof policy !== 'function') {
+    throw new InvalidOptionsError(
+      `@CommitOn() was given ${inspect(policy)}. Give a function, such as ({ failed, status }) => ` +
+        '!failed || status === 401.',
+    );
+  }
   return SetMetadata(COMMIT_ON_METADATA, policy);
 }
 
@@ -88,7 +99,10 @@ export function FlushOn(time: FlushTime): CustomDecorator {
  * over that of the connection, and a setting of a method over that of its class. The decorator may be
  * given once per connection.
  *
+ * On a job (`@WithDbContext()`, `@NewDbContext()`) it holds for the context of the job.
+ *
  * @throws {@link InvalidOptionsError} as the class is loaded: a setting is not valid
+ * @throws {@link InvalidOptionsError} while the application boots: it has no effect where it stands
  * @throws {@link UnknownConnectionError} while the application boots: no module declares the connection
  * @throws {@link InvalidTransactionStateError} on a request, with `mount: 'middleware'`: a guard has
  *   begun the transaction without these settings
@@ -132,6 +146,7 @@ export function DbTransaction(options: DbTransactionOptions): ClassDecorator & M
  * @param options `attempts`, 2 or more, the first one included; `backoffMs`, longest pause before the
  *   second attempt in milliseconds, 20 by default
  * @throws {@link InvalidOptionsError} as the class is loaded: an option is not valid
+ * @throws {@link InvalidOptionsError} while the application boots: it has no effect where it stands
  * @example
  * ```ts
  * @RetryOnSerializationFailure({ attempts: 5 })

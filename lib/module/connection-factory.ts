@@ -3,6 +3,7 @@ import { MikroORM, type EntityName, type Options } from '@mikro-orm/core';
 import { assertClientUrl } from '../connection/assert-client-url.js';
 import { assertEncrypted } from '../connection/assert-encrypted.js';
 import type { ResolvedLimits } from '../connection/connection-limits.js';
+import { createDatabaseOnce } from '../connection/database-creation.js';
 import { DbConnection } from '../connection/db-connection.js';
 import {
   assertInitialised,
@@ -34,6 +35,9 @@ export async function createConnection(
   assertSupportedVersion(name);
   const { orm = await initOrm(name, ormOptions, featureEntities, limits, warn) } = options;
   assertSupported(name, orm);
+  if (ormOptions.ensureDatabase !== undefined && ormOptions.ensureDatabase !== false) {
+    createDatabaseOnce(name, orm);
+  }
   if (options.orm !== undefined) {
     const [clientUrl, driverOptions] = [
       orm.config.get('clientUrl'),

@@ -47,6 +47,7 @@ export function checkModuleOptions(
     }
   }
   checkMethods(options.readOnlyMethods, where);
+  checkKinds(options, where);
   const { shutdownTimeoutMs, hookTimeoutMs, contextTimeoutMs, watch } = options;
   checkTimeLimits({ shutdownTimeoutMs, hookTimeoutMs, contextTimeoutMs }, where);
   if (typeof watch === 'object') {
@@ -54,6 +55,31 @@ export function checkModuleOptions(
     checkTimeLimits({ ...watch }, `${where}: watch`);
   }
   return options;
+}
+
+/** The options that are of one kind, with what to give. */
+const KINDS = {
+  commitOn: ['function', 'a function, such as ({ failed, status }) => !failed || status === 401'],
+  beforeCommit: ['function', 'a function of the session and the name of its connection'],
+  serializeFirst: ['boolean', 'true or false'],
+} as const satisfies { [K in keyof DbContextOptions]?: readonly [kind: string, advice: string] };
+
+function checkKinds(options: DbContextOptions, where: string): void {
+  const refuse = (key: keyof DbContextOptions, advice: string): never => {
+    throw new InvalidOptionsError(
+      `${where} was given ${key}: ${inspect(options[key])}. Give ${advice}.`,
+    );
+  };
+  for (const [key, [kind, advice]] of Object.entries(KINDS)) {
+    const value = options[key as keyof typeof KINDS];
+    if (value !== undefined && typeof value !== kind) {
+      refuse(key as keyof typeof KINDS, advice);
+    }
+  }
+  const { watch } = options;
+  if (watch === null || !['undefined', 'boolean', 'object'].includes(typeof watch)) {
+    refuse('watch', 'true, false, or an object with limits in milliseconds');
+  }
 }
 
 function checkMethods(methods: unknown, where: string): void {

@@ -1,6 +1,11 @@
-/** Keys that are shorter are too close to other words: `role` is as far from `rule` as from `roles`. */
+/** Keys that are shorter are close to other words: `role` is as far from `rule` as from `roles`. */
 const SHORTEST_GUESSED = 6;
 const MOST_TYPOS = 2;
+
+/** How many typing errors a short key may have. */
+interface Guessing {
+  readonly typosInShort: 0 | 1;
+}
 
 /**
  * The key that somebody has probably meant.
@@ -8,14 +13,16 @@ const MOST_TYPOS = 2;
  * @param key one that is not among `known`
  * @returns `undefined` where none is near
  */
-export function misspeltKey(key: string, known: readonly string[]): string | undefined {
+export function misspeltKey(
+  key: string,
+  known: readonly string[],
+  { typosInShort }: Guessing = { typosInShort: 0 },
+): string | undefined {
   const written = key.toLowerCase();
   return known.find((each) => {
     const meant = each.toLowerCase();
-    return (
-      written === meant ||
-      (meant.length >= SHORTEST_GUESSED && typosBetween(written, meant) <= MOST_TYPOS)
-    );
+    const most = meant.length >= SHORTEST_GUESSED ? MOST_TYPOS : typosInShort;
+    return written === meant || (most > 0 && typosBetween(written, meant) <= most);
   });
 }
 

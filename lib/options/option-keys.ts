@@ -12,6 +12,7 @@ import type {
   ConnectionTransactionOptions,
 } from './connection-options.js';
 import { DEFAULTS } from './defaults.js';
+import { MIKRO_ORM_KEYS } from './mikro-orm-keys.js';
 import { misspeltKey } from './misspelt-key.js';
 import type { FailoverOptions } from './failover-options.js';
 import type { DbContextModuleAsyncOptions, DbContextModuleOptions } from './module-options.js';
@@ -94,7 +95,7 @@ const PLACES = {
   },
   transaction: {
     keys: [...TRANSACTION_SETTINGS] satisfies (keyof TransactionSettings)[],
-    belongs: 'inside of transaction: {} of a connection, in @DbTransaction() or in atomic()',
+    belongs: 'inside of transaction: {} of a connection',
   },
   route: {
     keys: ['connection', ...TRANSACTION_SETTINGS],
@@ -130,6 +131,10 @@ const PLACES = {
   run: {
     keys: ['name', 'commitOn', 'commitOnError', 'retry'],
     belongs: 'in the options of dbContext.run() and runInNewContext()',
+  },
+  handler: {
+    keys: ['commitOn', 'commitOnError'],
+    belongs: 'in @WithDbContext() or @NewDbContext()',
   },
   runAll: {
     keys: ['concurrency', 'retry'],
@@ -173,6 +178,11 @@ const PLACES = {
  */
 export function checkKeys(options: object, place: keyof typeof PLACES, where: string): void {
   const { keys }: Place = PLACES[place];
+  if (typeof options !== 'object' || options === null) {
+    throw new InvalidOptionsError(
+      `${where} was given ${inspect(options)} for its options. Give an object with ${keys.join(', ')}.`,
+    );
+  }
   for (const [key, value] of Object.entries(options)) {
     if (!keys.includes(key)) {
       const advice = adviceFor(key) ?? `Give one of ${keys.join(', ')}.`;
@@ -228,18 +238,24 @@ const ORM_ADVICE =
 const NOT_OF_THE_DRIVER = CONNECTION_KEYS.filter((key) => !['name', 'orm', 'role'].includes(key));
 
 function adviceForMisspelt(key: string): string | undefined {
-  const meant = misspeltKey(key, CONNECTION_KEYS);
+  if (MIKRO_ORM_KEYS.includes(key)) {
+    return undefined;
+  }
+  const meant =
+    misspeltKey(key, CONNECTION_KEYS) ?? misspeltKey(key, MIKRO_ORM_KEYS, { typosInShort: 1 });
   return meant === undefined ? undefined : `There is no such option. Did you mean ${meant}?`;
 }
 
 /** Where a key has an effect; `undefined` where it has none anywhere. */
 function adviceFor(key: string): string | undefined {
-  const others = new Set(
-    Object.values<Place>(PLACES)
-      .filter(({ keys }) => keys.includes(key))
-      .map(({ belongs }) => belongs),
-  );
-  return others.size === 0
-    ? undefined
-    : `It has no effect there; it belongs ${[...others].join(', or ')}.`;
+  const others = Object.values<Place>(PLACES)
+    .filter(({ keys }) => keys.includes(key))
+    .map(({ belongs }) => belongs);
+  return others.length === 0 ? undefined : `It has no effect there; it belongs ${listOf(others)}.`;
+}
+
+function listOf(places: readonly string[]): string {
+  const last = places.slice(-1);
+  const others = places.slice(0, -1);
+  return [...(others.length === 0 ? [] : [others.join(', ')]), ...last].join(' or ');
 }

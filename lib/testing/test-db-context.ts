@@ -159,6 +159,11 @@ export class TestDbContext extends DbContext {
     });
   }
 
+  /** @internal */
+  override demand(): void {
+    // A double has no transactions.
+  }
+
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- as of DbContext
   override async newSession<T, E extends EntityManager = DriverEntityManager>(
     callback: (session: E) => T | Promise<T>,

@@ -93,7 +93,7 @@ export class TestTransaction {
     const { connection, context } = this.#part(name);
     const session = connection.orm.em.fork({ disableContextResolution: true });
     session.setTransactionContext(context);
-    return session as E;
+    return session as EntityManager as E;
   }
 
   /** Number of transactions that the application has open now. */

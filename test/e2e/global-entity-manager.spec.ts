@@ -13,8 +13,7 @@ import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
 import { startApp, type TestApp } from '../support/test-app.js';
 import { useWorld } from '../support/use-world.js';
 
-const globalOf = ({ connection }: TestApp, name?: string): EntityManager =>
-  connection(name).orm.em as EntityManager;
+const globalOf = ({ connection }: TestApp, name?: string): EntityManager => connection(name).orm.em;
 
 describe('the global entity manager inside of a context', () => {
   const shared = useWorld();

@@ -3,13 +3,16 @@ import type { DynamicModule } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import {
   Atomic,
+  CommitOn,
   DbContext,
   DbConnection,
   DbContextModule,
   getConnectionToken,
   DbTransaction,
   InvalidOptionsError,
+  NewDbContext,
   RetryOnSerializationFailure,
+  WithDbContext,
   type DbConnectionOptions,
 } from 'nestjs-db-context';
 
@@ -32,7 +35,8 @@ async function compile(...modules: readonly DynamicModule[]): Promise<DbContext>
 }
 
 const TRANSACTION =
-  'it belongs inside of transaction: {} of a connection, in @DbTransaction() or in atomic()';
+  'it belongs inside of transaction: {} of a connection, in @DbTransaction(), in the options of atomic() or ' +
+  'in the options of dbContext.stream().';
 const ROOT = 'it belongs in the options of DbContextModule.forRoot(), beside connections';
 
 /** Each is an options object, and what is said of a key that has no effect in it. */
@@ -87,6 +91,9 @@ const AT_BOOT: readonly (readonly [string, () => readonly DynamicModule[], strin
       ['Role', 'app', 'role'],
       ['failOver', {}, 'failover'],
       ['transactions', {}, 'transaction'],
+      ['ensureDatbase', true, 'ensureDatabase'],
+      ['entites', [], 'entities'],
+      ['pol', { max: 5 }, 'pool'],
     ] as const
   ).map(
     ([key, value, meant]) =>
@@ -140,6 +147,21 @@ const AT_BOOT: readonly (readonly [string, () => readonly DynamicModule[], strin
     () => [root({}, { transaction: { drainTimeoutMs: 1 } })],
     'its transaction has drainTimeoutMs: 1. It has no effect there; it belongs in the options of a connection',
   ],
+  ...(
+    [
+      ['commitOn', true],
+      ['beforeCommit', 1],
+      ['serializeFirst', 'yes'],
+      ['watch', 'on'],
+    ] as const
+  ).map(
+    ([key, value]) =>
+      [
+        `${key} of another kind`,
+        () => [root({ [key]: value })],
+        `forRoot() was given ${key}: ${typeof value === 'string' ? `'${value}'` : value}. Give `,
+      ] as const,
+  ),
   [
     'failover',
     () => [root({}, { failover: { hosts: ['a:1', 'b:1'], cacheSeconds: 1 } })],
@@ -195,6 +217,45 @@ describe('options that have no effect where they stand', () => {
     });
   });
 
+  it.each<readonly [string, () => unknown, string]>([
+    [
+      '@CommitOn()',
+      () => CommitOn({ status: 401 } as never),
+      '@CommitOn() was given { status: 401 }',
+    ],
+    [
+      '@DbTransaction()',
+      () => DbTransaction(undefined as never),
+      '@DbTransaction() was given undefined',
+    ],
+    [
+      '@Atomic()',
+      () => Atomic({ curent: 'savepoint' } as never),
+      "@Atomic() has curent: 'savepoint'",
+    ],
+    [
+      '@Atomic()',
+      () => Atomic({ current: 'savepiont' } as never),
+      "@Atomic() has current: 'savepiont'",
+    ],
+    ['@Atomic()', () => Atomic({ lockTimeoutMs: -1 }), '@Atomic() has lockTimeoutMs: -1'],
+    ['@Atomic()', () => Atomic({ retry: { attempts: 1 } }), 'retry has attempts: 1'],
+    [
+      '@WithDbContext()',
+      () => WithDbContext({ isolationLevel: 'serializable' } as never),
+      "@WithDbContext() has isolationLevel: 'serializable'",
+    ],
+    ['@WithDbContext()', () => WithDbContext('x' as never), "@WithDbContext() was given 'x'"],
+    [
+      '@NewDbContext()',
+      () => NewDbContext({ commitOn: true } as never),
+      '@NewDbContext() has commitOn: true',
+    ],
+  ])('are refused as the class is loaded: of %s', (_, declare, says) => {
+    expect(declare).toThrow(InvalidOptionsError);
+    expect(declare).toThrow(says);
+  });
+
   it('are refused as the class is loaded', () => {
     expect(() => DbTransaction({ retry: { attempts: 2 } } as never)).toThrow(
       /^@DbTransaction\(\) has retry: .* It has no effect there; it belongs in the options of dbContext\.run\(\)/,
@@ -246,15 +307,36 @@ describe('options that have no effect where they stand', () => {
     }
   });
 
-  it('are refused by @Atomic() on the call', async () => {
-    class Work {
-      @Atomic({ commitOn: () => true } as never)
-      async run(): Promise<void> {}
+  it('calls without a function, and names of connections that are objects, are refused', async () => {
+    const dbContext = await compile(root());
+    const nothing = undefined as never;
+    const asObject = { connection: 'default' } as never;
+    const inside = (call: () => unknown): Promise<unknown> => dbContext.run(async () => call());
+    const calls: readonly (readonly [() => Promise<unknown>, string])[] = [
+      [() => dbContext.run(nothing), 'dbContext.run() was given undefined to run. Give a function'],
+      [() => dbContext.runInNewContext(nothing), 'runInNewContext() was given undefined to run'],
+      [() => inside(() => dbContext.atomic(nothing)), 'atomic() was given undefined to run'],
+      ...(['commit', 'rollback', 'close', 'session', 'getSession', 'popSession'] as const).map(
+        (method) =>
+          [
+            () => inside(() => dbContext[method](asObject)),
+            "{ connection: 'default' } was given for the name of a connection. Give the name itself: 'default'.",
+          ] as const,
+      ),
+    ];
+    for (const [call, says] of calls) {
+      await expect(call()).rejects.toMatchObject({
+        code: 'INVALID_OPTIONS',
+        message: expect.stringContaining(says),
+      });
     }
-    const app = await Test.createTestingModule({ imports: [root()], providers: [Work] }).compile();
-    await expect(app.get(DbContext).run(() => app.get(Work).run())).rejects.toMatchObject({
-      code: 'INVALID_OPTIONS',
-      message: expect.stringContaining('atomic() has commitOn: '),
+  });
+
+  it('popSession() of a connection that nobody declares is refused as getSession() is', async () => {
+    const dbContext = await compile(root());
+    await expect(dbContext.run(async () => dbContext.popSession('nobody'))).rejects.toMatchObject({
+      code: 'UNKNOWN_CONNECTION',
+      connectionName: 'nobody',
     });
   });
 });

@@ -254,7 +254,7 @@ const sessionSide = (): Side => ({
   inner: shared.session,
 });
 const plainFork = (): EntityManager =>
-  shared.world.connection().orm.em.fork({ disableContextResolution: true }) as EntityManager;
+  shared.world.connection().orm.em.fork({ disableContextResolution: true });
 
 /** What is saved and thrown, with `before` where the outer one has written first. */
 type Cell = readonly [saved: readonly string[], thrown: Outcome['thrown']];

@@ -65,7 +65,7 @@ describe('resetOnRelease', () => {
   const backend = (em = session): Promise<unknown> =>
     valueOf('select pg_backend_pid() as value', em);
   /** A manager of no session, whose statements take a client of the pool past the library. */
-  const outside = (): EntityManager => app.connection().orm.em.fork() as EntityManager;
+  const outside = (): EntityManager => app.connection().orm.em.fork();
   /** What another request sees on the connection that the pool has. */
   const next = (sql: string): Promise<unknown> => run(() => valueOf(sql));
   const resets = (): number => proxy.log.filter((sql) => sql === 'discard all').length;

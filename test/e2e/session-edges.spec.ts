@@ -922,7 +922,7 @@ describe('connections', () => {
         await expect(service.nested()).rejects.toThrow('undo');
         expect(await (session as OwnEntityManager).countNotes()).toBe(1);
         await em.fork().transactional(async (foreign) => {
-          const other = await xid(foreign as EntityManager);
+          const other = await xid(foreign);
           expect(other).not.toBe(own);
           // What MikroORM's TransactionContext says holds for the session, too.
           expect(await xid()).toBe(other);

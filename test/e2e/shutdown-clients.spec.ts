@@ -25,8 +25,7 @@ interface Borrower {
   readonly comesTo: object | string | undefined;
 }
 
-const globalManager = ({ connection }: TestWorld): EntityManager =>
-  connection().orm.em.fork() as EntityManager;
+const globalManager = ({ connection }: TestWorld): EntityManager => connection().orm.em.fork();
 const outcomeOf = (work: Promise<unknown>): Promise<unknown> =>
   work.then(
     () => 'done',
@@ -97,7 +96,7 @@ const BORROWERS: readonly Borrower[] = [
       const pool = (await world
         .connection()
         .orm.driver.getConnection()
-        .getNativeClient()) as PgPool;
+        .getNativeClient()) as unknown as PgPool;
       const client = await pool.connect();
       await client.query('begin');
       await never;

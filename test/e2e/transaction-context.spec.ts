@@ -120,11 +120,7 @@ describe('the injected session inside of a transaction that MikroORM opened', ()
     ['session.fork().transactional()', (callback) => shared.session.fork().transactional(callback)],
     [
       'orm.em.fork().transactional()',
-      (callback) =>
-        shared.world
-          .connection()
-          .orm.em.fork()
-          .transactional(callback as never),
+      (callback) => shared.world.connection().orm.em.fork().transactional(callback),
     ],
     [
       'newAtomicSession() and its transactional()',
@@ -343,7 +339,7 @@ describe.each<AdapterName>(['express', 'fastify'])('a request over %s', (adapter
         .connection()
         .orm.em.fork()
         .transactional(async (em) => {
-          outside = await xidOf(em as EntityManager);
+          outside = await xidOf(em);
           // Its requests inherit the async scope that it was made in.
           const server = createServer((request, response) => {
             app.getHttpServer().emit('request', request, response);

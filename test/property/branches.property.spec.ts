@@ -116,7 +116,7 @@ async function runPlain({ branches }: Program): Promise<void> {
     .orm.em.fork()
     .transactional(async (em) => {
       for (const [number, branch] of branches.entries()) {
-        await runBranch(em as EntityManager, branch, number);
+        await runBranch(em, branch, number);
       }
     });
 }

@@ -106,6 +106,9 @@ export function tokens(): void {
 }
 
 export function connection(db: DbConnection): void {
+  // As dbContext.session() has them.
+  expectTypeOf(db.orm.em.getKysely()).toBeObject();
+  void db.orm.em.fork().execute('select 1');
   // @ts-expect-error -- milliseconds, in an object
   void db.check(500);
   // @ts-expect-error -- `undefined` before the first use, so that nobody takes that for an empty pool

@@ -88,7 +88,7 @@ async function openBench(urls: DatabaseUrls): Promise<OpenBench> {
     bench: {
       app,
       url: await app.getUrl(),
-      session: () => orm('default').em.fork() as EntityManager,
+      session: () => orm('default').em.fork(),
     },
     shop,
     audit,
