@@ -30,5 +30,9 @@ export {
   type TemplateOptions,
   type WorkerDatabase,
   type WorkerDatabaseOptions,
-} from './worker-database.js';
-export { WorkerDatabaseError, type WorkerDatabaseStep } from './worker-database-error.js';
+} from './worker-database/worker-database.js';
+export {
+  WorkerDatabaseError,
+  WrongDatabaseError,
+  type WorkerDatabaseStep,
+} from './worker-database/worker-database-error.js';
