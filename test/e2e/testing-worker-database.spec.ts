@@ -541,6 +541,26 @@ describe('worker processes of Jest', () => {
     expect(await databases()).toEqual([expect.stringContaining('_template_')]);
   }, 100_000);
 
+  it('two runs at the same time share no database', async () => {
+    const runs = await Promise.all([
+      runJest('writes-[12]', '--runInBand'),
+      runJest('writes-[12]', '--runInBand'),
+    ]);
+    for (const { results, output } of runs) {
+      expect({ ...results, output }).toMatchObject({ success: true, numPassedTests: 10 });
+    }
+    expect(await databases()).toEqual([expect.stringContaining('_template_')]);
+  }, 100_000);
+
+  it('a file that does not close its database leaves it to the next file of its process', async () => {
+    const { results, reported, output } = await runJest('forgets-', '--runInBand');
+    expect({ ...results, output }).toMatchObject({ success: true, numPassedTests: 2 });
+    const used = reported.filter((each) => each.database !== undefined);
+    expect(used).toHaveLength(2);
+    expect(new Set(used.map((each) => each.database))).toEqual(new Set([`${name}_worker_1`]));
+    expect(new Set(used.map((each) => each.pid)).size).toBe(1);
+  }, 60_000);
+
   it('one that is killed while it makes the template leaves none', async () => {
     const { signal, results, reported } = await runJest('crash', '--runInBand');
     expect({ signal, results, reported }).toEqual({
