@@ -26,6 +26,12 @@ export {
   type UseTestTransactionOptions,
 } from './use-test-transaction.js';
 export {
+  templateOf,
+  type TemplateMigrations,
+  type TemplateOrmOptions,
+  type TemplateSources,
+} from './worker-database/template-of.js';
+export {
   createWorkerDatabase,
   type TemplateOptions,
   type WorkerDatabase,
