@@ -70,7 +70,8 @@ export type DbContextErrorCode =
   | 'UNEXPECTED_ROLLBACK'
   | 'UNKNOWN_CONNECTION'
   | 'UNKNOWN_ENTITY'
-  | 'WORKER_DATABASE';
+  | 'WORKER_DATABASE'
+  | 'WRONG_DATABASE';
 
 /**
  * Base of every error that this library throws. `code` names the error and is stable across

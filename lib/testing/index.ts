@@ -26,9 +26,19 @@ export {
   type UseTestTransactionOptions,
 } from './use-test-transaction.js';
 export {
+  templateOf,
+  type TemplateMigrations,
+  type TemplateOrmOptions,
+  type TemplateSources,
+} from './worker-database/template-of.js';
+export {
   createWorkerDatabase,
   type TemplateOptions,
   type WorkerDatabase,
   type WorkerDatabaseOptions,
-} from './worker-database.js';
-export { WorkerDatabaseError, type WorkerDatabaseStep } from './worker-database-error.js';
+} from './worker-database/worker-database.js';
+export {
+  WorkerDatabaseError,
+  WrongDatabaseError,
+  type WorkerDatabaseStep,
+} from './worker-database/worker-database-error.js';

@@ -1,10 +1,10 @@
 // What tsc must accept, infer and refuse of `nestjs-db-context/testing`; nothing here runs.
 import type { EntityManager as CoreEntityManager } from '@mikro-orm/core';
-import type { EntityManager } from '@mikro-orm/postgresql';
+import { defineConfig, type EntityManager } from '@mikro-orm/postgresql';
 import type { INestApplication, INestApplicationContext, ValueProvider } from '@nestjs/common';
 import type { TestingModule } from '@nestjs/testing';
 import { expectTypeOf } from 'expect-type';
-import type { DbContext } from 'nestjs-db-context';
+import type { DbContext, DriverEntityManager } from 'nestjs-db-context';
 import {
   captureOnCommit,
   createWorkerDatabase,
@@ -17,6 +17,7 @@ import {
   provideTestDbContext,
   provideTestRepository,
   provideTestSession,
+  templateOf,
   recordContexts,
   recordStatements,
   TestDbContext,
@@ -118,8 +119,17 @@ export async function workerDatabases(): Promise<void> {
     serverUrl: 'postgres://localhost/postgres',
     template,
     workerId: 1,
+    reuse: true,
     prepareTimeoutMs: 1_000,
   };
+  const derived = templateOf(defineConfig({ entities: [Note], dbName: 'shop' }), {
+    migrations: { path: './sql', up: (url: string) => url },
+    seed: (em) => expectTypeOf(em).toEqualTypeOf<DriverEntityManager>(),
+    dependsOn: { rows: [1] },
+  });
+  expectTypeOf(derived).toEqualTypeOf<TemplateOptions>();
+  // @ts-expect-error -- the only name of a migrator
+  templateOf({ entities: [Note] }, { migrations: 'knex' });
   await using database = await createWorkerDatabase(options);
   expectTypeOf(database).toEqualTypeOf<WorkerDatabase>();
   // @ts-expect-error -- a template is needed

@@ -1,6 +1,6 @@
 // The code of docs/testing.md; tsc checks it here, and a spec checks that it is the same.
 import { Entity, PrimaryKey, Property } from '@mikro-orm/decorators/legacy';
-import { defineConfig, MikroORM, type EntityManager } from '@mikro-orm/postgresql';
+import { defineConfig, type EntityManager } from '@mikro-orm/postgresql';
 import { Injectable, type INestApplication } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { DbContext, InjectSession } from 'nestjs-db-context';
@@ -15,8 +15,10 @@ import {
   provideTestRepository,
   provideTestSession,
   recordContexts,
+  templateOf,
   TestDbContext,
   useTestTransaction,
+  type TemplateOptions,
   type WorkerDatabase,
 } from 'nestjs-db-context/testing';
 
@@ -28,6 +30,7 @@ interface Call extends Promise<{ readonly status: number }> {
 declare function request(server: unknown): { get(path: string): Call; post(path: string): Call };
 
 declare function hashOfMigrations(): string;
+declare function migrate(url: string): Promise<void>;
 declare function startApp(url: string): Promise<INestApplication>;
 
 @Entity()
@@ -66,10 +69,16 @@ export function sharedTransaction(app: INestApplication): unknown {
   return own;
 }
 
-async function migrate(url: string): Promise<void> {
-  const orm = await MikroORM.init(defineConfig({ clientUrl: url, entities: [Order] }));
-  await orm.schema.create();
-  await orm.close();
+const ormOptions = defineConfig({ dbName: 'shop', entities: [Order] });
+
+export function templateByHand(): TemplateOptions {
+  const byHand: TemplateOptions = {
+    name: 'shop_test',
+    prepare: migrate,
+    version: hashOfMigrations(),
+  };
+
+  return byHand;
 }
 
 export function separateSessions(): void {
@@ -79,14 +88,14 @@ export function separateSessions(): void {
   beforeAll(async () => {
     database = await createWorkerDatabase({
       serverUrl: 'postgres://postgres:postgres@localhost:5432/postgres',
-      template: { name: 'shop_test', prepare: migrate, version: hashOfMigrations() },
+      template: templateOf(ormOptions, { seed: (em) => em.insert(Order, { id: 1, item: 'lamp' }) }),
     });
     app = await startApp(database.url);
   });
   afterEach(() => database.reset());
   afterAll(async () => {
     await app.close();
-    await database.drop();
+    await database.close();
   });
 }
 
