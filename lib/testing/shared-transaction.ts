@@ -5,6 +5,7 @@ import { mayHaveEnded } from '../postgresql/transaction-end-statements.js';
 import type { Asked, QueryAnswer } from './asked.js';
 import { TestIsolationError } from './errors.js';
 import { GuardedTransaction } from './guarded-transaction.js';
+import { tapClose } from './close-tap.js';
 import { tapPool } from './pool-tap.js';
 import { SharedClient } from './shared-client.js';
 import type { FirstText, SharedConnection, SharedParty } from './shared-connection.js';
@@ -12,6 +13,13 @@ import { SharedLevels } from './shared-levels.js';
 import type { Layer } from './test-layer.js';
 import { TestLayers } from './test-layers.js';
 import { Turns } from './turns.js';
+
+const LOST_WORK =
+  'a transaction was rolled back after another one, inside of it, had been committed (runInNewContext(), ' +
+  'newAtomicSession(), requires_new, or a statement of the test itself); what that committed is lost ' +
+  'here, and would be saved in production.';
+const ENDS_TEST =
+  'where it would end the transaction of the test. End the transaction through the session.';
 
 /** The shared transaction of each connection; `undefined` while it begins. */
 const active = new WeakMap<DbConnection, SharedTransaction | undefined>();
@@ -82,6 +90,7 @@ export class SharedTransaction implements SharedConnection {
         connection.replaceClients(({ holder }) =>
           Promise.resolve(new SharedClient(shared, holder)),
         ),
+        tapClose(connection, () => shared.end()),
       );
       return shared;
     } catch (error) {
@@ -116,11 +125,14 @@ export class SharedTransaction implements SharedConnection {
    *
    * @throws {@link TestIsolationError} a transaction of the application is still open
    */
-  async end(layer: Layer = this.#layers.outermost): Promise<void> {
-    if (layer !== this.#layers.outermost) {
-      await this.#layers.end(layer, () => undefined);
-      return;
-    }
+  end(layer: Layer = this.#layers.outermost): Promise<void> {
+    return (layer.ending ??=
+      layer === this.#layers.outermost
+        ? this.#endAll(layer)
+        : this.#layers.end(layer, () => undefined));
+  }
+
+  async #endAll(layer: Layer): Promise<void> {
     try {
       await this.#layers.end(layer, () => {
         active.delete(this.connection);
@@ -143,11 +155,10 @@ export class SharedTransaction implements SharedConnection {
 
   /** See {@link SharedConnection.open}. */
   async open(client: SharedParty, isReadOnly: boolean): Promise<void> {
-    if (isTest(client)) {
-      // What the test does is undone with its layer, which has begun.
-      return;
+    // What the test does is undone with its layer, which has begun.
+    if (!isTest(client)) {
+      await this.#whenMayOpen(client, () => this.#levels.open(client, isReadOnly));
     }
-    await this.#whenMayOpen(client, () => this.#levels.open(client, isReadOnly));
   }
 
   /** See {@link SharedConnection.openWith}. */
@@ -250,11 +261,7 @@ export class SharedTransaction implements SharedConnection {
 
   async #rollBack(client: SharedParty): Promise<void> {
     if (await this.#levels.rollBack(client)) {
-      client.layer.refused ??= this.refusal(
-        'a transaction was rolled back after another one, inside of it, had been committed ' +
-          '(runInNewContext(), newAtomicSession(), requires_new, or a statement of the test itself); ' +
-          'what that committed is lost here, and would be saved in production.',
-      );
+      client.layer.refused ??= this.refusal(LOST_WORK);
     }
   }
 
@@ -272,10 +279,7 @@ export class SharedTransaction implements SharedConnection {
 
   #assertEndsNothing(sql: string, where = 'in one text with others'): void {
     if (mayHaveEnded(sql)) {
-      throw this.refusal(
-        `a COMMIT or ROLLBACK was to be sent ${where}, where it would end the transaction of the ` +
-          'test. End the transaction through the session.',
-      );
+      throw this.refusal(`a COMMIT or ROLLBACK was to be sent ${where}, ${ENDS_TEST}`);
     }
   }
 

@@ -12,6 +12,8 @@ export class Layer {
   readonly holder: Holder = { outer: undefined };
   /** Why no statement of it is sent any more: it has ended, or would show what production does not. */
   refused: TestIsolationError | undefined;
+  /** Its end, which is under way or over. */
+  ending: Promise<void> | undefined;
   /** Whether it has ended, and what was done in it is undone. */
   isOver = false;
 

@@ -123,6 +123,11 @@ export class TestTransaction {
     return session as E;
   }
 
+  /** @internal Names of the connections that it includes. */
+  get connectionNames(): readonly string[] {
+    return [...this.#parts.keys()];
+  }
+
   /** Number of transactions that the application has open now. */
   get openTransactions(): number {
     return [...this.#parts.values()].reduce((sum, { shared }) => sum + shared.openTransactions, 0);
