@@ -44,7 +44,7 @@ export class SharedTransaction implements SharedConnection {
   readonly #layers: TestLayers;
   readonly #turns: Turns;
   readonly #undo: (() => void)[] = [];
-  // They are kept here because an event emitter such as the real client warns of more than ten.
+  // Kept here, since the real client warns of more than ten.
   readonly errorListeners = new Set<(error: Error) => void>();
 
   private constructor(connection: DbConnection, real: GuardedTransaction) {
@@ -114,7 +114,6 @@ export class SharedTransaction implements SharedConnection {
   get openTransactions(): number {
     return this.#levels.count;
   }
-
   /** See {@link TestLayers.enter}. */
   enter(): Promise<Layer> {
     return this.#layers.enter();
@@ -239,7 +238,6 @@ export class SharedTransaction implements SharedConnection {
     await this.#whenOnTop(client, () => this.#ending(() => this.#rollBack(client)));
   }
 
-  /** The session of the test ends nothing: its work is undone with the test. */
   #assertNoTest(client: SharedParty): void {
     if (isTest(client)) {
       throw this.refusal('the session of the test was to commit or to roll back.');

@@ -54,7 +54,7 @@ export function quantile(values: readonly number[], share: number): number {
 }
 
 /** @returns the time of a test with what is done around it, and of the test alone */
-export async function runTest(
+async function runTest(
   way: Way,
   body: (typeof BODIES)[number],
 ): Promise<{ totalMs: number; bodyMs: number }> {
