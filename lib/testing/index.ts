@@ -18,6 +18,8 @@ export {
 export { openRollbackSession, type RollbackSession } from './rollback-session.js';
 export { openTestContext, type TestContext } from './test-context.js';
 export { TestDbContext, type TestOutcome, type TestSessions } from './test-db-context.js';
+export type { BlockSetUp } from './test-blocks.js';
+export type { RunnerHooks } from './runner-hooks.js';
 export type { TestTarget } from './test-target.js';
 export { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
 export {

@@ -1,6 +1,5 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import type { DbConnection } from '../connection/db-connection.js';
 import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { UnknownConnectionError } from '../errors.js';
@@ -9,6 +8,7 @@ import type { SessionFactory } from '../session/session-factory.js';
 import type { TransactionOwner, TransactionSource } from '../transaction/begin-plan.js';
 import { Transaction } from '../transaction/transaction.js';
 import { SharedTransaction } from './shared-transaction.js';
+import type { Layer } from './test-layer.js';
 import { connectionsOf, registryOf, type TestTarget } from './test-target.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
@@ -24,7 +24,9 @@ export interface TestTransactionOptions {
 /** The shared transaction of one connection, with the transaction of the test itself in it. */
 interface TestPart {
   readonly shared: SharedTransaction;
-  readonly connection: DbConnection;
+  /** What is undone at the end. */
+  readonly layer: Layer;
+  readonly factory: SessionFactory;
   readonly transaction: Transaction;
   readonly context: KyselyTransaction;
 }
@@ -63,16 +65,41 @@ export class TestTransaction {
     app: TestTarget,
     { connections }: TestTransactionOptions = {},
   ): Promise<TestTransaction> {
-    const registry = registryOf(app);
-    const parts = new Map<string, TestPart>();
-    const transaction = new TestTransaction(parts);
-    try {
-      for (const connection of connectionsOf(app, connections)) {
-        parts.set(connection.name, await beginPart(registry.connections.factory(connection.name)));
-      }
-    } catch (error) {
+    const { connections: all } = registryOf(app);
+    const begun = connectionsOf(app, connections).map(async (connection) => {
+      const shared = await SharedTransaction.begin(connection);
+      return partOf(shared, shared.layer, all.factory(connection.name));
+    });
+    return TestTransaction.#of(begun);
+  }
+
+  /**
+   * Begins one inside of this one, which is to be ended first: a savepoint.
+   *
+   * @throws {@link TestIsolationError} the application still has a transaction open
+   * @internal
+   */
+  nested(): Promise<TestTransaction> {
+    const begun = [...this.#parts.values()].map(async ({ shared, factory }) =>
+      partOf(shared, await shared.enter(), factory),
+    );
+    return TestTransaction.#of(begun);
+  }
+
+  /** Waits for all parts, and ends those that have begun where one could not. */
+  static async #of(begun: readonly Promise<TestPart>[]): Promise<TestTransaction> {
+    const parts = await Promise.allSettled(begun);
+    const transaction = new TestTransaction(
+      new Map(
+        parts
+          .filter((part) => part.status === 'fulfilled')
+          .map(({ value }) => [value.factory.connection.name, value]),
+      ),
+    );
+    const failed = parts.find((part) => part.status === 'rejected');
+    if (failed !== undefined) {
       await transaction.end();
-      throw error;
+      throw failed.reason;
     }
     return transaction;
   }
@@ -90,10 +117,15 @@ export class TestTransaction {
   session<E extends EntityManager = DriverEntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E {
-    const { connection, context } = this.#part(name);
-    const session = connection.orm.em.fork({ disableContextResolution: true });
+    const { factory, context } = this.#part(name);
+    const session = factory.connection.orm.em.fork({ disableContextResolution: true });
     session.setTransactionContext(context);
     return session as E;
+  }
+
+  /** @internal Names of the connections that it includes. */
+  get connectionNames(): readonly string[] {
+    return [...this.#parts.keys()];
   }
 
   /** Number of transactions that the application has open now. */
@@ -108,13 +140,18 @@ export class TestTransaction {
    *   rolled back all the same
    */
   async end(): Promise<void> {
-    const errors: unknown[] = [];
-    for (const { shared, transaction } of this.#parts.values()) {
-      await shared.end().catch((error: unknown) => errors.push(error));
-      await transaction.rollback();
-    }
-    if (errors.length > 0) {
-      throw errors[0];
+    const ended = await Promise.allSettled(
+      [...this.#parts.values()].map(async ({ shared, layer, transaction }) => {
+        try {
+          await shared.end(layer);
+        } finally {
+          await transaction.rollback();
+        }
+      }),
+    );
+    const failed = ended.find((end) => end.status === 'rejected');
+    if (failed !== undefined) {
+      throw failed.reason;
     }
   }
 
@@ -127,9 +164,13 @@ export class TestTransaction {
   }
 }
 
-async function beginPart(factory: SessionFactory): Promise<TestPart> {
+/** Begins the transaction of the test itself, which sends nothing: its layer has begun. */
+async function partOf(
+  shared: SharedTransaction,
+  layer: Layer,
+  factory: SessionFactory,
+): Promise<TestPart> {
   const { connection } = factory;
-  const shared = await SharedTransaction.begin(connection);
   const { name, server, limits } = connection;
   const source: TransactionSource = {
     name,
@@ -148,7 +189,7 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
   // or the hooks of one.
   const statements = [{ sql: 'begin', values: [] }];
   const owner: TransactionOwner = {
-    holder: shared.testHolder,
+    holder: layer.holder,
     watch: undefined,
     plan: (settings) => ({ settings, statements, before: undefined, after: undefined }),
     planMisused: () => shared.refusal('its begin is under way.'),
@@ -160,8 +201,8 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
   try {
     await transaction.begin({});
   } catch (error) {
-    await shared.end();
+    await shared.end(layer);
     throw error;
   }
-  return { shared, connection, transaction, context: factory.contextOf(transaction) };
+  return { shared, layer, factory, transaction, context: factory.contextOf(transaction) };
 }

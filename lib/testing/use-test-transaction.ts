@@ -1,28 +1,45 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidOptionsError } from '../errors.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { hookOf, type RunnerHooks } from './runner-hooks.js';
+import { TestBlocks, type BlockSetUp } from './test-blocks.js';
 import type { TestTarget } from './test-target.js';
 import { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
-type Hook = (callback: () => Promise<void>) => unknown;
-
 /** Options of {@link useTestTransaction}. */
-export interface UseTestTransactionOptions extends TestTransactionOptions {
-  /**
-   * The `beforeEach()` of the test runner.
-   * @defaultValue the global one (Jest, Mocha, Vitest with `globals`)
-   */
-  readonly beforeEach?: Hook;
-  /**
-   * The `afterEach()` of the test runner.
-   * @defaultValue the global one
-   */
-  readonly afterEach?: Hook;
-}
+export interface UseTestTransactionOptions extends TestTransactionOptions, RunnerHooks {}
 
-/** The transaction of the test that runs now. */
-export type CurrentTestTransaction = Pick<TestTransaction, 'session' | 'openTransactions'>;
+/**
+ * The transaction of the test that runs now; in a hook that runs between the tests, that of the block.
+ *
+ * @publicApi
+ */
+export interface CurrentTestTransaction extends Pick<
+  TestTransaction,
+  'session' | 'openTransactions'
+> {
+  /**
+   * Makes data once for all tests of the `describe` that it is called in, or of the file. The block holds
+   * the transaction, and each test a savepoint in it, so that no test sees what another one has done.
+   * Blocks may lie inside of one another.
+   *
+   * Entities that `setUp` has made or loaded can be used in the tests: before each of them they get back
+   * what they were like at the end of `setUp`, without a query, and belong to a session of that test.
+   *
+   * @param setUp runs before the tests of the block, inside of its transaction; it may send requests, too
+   * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given
+   * @example
+   * ```ts
+   * let ada: Customer;
+   * db.beforeAll((session) => {
+   *   ada = session.create(Customer, { name: 'Ada' });
+   * });
+   * ```
+   */
+  beforeAll<E extends EntityManager = DriverEntityManager>(setUp: BlockSetUp<E>): void;
+}
 
 /**
  * Runs each test of a file or a block in a {@link TestTransaction}: everything that the test or the
@@ -43,18 +60,19 @@ export type CurrentTestTransaction = Pick<TestTransaction, 'session' | 'openTran
  */
 export function useTestTransaction(
   app: () => TestTarget,
-  { beforeEach, afterEach, ...options }: UseTestTransactionOptions = {},
+  options: UseTestTransactionOptions = {},
 ): CurrentTestTransaction {
   let current: TestTransaction | undefined;
-  hook(
+  const blocks = new TestBlocks(() => TestTransaction.begin(app(), options));
+  hookOf(
     'beforeEach',
-    beforeEach,
+    options,
   )(async () => {
-    current = await TestTransaction.begin(app(), options);
+    current = await blocks.beginTest();
   });
-  hook(
+  hookOf(
     'afterEach',
-    afterEach,
+    options,
   )(async () => {
     // There is no transaction where it could not begin.
     const ended = current;
@@ -62,31 +80,31 @@ export function useTestTransaction(
     await ended?.end();
   });
   const running = (): TestTransaction => {
-    if (current === undefined) {
+    const transaction = current ?? blocks.current;
+    if (transaction === undefined) {
       throw new InvalidOptionsError(
-        'useTestTransaction() was asked for its session outside of a test. Ask in a test, or in a ' +
-          'beforeEach() that comes after it.',
+        'useTestTransaction() was asked for its session outside of a test. Ask in a test, in a ' +
+          'beforeEach() that comes after it, or in the callback of its beforeAll().',
       );
     }
-    return current;
+    return transaction;
   };
   return {
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
     session: <E extends EntityManager = DriverEntityManager>(name?: string) =>
-      running().session<E>(name),
+      blocks.gaveOut(name ?? DEFAULT_CONNECTION_NAME, running().session<E>(name)),
     get openTransactions() {
       return running().openTransactions;
     },
+    beforeAll: (setUp) => {
+      let end: (() => Promise<void>) | undefined;
+      hookOf(
+        'beforeAll',
+        options,
+      )(async () => {
+        end = await blocks.begin(setUp as unknown as BlockSetUp);
+      });
+      hookOf('afterAll', options)(async () => end?.());
+    },
   };
-}
-
-function hook(name: 'beforeEach' | 'afterEach', given: Hook | undefined): Hook {
-  const found = given ?? (globalThis as { [K in typeof name]?: Hook })[name];
-  if (found === undefined) {
-    throw new InvalidOptionsError(
-      `useTestTransaction() found no global ${name}(). Give the one of your test runner: ` +
-        `useTestTransaction(() => app, { beforeEach, afterEach }).`,
-    );
-  }
-  return found;
 }

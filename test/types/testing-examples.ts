@@ -66,6 +66,22 @@ export function sharedTransaction(app: INestApplication): unknown {
 
   const own = useTestTransaction(() => app, { beforeEach, afterEach });
 
+  let lamp: Order;
+
+  db.beforeAll((session) => {
+    lamp = session.create(Order, { item: 'lamp' });
+  });
+
+  it('shows an order', async () => {
+    await request(app.getHttpServer()).get(`/orders/${lamp.id}`).expect(200);
+  });
+
+  it('goes on after a failure', async () => {
+    const twice = db.session().insert(Order, { id: 1, item: 'twice' });
+    await expect(twice).rejects.toThrow('duplicate key');
+    await request(app.getHttpServer()).get('/orders').expect(200);
+  });
+
   return own;
 }
 
