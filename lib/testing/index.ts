@@ -15,9 +15,11 @@ export {
   type RecordedStatement,
   type RecordOptions,
 } from './record-statements.js';
+export { OutsideTestError, type OutsideTestReason } from './outside-test-error.js';
 export { openRollbackSession, type RollbackSession } from './rollback-session.js';
 export { openTestContext, type TestContext } from './test-context.js';
 export { TestDbContext, type TestOutcome, type TestSessions } from './test-db-context.js';
+export type { OutsideMode } from './test-watch.js';
 export type { TestTarget } from './test-target.js';
 export { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
 export {

@@ -7,9 +7,10 @@ import { mayHaveEnded } from '../postgresql/transaction-end-statements.js';
 import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
 import { TestIsolationError } from './errors.js';
-import { tapPool } from './pool-tap.js';
 import { SharedClient, type SharedConnection } from './shared-client.js';
 import { countWrites, deferredConstraints, SimulatedCommit } from './simulated-commit.js';
+import type { TestOwner } from './test-owner.js';
+import { TestRouting, type TestPlace } from './test-routing.js';
 
 /** Code that has the real client to itself. */
 class LentScope extends AsyncScope {
@@ -25,14 +26,6 @@ const WRITE_COMMANDS = /^(insert|update|delete|merge|copy|create|alter|drop|trun
 
 /** How long transactions of the application may take to end after their test, in milliseconds. */
 const GRACE_MS = 1_000;
-
-/** The shared transaction of each connection; `undefined` while it begins. */
-const active = new WeakMap<DbConnection, SharedTransaction | undefined>();
-
-/** The shared transaction of a connection, while there is one. */
-export function sharedTransactionOf(connection: DbConnection): SharedTransaction | undefined {
-  return active.get(connection);
-}
 
 /** A transaction of the application: a savepoint of the shared one. */
 interface Level {
@@ -58,6 +51,7 @@ export class SharedTransaction implements SharedConnection {
   /** The holder of the test's own session, inside of which everything else runs. */
   readonly testHolder: Holder = { outer: undefined };
   readonly #client: PgClient;
+  readonly #place: TestPlace;
   readonly #deferred: string | undefined;
   readonly #levels: Level[] = [];
   readonly #queue = new SerialQueue();
@@ -71,43 +65,45 @@ export class SharedTransaction implements SharedConnection {
   /** Whether the client is in the middle of a copy that nobody ends, so that it answers nothing more. */
   #isStuck = false;
 
-  private constructor(connection: DbConnection, client: PgClient, deferred: string | undefined) {
+  private constructor(
+    connection: DbConnection,
+    client: PgClient,
+    place: TestPlace,
+    deferred: string | undefined,
+  ) {
     this.connection = connection;
     this.#client = client;
+    this.#place = place;
     this.#deferred = deferred;
   }
 
   /**
-   * Takes a connection and begins. From then on the pool of the connection hands out shared clients.
+   * Takes a connection and begins. From then on the work of its test gets shared clients on the connection.
    *
+   * @param owner the test; `undefined` where all work belongs to the test that runs
    * @throws {@link AcquireTimeoutError}, {@link ConnectionFailedError}
-   * @throws {@link TestIsolationError} one has begun on the connection and not ended
+   * @throws {@link TestIsolationError} one has begun for that work and not ended
    */
-  static async begin(connection: DbConnection): Promise<SharedTransaction> {
-    if (active.has(connection)) {
-      throw new TestIsolationError(
-        connection.name,
-        'one has begun already and not ended. Tests that share a transaction run one after another.',
-      );
-    }
-    active.set(connection, undefined);
+  static async begin(connection: DbConnection, owner?: TestOwner): Promise<SharedTransaction> {
+    const place = TestRouting.of(connection).reserve(owner);
     let client: PgClient | undefined;
     try {
-      client = await connection.checkOut({ holder: undefined, isBusy: true });
+      client = await place.takeRealClient();
       await client.query('begin');
-      const shared = new SharedTransaction(connection, client, await deferredConstraints(client));
-      active.set(connection, shared);
+      const deferred = await deferredConstraints(client);
+      const shared = new SharedTransaction(connection, client, place, deferred);
       client.on('error', shared.#onError);
       shared.#undo.push(
         () => client?.off('error', shared.#onError),
-        tapPool(await connection.pool(), () => new SharedClient(shared, undefined)),
-        connection.replaceClients(({ holder }) =>
-          Promise.resolve(new SharedClient(shared, holder)),
-        ),
+        () => place.leave(),
       );
+      place.serve({
+        clientFor: (holder) => new SharedClient(shared, holder),
+        openTransactions: () => shared.openTransactions,
+      });
       return shared;
     } catch (error) {
-      active.delete(connection);
+      place.leave();
       client?.release(true);
       throw error;
     }
@@ -136,7 +132,6 @@ export class SharedTransaction implements SharedConnection {
       left = deadline - performance.now();
     }
     const left = this.openTransactions;
-    active.delete(this.connection);
     this.#undo.toReversed().forEach((undo) => undo());
     this.#refused = this.refusal('it has ended, and this statement came later.');
     const rolledBack = await withinLimit(
@@ -299,7 +294,7 @@ export class SharedTransaction implements SharedConnection {
   async abandon(client: SharedClient): Promise<void> {
     await this.#queue.run(async () => {
       const level = this.#levelOf(client);
-      if (level !== undefined && active.has(this.connection)) {
+      if (level !== undefined && this.#place.isTaken) {
         if (this.#isStuck) {
           this.#leave(level);
         } else {

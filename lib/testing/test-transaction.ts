@@ -9,17 +9,19 @@ import type { SessionFactory } from '../session/session-factory.js';
 import type { TransactionOwner, TransactionSource } from '../transaction/begin-plan.js';
 import { Transaction } from '../transaction/transaction.js';
 import { SharedTransaction } from './shared-transaction.js';
-import { connectionsOf, registryOf, type TestTarget } from './test-target.js';
+import {
+  checkTestConnections,
+  testConnectionsOf,
+  type TestConnectionOptions,
+} from './test-connections.js';
+import type { TestOwner } from './test-owner.js';
+import { TestRouting } from './test-routing.js';
+import { registryOf, type TestTarget } from './test-target.js';
+import { refusingLeftOut } from './test-watch.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 /** Options of {@link TestTransaction.begin}. */
-export interface TestTransactionOptions {
-  /**
-   * Names of the connections.
-   * @defaultValue all of the application
-   */
-  readonly connections?: readonly string[];
-}
+export type TestTransactionOptions = TestConnectionOptions;
 
 /** The shared transaction of one connection, with the transaction of the test itself in it. */
 interface TestPart {
@@ -47,6 +49,7 @@ interface TestPart {
  */
 export class TestTransaction {
   readonly #parts: ReadonlyMap<string, TestPart>;
+  #stopWatching: readonly (() => void)[] = [];
 
   private constructor(parts: ReadonlyMap<string, TestPart>) {
     this.#parts = parts;
@@ -56,19 +59,34 @@ export class TestTransaction {
    * Begins the transactions. One connection of each pool is held until {@link TestTransaction.end}.
    *
    * @param app the application, initialised or not
-   * @throws {@link UnknownConnectionError}, {@link ConnectionFailedError}
+   * @throws {@link UnknownConnectionError}, {@link ConnectionFailedError}, {@link InvalidOptionsError}
    * @throws {@link TestIsolationError} another one has begun on a connection and not ended
    */
-  static async begin(
+  static begin(app: TestTarget, options: TestTransactionOptions = {}): Promise<TestTransaction> {
+    return TestTransaction.beginOwned(app, options, undefined);
+  }
+
+  /**
+   * @internal
+   * @param owner the test that it is for; `undefined` where all work belongs to the one that runs
+   */
+  static async beginOwned(
     app: TestTarget,
-    { connections }: TestTransactionOptions = {},
+    options: TestTransactionOptions,
+    owner: TestOwner | undefined,
   ): Promise<TestTransaction> {
+    checkTestConnections(options);
     const registry = registryOf(app);
     const parts = new Map<string, TestPart>();
     const transaction = new TestTransaction(parts);
     try {
-      for (const connection of connectionsOf(app, connections)) {
-        parts.set(connection.name, await beginPart(registry.connections.factory(connection.name)));
+      const { shared, leftOut } = testConnectionsOf(app, options);
+      for (const connection of owner === undefined ? leftOut : []) {
+        const stop = await TestRouting.of(connection).watch(refusingLeftOut(connection));
+        transaction.#stopWatching = [...transaction.#stopWatching, stop];
+      }
+      for (const { name } of shared) {
+        parts.set(name, await beginPart(registry.connections.factory(name), owner));
       }
     } catch (error) {
       await transaction.end();
@@ -109,6 +127,8 @@ export class TestTransaction {
    */
   async end(): Promise<void> {
     const errors: unknown[] = [];
+    this.#stopWatching.forEach((stop) => stop());
+    this.#stopWatching = [];
     for (const { shared, transaction } of this.#parts.values()) {
       await shared.end().catch((error: unknown) => errors.push(error));
       await transaction.rollback();
@@ -127,9 +147,9 @@ export class TestTransaction {
   }
 }
 
-async function beginPart(factory: SessionFactory): Promise<TestPart> {
+async function beginPart(factory: SessionFactory, test: TestOwner | undefined): Promise<TestPart> {
   const { connection } = factory;
-  const shared = await SharedTransaction.begin(connection);
+  const shared = await SharedTransaction.begin(connection, test);
   const { name, server, limits } = connection;
   const source: TransactionSource = {
     name,

@@ -1,24 +1,23 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidOptionsError } from '../errors.js';
+import { DEFAULTS } from '../options/defaults.js';
+import type { DriverEntityManager } from '../session/driver-entity-manager.js';
+import { hooksOf, type RunnerHooks } from './runner-hooks.js';
+import { checkTestConnections } from './test-connections.js';
 import type { TestTarget } from './test-target.js';
 import { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
-import type { DriverEntityManager } from '../session/driver-entity-manager.js';
-
-type Hook = (callback: () => Promise<void>) => unknown;
+import { TestWatch, type OutsideMode } from './test-watch.js';
 
 /** Options of {@link useTestTransaction}. */
-export interface UseTestTransactionOptions extends TestTransactionOptions {
+export interface UseTestTransactionOptions extends TestTransactionOptions, RunnerHooks {
   /**
-   * The `beforeEach()` of the test runner.
-   * @defaultValue the global one (Jest, Mocha, Vitest with `globals`)
+   * What becomes of work that belongs to no test, from the `beforeAll()` to the `afterAll()` of this
+   * call: of a background job between two tests, or of a body that begins before its `beforeEach()`.
+   * Where work was refused between two tests, the `afterAll()` fails as well.
+   * @defaultValue 'refuse'
    */
-  readonly beforeEach?: Hook;
-  /**
-   * The `afterEach()` of the test runner.
-   * @defaultValue the global one
-   */
-  readonly afterEach?: Hook;
+  readonly outside?: OutsideMode;
 }
 
 /** The transaction of the test that runs now. */
@@ -26,10 +25,12 @@ export type CurrentTestTransaction = Pick<TestTransaction, 'session' | 'openTran
 
 /**
  * Runs each test of a file or a block in a {@link TestTransaction}: everything that the test or the
- * application does is rolled back afterwards.
+ * application does is rolled back afterwards. What the application does between two tests is refused
+ * (T1).
  *
  * @param app returns the application; it is called before each test, so `beforeAll` may make it
- * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given
+ * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given, or options
+ *   contradict one another
  * @example
  * ```ts
  * const db = useTestTransaction(() => app);
@@ -43,19 +44,42 @@ export type CurrentTestTransaction = Pick<TestTransaction, 'session' | 'openTran
  */
 export function useTestTransaction(
   app: () => TestTarget,
-  { beforeEach, afterEach, ...options }: UseTestTransactionOptions = {},
+  options: UseTestTransactionOptions = {},
 ): CurrentTestTransaction {
+  checkOptions(options);
+  return useTestsInTurn(app, options);
+}
+
+function useTestsInTurn(
+  app: () => TestTarget,
+  {
+    outside = DEFAULTS.useTestTransaction.outside,
+    connections,
+    committing,
+    ...hooks
+  }: UseTestTransactionOptions,
+): CurrentTestTransaction {
+  const options: TestTransactionOptions = {
+    ...(connections && { connections }),
+    ...(committing && { committing }),
+  };
+  const { beforeEach, afterEach } = hooksOf(['beforeEach', 'afterEach'], hooks);
+  const watch = outside === 'commit' ? undefined : new TestWatch({ ...options, outside });
   let current: TestTransaction | undefined;
-  hook(
-    'beforeEach',
-    beforeEach,
-  )(async () => {
-    current = await TestTransaction.begin(app(), options);
+  if (watch !== undefined) {
+    const { beforeAll, afterAll } = hooksOf(['beforeAll', 'afterAll'], hooks);
+    beforeAll(async () => {
+      const made = madeBy(app);
+      await (made && watch.cover(made));
+    });
+    afterAll(() => watch.end());
+  }
+  beforeEach(async () => {
+    const target = app();
+    await watch?.cover(target);
+    current = await TestTransaction.begin(target, options);
   });
-  hook(
-    'afterEach',
-    afterEach,
-  )(async () => {
+  afterEach(async () => {
     // There is no transaction where it could not begin.
     const ended = current;
     current = undefined;
@@ -80,13 +104,22 @@ export function useTestTransaction(
   };
 }
 
-function hook(name: 'beforeEach' | 'afterEach', given: Hook | undefined): Hook {
-  const found = given ?? (globalThis as { [K in typeof name]?: Hook })[name];
-  if (found === undefined) {
+/** The application, if there is one before the first test. */
+function madeBy(app: () => TestTarget): TestTarget | undefined {
+  try {
+    return app();
+  } catch {
+    // It is asked for again before each test, which then fails.
+    return undefined;
+  }
+}
+
+function checkOptions(options: UseTestTransactionOptions): void {
+  const { outside } = options;
+  checkTestConnections(options);
+  if (outside !== undefined && !['refuse', 'hold', 'commit'].includes(outside)) {
     throw new InvalidOptionsError(
-      `useTestTransaction() found no global ${name}(). Give the one of your test runner: ` +
-        `useTestTransaction(() => app, { beforeEach, afterEach }).`,
+      `useTestTransaction() was given outside: ${JSON.stringify(outside)}. Give 'refuse', 'hold' or 'commit'.`,
     );
   }
-  return found;
 }
