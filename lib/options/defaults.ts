@@ -57,7 +57,7 @@ export const DEFAULTS = {
   stream: { timeoutMs: 600_000 },
   captureOnCommit: { execute: false },
   recordStatements: { withTransactions: false },
-  useTestTransaction: { outside: 'refuse' },
+  useTestTransaction: { outside: 'refuse', concurrent: false },
   createWorkerDatabase: { version: '', prepareTimeoutMs: 60_000 },
 } as const satisfies Required<Omit<DbContextOptions, OptionWithoutDefault>> & {
   readonly watch: Required<WatchOptions>;

@@ -1,4 +1,5 @@
 export { captureOnCommit, type CaptureOptions } from './capture-on-commit.js';
+export type { ConcurrentTestTransactions, RegisterTest } from './concurrent-test-transactions.js';
 export { provideTestDbContext, provideTestRepository, provideTestSession } from './doubles.js';
 export { TestIsolationError } from './errors.js';
 export { expectNoOpenConnections } from './expect-no-open-connections.js';
@@ -19,6 +20,7 @@ export { OutsideTestError, type OutsideTestReason } from './outside-test-error.j
 export { openRollbackSession, type RollbackSession } from './rollback-session.js';
 export { openTestContext, type TestContext } from './test-context.js';
 export { TestDbContext, type TestOutcome, type TestSessions } from './test-db-context.js';
+export type { TestAgent, TestAnswer, TestCall, TestRequests } from './test-requests.js';
 export type { OutsideMode } from './test-watch.js';
 export type { TestTarget } from './test-target.js';
 export { TestTransaction, type TestTransactionOptions } from './test-transaction.js';

@@ -14,9 +14,9 @@ import { DbContextError } from '../errors.js';
 export type OutsideTestReason = 'no-test' | 'no-owner' | 'test-ended' | 'left-out';
 
 const WHAT: Record<OutsideTestReason, string> = {
-  'no-test': 'while no test runs',
-  'no-owner': 'by work that belongs to no test',
-  'test-ended': 'by work of a test that has ended',
+  'no-test': 'while no test was running',
+  'no-owner': 'which belongs to no test',
+  'test-ended': 'which belongs to a test that has ended',
   'left-out': 'and is not part of the shared transaction',
 };
 
@@ -29,8 +29,7 @@ const ADVICE: Record<Exclude<OutsideTestReason, 'left-out'>, string> = {
     'useTestTransaction(() => app, { concurrent: true }).',
   'no-owner':
     'With { concurrent: true } write tests as db.test(name, fn), send requests with db.headers() or ' +
-    'by db.request(app), and run what a timer, a job or a socket does by db.run(fn) or after ' +
-    'db.allow(token).',
+    'by db.request(app), and run what a job or a socket does by db.allow(token, fn).',
   'test-ended': 'Await in each test what it starts.',
 };
 
@@ -57,15 +56,14 @@ export class OutsideTestError extends DbContextError {
     readonly reason: OutsideTestReason,
     { origin, waitedMs, times = 1, cause }: Circumstances = {},
   ) {
-    const name = JSON.stringify(connectionName);
-    const who = origin === undefined ? '' : ` by ${origin}`;
+    const who = origin ?? 'code that is in no context';
     const waited =
       waitedMs === undefined ? '' : ` It has waited ${waitedMs} ms (acquireTimeoutMs) for one.`;
     const repeated = times === 1 ? '' : ` This happened ${times} times.`;
     super(
       'OUTSIDE_TEST',
-      `Connection ${name} was used${who} ${WHAT[reason]}; what that writes would really be committed, ` +
-        `and is refused.${waited}${repeated} ${adviceOn(reason, connectionName)}`,
+      `Connection "${connectionName}" was used by ${who}, ${WHAT[reason]}. What that writes would really ` +
+        `be committed, so it is refused.${waited}${repeated} ${adviceOn(reason, connectionName)}`,
       cause,
     );
   }

@@ -38,11 +38,6 @@ export function runOwned<T>(block: object, owner: TestOwner | undefined, work: (
   return storage.run(within(block, owner), work);
 }
 
-/** Makes the rest of the current code, and all that it starts, a part of a test of `block`. */
-export function enterOwned(block: object, owner: TestOwner): void {
-  storage.enterWith(within(block, owner));
-}
-
 function within(block: object, owner: TestOwner | undefined): Ownership {
   const outer = storage.getStore();
   return { block, owner, outer: outer?.block === block ? outer.outer : outer };

@@ -3,6 +3,11 @@ import type { EntityManager } from '@mikro-orm/core';
 import { InvalidOptionsError } from '../errors.js';
 import { DEFAULTS } from '../options/defaults.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
+import {
+  useConcurrentTests,
+  type ConcurrentTestTransactions,
+  type RegisterTest,
+} from './concurrent-test-transactions.js';
 import { hooksOf, type RunnerHooks } from './runner-hooks.js';
 import { checkTestConnections } from './test-connections.js';
 import type { TestTarget } from './test-target.js';
@@ -18,6 +23,16 @@ export interface UseTestTransactionOptions extends TestTransactionOptions, Runne
    * @defaultValue 'refuse'
    */
   readonly outside?: OutsideMode;
+  /**
+   * Whether tests may run at the same time on the application, see {@link ConcurrentTestTransactions}.
+   * @defaultValue false
+   */
+  readonly concurrent?: boolean;
+  /**
+   * With `concurrent`: how the test runner is given a test that may run at the same time as others.
+   * @defaultValue the global `test.concurrent` (Jest, Vitest with `globals`)
+   */
+  readonly test?: RegisterTest;
 }
 
 /** The transaction of the test that runs now. */
@@ -44,10 +59,21 @@ export type CurrentTestTransaction = Pick<TestTransaction, 'session' | 'openTran
  */
 export function useTestTransaction(
   app: () => TestTarget,
+  options: UseTestTransactionOptions & { readonly concurrent: true },
+): ConcurrentTestTransactions;
+/** @publicApi */
+export function useTestTransaction(
+  app: () => TestTarget,
+  options?: UseTestTransactionOptions,
+): CurrentTestTransaction;
+export function useTestTransaction(
+  app: () => TestTarget,
   options: UseTestTransactionOptions = {},
 ): CurrentTestTransaction {
   checkOptions(options);
-  return useTestsInTurn(app, options);
+  return options.concurrent === true
+    ? useConcurrentTests(app, options)
+    : useTestsInTurn(app, options);
 }
 
 function useTestsInTurn(
@@ -115,11 +141,17 @@ function madeBy(app: () => TestTarget): TestTarget | undefined {
 }
 
 function checkOptions(options: UseTestTransactionOptions): void {
-  const { outside } = options;
+  const { outside, concurrent = DEFAULTS.useTestTransaction.concurrent } = options;
   checkTestConnections(options);
   if (outside !== undefined && !['refuse', 'hold', 'commit'].includes(outside)) {
     throw new InvalidOptionsError(
       `useTestTransaction() was given outside: ${JSON.stringify(outside)}. Give 'refuse', 'hold' or 'commit'.`,
+    );
+  }
+  if (concurrent && outside !== undefined && outside !== 'refuse') {
+    throw new InvalidOptionsError(
+      `useTestTransaction() was given outside: '${outside}' with concurrent: true. Where tests run at the ` +
+        'same time, work that belongs to none of them is refused; leave outside away.',
     );
   }
 }

@@ -85,7 +85,7 @@ describe('from the beforeAll() to the afterAll() of useTestTransaction()', () =>
     code: 'OUTSIDE_TEST',
     reason: 'no-test',
     connectionName: 'default',
-    message: expect.stringContaining('while no test runs'),
+    message: expect.stringContaining('while no test was running'),
   });
 
   it('T1: a body that starts before beforeEach(), as those of it.concurrent, commits nothing', async () => {
