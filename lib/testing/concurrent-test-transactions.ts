@@ -5,21 +5,27 @@ import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 import { ConcurrentTests, type RunningTest } from './concurrent-tests.js';
 import { OWNER_HEADER } from './request-ownership.js';
 import { hooksOf, type RunnerHooks } from './runner-hooks.js';
-import type { TestConnectionOptions } from './test-connections.js';
+import type { TestTransactionOptions } from './test-connections.js';
 import { testRequests, type TestRequests } from './test-requests.js';
 import type { TestTarget } from './test-target.js';
 import type { TestTransaction } from './test-transaction.js';
 
-/** Registers a test with the test runner. */
+/**
+ * Registers a test with the test runner.
+ *
+ * @publicApi
+ */
 export type RegisterTest = (name: string, body: () => Promise<void>, timeoutMs?: number) => unknown;
 
-interface ConcurrentOptions extends TestConnectionOptions, RunnerHooks {
+interface ConcurrentOptions extends TestTransactionOptions, RunnerHooks {
   readonly test?: RegisterTest | undefined;
 }
 
 /**
  * Tests that run at the same time on one application, see `useTestTransaction()` with `concurrent`. All
- * members but `test()` are about the test that the calling code belongs to.
+ * members but `test()` and `allow()` are about the test that the calling code belongs to.
+ *
+ * @publicApi
  */
 export interface ConcurrentTestTransactions extends Pick<
   TestTransaction,

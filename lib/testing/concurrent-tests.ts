@@ -3,7 +3,7 @@ import type { EventEmitter } from 'node:events';
 import { InvalidOptionsError } from '../errors.js';
 import { OutsideTestError } from './outside-test-error.js';
 import { bindRequests } from './request-ownership.js';
-import { testConnectionsOf, type TestConnectionOptions } from './test-connections.js';
+import { testConnectionsOf, type TestTransactionOptions } from './test-connections.js';
 import { endedOwner, ownerIn, runOwned, TestOwner } from './test-owner.js';
 import { TestSlots } from './test-slots.js';
 import type { TestTarget } from './test-target.js';
@@ -22,13 +22,13 @@ export interface RunningTest {
  */
 export class ConcurrentTests {
   readonly #app: () => TestTarget;
-  readonly #options: TestConnectionOptions;
+  readonly #options: TestTransactionOptions;
   readonly #watch: TestWatch;
   readonly #running = new Map<string, RunningTest>();
   readonly #servers = new Map<EventEmitter, () => void>();
   #slots: Promise<TestSlots> | undefined;
 
-  constructor(app: () => TestTarget, options: TestConnectionOptions) {
+  constructor(app: () => TestTarget, options: TestTransactionOptions) {
     this.#app = app;
     this.#options = options;
     this.#watch = new TestWatch({ ...options, outside: 'refuse', block: this });

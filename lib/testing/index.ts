@@ -18,12 +18,14 @@ export {
 } from './record-statements.js';
 export { OutsideTestError, type OutsideTestReason } from './outside-test-error.js';
 export { openRollbackSession, type RollbackSession } from './rollback-session.js';
+export type { TestTransactionOptions } from './test-connections.js';
 export { openTestContext, type TestContext } from './test-context.js';
+export type { Hook, RunnerHooks } from './runner-hooks.js';
 export { TestDbContext, type TestOutcome, type TestSessions } from './test-db-context.js';
 export type { TestAgent, TestAnswer, TestCall, TestRequests } from './test-requests.js';
 export type { OutsideMode } from './test-watch.js';
 export type { TestTarget } from './test-target.js';
-export { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
+export { TestTransaction } from './test-transaction.js';
 export {
   useTestTransaction,
   type CurrentTestTransaction,

@@ -33,17 +33,6 @@ const ADVICE: Record<Exclude<OutsideTestReason, 'left-out'>, string> = {
   'test-ended': 'Await in each test what it starts.',
 };
 
-/** More of what is known, for the message. */
-interface Circumstances {
-  /** The name of the unit of work. */
-  readonly origin?: string | undefined;
-  /** How long it has waited for a test, in milliseconds. */
-  readonly waitedMs?: number | undefined;
-  /** How often the same has happened. */
-  readonly times?: number;
-  readonly cause?: unknown;
-}
-
 /**
  * Work of the application asked for a connection and belongs to no test, so that what it writes would
  * really be committed, and stay. It gets no connection, and nothing is sent (T1).
@@ -51,11 +40,21 @@ interface Circumstances {
  * @publicApi
  */
 export class OutsideTestError extends DbContextError {
+  /**
+   * @param details for the message: the name of the unit of work, how long it has waited for a test, in
+   *   milliseconds, and how often the same has happened
+   */
   constructor(
     readonly connectionName: string,
     readonly reason: OutsideTestReason,
-    { origin, waitedMs, times = 1, cause }: Circumstances = {},
+    details: {
+      readonly origin?: string | undefined;
+      readonly waitedMs?: number | undefined;
+      readonly times?: number;
+      readonly cause?: unknown;
+    } = {},
   ) {
+    const { origin, waitedMs, times = 1, cause } = details;
     const who = origin ?? 'code that is in no context';
     const waited =
       waitedMs === undefined ? '' : ` It has waited ${waitedMs} ms (acquireTimeoutMs) for one.`;

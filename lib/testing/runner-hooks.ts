@@ -1,9 +1,17 @@
 import { InvalidOptionsError } from '../errors.js';
 
-/** Registers a callback that the test runner calls and awaits. */
+/**
+ * Registers a callback that the test runner calls and awaits.
+ *
+ * @publicApi
+ */
 export type Hook = (callback: () => Promise<void>) => unknown;
 
-/** The hooks of the test runner. */
+/**
+ * The hooks of the test runner.
+ *
+ * @publicApi
+ */
 export interface RunnerHooks {
   /**
    * The `beforeAll()` of the test runner (`before()` of Mocha and `node:test`).

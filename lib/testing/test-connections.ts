@@ -2,8 +2,12 @@ import type { DbConnection } from '../connection/db-connection.js';
 import { InvalidOptionsError } from '../errors.js';
 import { connectionsOf, type TestTarget } from './test-target.js';
 
-/** Which connections of an application a test shares with it. */
-export interface TestConnectionOptions {
+/**
+ * Which connections of an application a test shares with it.
+ *
+ * @publicApi
+ */
+export interface TestTransactionOptions {
   /**
    * Names of the connections whose transaction the test and the application share.
    * @defaultValue all of the application but those of `committing`
@@ -27,7 +31,7 @@ export interface TestConnections {
 /** @throws {@link UnknownConnectionError} */
 export function testConnectionsOf(
   app: TestTarget,
-  { connections, committing = [] }: TestConnectionOptions,
+  { connections, committing = [] }: TestTransactionOptions,
 ): TestConnections {
   const mayCommit = new Set(connectionsOf(app, committing));
   const isNamed = connections && new Set(connectionsOf(app, connections));
@@ -42,7 +46,7 @@ export function testConnectionsOf(
 export function checkTestConnections({
   connections = [],
   committing = [],
-}: TestConnectionOptions): void {
+}: TestTransactionOptions): void {
   const both = connections.find((name) => committing.includes(name));
   if (both !== undefined) {
     throw new InvalidOptionsError(

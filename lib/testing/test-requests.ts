@@ -3,7 +3,11 @@ import { join } from 'node:path';
 
 import { InvalidOptionsError } from '../errors.js';
 
-/** What a server has answered, the part of it that most tests look at. */
+/**
+ * What a server has answered, the part of it that most tests look at.
+ *
+ * @publicApi
+ */
 export interface TestAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
@@ -11,7 +15,11 @@ export interface TestAnswer {
   readonly body: unknown;
 }
 
-/** A request of supertest, the part of it that most tests use. It is sent when it is awaited. */
+/**
+ * A request of supertest, the part of it that most tests use. It is sent when it is awaited.
+ *
+ * @publicApi
+ */
 export interface TestCall extends PromiseLike<TestAnswer> {
   set(name: string, value: string): this;
   set(fields: Readonly<Record<string, string>>): this;
@@ -24,19 +32,32 @@ export interface TestCall extends PromiseLike<TestAnswer> {
   expect(check: (answer: TestAnswer) => unknown): this;
 }
 
-/** Sends requests by supertest. */
-export type TestAgent = Readonly<Record<Verb, (path: string) => TestCall>>;
+/**
+ * Sends requests by supertest.
+ *
+ * @publicApi
+ */
+export interface TestAgent {
+  get(path: string): TestCall;
+  head(path: string): TestCall;
+  post(path: string): TestCall;
+  put(path: string): TestCall;
+  patch(path: string): TestCall;
+  delete(path: string): TestCall;
+  options(path: string): TestCall;
+}
 
 /**
  * Sends requests that belong to the test: by supertest, and, where the application has one, by its
  * `inject()`.
+ *
+ * @publicApi
  */
 export type TestRequests<T extends object> = TestAgent & Pick<T, Extract<keyof T, 'inject'>>;
 
 const VERBS = ['get', 'head', 'post', 'put', 'patch', 'delete', 'options'] as const;
-type Verb = (typeof VERBS)[number];
 
-type Supertest = (server: unknown) => Record<Verb, (path: string) => TestCall>;
+type Supertest = (server: unknown) => TestAgent;
 
 /** What requests get of their test. */
 interface RequestOwner {

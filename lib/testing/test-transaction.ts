@@ -12,16 +12,13 @@ import { SharedTransaction } from './shared-transaction.js';
 import {
   checkTestConnections,
   testConnectionsOf,
-  type TestConnectionOptions,
+  type TestTransactionOptions,
 } from './test-connections.js';
 import type { TestOwner } from './test-owner.js';
 import { TestRouting } from './test-routing.js';
 import { registryOf, type TestTarget } from './test-target.js';
 import { refusingLeftOut } from './test-watch.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
-
-/** Options of {@link TestTransaction.begin}. */
-export type TestTransactionOptions = TestConnectionOptions;
 
 /** The shared transaction of one connection, with the transaction of the test itself in it. */
 interface TestPart {

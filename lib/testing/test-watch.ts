@@ -2,7 +2,7 @@ import type { Claim } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { originOf, OutsideTestError } from './outside-test-error.js';
-import { testConnectionsOf, type TestConnectionOptions } from './test-connections.js';
+import { testConnectionsOf, type TestTransactionOptions } from './test-connections.js';
 import type { TestOwner } from './test-owner.js';
 import { TestRouting, type OutsideWatch } from './test-routing.js';
 import type { TestTarget } from './test-target.js';
@@ -25,7 +25,7 @@ interface Waiting {
   readonly deadline: number;
 }
 
-interface TestWatchOptions extends TestConnectionOptions {
+interface TestWatchOptions extends TestTransactionOptions {
   readonly outside: Exclude<OutsideMode, 'commit'>;
   /** See {@link OutsideWatch.block}. */
   readonly block?: object | undefined;

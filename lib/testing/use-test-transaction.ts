@@ -9,9 +9,9 @@ import {
   type RegisterTest,
 } from './concurrent-test-transactions.js';
 import { hooksOf, type RunnerHooks } from './runner-hooks.js';
-import { checkTestConnections } from './test-connections.js';
+import { checkTestConnections, type TestTransactionOptions } from './test-connections.js';
 import type { TestTarget } from './test-target.js';
-import { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
+import { TestTransaction } from './test-transaction.js';
 import { TestWatch, type OutsideMode } from './test-watch.js';
 
 /** Options of {@link useTestTransaction}. */
