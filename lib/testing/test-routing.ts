@@ -8,7 +8,7 @@ import { tapPool } from './pool-tap.js';
 import { ownerIn, type TestOwner } from './test-owner.js';
 
 /** The transaction of a test, of which its work gets clients. */
-export interface ServedTransaction {
+interface ServedTransaction {
   clientFor(holder: Holder | undefined): PgClient;
   openTransactions(): number;
 }
