@@ -53,6 +53,7 @@ export type DbContextErrorCode =
   | 'INVALID_TRANSACTION_STATE'
   | 'JOB_NOT_SENT'
   | 'NO_PRIMARY'
+  | 'OUTSIDE_TEST'
   | 'PARTIAL_COMMIT'
   | 'POOL_DEADLOCK'
   | 'PROTOCOL_VIOLATION'

@@ -58,6 +58,7 @@ export const DEFAULTS = {
   captureOnCommit: { execute: false },
   recordStatements: { withTransactions: false },
   createWorkerDatabase: { version: '', reuse: false, prepareTimeoutMs: 60_000 },
+  useTestTransaction: { outside: 'refuse', concurrent: false },
 } as const satisfies Required<Omit<DbContextOptions, OptionWithoutDefault>> & {
   readonly watch: Required<WatchOptions>;
   readonly limits: ResolvedLimits;

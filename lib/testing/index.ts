@@ -1,4 +1,5 @@
 export { captureOnCommit, type CaptureOptions } from './capture-on-commit.js';
+export type { ConcurrentTestTransactions, RegisterTest } from './concurrent-test-transactions.js';
 export { provideTestDbContext, provideTestRepository, provideTestSession } from './doubles.js';
 export { TestIsolationError } from './errors.js';
 export { expectNoOpenConnections } from './expect-no-open-connections.js';
@@ -15,13 +16,17 @@ export {
   type RecordedStatement,
   type RecordOptions,
 } from './record-statements.js';
+export { OutsideTestError, type OutsideTestReason } from './outside-test-error.js';
 export { openRollbackSession, type RollbackSession } from './rollback-session.js';
+export type { TestTransactionOptions } from './test-connections.js';
 export { openTestContext, type TestContext } from './test-context.js';
+export type { Hook, RunnerHooks } from './runner-hooks.js';
 export { TestDbContext, type TestOutcome, type TestSessions } from './test-db-context.js';
 export type { BlockSetUp } from './test-blocks.js';
-export type { RunnerHooks } from './runner-hooks.js';
+export type { TestAgent, TestAnswer, TestCall, TestRequests } from './test-requests.js';
+export type { OutsideMode } from './test-watch.js';
 export type { TestTarget } from './test-target.js';
-export { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
+export { TestTransaction } from './test-transaction.js';
 export {
   useTestTransaction,
   type CurrentTestTransaction,

@@ -1,14 +1,28 @@
 import { InvalidOptionsError } from '../errors.js';
 
-/** Registers a callback with a test runner. */
+/**
+ * Registers a callback that the test runner calls and awaits.
+ *
+ * @publicApi
+ */
 export type Hook = (callback: () => Promise<void>) => unknown;
 
 /**
- * The hooks of a test runner that has none in the global scope.
+ * The hooks of the test runner.
  *
  * @publicApi
  */
 export interface RunnerHooks {
+  /**
+   * The `beforeAll()` of the test runner (`before()` of Mocha and `node:test`).
+   * @defaultValue the global one
+   */
+  readonly beforeAll?: Hook;
+  /**
+   * The `afterAll()` of the test runner (`after()` of Mocha and `node:test`).
+   * @defaultValue the global one
+   */
+  readonly afterAll?: Hook;
   /**
    * The `beforeEach()` of the test runner.
    * @defaultValue the global one (Jest, Mocha, Vitest with `globals`)
@@ -19,41 +33,41 @@ export interface RunnerHooks {
    * @defaultValue the global one
    */
   readonly afterEach?: Hook;
-  /**
-   * The `beforeAll()` of the test runner, `before()` of `node:test`; needed for the data of a block only.
-   * @defaultValue the global one, by either name
-   */
-  readonly beforeAll?: Hook;
-  /**
-   * The `afterAll()` of the test runner, `after()` of `node:test`; needed for the data of a block only.
-   * @defaultValue the global one, by either name
-   */
-  readonly afterAll?: Hook;
 }
 
-/** The global names of each hook; Mocha has names of its own for two of them. */
-const GLOBALS = {
-  beforeEach: ['beforeEach'],
-  afterEach: ['afterEach'],
+/** The names under which the runners have a hook. */
+const GLOBAL_NAMES: Record<keyof RunnerHooks, readonly string[]> = {
   beforeAll: ['beforeAll', 'before'],
   afterAll: ['afterAll', 'after'],
-} as const satisfies Record<keyof RunnerHooks, readonly string[]>;
+  beforeEach: ['beforeEach'],
+  afterEach: ['afterEach'],
+};
 
 /**
- * Finds a hook of the test runner.
+ * The hooks of these names, those that are given before the global ones.
  *
- * @throws {@link InvalidOptionsError} it is not given, and there is no global one
+ * @throws {@link InvalidOptionsError} the test runner has no global one, and none is given
  */
-export function hookOf(name: keyof RunnerHooks, given: RunnerHooks): Hook {
-  const globals = globalThis as Readonly<Record<string, unknown>>;
-  const found = [given[name], ...GLOBALS[name].map((each) => globals[each])].find(
+export function hooksOf<Name extends keyof RunnerHooks>(
+  names: readonly Name[],
+  given: RunnerHooks,
+): Record<Name, Hook> {
+  return Object.fromEntries(names.map((name) => [name, hookOf(name, given[name])])) as Record<
+    Name,
+    Hook
+  >;
+}
+
+function hookOf(name: keyof RunnerHooks, given: Hook | undefined): Hook {
+  const globals = globalThis as unknown as Record<string, Hook | undefined>;
+  const found = [given, ...GLOBAL_NAMES[name].map((each) => globals[each])].find(
     (each) => typeof each === 'function',
   );
   if (found === undefined) {
     throw new InvalidOptionsError(
-      `useTestTransaction() found no global ${name}(). Give the one of your test runner: ` +
-        'useTestTransaction(() => app, { beforeEach, afterEach, beforeAll, afterAll }).',
+      `useTestTransaction() found no global ${name}(). Give the ones of your test runner: ` +
+        `useTestTransaction(() => app, { beforeAll, afterAll, beforeEach, afterEach }).`,
     );
   }
-  return found as Hook;
+  return found;
 }

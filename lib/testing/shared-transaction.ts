@@ -1,3 +1,4 @@
+import type { Holder } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import { isQuietWithin } from '../connection/quiet-client.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
@@ -5,13 +6,13 @@ import { mayHaveEnded } from '../postgresql/transaction-end-statements.js';
 import type { Asked, QueryAnswer } from './asked.js';
 import { TestIsolationError } from './errors.js';
 import { GuardedTransaction } from './guarded-transaction.js';
-import { tapClose } from './close-tap.js';
-import { tapPool } from './pool-tap.js';
 import { SharedClient } from './shared-client.js';
 import type { FirstText, SharedConnection, SharedParty } from './shared-connection.js';
 import { SharedLevels } from './shared-levels.js';
 import type { Layer } from './test-layer.js';
 import { TestLayers } from './test-layers.js';
+import type { TestOwner } from './test-owner.js';
+import { TestRouting, type ServedTransaction, type TestPlace } from './test-routing.js';
 import { Turns } from './turns.js';
 
 const LOST_WORK =
@@ -21,14 +22,6 @@ const LOST_WORK =
 const ENDS_TEST =
   'where it would end the transaction of the test. End the transaction through the session.';
 
-/** The shared transaction of each connection; `undefined` while it begins. */
-const active = new WeakMap<DbConnection, SharedTransaction | undefined>();
-
-/** The shared transaction of a connection, while there is one. */
-export function sharedTransactionOf(connection: DbConnection): SharedTransaction | undefined {
-  return active.get(connection);
-}
-
 /**
  * One real transaction of one connection, in which all transactions of the application and of the test
  * are savepoints (T1). Savepoints are a stack: one is open inside of another only where its unit of work
@@ -37,19 +30,20 @@ export function sharedTransactionOf(connection: DbConnection): SharedTransaction
  * What would differ from production is refused: a rollback to a savepoint would also undo what an inner
  * unit of work had committed for good.
  */
-export class SharedTransaction implements SharedConnection {
+export class SharedTransaction implements SharedConnection, ServedTransaction {
   readonly connection: DbConnection;
   readonly #real: GuardedTransaction;
   readonly #levels: SharedLevels;
   readonly #layers: TestLayers;
   readonly #turns: Turns;
-  readonly #undo: (() => void)[] = [];
+  readonly #place: TestPlace;
   // Kept here, since the real client warns of more than ten.
   readonly errorListeners = new Set<(error: Error) => void>();
 
-  private constructor(connection: DbConnection, real: GuardedTransaction) {
+  private constructor(connection: DbConnection, real: GuardedTransaction, place: TestPlace) {
     this.connection = connection;
     this.#real = real;
+    this.#place = place;
     this.#levels = new SharedLevels(real);
     const { acquireTimeoutMs, endTimeoutMs } = connection.limits;
     const refusal = (reason: string): TestIsolationError => this.refusal(reason);
@@ -64,37 +58,24 @@ export class SharedTransaction implements SharedConnection {
   }
 
   /**
-   * Takes a connection and begins. From then on the pool of the connection hands out shared clients.
+   * Takes a connection and begins. From then on the work of its test gets shared clients on the connection.
    *
+   * @param owner the test; `undefined` where all work belongs to the test that runs
    * @throws {@link AcquireTimeoutError}, {@link ConnectionFailedError}
-   * @throws {@link TestIsolationError} one has begun on the connection and not ended
+   * @throws {@link TestIsolationError} one has begun for that work and not ended
    */
-  static async begin(connection: DbConnection): Promise<SharedTransaction> {
-    if (active.has(connection)) {
-      throw new TestIsolationError(
-        connection.name,
-        'one has begun already and not ended. Tests that share a transaction run one after another.',
-      );
-    }
-    active.set(connection, undefined);
+  static async begin(connection: DbConnection, owner?: TestOwner): Promise<SharedTransaction> {
+    const place = TestRouting.of(connection).reserve(owner);
     let client: PgClient | undefined;
     try {
-      client = await connection.checkOut({ holder: undefined, isBusy: true });
+      client = await place.takeRealClient();
       const real = await GuardedTransaction.begin(client, connection);
-      const shared = new SharedTransaction(connection, real);
-      active.set(connection, shared);
+      const shared = new SharedTransaction(connection, real, place);
       client.on('error', shared.#onError);
-      shared.#undo.push(
-        () => client?.off('error', shared.#onError),
-        tapPool(await connection.pool(), () => new SharedClient(shared, undefined)),
-        connection.replaceClients(({ holder }) =>
-          Promise.resolve(new SharedClient(shared, holder)),
-        ),
-        tapClose(connection, () => shared.end()),
-      );
+      place.serve(shared);
       return shared;
     } catch (error) {
-      active.delete(connection);
+      place.leave();
       client?.release(true);
       throw error;
     }
@@ -114,9 +95,28 @@ export class SharedTransaction implements SharedConnection {
   get openTransactions(): number {
     return this.#levels.count;
   }
-  /** See {@link TestLayers.enter}. */
-  enter(): Promise<Layer> {
-    return this.#layers.enter();
+
+  /** See {@link ServedTransaction.clientFor}. */
+  clientFor(holder: Holder | undefined): PgClient {
+    return new SharedClient(this, holder);
+  }
+
+  /** See {@link TestLayers.enter}. All work belongs to that layer then, which no longer rests. */
+  async enter(): Promise<Layer> {
+    this.#place.begin();
+    try {
+      const layer = await this.#layers.enter();
+      this.#place.serve(this);
+      return layer;
+    } catch (error) {
+      this.rest();
+      throw error;
+    }
+  }
+
+  /** From now on work belongs to no test, until the next one begins in this transaction. */
+  rest(): void {
+    this.#place.rest();
   }
 
   /**
@@ -128,14 +128,14 @@ export class SharedTransaction implements SharedConnection {
     return (layer.ending ??=
       layer === this.#layers.outermost
         ? this.#endAll(layer)
-        : this.#layers.end(layer, () => undefined));
+        : this.#layers.end(layer, () => this.rest()));
   }
 
   async #endAll(layer: Layer): Promise<void> {
     try {
       await this.#layers.end(layer, () => {
-        active.delete(this.connection);
-        this.#undo.toReversed().forEach((undo) => undo());
+        this.realClient.off('error', this.#onError);
+        this.#place.leave();
       });
     } finally {
       this.realClient.release(this.#real.status !== 'I');

@@ -95,6 +95,7 @@ export class TestBlocks {
     } finally {
       this.#setUp = undefined;
     }
+    transaction.rest();
     this.#open.push(block);
     return () => this.#end(block);
   }

@@ -1,5 +1,6 @@
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import type { TestIsolationError } from './errors.js';
+import { cancelBackend } from '../postgresql/cancel-request.js';
 import type { GuardedTransaction } from './guarded-transaction.js';
 import type { SharedLevels } from './shared-levels.js';
 import { Layer } from './test-layer.js';
@@ -69,6 +70,7 @@ export class TestLayers {
       ended.refused = refusal('it has ended, and this statement came later.');
     }
     onShut();
+    await this.#stopRunning();
     const { savepoint } = layer;
     const undo = async (): Promise<boolean> => {
       levels.forget();
@@ -85,6 +87,15 @@ export class TestLayers {
       this.refuseAll('what the test before did could not be undone on its connection.');
     }
     this.#assertNoneWasOpen(left, 'the test ended');
+  }
+
+  /** A statement that a test left running, as one that timed out, would keep its locks for the next one. */
+  async #stopRunning(): Promise<void> {
+    const { real, turns } = this.#of;
+    const answered = turns.next(() => Promise.resolve());
+    if ((await withinLimit(answered, GRACE_MS)) === TIMED_OUT) {
+      await cancelBackend(real.client);
+    }
   }
 
   /** Lets no statement through any more. */

@@ -9,17 +9,16 @@ import type { TransactionOwner, TransactionSource } from '../transaction/begin-p
 import { Transaction } from '../transaction/transaction.js';
 import { SharedTransaction } from './shared-transaction.js';
 import type { Layer } from './test-layer.js';
-import { connectionsOf, registryOf, type TestTarget } from './test-target.js';
+import {
+  checkTestConnections,
+  testConnectionsOf,
+  type TestTransactionOptions,
+} from './test-connections.js';
+import type { TestOwner } from './test-owner.js';
+import { TestRouting } from './test-routing.js';
+import { registryOf, type TestTarget } from './test-target.js';
+import { refusingLeftOut } from './test-watch.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
-
-/** Options of {@link TestTransaction.begin}. */
-export interface TestTransactionOptions {
-  /**
-   * Names of the connections.
-   * @defaultValue all of the application
-   */
-  readonly connections?: readonly string[];
-}
 
 /** The shared transaction of one connection, with the transaction of the test itself in it. */
 interface TestPart {
@@ -49,28 +48,44 @@ interface TestPart {
  */
 export class TestTransaction {
   readonly #parts: ReadonlyMap<string, TestPart>;
+  readonly #stopWatching: readonly (() => void)[];
 
-  private constructor(parts: ReadonlyMap<string, TestPart>) {
+  private constructor(parts: ReadonlyMap<string, TestPart>, stopWatching: readonly (() => void)[]) {
     this.#parts = parts;
+    this.#stopWatching = stopWatching;
   }
 
   /**
    * Begins the transactions. One connection of each pool is held until {@link TestTransaction.end}.
    *
    * @param app the application, initialised or not
-   * @throws {@link UnknownConnectionError}, {@link ConnectionFailedError}
+   * @throws {@link UnknownConnectionError}, {@link ConnectionFailedError}, {@link InvalidOptionsError}
    * @throws {@link TestIsolationError} another one has begun on a connection and not ended
    */
-  static async begin(
+  static begin(app: TestTarget, options: TestTransactionOptions = {}): Promise<TestTransaction> {
+    return TestTransaction.beginOwned(app, options, undefined);
+  }
+
+  /**
+   * @internal
+   * @param owner the test that it is for; `undefined` where all work belongs to the one that runs
+   */
+  static async beginOwned(
     app: TestTarget,
-    { connections }: TestTransactionOptions = {},
+    options: TestTransactionOptions,
+    owner: TestOwner | undefined,
   ): Promise<TestTransaction> {
+    checkTestConnections(options);
     const { connections: all } = registryOf(app);
-    const begun = connectionsOf(app, connections).map(async (connection) => {
-      const shared = await SharedTransaction.begin(connection);
+    const { shared: toShare, leftOut } = testConnectionsOf(app, options);
+    const watched = (owner === undefined ? leftOut : []).map((connection) =>
+      TestRouting.of(connection).watch(refusingLeftOut(connection)),
+    );
+    const begun = toShare.map(async (connection) => {
+      const shared = await SharedTransaction.begin(connection, owner);
       return partOf(shared, shared.layer, all.factory(connection.name));
     });
-    return TestTransaction.#of(begun);
+    return TestTransaction.#of(begun, watched);
   }
 
   /**
@@ -87,16 +102,19 @@ export class TestTransaction {
   }
 
   /** Waits for all parts, and ends those that have begun where one could not. */
-  static async #of(begun: readonly Promise<TestPart>[]): Promise<TestTransaction> {
-    const parts = await Promise.allSettled(begun);
+  static async #of(
+    begun: readonly Promise<TestPart>[],
+    watched: readonly Promise<() => void>[] = [],
+  ): Promise<TestTransaction> {
+    const [parts, stops] = await Promise.all([
+      Promise.allSettled(begun),
+      Promise.allSettled(watched),
+    ]);
     const transaction = new TestTransaction(
-      new Map(
-        parts
-          .filter((part) => part.status === 'fulfilled')
-          .map(({ value }) => [value.factory.connection.name, value]),
-      ),
+      new Map(fulfilled(parts).map((part) => [part.factory.connection.name, part])),
+      fulfilled(stops),
     );
-    const failed = parts.find((part) => part.status === 'rejected');
+    const failed = [...parts, ...stops].find((each) => each.status === 'rejected');
     if (failed !== undefined) {
       await transaction.end();
       throw failed.reason;
@@ -128,6 +146,11 @@ export class TestTransaction {
     return [...this.#parts.keys()];
   }
 
+  /** @internal Work belongs to no test until one begins inside of this one. */
+  rest(): void {
+    this.#parts.forEach(({ shared }) => shared.rest());
+  }
+
   /** Number of transactions that the application has open now. */
   get openTransactions(): number {
     return [...this.#parts.values()].reduce((sum, { shared }) => sum + shared.openTransactions, 0);
@@ -140,6 +163,7 @@ export class TestTransaction {
    *   rolled back all the same
    */
   async end(): Promise<void> {
+    this.#stopWatching.forEach((stop) => stop());
     const ended = await Promise.allSettled(
       [...this.#parts.values()].map(async ({ shared, layer, transaction }) => {
         try {
@@ -164,6 +188,10 @@ export class TestTransaction {
   }
 }
 
+function fulfilled<T>(results: readonly PromiseSettledResult<T>[]): readonly T[] {
+  return results.filter((each) => each.status === 'fulfilled').map(({ value }) => value);
+}
+
 /** Begins the transaction of the test itself, which sends nothing: its layer has begun. */
 async function partOf(
   shared: SharedTransaction,
@@ -179,7 +207,7 @@ async function partOf(
     limits: { ...limits, transactionTimeoutMs: LONGEST_LIMIT_MS },
     transactionOptions: {},
     knownCode: { names: undefined },
-    checkOut: (claim) => connection.checkOut(claim),
+    checkOut: ({ holder }) => Promise.resolve(shared.clientFor(holder)),
     onSend: () => undefined,
     onFailure: () => undefined,
     onStatement: (sql, tookMs) => connection.onStatement(sql, tookMs),

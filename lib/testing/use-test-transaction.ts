@@ -1,15 +1,40 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidOptionsError } from '../errors.js';
-import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
-import { hookOf, type RunnerHooks } from './runner-hooks.js';
-import { TestBlocks, type BlockSetUp } from './test-blocks.js';
-import type { TestTarget } from './test-target.js';
-import { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
+import { DEFAULT_CONNECTION_NAME, DEFAULTS } from '../options/defaults.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
+import {
+  useConcurrentTests,
+  type ConcurrentTestTransactions,
+  type RegisterTest,
+} from './concurrent-test-transactions.js';
+import { hooksOf, type RunnerHooks } from './runner-hooks.js';
+import { TestBlocks, type BlockSetUp } from './test-blocks.js';
+import { checkTestConnections, type TestTransactionOptions } from './test-connections.js';
+import type { TestTarget } from './test-target.js';
+import { TestTransaction } from './test-transaction.js';
+import { TestWatch, type OutsideMode } from './test-watch.js';
 
 /** Options of {@link useTestTransaction}. */
-export interface UseTestTransactionOptions extends TestTransactionOptions, RunnerHooks {}
+export interface UseTestTransactionOptions extends TestTransactionOptions, RunnerHooks {
+  /**
+   * What becomes of work that belongs to no test, from the `beforeAll()` to the `afterAll()` of this
+   * call: of a background job between two tests, or of a body that begins before its `beforeEach()`.
+   * Where work was refused between two tests, the `afterAll()` fails as well.
+   * @defaultValue 'refuse'
+   */
+  readonly outside?: OutsideMode;
+  /**
+   * Whether tests may run at the same time on the application, see {@link ConcurrentTestTransactions}.
+   * @defaultValue false
+   */
+  readonly concurrent?: boolean;
+  /**
+   * With `concurrent`: how the test runner is given a test that may run at the same time as others.
+   * @defaultValue the global `test.concurrent` (Jest, Vitest with `globals`)
+   */
+  readonly test?: RegisterTest;
+}
 
 /**
  * The transaction of the test that runs now; in a hook that runs between the tests, that of the block.
@@ -28,6 +53,9 @@ export interface CurrentTestTransaction extends Pick<
    * Entities that `setUp` has made or loaded can be used in the tests: before each of them they get back
    * what they were like at the end of `setUp`, without a query, and belong to a session of that test.
    *
+   * Between the tests `session()` is one of the block; what the application does there belongs to no test, see
+   * `outside`.
+   *
    * @param setUp runs before the tests of the block, inside of its transaction; it may send requests, too
    * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given
    * @example
@@ -43,10 +71,12 @@ export interface CurrentTestTransaction extends Pick<
 
 /**
  * Runs each test of a file or a block in a {@link TestTransaction}: everything that the test or the
- * application does is rolled back afterwards.
+ * application does is rolled back afterwards. What the application does between two tests is refused
+ * (T1).
  *
  * @param app returns the application; it is called before each test, so `beforeAll` may make it
- * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given
+ * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given, or options
+ *   contradict one another
  * @example
  * ```ts
  * const db = useTestTransaction(() => app);
@@ -60,20 +90,56 @@ export interface CurrentTestTransaction extends Pick<
  */
 export function useTestTransaction(
   app: () => TestTarget,
+  options: UseTestTransactionOptions & { readonly concurrent: true },
+): ConcurrentTestTransactions;
+/** @publicApi */
+export function useTestTransaction(
+  app: () => TestTarget,
+  options?: UseTestTransactionOptions,
+): CurrentTestTransaction;
+export function useTestTransaction(
+  app: () => TestTarget,
   options: UseTestTransactionOptions = {},
+): CurrentTestTransaction | ConcurrentTestTransactions {
+  checkOptions(options);
+  return options.concurrent === true
+    ? useConcurrentTests(app, options)
+    : useTestsInTurn(app, options);
+}
+
+function useTestsInTurn(
+  app: () => TestTarget,
+  {
+    outside = DEFAULTS.useTestTransaction.outside,
+    connections,
+    committing,
+    ...hooks
+  }: UseTestTransactionOptions,
 ): CurrentTestTransaction {
+  const options: TestTransactionOptions = {
+    ...(connections && { connections }),
+    ...(committing && { committing }),
+  };
+  const { beforeEach, afterEach } = hooksOf(['beforeEach', 'afterEach'], hooks);
+  const watch = outside === 'commit' ? undefined : new TestWatch({ ...options, outside });
   let current: TestTransaction | undefined;
-  const blocks = new TestBlocks(() => TestTransaction.begin(app(), options));
-  hookOf(
-    'beforeEach',
-    options,
-  )(async () => {
+  const blocks = new TestBlocks(async () => {
+    const target = app();
+    await watch?.cover(target);
+    return TestTransaction.begin(target, options);
+  });
+  if (watch !== undefined) {
+    const { beforeAll, afterAll } = hooksOf(['beforeAll', 'afterAll'], hooks);
+    beforeAll(async () => {
+      const made = madeBy(app);
+      await (made && watch.cover(made));
+    });
+    afterAll(() => watch.end());
+  }
+  beforeEach(async () => {
     current = await blocks.beginTest();
   });
-  hookOf(
-    'afterEach',
-    options,
-  )(async () => {
+  afterEach(async () => {
     // There is no transaction where it could not begin.
     const ended = current;
     current = undefined;
@@ -97,14 +163,38 @@ export function useTestTransaction(
       return running().openTransactions;
     },
     beforeAll: (setUp) => {
+      const { beforeAll, afterAll } = hooksOf(['beforeAll', 'afterAll'], hooks);
       let end: (() => Promise<void>) | undefined;
-      hookOf(
-        'beforeAll',
-        options,
-      )(async () => {
+      beforeAll(async () => {
         end = await blocks.begin(setUp as unknown as BlockSetUp);
       });
-      hookOf('afterAll', options)(async () => end?.());
+      afterAll(async () => end?.());
     },
   };
+}
+
+/** The application, if there is one before the first test. */
+function madeBy(app: () => TestTarget): TestTarget | undefined {
+  try {
+    return app();
+  } catch {
+    // It is asked for again before each test, which then fails.
+    return undefined;
+  }
+}
+
+function checkOptions(options: UseTestTransactionOptions): void {
+  const { outside, concurrent = DEFAULTS.useTestTransaction.concurrent } = options;
+  checkTestConnections(options);
+  if (outside !== undefined && !['refuse', 'hold', 'commit'].includes(outside)) {
+    throw new InvalidOptionsError(
+      `useTestTransaction() was given outside: ${JSON.stringify(outside)}. Give 'refuse', 'hold' or 'commit'.`,
+    );
+  }
+  if (concurrent && outside !== undefined && outside !== 'refuse') {
+    throw new InvalidOptionsError(
+      `useTestTransaction() was given outside: '${outside}' with concurrent: true. Where tests run at the ` +
+        'same time, work that belongs to none of them is refused; leave outside away.',
+    );
+  }
 }

@@ -64,7 +64,7 @@ export function sharedTransaction(app: INestApplication): unknown {
     expect(await db.session().count(Order)).toBe(2);
   });
 
-  const own = useTestTransaction(() => app, { beforeEach, afterEach });
+  const own = useTestTransaction(() => app, { beforeAll, afterAll, beforeEach, afterEach });
 
   let lamp: Order;
 
@@ -82,7 +82,43 @@ export function sharedTransaction(app: INestApplication): unknown {
     await request(app.getHttpServer()).get('/orders').expect(200);
   });
 
-  return own;
+  const watched = useTestTransaction(() => app, {
+    connections: ['default', 'orders'],
+    committing: ['audit'],
+    outside: 'hold',
+  });
+
+  return [own, watched];
+}
+
+interface Job {
+  readonly item: string;
+  readonly token: string;
+}
+declare const queue: { add(job: Job): Promise<void>; drained(): Promise<void> };
+
+export function concurrentTests(app: INestApplication, url: string, orders: OrderService): unknown {
+  const tests = useTestTransaction(() => app, { concurrent: true });
+
+  tests.test('lists the orders of this test', async () => {
+    await tests.session().insert(Order, { id: 1, item: 'prepared' });
+    await tests.request(app).post('/orders').send({ item: 'lamp' }).expect(201);
+    const response = await fetch(`${url}/orders`, { headers: tests.headers() });
+
+    expect(await response.json()).toHaveLength(2);
+  });
+
+  tests.test('works off a job', async () => {
+    await queue.add({ item: 'lamp', token: tests.token });
+    await queue.drained();
+
+    expect(await tests.session().count(Order)).toBe(1);
+  });
+
+  // In the worker that the tests use:
+  const work = (job: Job): Promise<void> => tests.allow(job.token, () => orders.place(job.item));
+
+  return work;
 }
 
 const ormOptions = defineConfig({ dbName: 'shop', entities: [Order] });
