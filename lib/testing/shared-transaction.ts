@@ -2,12 +2,13 @@ import type { Holder } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { isQuietWithin } from '../connection/quiet-client.js';
+import { cancelBackend } from '../postgresql/cancel-request.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import { mayHaveEnded } from '../postgresql/transaction-end-statements.js';
 import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
 import { TestIsolationError } from './errors.js';
-import { tapPool } from './pool-tap.js';
+import { beforePoolEnds, tapPool } from './pool-tap.js';
 import { SharedClient, type SharedConnection } from './shared-client.js';
 import { countWrites, deferredConstraints, SimulatedCommit } from './simulated-commit.js';
 
@@ -70,6 +71,7 @@ export class SharedTransaction implements SharedConnection {
   #refused: TestIsolationError | undefined;
   /** Whether the client is in the middle of a copy that nobody ends, so that it answers nothing more. */
   #isStuck = false;
+  #ending: Promise<void> | undefined;
 
   private constructor(connection: DbConnection, client: PgClient, deferred: string | undefined) {
     this.connection = connection;
@@ -98,9 +100,12 @@ export class SharedTransaction implements SharedConnection {
       const shared = new SharedTransaction(connection, client, await deferredConstraints(client));
       active.set(connection, shared);
       client.on('error', shared.#onError);
+      const pool = await connection.pool();
       shared.#undo.push(
         () => client?.off('error', shared.#onError),
-        tapPool(await connection.pool(), () => new SharedClient(shared, undefined)),
+        tapPool(pool, () => new SharedClient(shared, undefined)),
+        // Some runners close the application in a hook that comes before the one that ends the test.
+        beforePoolEnds(pool, () => shared.end().catch(() => undefined)),
         connection.replaceClients(({ holder }) =>
           Promise.resolve(new SharedClient(shared, holder)),
         ),
@@ -125,11 +130,15 @@ export class SharedTransaction implements SharedConnection {
 
   /**
    * Rolls everything back. Transactions of the application get a moment to end by themselves before, since
-   * some responses leave before the commit.
+   * some responses leave before the commit. A further call has the result of the first.
    *
    * @throws {@link TestIsolationError} a transaction of the application is still open
    */
-  async end(): Promise<void> {
+  end(): Promise<void> {
+    return (this.#ending ??= this.#end());
+  }
+
+  async #end(): Promise<void> {
     const deadline = performance.now() + GRACE_MS;
     for (let left = GRACE_MS; left > 0 && this.openTransactions > 0;) {
       await withinLimit(this.#changed.promise, left);
@@ -139,6 +148,7 @@ export class SharedTransaction implements SharedConnection {
     active.delete(this.connection);
     this.#undo.toReversed().forEach((undo) => undo());
     this.#refused = this.refusal('it has ended, and this statement came later.');
+    await this.#stopRunning();
     const rolledBack = await withinLimit(
       this.#queue.run(() => this.#rollBackAll()).catch(() => undefined),
       this.connection.limits.endTimeoutMs,
@@ -150,6 +160,14 @@ export class SharedTransaction implements SharedConnection {
         `${left} transaction(s) of the application were still open when the test ended. Await the ` +
           'request or the call that opened them.',
       );
+    }
+  }
+
+  /** A statement that a test left running, as one that timed out, would keep its locks for the next one. */
+  async #stopRunning(): Promise<void> {
+    const answered = this.#queue.run(() => undefined);
+    if ((await withinLimit(answered, GRACE_MS)) === TIMED_OUT) {
+      await cancelBackend(this.#client);
     }
   }
 
@@ -299,7 +317,8 @@ export class SharedTransaction implements SharedConnection {
   async abandon(client: SharedClient): Promise<void> {
     await this.#queue.run(async () => {
       const level = this.#levelOf(client);
-      if (level !== undefined && active.has(this.connection)) {
+      // After the end another shared transaction may have the client, and a savepoint of the same name.
+      if (level !== undefined && active.get(this.connection) === this) {
         if (this.#isStuck) {
           this.#leave(level);
         } else {
