@@ -19,7 +19,8 @@ describe('sample 04-testing, node:test', () => {
   });
   after(() => shop?.close());
 
-  const db = useTestTransaction(() => shop.app, { beforeEach, afterEach });
+  const hooks = { beforeAll: before, afterAll: after, beforeEach, afterEach };
+  const db = useTestTransaction(() => shop.app, hooks);
 
   // It comes after useTestTransaction(), so that the radio is gone with the test.
   beforeEach(async () => {

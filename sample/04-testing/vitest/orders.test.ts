@@ -17,7 +17,8 @@ describe('sample 04-testing, Vitest', () => {
   });
   afterAll(() => shop?.close());
 
-  const db = useTestTransaction(() => shop.app, { beforeEach, afterEach });
+  const hooks = { beforeAll, afterAll, beforeEach, afterEach };
+  const db = useTestTransaction(() => shop.app, hooks);
 
   // It comes after useTestTransaction(), so that the radio is gone with the test.
   beforeEach(async () => {
