@@ -42,6 +42,7 @@ export function tapPool(pool: PgPool, give: () => Promise<PgClient> | undefined)
   tapped.connect = connect;
   return () => {
     if (tapped.connect !== connect) {
+      // A connection that closes has put one there that refuses everybody.
       return;
     }
     if (isOwn) {

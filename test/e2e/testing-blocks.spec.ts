@@ -382,6 +382,23 @@ describe('hooks that are handed over', () => {
     await runAll(hooks.afterAll);
   });
 
+  it('T1: a statement that a test left running is cancelled, and the block goes on', async () => {
+    const { hooks, given } = runner();
+    const its = useTestTransaction(() => other.app, given);
+    its.beforeAll((session) => void session.create(Author, { name: 'one' }));
+    await runAll(hooks.beforeAll);
+    await runAll(hooks.beforeEach);
+    await its.session().insert(Author, { name: 'two' });
+    const running = its.session().execute('select pg_sleep(60)');
+    const cancelled = expect(running).rejects.toMatchObject({ code: '57014' });
+    await runAll(hooks.afterEach);
+    await cancelled;
+    await runAll(hooks.beforeEach);
+    expect(await its.session().count(Author)).toBe(1);
+    await runAll(hooks.afterEach);
+    await runAll(hooks.afterAll);
+  });
+
   it('T1: an application that closes before the block has ended ends it', async () => {
     const { hooks, given } = runner();
     const closing = await startApp({

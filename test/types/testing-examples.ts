@@ -1,4 +1,6 @@
 // The code of docs/testing.md; tsc checks it here, and a spec checks that it is the same.
+import { PGlite } from '@electric-sql/pglite';
+import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
 import { Entity, PrimaryKey, Property } from '@mikro-orm/decorators/legacy';
 import { defineConfig, type EntityManager } from '@mikro-orm/postgresql';
 import { Injectable, type INestApplication } from '@nestjs/common';
@@ -191,4 +193,16 @@ export async function withoutDatabase(fakeSession: object, fakeRepository: objec
   }).compile();
   await module.get(OrderService).place('lamp');
   await dbContext.settle();
+}
+
+export async function withoutServer(): Promise<object> {
+  const pglite = await PGlite.create();
+  const socket = new PGLiteSocketServer({ db: pglite, port: 0 });
+  await socket.start();
+  const options = defineConfig({
+    clientUrl: `postgres://postgres@${socket.getServerConn()}/postgres`,
+    entities: [Order],
+    pool: { min: 0, max: 1 },
+  });
+  return options;
 }
