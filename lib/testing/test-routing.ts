@@ -92,8 +92,11 @@ export class TestRouting {
   async watch(watch: OutsideWatch): Promise<() => void> {
     this.#watches.push(watch);
     const stop = (): void => {
-      this.#watches.splice(this.#watches.indexOf(watch), 1);
-      this.change();
+      const index = this.#watches.indexOf(watch);
+      if (index >= 0) {
+        this.#watches.splice(index, 1);
+        this.change();
+      }
     };
     try {
       await this.intercept();

@@ -159,7 +159,14 @@ describe('from the beforeAll() to the afterAll() of useTestTransaction()', () =>
 
     const begun = await TestTransaction.begin(app.app, { connections: ['default'] });
     await expect(insert('a', 'audit')).rejects.toMatchObject({ reason: 'left-out' });
+    const watching = use();
+    await hooks.run('beforeAll');
     await begun.end();
+    // A second call ends no watch but its own.
+    await begun.end();
+    await expect(insert('a', 'audit')).rejects.toMatchObject({ reason: 'no-test' });
+    expect(() => watching.session()).toThrow('outside of a test');
+    expect(await endOfBlock()).toMatchObject({ reason: 'no-test', connectionName: 'audit' });
     expect(await saved()).toEqual([]);
   });
 
