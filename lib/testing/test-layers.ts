@@ -70,7 +70,6 @@ export class TestLayers {
       ended.refused = refusal('it has ended, and this statement came later.');
     }
     onShut();
-    await this.#stopRunning();
     const { savepoint } = layer;
     const undo = async (): Promise<boolean> => {
       levels.forget();
@@ -79,10 +78,11 @@ export class TestLayers {
       }
       return real.status === (savepoint === undefined ? 'I' : 'T');
     };
-    const undone = await withinLimit(
-      turns.next(undo).catch(() => false),
-      endTimeoutMs,
-    );
+    // Both have their turns at once: nothing may begin between them in the layer around.
+    const answered = turns.next(() => Promise.resolve());
+    const undoing = turns.next(undo).catch(() => false);
+    await this.#stopUnless(answered);
+    const undone = await withinLimit(undoing, endTimeoutMs);
     if (undone === TIMED_OUT || !undone) {
       this.refuseAll('what the test before did could not be undone on its connection.');
     }
@@ -90,11 +90,9 @@ export class TestLayers {
   }
 
   /** A statement that a test left running, as one that timed out, would keep its locks for the next one. */
-  async #stopRunning(): Promise<void> {
-    const { real, turns } = this.#of;
-    const answered = turns.next(() => Promise.resolve());
+  async #stopUnless(answered: Promise<void>): Promise<void> {
     if ((await withinLimit(answered, GRACE_MS)) === TIMED_OUT) {
-      await cancelBackend(real.client);
+      await cancelBackend(this.#of.real.client);
     }
   }
 
