@@ -53,6 +53,7 @@ export type DbContextErrorCode =
   | 'INVALID_TRANSACTION_STATE'
   | 'JOB_NOT_SENT'
   | 'NO_PRIMARY'
+  | 'OUTSIDE_TEST'
   | 'PARTIAL_COMMIT'
   | 'POOL_DEADLOCK'
   | 'PROTOCOL_VIOLATION'
@@ -70,7 +71,8 @@ export type DbContextErrorCode =
   | 'UNEXPECTED_ROLLBACK'
   | 'UNKNOWN_CONNECTION'
   | 'UNKNOWN_ENTITY'
-  | 'WORKER_DATABASE';
+  | 'WORKER_DATABASE'
+  | 'WRONG_DATABASE';
 
 /**
  * Base of every error that this library throws. `code` names the error and is stable across

@@ -22,8 +22,8 @@ import type { ReplicaState } from './replica.js';
 import { ReserveHooks } from './reserve-hooks.js';
 import { SessionReset, type ResetMode } from './session-reset.js';
 
-/** Provides a client for a claim. */
-type ClientSource = (claim: Claim) => Promise<PgClient>;
+/** Provides a client for a claim; `fromPool` takes one as without it. */
+type ClientSource = (claim: Claim, fromPool: () => Promise<PgClient>) => Promise<PgClient>;
 
 /** How the transactions of a connection begin: settings, and functions that compute some of them. */
 export interface TransactionDefaults {
@@ -299,9 +299,12 @@ export class DbConnection {
     if (this.isClosed) {
       return Promise.reject(new ConnectionClosedError(this.name));
     }
-    if (this.#clientSource !== undefined) {
-      return this.#clientSource(claim);
-    }
+    return this.#clientSource === undefined
+      ? this.#take(claim)
+      : this.#clientSource(claim, () => this.#take(claim));
+  }
+
+  #take(claim: Claim): Promise<PgClient> {
     return this.#replicas === undefined || claim.mayReadReplica !== true
       ? this.#takeFromPool(claim)
       : this.#takeToRead(this.#replicas, claim);

@@ -63,7 +63,16 @@ export async function assertInitialised(
 /** @throws {@link InvalidOptionsError} the MikroORM instance cannot have lazy sessions */
 export function assertSupported(name: string, orm: MikroORM): void {
   const advice = `Use the driver of "@mikro-orm/postgresql": connections: [defineConfig({ clientUrl, entities })].`;
-  if (!orm.driver.getDependencies().includes('pg')) {
+  const dependencies = orm.driver.getDependencies();
+  if (dependencies.includes('@electric-sql/pglite')) {
+    throw new InvalidOptionsError(
+      `The connection "${name}" uses ${orm.driver.constructor.name}, which has no pool of pg, whose clients ` +
+        'carry the transactions of sessions. PGlite works through its socket: start PGLiteSocketServer of ' +
+        '"@electric-sql/pglite-socket", and give its address to the driver of "@mikro-orm/postgresql": ' +
+        'connections: [defineConfig({ clientUrl, entities, pool: { min: 0, max: 1 } })].',
+    );
+  }
+  if (!dependencies.includes('pg')) {
     throw new InvalidOptionsError(
       `The connection "${name}" uses ${orm.driver.constructor.name}; only PostgreSQL is supported. ${advice}`,
     );

@@ -57,7 +57,8 @@ export const DEFAULTS = {
   stream: { timeoutMs: 600_000 },
   captureOnCommit: { execute: false },
   recordStatements: { withTransactions: false },
-  createWorkerDatabase: { version: '', prepareTimeoutMs: 60_000 },
+  createWorkerDatabase: { version: '', reuse: false, prepareTimeoutMs: 60_000 },
+  useTestTransaction: { outside: 'refuse', concurrent: false },
 } as const satisfies Required<Omit<DbContextOptions, OptionWithoutDefault>> & {
   readonly watch: Required<WatchOptions>;
   readonly limits: ResolvedLimits;

@@ -1,6 +1,6 @@
 import { AssertionError } from 'node:assert';
 
-import { sharedTransactionOf } from './shared-transaction.js';
+import { TestRouting } from './test-routing.js';
 import { connectionsOf, type TestTarget } from './test-target.js';
 
 /**
@@ -12,9 +12,9 @@ import { connectionsOf, type TestTarget } from './test-target.js';
  */
 export function expectNoOpenConnections(app: TestTarget): void {
   const left = connectionsOf(app).flatMap((connection) => {
-    const shared = sharedTransactionOf(connection);
+    const shared = TestRouting.of(connection).openTransactions;
     const { checkedOut = 0, waiting = 0, size = 0 } = connection.poolState() ?? {};
-    const open = shared === undefined ? checkedOut : shared.openTransactions;
+    const open = shared ?? checkedOut;
     return open + waiting === 0
       ? []
       : [`"${connection.name}": ${open} in use, ${waiting} waiting (pool of ${size})`];

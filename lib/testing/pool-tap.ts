@@ -1,3 +1,5 @@
+import { callbackify } from 'node:util';
+
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 
 type ConnectCallback = (error: unknown, client?: PgClient, release?: PgClient['release']) => void;
@@ -11,23 +13,38 @@ interface TappedPool {
  * Makes a pool hand out other clients than its own: to MikroORM's statements that are in no transaction,
  * to its global entity manager, and to the application's own code.
  *
- * @param give makes the client that a caller gets
- * @returns a function that undoes this
+ * @param give provides the client that a caller gets, and is called in the caller's async context;
+ *   `undefined` where the caller is to be served by the pool itself, at once
+ * @returns a function that undoes this, unless the pool was changed once more since
  */
-export function tapPool(pool: PgPool, give: () => PgClient): () => void {
+export function tapPool(pool: PgPool, give: () => Promise<PgClient> | undefined): () => void {
   const tapped = pool as unknown as TappedPool;
   const isOwn = Object.hasOwn(tapped, 'connect');
   const before = tapped.connect;
-  tapped.connect = (callback) => {
-    const client = give();
+  const connect: TappedPool['connect'] = (callback) => {
+    const given = give();
+    if (given === undefined) {
+      return before.call(pool, callback);
+    }
     if (callback === undefined) {
-      return Promise.resolve(client);
+      return given;
     }
     // Like the pool of pg, this never calls back before the caller has returned.
-    queueMicrotask(() => callback(undefined, client, (destroy) => client.release(destroy)));
+    callbackify(() => given)((error: unknown, client) => {
+      if (error === null) {
+        callback(undefined, client, (destroy) => client.release(destroy));
+      } else {
+        callback(error);
+      }
+    });
     return undefined;
   };
+  tapped.connect = connect;
   return () => {
+    if (tapped.connect !== connect) {
+      // A connection that closes has put one there that refuses everybody.
+      return;
+    }
     if (isOwn) {
       tapped.connect = before;
     } else {

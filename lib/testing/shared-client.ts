@@ -4,6 +4,9 @@ import { callbackify } from 'node:util';
 import type { Holder } from '../connection/claim.js';
 import { COMMIT_WITH_QUESTION, HAS_WRITTEN } from '../postgresql/commit-message.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
+import { lengthOf, moved, type Asked, type QueryAnswer } from './asked.js';
+import type { SharedConnection, SharedParty } from './shared-connection.js';
+import type { Layer } from './test-layer.js';
 
 const BEGIN = /^\s*(?:begin|start\s+transaction)\b(?<modes>[^;]*);?\s*(?<rest>[\s\S]*)$/i;
 /** The end of a text with one read as its whole transaction; the read itself holds no semicolon. */
@@ -11,53 +14,16 @@ const COMMIT_OF_READ = /;commit$/;
 const COMMIT = /^\s*(?:commit|end)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
 const ROLLBACK = /^\s*(?:rollback|abort)(?:\s+(?:work|transaction))?\s*;?\s*$/i;
 
-type Callback = (error: Error | null, result: PgResult | PgResult[]) => void;
-
-/** The real transaction on one real client whose savepoints are the transactions of shared clients. */
-export interface SharedConnection {
-  /** The client that sends the statements of all shared clients. */
-  readonly realClient: PgClient;
-  /** The error listeners of all shared clients. */
-  readonly errorListeners: Set<(error: Error) => void>;
-
-  /** Begins the savepoint of a client. */
-  open(client: SharedClient, isReadOnly: boolean): Promise<void>;
-
-  /** Sends a statement inside the savepoint of a client. */
-  send(
-    client: SharedClient,
-    sql: string,
-    values: readonly unknown[],
-    query: () => Promise<PgResult | PgResult[]>,
-  ): Promise<PgResult | PgResult[]>;
-
-  /** Gives the real client to the user of a client whose savepoint is open. */
-  lend<T>(
-    client: SharedClient,
-    use: (realClient: PgClient, onSend: OnSend) => Promise<T>,
-  ): Promise<T>;
-
-  /** Sends a statement of a client that has no savepoint open. */
-  sendAlone(query: () => Promise<PgResult | PgResult[]>): Promise<PgResult | PgResult[]>;
-
-  /** @returns whether it is committed; if not, it was rolled back, as PostgreSQL does it */
-  commit(client: SharedClient): Promise<boolean>;
-
-  rollBack(client: SharedClient): Promise<void>;
-
-  /** Rolls the savepoint of a destroyed client back at once, with all savepoints inside of it. */
-  abandon(client: SharedClient): Promise<void>;
-
-  /** An error that says what a shared transaction cannot show. */
-  refusal(reason: string): Error;
-}
+type Callback = (error: Error | null, result: QueryAnswer) => void;
 
 /**
  * The client that a pool hands out while a test shares its transaction. To its user it looks like a
  * client of its own, whose BEGIN, COMMIT and ROLLBACK are those of a savepoint.
  */
-export class SharedClient implements PgClient {
+export class SharedClient implements PgClient, SharedParty {
   readonly holder: Holder | undefined;
+  /** What its work belongs to. */
+  readonly layer: Layer;
   readonly connection = Object.assign(new EventEmitter(), {
     stream: { destroy: (): void => undefined },
   });
@@ -68,6 +34,7 @@ export class SharedClient implements PgClient {
 
   constructor(shared: SharedConnection, holder: Holder | undefined) {
     this.#shared = shared;
+    this.layer = shared.layer;
     this.holder = holder;
   }
 
@@ -128,7 +95,7 @@ export class SharedClient implements PgClient {
   }
 
   /** Takes all forms that `pg` takes: a text or a config object, with or without a callback. */
-  query(...args: readonly unknown[]): Promise<PgResult | PgResult[]> {
+  query(...args: readonly unknown[]): Promise<QueryAnswer> {
     const callback = args.at(-1);
     if (typeof callback === 'function') {
       callbackify(() => this.#query(args.slice(0, -1)))(callback as Callback);
@@ -156,35 +123,19 @@ export class SharedClient implements PgClient {
     }
   }
 
-  async #query(args: readonly unknown[]): Promise<PgResult | PgResult[]> {
-    const [first] = args;
-    if (typeof (first as { readonly submit?: unknown } | null)?.submit === 'function') {
-      throw this.#shared.refusal(
-        'a cursor of pg keeps its connection to itself. Stream through the session, whose cursors ' +
-          'are statements, or use the cursor in dbContext.withClient().',
-      );
-    }
-    const config = (first ?? {}) as { readonly text?: unknown; readonly values?: unknown };
-    const sql = String(typeof first === 'string' ? first : config.text);
-    const values = (args[1] ?? config.values ?? []) as readonly unknown[];
+  async #query(args: readonly unknown[]): Promise<QueryAnswer> {
+    const asked = this.#asked(args);
+    const { sql } = asked;
     const begin = BEGIN.exec(sql);
     if (begin !== null) {
-      await this.#shared.open(this, /\bread\s+only\b/i.test(begin.groups!['modes']!));
-      this.#isOpen = true;
-      this.connection.emit('commandComplete');
-      const rest = begin.groups!['rest']!;
-      const answer = answerTo('BEGIN');
-      if (COMMIT_OF_READ.test(rest)) {
-        const read = await this.#sendRest(sql, rest.replace(COMMIT_OF_READ, ''));
-        return [answer, read, await this.#commit()].flat();
-      }
-      return rest === '' ? answer : [answer, await this.#sendRest(sql, rest)].flat();
+      return this.#begin(sql, begin.groups!['modes']!, begin.groups!['rest']!);
     }
     if (sql === COMMIT_WITH_QUESTION) {
-      return [await this.#send(HAS_WRITTEN, [], [HAS_WRITTEN]), await this.#commit()].flat();
+      return this.#commit([HAS_WRITTEN]);
     }
     if (COMMIT.test(sql)) {
-      return this.#commit();
+      const [answer] = await this.#commit();
+      return answer!;
     }
     if (ROLLBACK.test(sql)) {
       if (this.#isOpen) {
@@ -193,44 +144,88 @@ export class SharedClient implements PgClient {
       }
       return answerTo('ROLLBACK');
     }
-    return this.#send(sql, values, args);
+    return this.#send(asked);
   }
 
-  async #commit(): Promise<PgResult> {
-    const isCommitted = !this.#isOpen || (await this.#shared.commit(this));
-    this.#isOpen = false;
-    return answerTo(isCommitted ? 'COMMIT' : 'ROLLBACK');
+  #asked(args: readonly unknown[]): Asked {
+    const [first] = args;
+    if (typeof (first as { readonly submit?: unknown } | null)?.submit === 'function') {
+      throw this.#shared.refusal(
+        'a cursor of pg keeps its connection to itself. Stream through the session, whose cursors ' +
+          'are statements, or use the cursor in dbContext.withClient().',
+      );
+    }
+    const isText = typeof first === 'string';
+    const config = (isText ? { text: first } : (first ?? {})) as Readonly<Record<string, unknown>>;
+    const values = (args[1] ?? config['values'] ?? []) as readonly unknown[];
+    const isPlain = Object.keys(config).every((key) => key === 'text' || key === 'values');
+    return {
+      sql: String(config['text']),
+      values,
+      takesCompany: isPlain && values.length === 0,
+      send: (message) => this.#onRealClient(message === undefined ? args : [message]),
+    };
   }
 
-  /** Sends what follows BEGIN in one text; the position in its errors is that in the whole text. */
-  async #sendRest(sql: string, rest: string): Promise<PgResult | PgResult[]> {
+  async #begin(sql: string, modes: string, rest: string): Promise<QueryAnswer> {
+    const answer = answerTo('BEGIN');
+    const isReadOnly = /\bread\s+only\b/i.test(modes);
+    if (rest === '') {
+      await this.#opening(this.#shared.open(this, isReadOnly));
+      return answer;
+    }
+    const isWhole = COMMIT_OF_READ.test(rest);
+    const asked = this.#asked([rest.replace(COMMIT_OF_READ, '')]);
     try {
-      return await this.#send(rest, [], [rest]);
+      const sent =
+        isWhole && isReadOnly
+          ? this.#shared.readWhole(this, { asked, isReadOnly })
+          : this.#shared.openWith(this, { asked, isReadOnly });
+      const answers = [answer, await this.#opening(sent)].flat();
+      return isWhole ? [...answers, ...(await this.#commit())] : answers;
     } catch (error) {
-      const { position } = error as { position?: string };
-      throw position === undefined
-        ? error
-        : Object.assign(error as Error, {
-            position: String(Number(position) + Array.from(sql.slice(0, sql.indexOf(rest))).length),
-          });
+      throw moved(error, lengthOf(sql.slice(0, sql.indexOf(rest))));
     }
   }
 
-  async #send(
-    sql: string,
-    values: readonly unknown[],
-    args: readonly unknown[],
-  ): Promise<PgResult | PgResult[]> {
-    const query = (): Promise<PgResult | PgResult[]> =>
-      this.#whileRunning(() =>
-        (this.#shared.realClient.query as (...all: unknown[]) => Promise<PgResult>).apply(
-          this.#shared.realClient,
-          [...args],
-        ),
-      );
-    return this.#isOpen
-      ? this.#shared.send(this, sql, values, query)
-      : this.#shared.sendAlone(query);
+  /** Finds out, after a message that begins the savepoint, whether it has. */
+  async #opening<T>(sent: Promise<T>): Promise<T> {
+    try {
+      return await sent;
+    } finally {
+      this.#isOpen = this.#shared.isOpen(this);
+      if (this.#isOpen) {
+        // It stands for the answer to BEGIN.
+        this.connection.emit('commandComplete');
+      }
+    }
+  }
+
+  /**
+   * Commits, after the answers to some questions.
+   *
+   * @returns the answers to them, and to COMMIT
+   */
+  async #commit(questions: readonly string[] = []): Promise<PgResult[]> {
+    if (!this.#isOpen) {
+      return [answerTo('COMMIT')];
+    }
+    const answers = await this.#shared.commit(this, questions);
+    this.#isOpen = false;
+    return answers === undefined ? [answerTo('ROLLBACK')] : [...answers, answerTo('COMMIT')];
+  }
+
+  #send(asked: Asked): Promise<QueryAnswer> {
+    return this.#isOpen ? this.#shared.send(this, asked) : this.#shared.sendAlone(this, asked);
+  }
+
+  async #onRealClient(args: readonly unknown[]): Promise<QueryAnswer> {
+    const { realClient } = this.#shared;
+    return this.#whileRunning(() =>
+      (realClient.query as (...all: unknown[]) => Promise<QueryAnswer>).apply(realClient, [
+        ...args,
+      ]),
+    );
   }
 
   async #whileRunning<T>(work: () => Promise<T>): Promise<T> {

@@ -1,6 +1,5 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import type { DbConnection } from '../connection/db-connection.js';
 import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { UnknownConnectionError } from '../errors.js';
@@ -9,22 +8,24 @@ import type { SessionFactory } from '../session/session-factory.js';
 import type { TransactionOwner, TransactionSource } from '../transaction/begin-plan.js';
 import { Transaction } from '../transaction/transaction.js';
 import { SharedTransaction } from './shared-transaction.js';
-import { connectionsOf, registryOf, type TestTarget } from './test-target.js';
+import type { Layer } from './test-layer.js';
+import {
+  checkTestConnections,
+  testConnectionsOf,
+  type TestTransactionOptions,
+} from './test-connections.js';
+import type { TestOwner } from './test-owner.js';
+import { TestRouting } from './test-routing.js';
+import { registryOf, type TestTarget } from './test-target.js';
+import { refusingLeftOut } from './test-watch.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
-
-/** Options of {@link TestTransaction.begin}. */
-export interface TestTransactionOptions {
-  /**
-   * Names of the connections.
-   * @defaultValue all of the application
-   */
-  readonly connections?: readonly string[];
-}
 
 /** The shared transaction of one connection, with the transaction of the test itself in it. */
 interface TestPart {
   readonly shared: SharedTransaction;
-  readonly connection: DbConnection;
+  /** What is undone at the end. */
+  readonly layer: Layer;
+  readonly factory: SessionFactory;
   readonly transaction: Transaction;
   readonly context: KyselyTransaction;
 }
@@ -47,32 +48,76 @@ interface TestPart {
  */
 export class TestTransaction {
   readonly #parts: ReadonlyMap<string, TestPart>;
+  readonly #stopWatching: readonly (() => void)[];
 
-  private constructor(parts: ReadonlyMap<string, TestPart>) {
+  private constructor(parts: ReadonlyMap<string, TestPart>, stopWatching: readonly (() => void)[]) {
     this.#parts = parts;
+    this.#stopWatching = stopWatching;
   }
 
   /**
    * Begins the transactions. One connection of each pool is held until {@link TestTransaction.end}.
    *
    * @param app the application, initialised or not
-   * @throws {@link UnknownConnectionError}, {@link ConnectionFailedError}
+   * @throws {@link UnknownConnectionError}, {@link ConnectionFailedError}, {@link InvalidOptionsError}
    * @throws {@link TestIsolationError} another one has begun on a connection and not ended
    */
-  static async begin(
+  static begin(app: TestTarget, options: TestTransactionOptions = {}): Promise<TestTransaction> {
+    return TestTransaction.beginOwned(app, options, undefined);
+  }
+
+  /**
+   * @internal
+   * @param owner the test that it is for; `undefined` where all work belongs to the one that runs
+   */
+  static async beginOwned(
     app: TestTarget,
-    { connections }: TestTransactionOptions = {},
+    options: TestTransactionOptions,
+    owner: TestOwner | undefined,
   ): Promise<TestTransaction> {
-    const registry = registryOf(app);
-    const parts = new Map<string, TestPart>();
-    const transaction = new TestTransaction(parts);
-    try {
-      for (const connection of connectionsOf(app, connections)) {
-        parts.set(connection.name, await beginPart(registry.connections.factory(connection.name)));
-      }
-    } catch (error) {
+    checkTestConnections(options);
+    const { connections: all } = registryOf(app);
+    const { shared: toShare, leftOut } = testConnectionsOf(app, options);
+    const watched = (owner === undefined ? leftOut : []).map((connection) =>
+      TestRouting.of(connection).watch(refusingLeftOut(connection)),
+    );
+    const begun = toShare.map(async (connection) => {
+      const shared = await SharedTransaction.begin(connection, owner);
+      return partOf(shared, shared.layer, all.factory(connection.name));
+    });
+    return TestTransaction.#of(begun, watched);
+  }
+
+  /**
+   * Begins one inside of this one, which is to be ended first: a savepoint.
+   *
+   * @throws {@link TestIsolationError} the application still has a transaction open
+   * @internal
+   */
+  nested(): Promise<TestTransaction> {
+    const begun = [...this.#parts.values()].map(async ({ shared, factory }) =>
+      partOf(shared, await shared.enter(), factory),
+    );
+    return TestTransaction.#of(begun);
+  }
+
+  /** Waits for all parts, and ends those that have begun where one could not. */
+  static async #of(
+    begun: readonly Promise<TestPart>[],
+    watched: readonly Promise<() => void>[] = [],
+  ): Promise<TestTransaction> {
+    const [parts, stops] = await Promise.all([
+      Promise.allSettled(begun),
+      Promise.allSettled(watched),
+    ]);
+    const transaction = new TestTransaction(
+      new Map(fulfilled(parts).map((part) => [part.factory.connection.name, part])),
+      fulfilled(stops),
+    );
+    const failed = [...parts, ...stops].find((each) => each.status === 'rejected');
+    if (failed !== undefined) {
       await transaction.end();
-      throw error;
+      throw failed.reason;
     }
     return transaction;
   }
@@ -90,10 +135,20 @@ export class TestTransaction {
   session<E extends EntityManager = DriverEntityManager>(
     name: string = DEFAULT_CONNECTION_NAME,
   ): E {
-    const { connection, context } = this.#part(name);
-    const session = connection.orm.em.fork({ disableContextResolution: true });
+    const { factory, context } = this.#part(name);
+    const session = factory.connection.orm.em.fork({ disableContextResolution: true });
     session.setTransactionContext(context);
     return session as EntityManager as E;
+  }
+
+  /** @internal Names of the connections that it includes. */
+  get connectionNames(): readonly string[] {
+    return [...this.#parts.keys()];
+  }
+
+  /** @internal Work belongs to no test until one begins inside of this one. */
+  rest(): void {
+    this.#parts.forEach(({ shared }) => shared.rest());
   }
 
   /** Number of transactions that the application has open now. */
@@ -108,13 +163,19 @@ export class TestTransaction {
    *   rolled back all the same
    */
   async end(): Promise<void> {
-    const errors: unknown[] = [];
-    for (const { shared, transaction } of this.#parts.values()) {
-      await shared.end().catch((error: unknown) => errors.push(error));
-      await transaction.rollback();
-    }
-    if (errors.length > 0) {
-      throw errors[0];
+    this.#stopWatching.forEach((stop) => stop());
+    const ended = await Promise.allSettled(
+      [...this.#parts.values()].map(async ({ shared, layer, transaction }) => {
+        try {
+          await shared.end(layer);
+        } finally {
+          await transaction.rollback();
+        }
+      }),
+    );
+    const failed = ended.find((end) => end.status === 'rejected');
+    if (failed !== undefined) {
+      throw failed.reason;
     }
   }
 
@@ -127,9 +188,17 @@ export class TestTransaction {
   }
 }
 
-async function beginPart(factory: SessionFactory): Promise<TestPart> {
+function fulfilled<T>(results: readonly PromiseSettledResult<T>[]): readonly T[] {
+  return results.filter((each) => each.status === 'fulfilled').map(({ value }) => value);
+}
+
+/** Begins the transaction of the test itself, which sends nothing: its layer has begun. */
+async function partOf(
+  shared: SharedTransaction,
+  layer: Layer,
+  factory: SessionFactory,
+): Promise<TestPart> {
   const { connection } = factory;
-  const shared = await SharedTransaction.begin(connection);
   const { name, server, limits } = connection;
   const source: TransactionSource = {
     name,
@@ -138,7 +207,7 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
     limits: { ...limits, transactionTimeoutMs: LONGEST_LIMIT_MS },
     transactionOptions: {},
     knownCode: { names: undefined },
-    checkOut: (claim) => connection.checkOut(claim),
+    checkOut: ({ holder }) => Promise.resolve(shared.clientFor(holder)),
     onSend: () => undefined,
     onFailure: () => undefined,
     onStatement: (sql, tookMs) => connection.onStatement(sql, tookMs),
@@ -148,7 +217,7 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
   // or the hooks of one.
   const statements = [{ sql: 'begin', values: [] }];
   const owner: TransactionOwner = {
-    holder: shared.testHolder,
+    holder: layer.holder,
     watch: undefined,
     plan: (settings) => ({ settings, statements, before: undefined, after: undefined }),
     planMisused: () => shared.refusal('its begin is under way.'),
@@ -160,8 +229,8 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
   try {
     await transaction.begin({});
   } catch (error) {
-    await shared.end();
+    await shared.end(layer);
     throw error;
   }
-  return { shared, connection, transaction, context: factory.contextOf(transaction) };
+  return { shared, layer, factory, transaction, context: factory.contextOf(transaction) };
 }

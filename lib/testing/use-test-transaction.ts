@@ -1,35 +1,82 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidOptionsError } from '../errors.js';
-import type { TestTarget } from './test-target.js';
-import { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
+import { DEFAULT_CONNECTION_NAME, DEFAULTS } from '../options/defaults.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
-
-type Hook = (callback: () => Promise<void>) => unknown;
+import {
+  useConcurrentTests,
+  type ConcurrentTestTransactions,
+  type RegisterTest,
+} from './concurrent-test-transactions.js';
+import { hooksOf, type RunnerHooks } from './runner-hooks.js';
+import { TestBlocks, type BlockSetUp } from './test-blocks.js';
+import { checkTestConnections, type TestTransactionOptions } from './test-connections.js';
+import type { TestTarget } from './test-target.js';
+import { TestTransaction } from './test-transaction.js';
+import { TestWatch, type OutsideMode } from './test-watch.js';
 
 /** Options of {@link useTestTransaction}. */
-export interface UseTestTransactionOptions extends TestTransactionOptions {
+export interface UseTestTransactionOptions extends TestTransactionOptions, RunnerHooks {
   /**
-   * The `beforeEach()` of the test runner.
-   * @defaultValue the global one (Jest, Mocha, Vitest with `globals`)
+   * What becomes of work that belongs to no test, from the `beforeAll()` to the `afterAll()` of this
+   * call: of a background job between two tests, or of a body that begins before its `beforeEach()`.
+   * Where work was refused between two tests, the `afterAll()` fails as well.
+   * @defaultValue 'refuse'
    */
-  readonly beforeEach?: Hook;
+  readonly outside?: OutsideMode;
   /**
-   * The `afterEach()` of the test runner.
-   * @defaultValue the global one
+   * Whether tests may run at the same time on the application, see {@link ConcurrentTestTransactions}.
+   * @defaultValue false
    */
-  readonly afterEach?: Hook;
+  readonly concurrent?: boolean;
+  /**
+   * With `concurrent`: how the test runner is given a test that may run at the same time as others.
+   * @defaultValue the global `test.concurrent` (Jest, Vitest with `globals`)
+   */
+  readonly test?: RegisterTest;
 }
 
-/** The transaction of the test that runs now. */
-export type CurrentTestTransaction = Pick<TestTransaction, 'session' | 'openTransactions'>;
+/**
+ * The transaction of the test that runs now; in a hook that runs between the tests, that of the block.
+ *
+ * @publicApi
+ */
+export interface CurrentTestTransaction extends Pick<
+  TestTransaction,
+  'session' | 'openTransactions'
+> {
+  /**
+   * Makes data once for all tests of the `describe` that it is called in, or of the file. The block holds
+   * the transaction, and each test a savepoint in it, so that no test sees what another one has done.
+   * Blocks may lie inside of one another.
+   *
+   * Entities that `setUp` has made or loaded can be used in the tests: before each of them they get back
+   * what they were like at the end of `setUp`, without a query, and belong to a session of that test.
+   *
+   * Between the tests `session()` is one of the block; what the application does there belongs to no test, see
+   * `outside`.
+   *
+   * @param setUp runs before the tests of the block, inside of its transaction; it may send requests, too
+   * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given
+   * @example
+   * ```ts
+   * let ada: Customer;
+   * db.beforeAll((session) => {
+   *   ada = session.create(Customer, { name: 'Ada' });
+   * });
+   * ```
+   */
+  beforeAll<E extends EntityManager = DriverEntityManager>(setUp: BlockSetUp<E>): void;
+}
 
 /**
  * Runs each test of a file or a block in a {@link TestTransaction}: everything that the test or the
- * application does is rolled back afterwards.
+ * application does is rolled back afterwards. What the application does between two tests is refused
+ * (T1).
  *
  * @param app returns the application; it is called before each test, so `beforeAll` may make it
- * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given
+ * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given, or options
+ *   contradict one another
  * @example
  * ```ts
  * const db = useTestTransaction(() => app);
@@ -43,50 +90,111 @@ export type CurrentTestTransaction = Pick<TestTransaction, 'session' | 'openTran
  */
 export function useTestTransaction(
   app: () => TestTarget,
-  { beforeEach, afterEach, ...options }: UseTestTransactionOptions = {},
+  options: UseTestTransactionOptions & { readonly concurrent: true },
+): ConcurrentTestTransactions;
+/** @publicApi */
+export function useTestTransaction(
+  app: () => TestTarget,
+  options?: UseTestTransactionOptions,
+): CurrentTestTransaction;
+export function useTestTransaction(
+  app: () => TestTarget,
+  options: UseTestTransactionOptions = {},
+): CurrentTestTransaction | ConcurrentTestTransactions {
+  checkOptions(options);
+  return options.concurrent === true
+    ? useConcurrentTests(app, options)
+    : useTestsInTurn(app, options);
+}
+
+function useTestsInTurn(
+  app: () => TestTarget,
+  {
+    outside = DEFAULTS.useTestTransaction.outside,
+    connections,
+    committing,
+    ...hooks
+  }: UseTestTransactionOptions,
 ): CurrentTestTransaction {
+  const options: TestTransactionOptions = {
+    ...(connections && { connections }),
+    ...(committing && { committing }),
+  };
+  const { beforeEach, afterEach } = hooksOf(['beforeEach', 'afterEach'], hooks);
+  const watch = outside === 'commit' ? undefined : new TestWatch({ ...options, outside });
   let current: TestTransaction | undefined;
-  hook(
-    'beforeEach',
-    beforeEach,
-  )(async () => {
-    current = await TestTransaction.begin(app(), options);
+  const blocks = new TestBlocks(async () => {
+    const target = app();
+    await watch?.cover(target);
+    return TestTransaction.begin(target, options);
   });
-  hook(
-    'afterEach',
-    afterEach,
-  )(async () => {
+  if (watch !== undefined) {
+    const { beforeAll, afterAll } = hooksOf(['beforeAll', 'afterAll'], hooks);
+    beforeAll(async () => {
+      const made = madeBy(app);
+      await (made && watch.cover(made));
+    });
+    afterAll(() => watch.end());
+  }
+  beforeEach(async () => {
+    current = await blocks.beginTest();
+  });
+  afterEach(async () => {
     // There is no transaction where it could not begin.
     const ended = current;
     current = undefined;
     await ended?.end();
   });
   const running = (): TestTransaction => {
-    if (current === undefined) {
+    const transaction = current ?? blocks.current;
+    if (transaction === undefined) {
       throw new InvalidOptionsError(
-        'useTestTransaction() was asked for its session outside of a test. Ask in a test, or in a ' +
-          'beforeEach() that comes after it.',
+        'useTestTransaction() was asked for its session outside of a test. Ask in a test, in a ' +
+          'beforeEach() that comes after it, or in the callback of its beforeAll().',
       );
     }
-    return current;
+    return transaction;
   };
   return {
     // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
     session: <E extends EntityManager = DriverEntityManager>(name?: string) =>
-      running().session<E>(name),
+      blocks.gaveOut(name ?? DEFAULT_CONNECTION_NAME, running().session<E>(name)),
     get openTransactions() {
       return running().openTransactions;
+    },
+    beforeAll: (setUp) => {
+      const { beforeAll, afterAll } = hooksOf(['beforeAll', 'afterAll'], hooks);
+      let end: (() => Promise<void>) | undefined;
+      beforeAll(async () => {
+        end = await blocks.begin(setUp as unknown as BlockSetUp);
+      });
+      afterAll(async () => end?.());
     },
   };
 }
 
-function hook(name: 'beforeEach' | 'afterEach', given: Hook | undefined): Hook {
-  const found = given ?? (globalThis as { [K in typeof name]?: Hook })[name];
-  if (found === undefined) {
+/** The application, if there is one before the first test. */
+function madeBy(app: () => TestTarget): TestTarget | undefined {
+  try {
+    return app();
+  } catch {
+    // It is asked for again before each test, which then fails.
+    return undefined;
+  }
+}
+
+function checkOptions(options: UseTestTransactionOptions): void {
+  const { outside, concurrent = DEFAULTS.useTestTransaction.concurrent } = options;
+  checkTestConnections(options);
+  if (outside !== undefined && !['refuse', 'hold', 'commit'].includes(outside)) {
     throw new InvalidOptionsError(
-      `useTestTransaction() found no global ${name}(). Give the one of your test runner: ` +
-        `useTestTransaction(() => app, { beforeEach, afterEach }).`,
+      `useTestTransaction() was given outside: ${JSON.stringify(outside)}. Give 'refuse', 'hold' or 'commit'.`,
     );
   }
-  return found;
+  if (concurrent && outside !== undefined && outside !== 'refuse') {
+    throw new InvalidOptionsError(
+      `useTestTransaction() was given outside: '${outside}' with concurrent: true. Where tests run at the ` +
+        'same time, work that belongs to none of them is refused; leave outside away.',
+    );
+  }
 }

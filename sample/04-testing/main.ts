@@ -1,47 +1,64 @@
 import { Client } from 'pg';
 
 import { startLocalPostgres } from '../starter/local-postgres.js';
-import { BODIES } from './compare/bodies.js';
-import { compareWays, quantile, type Figures } from './compare/compare.js';
-import { SHOP_TABLES } from './compare/schema.js';
-import { cleaningWay, sharedWay, type Way } from './compare/ways.js';
+import type { DatabaseUrls } from './app.module.js';
+import { compareWays } from './compare/compare.js';
+import { report } from './compare/report.js';
+import { countTrips } from './compare/trips.js';
+import {
+  cleaningWay,
+  emptyByDelete,
+  emptyByTruncate,
+  sharedWay,
+  unwrappedWay,
+  type Way,
+  type WayOptions,
+} from './compare/ways.js';
 
-const ROUNDS = 25;
+/** How often each test runs in each way; `npm run sample:testing -- 5` takes another number. */
+const ROUNDS = Number(process.argv[2] ?? 12);
 
-const DATABASES = [
-  'shared_shop',
-  'shared_audit',
-  'truncate_shop',
-  'truncate_audit',
-  'delete_shop',
-  'delete_audit',
-] as const;
+/** Number of tables, those of the audit included. */
+const SIZES = [31, 100] as const;
+const KINDS = ['unwrapped', 'shared', 'truncate', 'delete', 'count', 'count_unwrapped'] as const;
+const DATABASES = SIZES.flatMap((size) =>
+  KINDS.flatMap((kind) => [`${kind}_${size}_shop`, `${kind}_${size}_audit`]),
+);
 
 console.log('Starting a PostgreSQL for this sample ...');
 // Ctrl-C needs no care: the server ends when the pipe to this process breaks.
 const postgres = startLocalPostgres(DATABASES);
 const ways: Way[] = [];
 try {
-  const urls = await postgres.urls;
-  ways.push(
-    await sharedWay({ shopUrl: urls.shared_shop, auditUrl: urls.shared_audit }),
-    await cleaningWay('TRUNCATE of all tables, fixtures', (all) => `truncate ${all.join(', ')}`, {
-      shopUrl: urls.truncate_shop,
-      auditUrl: urls.truncate_audit,
-    }),
-    await cleaningWay(
-      'DELETE from each table, fixtures',
-      (all) =>
-        all
-          .toReversed()
-          .map((table) => `delete from ${table}`)
-          .join('; '),
-      { shopUrl: urls.delete_shop, auditUrl: urls.delete_audit },
-    ),
+  const urls: Readonly<Record<string, string>> = await postgres.urls;
+  const optionsOf = (kind: (typeof KINDS)[number], tables: number): WayOptions => {
+    const of: DatabaseUrls = {
+      shopUrl: urls[`${kind}_${tables}_shop`]!,
+      auditUrl: urls[`${kind}_${tables}_audit`]!,
+    };
+    return { urls: of, tables };
+  };
+  for (const size of SIZES) {
+    ways.push(
+      await unwrappedWay(optionsOf('unwrapped', size)),
+      await sharedWay(optionsOf('shared', size)),
+      await cleaningWay('TRUNCATE of all tables', emptyByTruncate, optionsOf('truncate', size)),
+      await cleaningWay('DELETE from each by name', emptyByDelete, optionsOf('delete', size)),
+    );
+  }
+  console.log(await describeServer(urls['shared_31_shop']!));
+  const figures = await compareWays(ways, { rounds: ROUNDS, warmUpRounds: 2 });
+  for (const [index, size] of SIZES.entries()) {
+    console.log(report(size, figures.slice(index * 4, index * 4 + 4)));
+  }
+  const { begin, request, requestInProduction, end } = await countTrips(
+    optionsOf('count', SIZES[0]),
+    optionsOf('count_unwrapped', SIZES[0]),
   );
-  console.log(await describeServer(urls.shared_shop));
-  const figures = await compareWays(ways, { rounds: ROUNDS, warmUpRounds: 5 });
-  console.log(report(figures));
+  console.log(
+    `round trips, counted at the wire, two databases: begin ${begin}, end ${end}; a POST that writes ` +
+      `to both ${request}, in production ${requestInProduction}`,
+  );
 } finally {
   for (const way of ways) {
     await way.close();
@@ -61,32 +78,5 @@ async function describeServer(url: string): Promise<string> {
     settings.push(`${name}=${rows[0]!.value}`);
   }
   await client.end();
-  return `${settings.join(', ')}; ${SHOP_TABLES.length} tables in the shop, 1 in the audit`;
-}
-
-function report(all: readonly Figures[]): string {
-  const [shared, ...others] = all as [Figures, ...Figures[]];
-  return [
-    `${shared.totalMs.length} tests in each way (${BODIES.length} tests, ${ROUNDS} rounds), by turns:`,
-    '',
-    `${' '.repeat(36)}   median    10 %      90 %    around the test`,
-    ...all.map(
-      ({ name, totalMs, aroundMs }) =>
-        `${name.padEnd(36)}${ms(totalMs)} ${ms(totalMs, 0.1)} ${ms(totalMs, 0.9)} ${ms(aroundMs)}`,
-    ),
-    '',
-    ...others.map(({ name, totalMs, roundMs }) => {
-      const ratios = roundMs.map((sum, round) => sum / shared.roundMs[round]!);
-      const ratio = quantile(totalMs, 0.5) / quantile(shared.totalMs, 0.5);
-      const [low, high] = [quantile(ratios, 0), quantile(ratios, 1)];
-      return (
-        `${name}: ${ratio.toFixed(1)} times as long as the shared transaction ` +
-        `(rounds: ${low.toFixed(1)} to ${high.toFixed(1)})`
-      );
-    }),
-  ].join('\n');
-}
-
-function ms(values: readonly number[], share = 0.5): string {
-  return `${quantile(values, share).toFixed(1)} ms`.padStart(9);
+  return settings.join(', ');
 }

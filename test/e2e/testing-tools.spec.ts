@@ -18,6 +18,7 @@ import {
   useTestTransaction,
 } from 'nestjs-db-context/testing';
 import { Note } from '../support/note.entity.js';
+import { RunnerHooks } from '../support/runner-hooks.js';
 import { noteConnection } from '../support/test-app.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
 
@@ -309,15 +310,16 @@ describe('useTestTransaction()', () => {
   });
 
   it('works with the hooks of any runner', async () => {
-    const hooks: (() => Promise<void>)[] = [];
-    const add = (hook: () => Promise<void>): unknown => hooks.push(hook);
+    const hooks = new RunnerHooks();
     const other = await startWorld();
-    const own = useTestTransaction(() => other.app, { beforeEach: add, afterEach: add });
+    const own = useTestTransaction(() => other.app, hooks.options);
     expect(() => own.session()).toThrow(InvalidOptionsError);
-    await hooks[0]!();
-    await other.dbContext.run(() => other.session().insert(Note, { text: 'undone' }));
-    expect(await own.session().count(Note)).toBe(1);
-    await hooks[1]!();
+    await hooks.run('beforeAll');
+    await hooks.runTest(async () => {
+      await other.dbContext.run(() => other.session().insert(Note, { text: 'undone' }));
+      expect(await own.session().count(Note)).toBe(1);
+    });
+    await hooks.run('afterAll');
     expect(() => own.session()).toThrow('outside of a test');
     expect(await other.savedTexts()).toEqual([]);
     await other.close();
@@ -327,7 +329,9 @@ describe('useTestTransaction()', () => {
     const { beforeEach: kept } = globalThis;
     try {
       delete (globalThis as { beforeEach?: unknown }).beforeEach;
-      expect(() => useTestTransaction(() => world.app)).toThrow('Give the one of your test runner');
+      expect(() => useTestTransaction(() => world.app)).toThrow(
+        'Give the ones of your test runner',
+      );
     } finally {
       globalThis.beforeEach = kept;
     }
@@ -358,7 +362,7 @@ describe('several connections', () => {
       expect(() => db.session('third')).toThrow('There is no connection "third"');
       await db.end();
 
-      const one = await TestTransaction.begin(other.app, { connections: ['second'] });
+      const one = await TestTransaction.begin(other.app, { committing: ['default'] });
       await both();
       await one.end();
       expect(await world.savedTexts()).toEqual(['first']);

@@ -94,6 +94,8 @@ describe('createWorkerDatabase()', () => {
     const first = await create();
     expect(first.name).toBe(`${name}_worker_${process.env['JEST_WORKER_ID']}`);
     await on(first.url, "insert into note (text) values ('gone')");
+    await first.close();
+    await first.close();
     const again = await create();
     expect(again.name).toBe(first.name);
     expect(await notes(again)).toEqual([]);
@@ -130,19 +132,15 @@ describe('createWorkerDatabase()', () => {
     expect(await Promise.all(all.map(notes))).toEqual(all.map((_, i) => [`${i}`]));
   });
 
-  it('lets two that name the same worker take turns', async () => {
-    await create();
-    const both = await Promise.all([create(), create()]);
-    expect(both[0].name).toBe(both[1].name);
-    expect(await notes(both[1])).toEqual([]);
-  });
-
   it('makes it anew for another version, keeps the one before, and drops older ones', async () => {
     for (const version of ['1', '2', '3', '2']) {
-      await create({ version });
+      await create({ version }).then((database) => database.close());
     }
     expect(prepared).toHaveLength(3);
-    expect((await databases()).filter((each) => each.includes('_template_'))).toHaveLength(2);
+    expect(await databases()).toEqual([
+      expect.stringContaining('_template_'),
+      expect.stringContaining('_template_'),
+    ]);
     await create({ version: '1' });
     expect(prepared).toHaveLength(4);
   });
@@ -291,30 +289,74 @@ describe('reset()', () => {
     await database.drop();
   });
 
-  it.each([
-    ['changed', "update country set capital_note = 1 where code = 'AT'"],
-    ['deleted', "delete from country where code = 'AT'"],
-    ['added', "insert into country values ('LI')"],
-    ['replaced', "delete from country; insert into country values ('AT'), ('CH')"],
-    ['emptied with TRUNCATE', 'truncate country cascade'],
-    ['left as they are, with a new table,', 'create table other (id int)'],
-    ['left as they are, without a table,', 'drop table visit'],
-  ])('rows of the template that were %s are as they were', async (_, sql) => {
-    const database = await create();
+  const oidOf = async ({ url }: WorkerDatabase): Promise<unknown[]> =>
+    on(url, 'select oid from pg_database where datname = current_database()');
+
+  it('puts rows of the template back that a test has changed, in the same database', async () => {
+    const odd = `
+      create table "odd ""one" (
+        id int generated always as identity primary key, gone int,
+        doubled int generated always as (id * 2) stored, "kept.line" text[], at timestamptz, raw bytea,
+        up int references "odd ""one", document jsonb);
+      alter table "odd ""one" drop column gone;
+      insert into "odd ""one" ("kept.line", at, raw, up, document) values
+        ('{"a,b",null,"\\"c\\""}', '2026-01-02 03:04:05.678901+02', '\\xff00', null, 'null'),
+        (null, 'infinity', null, 1, '{"a": 1.50}')`;
+    const database = await create({}, async (url) => {
+      await prepare(url);
+      await on(url, odd);
+    });
     const look = (): Promise<unknown[]> =>
-      on(database.url, 'select *, xmin from country order by code');
-    const before = await look();
+      on(
+        database.url,
+        `select (select jsonb_agg(o order by id) from "odd ""one" o) as odd,
+           (select jsonb_agg(c order by code) from country c) as countries,
+           (select count(*)::int from visit) as visits`,
+      );
+    const before = [await look(), await oidOf(database)];
+    for (const sql of [
+      "update country set capital_note = 1 where code = 'AT'",
+      "delete from country where code = 'AT'",
+      "insert into country values ('LI'); insert into visit (country) values ('LI')",
+      "delete from country; insert into country values ('AT'), ('CH')",
+      'truncate country cascade; truncate "odd ""one"',
+      'delete from "odd ""one" where id = 2; update "odd ""one" set document = null',
+      "create temp table passing (id int); select nextval('visit_id_seq')",
+    ]) {
+      await on(database.url, sql);
+      await database.reset();
+      expect([await look(), await oidOf(database)]).toEqual(before);
+      expect(
+        await on(database.url, 'insert into visit (country) values (null) returning id'),
+      ).toEqual([{ id: 1 }]);
+    }
+    await database.drop();
+  });
+
+  it.each([
+    ['made a table', 'create table other (id int)'],
+    ['dropped a table', 'drop table visit'],
+    ['added a column', 'alter table note add other text'],
+    ['made a function', "create function other() returns int language sql as 'select 1'"],
+  ])('makes it anew where a test has %s', async (_, sql) => {
+    const database = await create();
+    const columns = (): Promise<unknown[]> =>
+      on(
+        database.url,
+        `select table_name, column_name, to_regproc('other') from information_schema.columns
+         where table_schema = 'public' order by 1, 2`,
+      );
+    const before = await columns();
+    const oid = await oidOf(database);
     await on(database.url, sql);
     await database.reset();
-    expect(await look()).toEqual(before);
-    expect(await on(database.url, 'select * from visit')).toEqual([]);
-    expect(await on(database.url, "select to_regclass('other') as other")).toEqual([
-      { other: null },
-    ]);
-    // And from then on as well.
-    await on(database.url, "insert into note (text) values ('more')");
+    expect(await columns()).toEqual(before);
+    expect(await oidOf(database)).not.toEqual(oid);
+    // And from then on as well, with the rows of the template in place.
+    await on(database.url, "insert into note (text) values ('more'); delete from country");
     await database.reset();
     expect(await notes(database)).toEqual([]);
+    expect(await on(database.url, 'select * from country')).toHaveLength(2);
     await database.drop();
   });
 
@@ -341,29 +383,86 @@ describe('reset()', () => {
     await database.drop();
   });
 
-  it('makes it anew for a role that is no superuser, policies or not', async () => {
-    await server.query(`create role "${name}" login createdb password 'plain'`);
-    const url = new URL(SERVER_URL);
-    url.username = name;
-    url.password = 'plain';
-    const database = await create({ serverUrl: url.href }, async (made) => {
-      await prepare(made);
-      await on(
-        made,
+  describe('for a role that is no superuser', () => {
+    let roleUrl: string;
+    beforeEach(async () => {
+      await server.query(`create role "${name}" login createdb password 'plain'`);
+      const url = new URL(SERVER_URL);
+      url.username = name;
+      url.password = 'plain';
+      roleUrl = url.href;
+    });
+    afterEach(async () => {
+      for (const each of await databases()) {
+        await server.query(`drop database "${each}" with (force)`);
+      }
+      await server.query(`drop role "${name}"`);
+    });
+
+    it('puts rows back in the order of their foreign keys', async () => {
+      const database = await create({ serverUrl: roleUrl }, async (url) => {
+        await prepare(url);
+        // A cascade would take the rows of a table along that nobody has changed.
+        await on(
+          url,
+          `create table city (id serial primary key, name text,
+             country text references country on delete cascade);
+           insert into city (name, country) values ('Wien', 'AT'), ('Bern', 'CH')`,
+        );
+      });
+      const oid = await oidOf(database);
+      for (const sql of [
+        "insert into visit (country) values ('AT')",
+        "update country set capital_note = 1 where code = 'AT'; insert into visit (country) values ('CH')",
+        "insert into country values ('LI'); insert into city (name, country) values ('Vaduz', 'LI')",
+      ]) {
+        await on(database.url, sql);
+        await database.reset();
+        expect(await on(database.url, 'select * from visit')).toEqual([]);
+        expect(await on(database.url, 'select * from country order by code')).toEqual([
+          { code: 'AT', capital_note: null },
+          { code: 'CH', capital_note: null },
+        ]);
+        expect(await on(database.url, 'select * from city order by id')).toEqual([
+          { id: 1, name: 'Wien', country: 'AT' },
+          { id: 2, name: 'Bern', country: 'CH' },
+        ]);
+        expect(await oidOf(database)).toEqual(oid);
+      }
+      await database.drop();
+    });
+
+    it.each([
+      [
+        'policies hide rows from it',
         `alter table note enable row level security; alter table note force row level security;
          create policy writing on note for insert with check (true)`,
-      );
+      ],
+      [
+        'tables refer to one another in a circle',
+        'alter table note add other int; create table pair (id int primary key, note int references note);' +
+          'alter table note add foreign key (other) references pair; insert into note (id, text) values (0, 0);' +
+          'insert into pair values (1, 0); update note set other = 1',
+      ],
+      [
+        'a trigger would run',
+        "create function stop() returns trigger language plpgsql as 'begin return null; end';" +
+          'create trigger stop before delete on note for each row execute function stop()',
+      ],
+    ])('makes it anew where %s', async (_, sql) => {
+      const database = await create({ serverUrl: roleUrl }, async (url) => {
+        await prepare(url);
+        await on(url, sql);
+      });
+      const oid = await oidOf(database);
+      await on(database.url, "insert into note (text) values ('hidden')");
+      await database.reset();
+      const own = new URL(SERVER_URL);
+      own.pathname = database.name;
+      expect(await on(own.href, "select * from note where text = 'hidden'")).toEqual([]);
+      expect(await oidOf(database)).not.toEqual(oid);
+      await database.drop();
     });
-    await on(database.url, "insert into note (text) values ('hidden')");
-    await database.reset();
-    const own = new URL(SERVER_URL);
-    own.pathname = database.name;
-    expect(await on(own.href, 'select * from note')).toEqual([]);
-    await database.drop();
-    for (const each of await databases()) {
-      await server.query(`drop database "${each}" with (force)`);
-    }
-    await server.query(`drop role "${name}"`);
   });
 });
 
@@ -441,6 +540,26 @@ describe('worker processes of Jest', () => {
     expect(new Set(used.map((each) => each.pid)).size).toBe(4);
     expect(await databases()).toEqual([expect.stringContaining('_template_')]);
   }, 100_000);
+
+  it('two runs at the same time share no database', async () => {
+    const runs = await Promise.all([
+      runJest('writes-[12]', '--runInBand'),
+      runJest('writes-[12]', '--runInBand'),
+    ]);
+    for (const { results, output } of runs) {
+      expect({ ...results, output }).toMatchObject({ success: true, numPassedTests: 10 });
+    }
+    expect(await databases()).toEqual([expect.stringContaining('_template_')]);
+  }, 100_000);
+
+  it('a file that does not close its database leaves it to the next file of its process', async () => {
+    const { results, reported, output } = await runJest('forgets-', '--runInBand');
+    expect({ ...results, output }).toMatchObject({ success: true, numPassedTests: 2 });
+    const used = reported.filter((each) => each.database !== undefined);
+    expect(used).toHaveLength(2);
+    expect(new Set(used.map((each) => each.database))).toEqual(new Set([`${name}_worker_1`]));
+    expect(new Set(used.map((each) => each.pid)).size).toBe(1);
+  }, 60_000);
 
   it('one that is killed while it makes the template leaves none', async () => {
     const { signal, results, reported } = await runJest('crash', '--runInBand');

@@ -1,10 +1,11 @@
 // What tsc must accept, infer and refuse of `nestjs-db-context/testing`; nothing here runs.
 import type { EntityManager as CoreEntityManager } from '@mikro-orm/core';
-import type { EntityManager } from '@mikro-orm/postgresql';
+import { defineConfig, type EntityManager } from '@mikro-orm/postgresql';
 import type { INestApplication, INestApplicationContext, ValueProvider } from '@nestjs/common';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { TestingModule } from '@nestjs/testing';
 import { expectTypeOf } from 'expect-type';
-import type { DbContext } from 'nestjs-db-context';
+import type { DbContext, DriverEntityManager } from 'nestjs-db-context';
 import {
   captureOnCommit,
   createWorkerDatabase,
@@ -17,19 +18,26 @@ import {
   provideTestDbContext,
   provideTestRepository,
   provideTestSession,
+  templateOf,
   recordContexts,
   recordStatements,
+  OutsideTestError,
   TestDbContext,
   TestTransaction,
   useTestTransaction,
   type CaptureOptions,
+  type ConcurrentTestTransactions,
   type CurrentTestTransaction,
   type EndedContext,
   type ExpectedStatements,
+  type OutsideMode,
+  type OutsideTestReason,
   type RecordedStatement,
   type RecordOptions,
   type RollbackSession,
   type TemplateOptions,
+  type TestAnswer,
+  type TestCall,
   type TestContext,
   type TestSessions,
   type TestTarget,
@@ -62,7 +70,8 @@ export async function sharedTransactions(): Promise<void> {
   // @ts-expect-error -- a list of names
   await TestTransaction.begin(app, { connections: 'audit' });
 
-  const hooks: UseTestTransactionOptions = { beforeEach, afterEach, connections: ['audit'] };
+  const runner = { beforeAll, afterAll, beforeEach, afterEach };
+  const hooks: UseTestTransactionOptions = { ...runner, connections: ['audit'] };
   const current = useTestTransaction(() => app, hooks);
   expectTypeOf(current).toEqualTypeOf<CurrentTestTransaction>();
   expectTypeOf(current.session()).toEqualTypeOf<EntityManager>();
@@ -70,6 +79,30 @@ export async function sharedTransactions(): Promise<void> {
   useTestTransaction(app);
   // @ts-expect-error -- ended by the hook
   void current.end();
+
+  useTestTransaction(() => app, { outside: 'hold', committing: ['audit'] });
+  expectTypeOf<UseTestTransactionOptions['outside']>().toEqualTypeOf<OutsideMode | undefined>();
+  // @ts-expect-error -- none of the three
+  useTestTransaction(() => app, { outside: 'ignore' });
+  expectTypeOf(new OutsideTestError('audit', 'left-out').reason).toEqualTypeOf<OutsideTestReason>();
+}
+
+export async function concurrentTests(fastify: NestFastifyApplication): Promise<void> {
+  const tests = useTestTransaction(() => app, { concurrent: true, test: it.concurrent });
+  expectTypeOf(tests).toEqualTypeOf<ConcurrentTestTransactions>();
+  expectTypeOf(tests.session()).toEqualTypeOf<EntityManager>();
+  expectTypeOf(tests.token).toEqualTypeOf<string>();
+  expectTypeOf(tests.headers()).toEqualTypeOf<Readonly<Record<string, string>>>();
+  expectTypeOf(tests.run(() => 1)).toEqualTypeOf<number>();
+  expectTypeOf(tests.allow('token', async () => 'done')).toEqualTypeOf<Promise<string>>();
+  tests.test('a test', () => undefined, 1_000);
+  expectTypeOf(tests.request(app).get('/')).toEqualTypeOf<TestCall>();
+  expectTypeOf(await tests.request(app).get('/').expect(200)).toEqualTypeOf<TestAnswer>();
+  expectTypeOf(tests.request(fastify).inject).toEqualTypeOf<NestFastifyApplication['inject']>();
+  // @ts-expect-error -- only Fastify has it
+  tests.request(app).inject('/');
+  // @ts-expect-error -- tests that take turns have no header
+  useTestTransaction(() => app).headers();
 }
 
 export async function contexts(): Promise<void> {
@@ -118,8 +151,17 @@ export async function workerDatabases(): Promise<void> {
     serverUrl: 'postgres://localhost/postgres',
     template,
     workerId: 1,
+    reuse: true,
     prepareTimeoutMs: 1_000,
   };
+  const derived = templateOf(defineConfig({ entities: [Note], dbName: 'shop' }), {
+    migrations: { path: './sql', up: (url: string) => url },
+    seed: (em) => expectTypeOf(em).toEqualTypeOf<DriverEntityManager>(),
+    dependsOn: { rows: [1] },
+  });
+  expectTypeOf(derived).toEqualTypeOf<TemplateOptions>();
+  // @ts-expect-error -- the only name of a migrator
+  templateOf({ entities: [Note] }, { migrations: 'knex' });
   await using database = await createWorkerDatabase(options);
   expectTypeOf(database).toEqualTypeOf<WorkerDatabase>();
   // @ts-expect-error -- a template is needed

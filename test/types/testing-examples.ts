@@ -1,6 +1,8 @@
 // The code of docs/testing.md; tsc checks it here, and a spec checks that it is the same.
+import { PGlite } from '@electric-sql/pglite';
+import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
 import { Entity, PrimaryKey, Property } from '@mikro-orm/decorators/legacy';
-import { defineConfig, MikroORM, type EntityManager } from '@mikro-orm/postgresql';
+import { defineConfig, type EntityManager } from '@mikro-orm/postgresql';
 import { Injectable, type INestApplication } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { DbContext, InjectSession } from 'nestjs-db-context';
@@ -15,8 +17,10 @@ import {
   provideTestRepository,
   provideTestSession,
   recordContexts,
+  templateOf,
   TestDbContext,
   useTestTransaction,
+  type TemplateOptions,
   type WorkerDatabase,
 } from 'nestjs-db-context/testing';
 
@@ -28,6 +32,7 @@ interface Call extends Promise<{ readonly status: number }> {
 declare function request(server: unknown): { get(path: string): Call; post(path: string): Call };
 
 declare function hashOfMigrations(): string;
+declare function migrate(url: string): Promise<void>;
 declare function startApp(url: string): Promise<INestApplication>;
 
 @Entity()
@@ -61,15 +66,73 @@ export function sharedTransaction(app: INestApplication): unknown {
     expect(await db.session().count(Order)).toBe(2);
   });
 
-  const own = useTestTransaction(() => app, { beforeEach, afterEach });
+  const own = useTestTransaction(() => app, { beforeAll, afterAll, beforeEach, afterEach });
 
-  return own;
+  let lamp: Order;
+
+  db.beforeAll((session) => {
+    lamp = session.create(Order, { item: 'lamp' });
+  });
+
+  it('shows an order', async () => {
+    await request(app.getHttpServer()).get(`/orders/${lamp.id}`).expect(200);
+  });
+
+  it('goes on after a failure', async () => {
+    const twice = db.session().insert(Order, { id: 1, item: 'twice' });
+    await expect(twice).rejects.toThrow('duplicate key');
+    await request(app.getHttpServer()).get('/orders').expect(200);
+  });
+
+  const watched = useTestTransaction(() => app, {
+    connections: ['default', 'orders'],
+    committing: ['audit'],
+    outside: 'hold',
+  });
+
+  return [own, watched];
 }
 
-async function migrate(url: string): Promise<void> {
-  const orm = await MikroORM.init(defineConfig({ clientUrl: url, entities: [Order] }));
-  await orm.schema.create();
-  await orm.close();
+interface Job {
+  readonly item: string;
+  readonly token: string;
+}
+declare const queue: { add(job: Job): Promise<void>; drained(): Promise<void> };
+
+export function concurrentTests(app: INestApplication, url: string, orders: OrderService): unknown {
+  const tests = useTestTransaction(() => app, { concurrent: true });
+
+  tests.test('lists the orders of this test', async () => {
+    await tests.session().insert(Order, { id: 1, item: 'prepared' });
+    await tests.request(app).post('/orders').send({ item: 'lamp' }).expect(201);
+    const response = await fetch(`${url}/orders`, { headers: tests.headers() });
+
+    expect(await response.json()).toHaveLength(2);
+  });
+
+  tests.test('works off a job', async () => {
+    await queue.add({ item: 'lamp', token: tests.token });
+    await queue.drained();
+
+    expect(await tests.session().count(Order)).toBe(1);
+  });
+
+  // In the worker that the tests use:
+  const work = (job: Job): Promise<void> => tests.allow(job.token, () => orders.place(job.item));
+
+  return work;
+}
+
+const ormOptions = defineConfig({ dbName: 'shop', entities: [Order] });
+
+export function templateByHand(): TemplateOptions {
+  const byHand: TemplateOptions = {
+    name: 'shop_test',
+    prepare: migrate,
+    version: hashOfMigrations(),
+  };
+
+  return byHand;
 }
 
 export function separateSessions(): void {
@@ -79,14 +142,14 @@ export function separateSessions(): void {
   beforeAll(async () => {
     database = await createWorkerDatabase({
       serverUrl: 'postgres://postgres:postgres@localhost:5432/postgres',
-      template: { name: 'shop_test', prepare: migrate, version: hashOfMigrations() },
+      template: templateOf(ormOptions, { seed: (em) => em.insert(Order, { id: 1, item: 'lamp' }) }),
     });
     app = await startApp(database.url);
   });
   afterEach(() => database.reset());
   afterAll(async () => {
     await app.close();
-    await database.drop();
+    await database.close();
   });
 }
 
@@ -130,4 +193,16 @@ export async function withoutDatabase(fakeSession: object, fakeRepository: objec
   }).compile();
   await module.get(OrderService).place('lamp');
   await dbContext.settle();
+}
+
+export async function withoutServer(): Promise<object> {
+  const pglite = await PGlite.create();
+  const socket = new PGLiteSocketServer({ db: pglite, port: 0 });
+  await socket.start();
+  const options = defineConfig({
+    clientUrl: `postgres://postgres@${socket.getServerConn()}/postgres`,
+    entities: [Order],
+    pool: { min: 0, max: 1 },
+  });
+  return options;
 }

@@ -50,7 +50,7 @@ export const BODIES: readonly ((bench: Bench) => Promise<void>)[] = [
   },
 ];
 
-async function post({ url }: Bench, path: string, body: object): Promise<number> {
+export async function post({ url }: Bench, path: string, body: object): Promise<number> {
   const response = await fetch(`${url}${path}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -64,6 +64,6 @@ function place({ app }: Bench): Promise<Order> {
   return app.get(DbContext).run(() => app.get(OrdersService).place(ADA.id, CHAIR.id, 4));
 }
 
-function orderOf(customerId: number, productId: number, quantity: number): object {
+export function orderOf(customerId: number, productId: number, quantity: number): object {
   return { customerId, productId, quantity };
 }

@@ -53,6 +53,7 @@ export function quantile(values: readonly number[], share: number): number {
   return sorted[Math.round((sorted.length - 1) * share)] ?? Number.NaN;
 }
 
+/** @returns the time of a test with what is done around it, and of the test alone */
 async function runTest(
   way: Way,
   body: (typeof BODIES)[number],
@@ -63,5 +64,7 @@ async function runTest(
   await body(way);
   const bodyEnd = performance.now();
   await way.after();
-  return { totalMs: performance.now() - start, bodyMs: bodyEnd - bodyStart };
+  const totalMs = performance.now() - start;
+  await way.tidy();
+  return { totalMs, bodyMs: bodyEnd - bodyStart };
 }

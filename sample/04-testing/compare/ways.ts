@@ -10,9 +10,9 @@ import type { Bench } from './bodies.js';
 import {
   AUDIT_TABLES,
   FIXTURES,
-  FURTHER_SCHEMA,
   SEQUENCES_ABOVE_FIXTURES,
-  SHOP_TABLES,
+  shopSchema,
+  type ShopSchema,
 } from './schema.js';
 
 /** One way to start each test from the same data. */
@@ -20,12 +20,22 @@ export interface Way extends Bench {
   readonly name: string;
   before(): Promise<void>;
   after(): Promise<void>;
+  /** Called after the time of the test. */
+  tidy(): Promise<void>;
   readonly close: () => Promise<void>;
 }
 
+/** The databases of a way, and how many tables they have. */
+export interface WayOptions {
+  readonly urls: DatabaseUrls;
+  readonly tables: number;
+}
+
+const nothing = (): Promise<void> => Promise.resolve();
+
 /** All transactions of a test are one, which is rolled back. */
-export async function sharedWay(urls: DatabaseUrls): Promise<Way> {
-  const { bench, close } = await openBench(urls);
+export async function sharedWay(options: WayOptions): Promise<Way> {
+  const { bench, close } = await openBench(options);
   let db: TestTransaction | undefined;
   return {
     ...bench,
@@ -35,40 +45,61 @@ export async function sharedWay(urls: DatabaseUrls): Promise<Way> {
       db = await TestTransaction.begin(bench.app);
     },
     after: () => db!.end(),
-    close: close,
+    tidy: nothing,
+    close,
   };
+}
+
+/** Nothing is done around a test: what the others are measured by. It is cleaned up past the clock. */
+export async function unwrappedWay(options: WayOptions): Promise<Way> {
+  const way = await cleaningWay('no clean-up (not to be had)', emptyByDelete, options);
+  return { ...way, after: nothing, tidy: () => way.after() };
 }
 
 /** The tables are emptied by these statements, and the fixtures inserted, after each test. */
 export async function cleaningWay(
   name: string,
   empty: (tables: readonly string[]) => string,
-  urls: DatabaseUrls,
+  options: WayOptions,
 ): Promise<Way> {
-  const { bench, shop, audit, close } = await openBench(urls);
+  const { bench, shop, audit, schema, close } = await openBench(options);
   // As fast as it gets: one message for each database, on connections that stay open.
-  const cleanShop = `${empty(SHOP_TABLES)}; ${FIXTURES}`;
+  const cleanShop = `${empty(schema.tables)}; ${FIXTURES}`;
   const cleanAudit = empty(AUDIT_TABLES);
   return {
     ...bench,
     name,
-    before: () => Promise.resolve(),
+    before: nothing,
     after: async () => {
       await Promise.all([shop.query(cleanShop), audit.query(cleanAudit)]);
     },
-    close: close,
+    tidy: nothing,
+    close,
   };
+}
+
+export function emptyByTruncate(tables: readonly string[]): string {
+  return `truncate ${tables.join(', ')}`;
+}
+
+export function emptyByDelete(tables: readonly string[]): string {
+  return tables
+    .toReversed()
+    .map((table) => `delete from ${table}`)
+    .join('; ');
 }
 
 interface OpenBench {
   readonly bench: Bench;
   readonly shop: Client;
   readonly audit: Client;
+  readonly schema: ShopSchema;
   readonly close: () => Promise<void>;
 }
 
 /** An application on two databases of its own, with tables and fixtures. */
-async function openBench(urls: DatabaseUrls): Promise<OpenBench> {
+async function openBench({ urls, tables }: WayOptions): Promise<OpenBench> {
+  const schema = shopSchema(tables);
   const testingModule = await Test.createTestingModule({ imports: [AppModule.register(urls)] })
     .overrideProvider(PaymentGateway)
     .useValue({ charge: () => Promise.resolve(true) })
@@ -82,7 +113,7 @@ async function openBench(urls: DatabaseUrls): Promise<OpenBench> {
   const audit = new Client({ connectionString: urls.auditUrl });
   await shop.connect();
   await audit.connect();
-  await shop.query(`${FURTHER_SCHEMA}; ${FIXTURES}; ${SEQUENCES_ABOVE_FIXTURES}`);
+  await shop.query(`${schema.sql}; ${FIXTURES}; ${SEQUENCES_ABOVE_FIXTURES}`);
   await app.listen(0, '127.0.0.1');
   return {
     bench: {
@@ -92,6 +123,7 @@ async function openBench(urls: DatabaseUrls): Promise<OpenBench> {
     },
     shop,
     audit,
+    schema,
     close: async () => {
       await app.close();
       await shop.end();

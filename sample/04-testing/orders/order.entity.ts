@@ -23,6 +23,9 @@ export class Order {
   @Property({ type: 'text' })
   status: OrderStatus = 'open';
 
+  @Property({ type: 'datetime' })
+  placedAt = new Date();
+
   constructor(customer: Customer, product: Product, quantity: number) {
     this.customer = customer;
     this.product = product;

@@ -1,5 +1,11 @@
 import { EntityManager, LockMode } from '@mikro-orm/postgresql';
-import { ConflictException, HttpException, Injectable, NotFoundException } from '@nestjs/common';
+import {
+  ConflictException,
+  GoneException,
+  HttpException,
+  Injectable,
+  NotFoundException,
+} from '@nestjs/common';
 import { InjectSession } from 'nestjs-db-context';
 
 import { AuditService } from '../audit/audit.service.js';
@@ -7,6 +13,8 @@ import { Order } from '../orders/order.entity.js';
 import { PaymentGateway } from './payment.gateway.js';
 
 const PAYMENT_REQUIRED = 402;
+/** How long an order waits for its payment. */
+const DAY_MS = 24 * 60 * 60 * 1_000;
 
 @Injectable()
 export class PaymentsService {
@@ -25,6 +33,9 @@ export class PaymentsService {
     }
     if (order.status !== 'open') {
       throw new ConflictException(`Order ${orderId} is ${order.status}.`);
+    }
+    if (Date.now() - order.placedAt.getTime() >= DAY_MS) {
+      throw new GoneException(`Order ${orderId} was not paid within a day.`);
     }
     order.status = 'paying';
     // Early, for two reasons: nobody may charge it a second time, whatever happens to this request,

@@ -44,7 +44,9 @@ async function openDatabase(
 ): Promise<SpecDatabase> {
   const serverUrl = process.env['DB_CONTEXT_TEST_URL'];
   if (serverUrl === undefined) {
-    throw new Error('DB_CONTEXT_TEST_URL is not set; the global setup of Jest sets it.');
+    throw new Error(
+      'DB_CONTEXT_TEST_URL is not set; the global set-up of the test runner sets it.',
+    );
   }
   const tables = await withOrm(optionsFor(serverUrl), (orm) => orm.schema.getCreateSchemaSQL());
   const database = await createWorkerDatabase({

@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto';
 
-import { InvalidOptionsError } from '../errors.js';
+import { InvalidOptionsError } from '../../errors.js';
 
 /** Longest identifier of PostgreSQL, which cuts off the rest without an error. */
 const LONGEST_NAME_BYTES = 63;
 /** Longest beginning of a name, which leaves room for the suffixes of the databases of one template. */
 const LONGEST_BASE_BYTES = 40;
+
+/** Another one where templates are marked in another way, so that none of an older release is used. */
+const MARK_FORMAT = 2;
 
 /** Names of all databases that belong to one template. */
 export interface DatabaseNames {
@@ -15,7 +18,12 @@ export interface DatabaseNames {
   readonly templatePrefix: string;
   /** The prefix of the names of templates that are not ready yet. */
   readonly makingPrefix: string;
-  readonly worker: string;
+  /** The prefix of the names of copies that are not ready yet. */
+  readonly copyPrefix: string;
+  /** The prefix of the names of the databases of all workers. */
+  readonly workerPrefix: string;
+  /** The name that a worker asks for at its first, second, ... attempt, counted from 1. */
+  worker(attempt: number): string;
 }
 
 /**
@@ -33,10 +41,15 @@ export function databaseNames(name: string, version: string, workerId: string): 
   const base = fitted(name, LONGEST_BASE_BYTES);
   const templatePrefix = `${base}_template_`;
   return {
-    template: `${templatePrefix}${digest(version)}`,
+    template: `${templatePrefix}${digest(`${MARK_FORMAT}:${version}`)}`,
     templatePrefix,
     makingPrefix: `${base}_making_`,
-    worker: fitted(`${base}_worker_${workerId}`, LONGEST_NAME_BYTES),
+    copyPrefix: `${base}_copy_`,
+    workerPrefix: `${base}_worker_`,
+    worker: (attempt) => {
+      const suffix = attempt === 1 ? '' : `_${attempt}`;
+      return fitted(`${base}_worker_${workerId}${suffix}`, LONGEST_NAME_BYTES);
+    },
   };
 }
 
@@ -62,6 +75,11 @@ export function urlOf(serverUrl: string, databaseName: string): string {
   const url = parse(serverUrl);
   url.pathname = `/${encodeURIComponent(databaseName)}`;
   return url.href;
+}
+
+/** The name of the database of a URL. */
+export function databaseNameOf(url: string): string {
+  return decodeURIComponent(parse(url).pathname.slice(1));
 }
 
 /** The URL itself, or where it names no database, that of `postgres`, which every server has. */

@@ -1,7 +1,7 @@
-import { DbContextError } from '../errors.js';
+import { DbContextError } from '../../errors.js';
 
 /** The step that failed, see {@link WorkerDatabaseError}. */
-export type WorkerDatabaseStep = 'connect' | 'prepare' | 'create' | 'reset' | 'drop';
+export type WorkerDatabaseStep = 'connect' | 'claim' | 'prepare' | 'create' | 'reset' | 'drop';
 
 /**
  * A database of the tests could not be made, put back or dropped; `cause` is the reason. After a
@@ -23,8 +23,32 @@ export class WorkerDatabaseError extends DbContextError {
   }
 }
 
+/**
+ * A connection of the testing kit led to another database than the one of its URL, where nothing was
+ * created, changed or deleted. Something between ignores the name, as the socket of PGlite does.
+ *
+ * @publicApi
+ */
+export class WrongDatabaseError extends DbContextError {
+  constructor(
+    /** The database that was asked for. */
+    readonly databaseName: string,
+    /** The database that `select current_database()` named. */
+    readonly reachedName: string,
+  ) {
+    super(
+      'WRONG_DATABASE',
+      `A connection to the database "${databaseName}" reached "${reachedName}". Nothing was changed ` +
+        'there. Something between ignores the name, as the socket of PGlite or a proxy with one database ' +
+        'does: let serverUrl lead to the server itself. createWorkerDatabase() needs one that has several ' +
+        'databases.',
+    );
+  }
+}
+
 const FAILED: Record<WorkerDatabaseStep, string> = {
   connect: 'Could not connect to the server, for the test database',
+  claim: 'Could not claim the name of the test database',
   prepare: 'prepare() failed for the template of test databases',
   create: 'Could not create the test database',
   reset: 'Could not reset the test database',
@@ -33,6 +57,7 @@ const FAILED: Record<WorkerDatabaseStep, string> = {
 
 const ADVICE: Record<WorkerDatabaseStep, string> = {
   connect: 'Start the server, install @mikro-orm/postgresql, or correct serverUrl.',
+  claim: 'Call createWorkerDatabase() again: it takes the next free name.',
   prepare: 'Correct prepare(); what it did is dropped, and it runs again at the next call.',
   create: 'Look at the cause; calling createWorkerDatabase() again is safe.',
   reset:

@@ -1,0 +1,81 @@
+import type { Holder } from '../connection/claim.js';
+import { DbContextError } from '../errors.js';
+
+/**
+ * Why work was refused, see {@link OutsideTestError}.
+ *
+ * - `no-test`: no test was running;
+ * - `no-owner`: several tests share the application, and the work belongs to none of them;
+ * - `test-ended`: the test that it belongs to has ended;
+ * - `left-out`: its connection is not part of the shared transaction.
+ *
+ * @publicApi
+ */
+export type OutsideTestReason = 'no-test' | 'no-owner' | 'test-ended' | 'left-out';
+
+const WHAT: Record<OutsideTestReason, string> = {
+  'no-test': 'while no test was running',
+  'no-owner': 'which belongs to no test',
+  'test-ended': 'which belongs to a test that has ended',
+  'left-out': 'and is not part of the shared transaction',
+};
+
+const ADVICE: Record<Exclude<OutsideTestReason, 'left-out'>, string> = {
+  'no-test':
+    'Await in each test what it starts, stop the timers and jobs of the application, and write data ' +
+    'that all tests share in the callback of db.beforeAll(), or before useTestTransaction() begins to ' +
+    "watch: in a beforeAll() that stands before it. Where the work may commit, say outside: 'commit'; where " +
+    "it may wait for the next test, outside: 'hold'. Jest calls no beforeEach() for it.concurrent: write such tests as db.test() of " +
+    'useTestTransaction(() => app, { concurrent: true }).',
+  'no-owner':
+    'With { concurrent: true } write tests as db.test(name, fn), send requests with db.headers() or ' +
+    'by db.request(app), and run what a job or a socket does by db.allow(token, fn).',
+  'test-ended': 'Await in each test what it starts.',
+};
+
+/**
+ * Work of the application asked for a connection and belongs to no test, so that what it writes would
+ * really be committed, and stay. It gets no connection, and nothing is sent (T1).
+ *
+ * @publicApi
+ */
+export class OutsideTestError extends DbContextError {
+  /**
+   * @param details for the message: the name of the unit of work, how long it has waited for a test, in
+   *   milliseconds, and how often the same has happened
+   */
+  constructor(
+    readonly connectionName: string,
+    readonly reason: OutsideTestReason,
+    details: {
+      readonly origin?: string | undefined;
+      readonly waitedMs?: number | undefined;
+      readonly times?: number;
+      readonly cause?: unknown;
+    } = {},
+  ) {
+    const { origin, waitedMs, times = 1, cause } = details;
+    const who = origin ?? 'code that is in no context';
+    const waited =
+      waitedMs === undefined ? '' : ` It has waited ${waitedMs} ms (acquireTimeoutMs) for one.`;
+    const repeated = times === 1 ? '' : ` This happened ${times} times.`;
+    super(
+      'OUTSIDE_TEST',
+      `Connection "${connectionName}" was used by ${who}, ${WHAT[reason]}. What that writes would really ` +
+        `be committed, so it is refused.${waited}${repeated} ${adviceOn(reason, connectionName)}`,
+      cause,
+    );
+  }
+}
+
+function adviceOn(reason: OutsideTestReason, name: string): string {
+  return reason === 'left-out'
+    ? `Add it to the option connections, or, where it may really commit, say committing: ['${name}'].`
+    : ADVICE[reason];
+}
+
+/** What a unit of work is called, for messages. */
+export function originOf(holder: Holder | undefined): string | undefined {
+  const { origin } = (holder ?? {}) as { readonly origin?: unknown };
+  return typeof origin === 'string' ? origin : undefined;
+}

@@ -1,0 +1,23 @@
+import type { Holder } from '../connection/claim.js';
+import type { TestIsolationError } from './errors.js';
+
+/**
+ * What is undone together in a shared transaction: the whole of it, a block of tests in it, or one test.
+ * Layers lie inside of one another.
+ */
+export class Layer {
+  /** The savepoint that it began with; `undefined` for the whole transaction. */
+  readonly savepoint: string | undefined;
+  /** The holder of the test's own session, inside of which everything else runs. */
+  readonly holder: Holder = { outer: undefined };
+  /** Why no statement of it is sent any more: it has ended, or would show what production does not. */
+  refused: TestIsolationError | undefined;
+  /** Its end, which is under way or over. */
+  ending: Promise<void> | undefined;
+  /** Whether it has ended, and what was done in it is undone. */
+  isOver = false;
+
+  constructor(savepoint: string | undefined) {
+    this.savepoint = savepoint;
+  }
+}

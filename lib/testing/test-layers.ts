@@ -1,0 +1,125 @@
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import type { TestIsolationError } from './errors.js';
+import { cancelBackend } from '../postgresql/cancel-request.js';
+import type { GuardedTransaction } from './guarded-transaction.js';
+import type { SharedLevels } from './shared-levels.js';
+import { Layer } from './test-layer.js';
+import type { Turns } from './turns.js';
+
+/** How long transactions of the application may take to end after their test, in milliseconds. */
+const GRACE_MS = 1_000;
+
+/** What the layers of a shared transaction need of it. */
+interface LayersOf {
+  readonly real: GuardedTransaction;
+  readonly levels: SharedLevels;
+  readonly turns: Turns;
+  /** The longest wait for the answer to a rollback, in milliseconds. */
+  readonly endTimeoutMs: number;
+  readonly refusal: (reason: string) => TestIsolationError;
+}
+
+/** The layers of one shared transaction: each begins when no transaction of the application is open. */
+export class TestLayers {
+  readonly #of: LayersOf;
+  readonly #all: Layer[] = [new Layer(undefined)];
+  /** Whether the server does not answer any more. */
+  isStuck = false;
+
+  constructor(of: LayersOf) {
+    this.#of = of;
+  }
+
+  get outermost(): Layer {
+    return this.#all[0]!;
+  }
+
+  get innermost(): Layer {
+    return this.#all.at(-1)!;
+  }
+
+  /**
+   * Begins one inside of the innermost one.
+   *
+   * @throws {@link TestIsolationError} a transaction of the application is still open
+   */
+  async enter(): Promise<Layer> {
+    const { levels, real, turns } = this.#of;
+    await this.#untilNoneIsOpen();
+    return turns.next(async () => {
+      this.#assertNoneWasOpen(levels.count, 'a test began');
+      const layer = new Layer(await real.mark());
+      this.#all.push(layer);
+      return layer;
+    });
+  }
+
+  /**
+   * Ends a layer, with those inside of it, and undoes what was done in them. Transactions of the application
+   * get a moment to end by themselves before, since some responses leave before the commit.
+   *
+   * @param onShut called before that is undone, when nothing of it is awaited any more
+   * @throws {@link TestIsolationError} a transaction of the application was still open
+   */
+  async end(layer: Layer, onShut: () => void): Promise<void> {
+    const { levels, real, refusal, turns, endTimeoutMs } = this.#of;
+    await this.#untilNoneIsOpen();
+    const left = levels.count;
+    for (const ended of this.#all.splice(this.#all.indexOf(layer))) {
+      ended.isOver = true;
+      ended.refused = refusal('it has ended, and this statement came later.');
+    }
+    onShut();
+    const { savepoint } = layer;
+    const undo = async (): Promise<boolean> => {
+      levels.forget();
+      if (!this.isStuck) {
+        await (savepoint === undefined ? real.send(['rollback']) : real.undoTo(savepoint));
+      }
+      return real.status === (savepoint === undefined ? 'I' : 'T');
+    };
+    // Both have their turns at once: nothing may begin between them in the layer around.
+    const answered = turns.next(() => Promise.resolve());
+    const undoing = turns.next(undo).catch(() => false);
+    await this.#stopUnless(answered);
+    const undone = await withinLimit(undoing, endTimeoutMs);
+    if (undone === TIMED_OUT || !undone) {
+      this.refuseAll('what the test before did could not be undone on its connection.');
+    }
+    this.#assertNoneWasOpen(left, 'the test ended');
+  }
+
+  /** A statement that a test left running, as one that timed out, would keep its locks for the next one. */
+  async #stopUnless(answered: Promise<void>): Promise<void> {
+    if ((await withinLimit(answered, GRACE_MS)) === TIMED_OUT) {
+      await cancelBackend(this.#of.real.client);
+    }
+  }
+
+  /** Lets no statement through any more. */
+  refuseAll(reason: string): void {
+    const refused = this.#of.refusal(reason);
+    this.#all.forEach((layer) => {
+      layer.refused = refused;
+    });
+  }
+
+  /** Waits for transactions of the application that are about to end. */
+  async #untilNoneIsOpen(): Promise<void> {
+    const { levels, turns } = this.#of;
+    const deadline = performance.now() + GRACE_MS;
+    for (let left = GRACE_MS; left > 0 && levels.count > 0;) {
+      await withinLimit(turns.changed, left);
+      left = deadline - performance.now();
+    }
+  }
+
+  #assertNoneWasOpen(count: number, when: string): void {
+    if (count > 0) {
+      throw this.#of.refusal(
+        `${count} transaction(s) of the application were still open when ${when}. Await the ` +
+          'request or the call that opened them.',
+      );
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+import { InvalidOptionsError } from '../errors.js';
+
+/**
+ * What a server has answered, the part of it that most tests look at.
+ *
+ * @publicApi
+ */
+export interface TestAnswer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly text: string;
+  readonly body: unknown;
+}
+
+/**
+ * A request of supertest, the part of it that most tests use. It is sent when it is awaited.
+ *
+ * @publicApi
+ */
+export interface TestCall extends PromiseLike<TestAnswer> {
+  set(name: string, value: string): this;
+  set(fields: Readonly<Record<string, string>>): this;
+  type(value: string): this;
+  accept(value: string): this;
+  query(value: object | string): this;
+  send(body?: object | string): this;
+  expect(status: number, body?: unknown): this;
+  expect(field: string, value: string | RegExp): this;
+  expect(check: (answer: TestAnswer) => unknown): this;
+}
+
+/**
+ * Sends requests by supertest.
+ *
+ * @publicApi
+ */
+export interface TestAgent {
+  get(path: string): TestCall;
+  head(path: string): TestCall;
+  post(path: string): TestCall;
+  put(path: string): TestCall;
+  patch(path: string): TestCall;
+  delete(path: string): TestCall;
+  options(path: string): TestCall;
+}
+
+/**
+ * Sends requests that belong to the test: by supertest, and, where the application has one, by its
+ * `inject()`.
+ *
+ * @publicApi
+ */
+export type TestRequests<T extends object> = TestAgent & Pick<T, Extract<keyof T, 'inject'>>;
+
+const VERBS = ['get', 'head', 'post', 'put', 'patch', 'delete', 'options'] as const;
+
+type Supertest = (server: unknown) => TestAgent;
+
+/** What requests get of their test. */
+interface RequestOwner {
+  headers(): Readonly<Record<string, string>>;
+  run<T>(work: () => T): T;
+}
+
+/**
+ * @param app an application, or its server
+ * @param load loads supertest; called with the first request by it
+ */
+export function testRequests<T extends object>(
+  app: T,
+  owner: RequestOwner,
+  load: () => Supertest = loadSupertest,
+): TestRequests<T> {
+  const { getHttpServer, inject } = app as {
+    readonly getHttpServer?: () => unknown;
+    readonly inject?: (...args: unknown[]) => unknown;
+  };
+  const verbs = VERBS.map((verb) => [
+    verb,
+    (path: string) => {
+      const agent = load()(getHttpServer === undefined ? app : getHttpServer.call(app));
+      return agent[verb](path).set(owner.headers());
+    },
+  ]);
+  return {
+    ...(Object.fromEntries(verbs) as TestAgent),
+    // It calls the handler of the server in the async context of its caller, past the events of the server.
+    ...(inject && {
+      inject: (...args: unknown[]) => owner.run(() => inject.apply(app, args)),
+    }),
+  } as TestRequests<T>;
+}
+
+/** The application's own, which is no dependency of this library. */
+function loadSupertest(): Supertest {
+  try {
+    return createRequire(join(process.cwd(), 'package.json'))('supertest') as Supertest;
+  } catch (error) {
+    throw new InvalidOptionsError(
+      'db.request(app) sends requests by supertest, which cannot be loaded. Install it, or send them ' +
+        'otherwise with the headers of db.headers(): fetch(url, { headers: db.headers() }).',
+      error,
+    );
+  }
+}

@@ -1,0 +1,279 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+
+import type { Claim, Holder } from '../connection/claim.js';
+import type { DbConnection } from '../connection/db-connection.js';
+import type { PgClient, PgPool } from '../postgresql/pg-client.js';
+import { tapClose } from './close-tap.js';
+import { TestIsolationError } from './errors.js';
+import { tapPool } from './pool-tap.js';
+import { ownerIn, type TestOwner } from './test-owner.js';
+
+/** The transaction of a test, of which its work gets clients. */
+export interface ServedTransaction {
+  /** Number of transactions of the application that are open in it. */
+  readonly openTransactions: number;
+  /** A client for the unit of work of this holder. */
+  clientFor(holder: Holder | undefined): PgClient;
+  /** Rolls it back. */
+  end(): Promise<void>;
+}
+
+/** What becomes of work that belongs to no test. */
+export interface OutsideWatch {
+  /** The tests that run at the same time; `undefined` where one runs after another. */
+  readonly block: object | undefined;
+  /**
+   * Waits until it is worth to look for a test again.
+   *
+   * @param owner the test that has ended, of which the work is
+   * @param changed resolves when a test has begun, or the watch over the connection has ended
+   * @throws {@link OutsideTestError}
+   */
+  outside(claim: Claim, owner: TestOwner | undefined, changed: Promise<void>): Promise<void>;
+}
+
+/** One request of the kit itself for a client of the pool, which is not routed until it is answered. */
+interface OwnRequest {
+  isAnswered: boolean;
+}
+
+const ownRequests = new AsyncLocalStorage<OwnRequest>();
+
+function isOwnRequest(): boolean {
+  return ownRequests.getStore()?.isAnswered === false;
+}
+
+const routings = new WeakMap<DbConnection, TestRouting>();
+
+/**
+ * Decides, while tests use a connection, which client a request for one gets: one of the transaction of the
+ * test that the work belongs to, or none, where it belongs to no test (T1).
+ */
+export class TestRouting {
+  readonly #connection: DbConnection;
+  readonly #watches: OutsideWatch[] = [];
+  readonly #places = new Map<TestOwner | undefined, Place>();
+  /** The test of a unit of work whose later code runs outside of the async context of that test. */
+  readonly #owners = new WeakMap<Holder, TestOwner>();
+  #changed = Promise.withResolvers<void>();
+  #restore: (() => void) | undefined;
+  #tapped: { readonly pool: PgPool; readonly undo: () => void } | undefined;
+
+  private constructor(connection: DbConnection) {
+    this.#connection = connection;
+  }
+
+  static of(connection: DbConnection): TestRouting {
+    let routing = routings.get(connection);
+    if (routing === undefined) {
+      routing = new TestRouting(connection);
+      routings.set(connection, routing);
+    }
+    return routing;
+  }
+
+  /** Number of transactions of the application that are open in those of tests; `undefined` without tests. */
+  get openTransactions(): number | undefined {
+    if (this.#places.size === 0) {
+      return undefined;
+    }
+    const owner = this.#currentOwner();
+    return [...this.#places]
+      .filter(([each]) => owner === undefined || each === owner)
+      .reduce((sum, [, { served }]) => sum + (served?.openTransactions ?? 0), 0);
+  }
+
+  /**
+   * Makes work that belongs to no test subject to a watch, the last one that was added.
+   *
+   * @returns a function that ends this
+   * @throws {@link ConnectionClosedError}, {@link ConnectionFailedError}
+   */
+  async watch(watch: OutsideWatch): Promise<() => void> {
+    this.#watches.push(watch);
+    const stop = (): void => {
+      const index = this.#watches.indexOf(watch);
+      if (index >= 0) {
+        this.#watches.splice(index, 1);
+        this.change();
+      }
+    };
+    try {
+      await this.intercept();
+    } catch (error) {
+      stop();
+      throw error;
+    }
+    return stop;
+  }
+
+  /**
+   * Takes the place of a transaction that is about to begin. Work of its test waits for that from now on.
+   *
+   * @throws {@link TestIsolationError} it is taken
+   */
+  reserve(owner: TestOwner | undefined): TestPlace {
+    if (this.#places.has(owner)) {
+      throw new TestIsolationError(
+        this.#connection.name,
+        'one has begun already and not ended. Tests that share a transaction run one after another, ' +
+          'unless useTestTransaction() is called with { concurrent: true }.',
+      );
+    }
+    const place = new Place(this, this.#connection, () => {
+      if (this.#places.get(owner) === place) {
+        this.#places.delete(owner);
+        this.change();
+      }
+    });
+    this.#places.set(owner, place);
+    return place;
+  }
+
+  /** Makes those that wait look again, and lets the connection go when nobody uses this any more. */
+  change(): void {
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
+    if (this.#watches.length + this.#places.size === 0) {
+      this.#restore?.();
+      this.#restore = undefined;
+      this.#tapped?.undo();
+      this.#tapped = undefined;
+    }
+  }
+
+  /** Has all requests for a client come here, also those for the pool itself, which may be a new one. */
+  async intercept(): Promise<void> {
+    this.#restore ??= this.#replaceClients();
+    const pool = await this.#connection.pool();
+    if (pool !== this.#tapped?.pool && this.#restore !== undefined) {
+      this.#tapped?.undo();
+      const undo = tapPool(pool, () =>
+        isOwnRequest()
+          ? undefined
+          : this.#clientFor({ holder: undefined, isBusy: true }, () => pool.connect()),
+      );
+      this.#tapped = { pool, undo };
+    }
+  }
+
+  #replaceClients(): () => void {
+    const restoreSource = this.#connection.replaceClients((claim, fromPool) =>
+      isOwnRequest() ? fromPool() : this.#clientFor(claim, fromPool),
+    );
+    const restoreClose = tapClose(this.#connection, () => this.#endAll());
+    return () => {
+      restoreSource();
+      restoreClose();
+    };
+  }
+
+  /** Ends the transactions of all tests, each of which has a client of the pool until then. */
+  async #endAll(): Promise<void> {
+    const all = [...this.#places.values()];
+    await Promise.allSettled(all.map(async ({ served }) => served?.end()));
+  }
+
+  async #clientFor(claim: Claim, fromPool: () => Promise<PgClient>): Promise<PgClient> {
+    for (;;) {
+      const owner = this.#currentOwner() ?? this.#ownerOf(claim.holder);
+      const place = this.#places.get(owner) ?? this.#places.get(undefined);
+      const watch = this.#watches.at(-1);
+      const served = place?.servedUnder(watch);
+      if (served !== undefined) {
+        if (owner !== undefined && claim.holder !== undefined) {
+          this.#owners.set(claim.holder, owner);
+        }
+        return served.clientFor(claim.holder);
+      }
+      if (place?.state === 'begins') {
+        await this.#changed.promise;
+      } else if (watch !== undefined) {
+        await watch.outside(claim, owner, this.#changed.promise);
+      } else {
+        return fromPool();
+      }
+    }
+  }
+
+  #currentOwner(): TestOwner | undefined {
+    const block = this.#watches.at(-1)?.block;
+    return block && ownerIn(block);
+  }
+
+  #ownerOf(holder: Holder | undefined): TestOwner | undefined {
+    for (let each = holder; each !== undefined; each = each.outer) {
+      const owner = this.#owners.get(each);
+      if (owner !== undefined) {
+        return owner;
+      }
+    }
+    return undefined;
+  }
+}
+
+/** The place of the transaction of one test on one connection, or of a block of tests. */
+export interface TestPlace {
+  /** Takes a client of the pool itself. */
+  takeRealClient(): Promise<PgClient>;
+  /** From now on the work of the test gets clients of this transaction. */
+  serve(transaction: ServedTransaction): void;
+  /** A test of a block begins, and its work waits until the place serves again. */
+  begin(): void;
+  /** Between two tests of a block work belongs to none, where that is watched; until it serves again. */
+  rest(): void;
+  leave(): void;
+}
+
+class Place implements TestPlace {
+  state: 'begins' | 'serves' | 'rests' = 'begins';
+  served: ServedTransaction | undefined;
+  readonly #routing: TestRouting;
+  readonly #connection: DbConnection;
+  readonly #onLeave: () => void;
+
+  constructor(routing: TestRouting, connection: DbConnection, onLeave: () => void) {
+    this.#routing = routing;
+    this.#connection = connection;
+    this.#onLeave = onLeave;
+  }
+
+  async takeRealClient(): Promise<PgClient> {
+    await this.#routing.intercept();
+    const request = { isAnswered: false };
+    try {
+      return await ownRequests.run(request, () =>
+        this.#connection.checkOut({ holder: undefined, isBusy: true }),
+      );
+    } finally {
+      // The sockets of a new client keep the async context that they were made in.
+      request.isAnswered = true;
+    }
+  }
+
+  serve(transaction: ServedTransaction): void {
+    this.served = transaction;
+    this.state = 'serves';
+    this.#routing.change();
+  }
+
+  begin(): void {
+    this.state = 'begins';
+  }
+
+  rest(): void {
+    this.state = 'rests';
+    this.#routing.change();
+  }
+
+  /** The transaction that work gets clients of now; where nobody watches, also between the tests of a block. */
+  servedUnder(watch: OutsideWatch | undefined): ServedTransaction | undefined {
+    return this.state === 'serves' || (this.state === 'rests' && watch === undefined)
+      ? this.served
+      : undefined;
+  }
+
+  leave(): void {
+    this.#onLeave();
+  }
+}

@@ -1,0 +1,153 @@
+import type { Claim } from '../connection/claim.js';
+import type { DbConnection } from '../connection/db-connection.js';
+import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { originOf, OutsideTestError } from './outside-test-error.js';
+import { testConnectionsOf, type TestTransactionOptions } from './test-connections.js';
+import type { TestOwner } from './test-owner.js';
+import { TestRouting, type OutsideWatch } from './test-routing.js';
+import type { TestTarget } from './test-target.js';
+
+/**
+ * What becomes of work that belongs to no test.
+ *
+ * - `'refuse'`: it gets an {@link OutsideTestError}, and nothing is sent;
+ * - `'hold'`: it waits for the next test, and is a part of that, for as long as it may wait for a
+ *   connection (`acquireTimeoutMs`);
+ * - `'commit'`: it is really committed; between the tests of a block that has data of its own, it becomes a
+ *   part of the block, whose transaction is rolled back.
+ *
+ * @publicApi
+ */
+export type OutsideMode = 'refuse' | 'hold' | 'commit';
+
+/** How long work waits, and until when. */
+interface Waiting {
+  readonly limitMs: number;
+  readonly deadline: number;
+}
+
+interface TestWatchOptions extends TestTransactionOptions {
+  readonly outside: Exclude<OutsideMode, 'commit'>;
+  /** See {@link OutsideWatch.block}. */
+  readonly block?: object | undefined;
+}
+
+/** Watches the connections of applications for work that belongs to no test, between tests too (T1). */
+export class TestWatch {
+  readonly #options: TestWatchOptions;
+  readonly #watched = new Set<DbConnection>();
+  readonly #waiting = new WeakMap<Claim, Waiting>();
+  readonly #refused: OutsideTestError[] = [];
+  readonly #ended = Promise.withResolvers<void>();
+  #stops: readonly (() => void)[] = [];
+  #isOver = false;
+
+  constructor(options: TestWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Watches the connections of an application, unless it does so already. */
+  async cover(app: TestTarget): Promise<void> {
+    const { shared, leftOut } = testConnectionsOf(app, this.#options);
+    const { block } = this.#options;
+    for (const connection of [...shared, ...leftOut]) {
+      if (!this.#watched.has(connection)) {
+        this.#watched.add(connection);
+        const stop = await TestRouting.of(connection).watch(
+          leftOut.includes(connection)
+            ? refusingLeftOut(connection)
+            : {
+                block,
+                outside: (claim, owner, changed) =>
+                  this.#outside(connection, claim, owner, changed),
+              },
+        );
+        this.#stops = [...this.#stops, stop];
+      }
+    }
+  }
+
+  /**
+   * Ends the watch. Work that it holds is refused.
+   *
+   * @throws {@link OutsideTestError} work between two tests was refused, of which nobody else may have
+   *   learned
+   */
+  async end(): Promise<void> {
+    this.#isOver = true;
+    this.#ended.resolve();
+    this.#stops.forEach((stop) => stop());
+    this.#stops = [];
+    const [first, ...more] = this.#refused;
+    if (first !== undefined) {
+      const { connectionName, reason } = first;
+      const times = more.length + 1;
+      throw times === 1
+        ? first
+        : new OutsideTestError(connectionName, reason, { times, cause: first });
+    }
+  }
+
+  async #outside(
+    connection: DbConnection,
+    claim: Claim,
+    owner: TestOwner | undefined,
+    changed: Promise<void>,
+  ): Promise<void> {
+    const { outside, block } = this.#options;
+    const begins = owner?.isOver === false;
+    if (begins || (outside === 'hold' && !this.#isOver)) {
+      await this.#wait(connection, claim, changed);
+    } else if (block !== undefined) {
+      this.#refuse(connection, claim, owner === undefined ? 'no-owner' : 'test-ended');
+    } else {
+      this.#refuse(connection, claim, 'no-test');
+    }
+  }
+
+  async #wait(connection: DbConnection, claim: Claim, changed: Promise<void>): Promise<void> {
+    const { acquireTimeoutMs } = connection.limits;
+    const now = performance.now();
+    const { limitMs, deadline } = this.#waiting.get(claim) ?? {
+      limitMs: acquireTimeoutMs,
+      deadline: now + acquireTimeoutMs,
+    };
+    this.#waiting.set(claim, { limitMs, deadline });
+    let forget: (() => void) | undefined;
+    const given = new Promise<never>((_, reject) => {
+      forget = claim.whenOver?.(reject);
+    });
+    try {
+      const waited = Promise.race([changed, this.#ended.promise, given]);
+      const isLate = (await withinLimit(waited, Math.max(deadline - now, 1))) === TIMED_OUT;
+      if (isLate || this.#isOver) {
+        this.#refuse(connection, claim, 'no-test', isLate ? limitMs : undefined);
+      }
+    } finally {
+      forget?.();
+    }
+  }
+
+  #refuse(
+    { name }: DbConnection,
+    { holder }: Claim,
+    reason: OutsideTestError['reason'],
+    waitedMs?: number,
+  ): never {
+    const error = new OutsideTestError(name, reason, { origin: originOf(holder), waitedMs });
+    // Work beside tests that run at the same time has callers of its own, and what was held was asked to be.
+    if (reason === 'no-test' && this.#options.outside === 'refuse') {
+      this.#refused.push(error);
+    }
+    throw error;
+  }
+}
+
+/** Refuses all work on a connection that is not part of the shared transaction. */
+export function refusingLeftOut({ name }: DbConnection): OutsideWatch {
+  return {
+    block: undefined,
+    outside: ({ holder }) =>
+      Promise.reject(new OutsideTestError(name, 'left-out', { origin: originOf(holder) })),
+  };
+}

@@ -1,0 +1,44 @@
+import { useTestTransaction } from 'nestjs-db-context/testing';
+
+import { Note } from '../support/note.entity.js';
+import { RunnerHooks } from '../support/runner-hooks.js';
+import { noteConnection } from '../support/test-app.js';
+import { startWorld } from '../support/test-world.js';
+
+describe('T1: connections beside those of concurrent tests', () => {
+  it('are refused where they are left out, and commit where they are named', async () => {
+    const world = await startWorld({}, { controllers: [] });
+    await world.app.close();
+    const other = await startWorld(
+      {},
+      {
+        connections: ['default', 'audit', 'metrics'].map((name) =>
+          noteConnection(world.database.url, { name }),
+        ),
+      },
+    );
+    const hooks = new RunnerHooks();
+    const bodies: (() => Promise<void>)[] = [];
+    const db = useTestTransaction(() => other.app, {
+      ...hooks.options,
+      connections: ['default'],
+      committing: ['metrics'],
+      concurrent: true,
+      test: (_, body) => bodies.push(body),
+    });
+    const insert = (name: string): Promise<unknown> =>
+      other.dbContext.run(() => other.session(name).insert(Note, { text: name }));
+    db.test('', async () => {
+      await insert('default');
+      await insert('metrics');
+      await expect(insert('audit')).rejects.toMatchObject({ reason: 'left-out' });
+    });
+    await hooks.run('beforeAll');
+    await bodies[0]!();
+    await hooks.run('afterAll');
+    expect(await world.savedTexts()).toEqual(['metrics']);
+    await other.close();
+    await world.proxy.stop();
+    await world.database.drop();
+  });
+});
