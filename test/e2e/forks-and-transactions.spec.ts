@@ -9,7 +9,7 @@ import { useWorld } from '../support/use-world.js';
 describe('forks that keep the transaction', () => {
   const shared = useWorld();
   const { run, xid } = shared;
-  const orm = (): EntityManager => shared.world.connection().orm.em as EntityManager;
+  const orm = (): EntityManager => shared.world.connection().orm.em;
   const saved = (): Promise<string[]> => shared.world.savedTexts();
   const keep = { keepTransactionContext: true };
 

@@ -76,7 +76,7 @@ describe.each(['express', 'fastify'] as const)(
       await insert(`${name} prepared`, db.session());
       expect((await post(`${name} posted`, db.headers())).status).toBe(201);
       await world.dbContext.run(() => insert(`${name} by a service`));
-      await insert(`${name} by a fork`, world.connection().orm.em.fork() as EntityManager);
+      await insert(`${name} by a fork`, world.connection().orm.em.fork());
       const own = ['prepared', 'posted', 'by a service', 'by a fork'].map(
         (each) => `${name} ${each}`,
       );

@@ -66,7 +66,7 @@ class WarnedController {
 
   @Post('kysely')
   async kysely(): Promise<void> {
-    await insertWith(this.connection.orm.em.fork() as EntityManager);
+    await insertWith(this.connection.orm.em.fork());
   }
 
   @Post('kysely-client')
@@ -329,6 +329,7 @@ describe('the watch, past the session', () => {
   });
 
   it("what is put into MikroORM's class after the start of the application is called", async () => {
+    // oxlint-disable-next-line typescript/unbound-method -- it is called with its own receiver
     const { execute } = AbstractSqlConnection.prototype;
     let calls = 0;
     AbstractSqlConnection.prototype.execute = function counting(...args) {
