@@ -1,4 +1,3 @@
-import type { EntityManager } from '@mikro-orm/postgresql';
 import { Test } from '@nestjs/testing';
 import { getConnectionToken, type DbConnection } from 'nestjs-db-context';
 import { TestTransaction } from 'nestjs-db-context/testing';
