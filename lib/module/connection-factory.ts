@@ -13,6 +13,7 @@ import {
 import { droppedParametersOf } from '../connection/url-parameters.js';
 import type { Reporters } from '../context/context-probe.js';
 import { InvalidOptionsError } from '../errors.js';
+import { assertOrm } from '../options/assert-orm.js';
 import type { DbConnectionOptions } from '../options/connection-options.js';
 import { resolveConnectionOptions } from '../options/resolve-connection-options.js';
 import { logOfMikroOrm } from './log-reporters.js';
@@ -30,6 +31,7 @@ export async function createConnection(
   { report, warn }: Reporters,
 ): Promise<DbConnection> {
   const { name, settings, ormOptions } = resolveConnectionOptions(options);
+  assertOrm(name, options);
   const { limits } = settings;
   // MikroORM 6 would connect to the database as it is initialised.
   assertSupportedVersion(name);

@@ -32,6 +32,11 @@ function connection(name?: string, extra: object = {}): DbConnectionOptions {
   };
 }
 
+const ormOfNothing = (): MikroORM =>
+  new MikroORM(
+    defineConfig({ clientUrl: URL_OF_NOTHING, entities: [Note], ensureDatabase: false }),
+  );
+
 const root = (...connections: DbConnectionOptions[]): DynamicModule =>
   DbContextModule.forRoot({ connections });
 
@@ -106,6 +111,18 @@ const REFUSALS: Refusal[] = [
     modules: () => [root({ clientUrl: URL_OF_NOTHING })],
     error: InvalidOptionsError,
     says: 'has neither "orm" nor "driver". Wrap its options in defineConfig()',
+  },
+  {
+    what: 'an orm in place of the options of a connection',
+    modules: () => [root(ormOfNothing() as never)],
+    error: InvalidOptionsError,
+    says: 'A MikroORM instance stands where the options of a connection are expected. Give it as an option: connections: [{ orm }].',
+  },
+  {
+    what: 'an entity manager in place of an orm',
+    modules: () => [root({ orm: ormOfNothing().em as never })],
+    error: InvalidOptionsError,
+    says: '"orm" of connection "default" is an instance of PostgreSqlEntityManager and no MikroORM instance. Give what MikroORM.init() resolves to',
   },
   {
     what: 'a URL that MikroORM reads as another server',
