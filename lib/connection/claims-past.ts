@@ -3,6 +3,7 @@ import { pendingOf, type PgClient, type PgPool } from '../postgresql/pg-client.j
 import { isAskedFor } from './ask-pool.js';
 import { checkOut } from './checkout.js';
 import type { Claim, Holder } from './claim.js';
+import { tapPool } from './pool-tap.js';
 
 /** Whose contexts the callers of a pool may run in. */
 interface Claimant {
@@ -12,9 +13,6 @@ interface Claimant {
   /** The unit of work that the calling code runs in. */
   readonly holderHere: () => Holder | undefined;
 }
-
-type Connect = PgPool['connect'];
-type OnClient = Parameters<Connect>[0];
 
 /** What makes a pool know whose units of work ask for its clients. */
 interface Known {
@@ -33,7 +31,7 @@ const knownPools = new WeakMap<PgPool, Known>();
  * @returns a function that ends this; after the last one, the pool is what it was before
  */
 export function claimPast(pool: PgPool, claimant: Claimant): () => void {
-  const { claimants, restore } = knownPools.get(pool) ?? exchangeConnect(pool);
+  const { claimants, restore } = knownPools.get(pool) ?? tapFor(pool);
   claimants.push(claimant);
   return () => {
     claimants.splice(claimants.indexOf(claimant), 1);
@@ -43,35 +41,12 @@ export function claimPast(pool: PgPool, claimant: Claimant): () => void {
   };
 }
 
-function exchangeConnect(pool: PgPool): Known {
-  const isOwn = Object.hasOwn(pool, 'connect');
-  const before = pool.connect;
+function tapFor(pool: PgPool): Known {
   const claimants: Claimant[] = [];
-  const connect = (onClient?: OnClient): unknown => {
-    const given = isAskedFor(pool) ? undefined : clientForUnit(pool, claimants);
-    if (given === undefined) {
-      return Reflect.apply(before, pool, onClient === undefined ? [] : [onClient]);
-    }
-    if (onClient === undefined) {
-      return given;
-    }
-    given.then(
-      (client) => onClient(undefined, client, (destroy) => client.release(destroy)),
-      (error: unknown) => onClient(error as Error, undefined, () => undefined),
-    );
-    return undefined;
-  };
-  pool.connect = connect as Connect;
+  const undo = tapPool(pool, () => (isAskedFor(pool) ? undefined : clientForUnit(pool, claimants)));
   const restore = (): void => {
     knownPools.delete(pool);
-    // A pool that is closed or has a successor has another one by now.
-    if ((pool.connect as unknown) === connect) {
-      if (isOwn) {
-        pool.connect = before;
-      } else {
-        delete (pool as Partial<PgPool>).connect;
-      }
-    }
+    undo();
   };
   const known: Known = { claimants, restore };
   knownPools.set(pool, known);

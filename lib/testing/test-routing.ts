@@ -2,10 +2,10 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import type { Claim, Holder } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
+import { tapPool } from '../connection/pool-tap.js';
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { tapClose } from './close-tap.js';
 import { TestIsolationError } from './errors.js';
-import { tapPool } from './pool-tap.js';
 import { ownerIn, type TestOwner } from './test-owner.js';
 
 /** The transaction of a test, of which its work gets clients. */

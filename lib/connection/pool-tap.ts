@@ -9,9 +9,11 @@ interface TappedPool {
   connect: (callback?: ConnectCallback) => Promise<PgClient> | undefined;
 }
 
+const NOTHING_TO_RELEASE = (): void => undefined;
+
 /**
- * Makes a pool hand out other clients than its own: to MikroORM's statements that are in no transaction,
- * to its global entity manager, and to the application's own code.
+ * Makes a pool hand out clients in another way than its own: to MikroORM's statements that are in no
+ * transaction, to its global entity manager, and to the application's own code.
  *
  * @param give provides the client that a caller gets, and is called in the caller's async context;
  *   `undefined` where the caller is to be served by the pool itself, at once
@@ -34,7 +36,7 @@ export function tapPool(pool: PgPool, give: () => Promise<PgClient> | undefined)
       if (error === null) {
         callback(undefined, client, (destroy) => client.release(destroy));
       } else {
-        callback(error);
+        callback(error, undefined, NOTHING_TO_RELEASE);
       }
     });
     return undefined;
