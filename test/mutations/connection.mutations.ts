@@ -1,6 +1,6 @@
 import type { Mutation } from './mutation.js';
 
-/** Lines of `lib/connection`, `lib/postgresql` and `lib/module`. */
+/** Lines of `lib/connection`, `lib/postgresql`, `lib/module` and `lib/testing`. */
 export const CONNECTION_MUTATIONS: readonly Mutation[] = [
   {
     id: 'L1',
@@ -10,6 +10,22 @@ export const CONNECTION_MUTATIONS: readonly Mutation[] = [
     replace: 'assertSupported(name, orm);\n  await orm.connect();\n  await orm.checkConnection();',
     spec: 'e2e/(laziness|statement-log).spec',
     test: 'L1: |L2: ',
+  },
+  {
+    id: 'C3',
+    what: 'Nobody knows whose unit of work takes a connection past its session.',
+    file: 'lib/connection/claims-past.ts',
+    find: '(isAskedFor(pool) ? undefined : clientForUnit(pool, claimants))',
+    replace: 'undefined',
+    spec: 'e2e/waits-for-itself.spec',
+  },
+  {
+    id: 'T1',
+    what: 'Work that belongs to no test gets a connection between two tests.',
+    file: 'lib/testing/test-routing.ts',
+    find: 'await watch.outside(claim, owner, this.#changed.promise);',
+    replace: 'return fromPool();',
+    spec: 'e2e/testing-(outside|owners).spec',
   },
   {
     id: 'F1',

@@ -72,6 +72,14 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
     test: 'S3: ',
   },
   {
+    id: 'W2',
+    what: 'A fork of the global entity manager that keeps the transaction has none before its first statement.',
+    file: 'lib/session/global-manager.ts',
+    find: 'options.keepTransactionContext === true ? this.getContext(false) : claim.existing();',
+    replace: 'claim.existing();',
+    spec: 'e2e/forks-and-transactions.spec',
+  },
+  {
     id: 'F5',
     what: 'Flushes of parallel branches do not wait for one another.',
     file: 'lib/session/flush-turns.ts',
