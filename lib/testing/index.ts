@@ -15,10 +15,13 @@ export {
   type RecordedStatement,
   type RecordOptions,
 } from './record-statements.js';
+export type { KeptRows } from './kept-rows.js';
+export { KeptRowsError } from './kept-rows-error.js';
 export { openRollbackSession, type RollbackSession } from './rollback-session.js';
 export { openTestContext, type TestContext } from './test-context.js';
 export { TestDbContext, type TestOutcome, type TestSessions } from './test-db-context.js';
 export type { BlockSetUp } from './test-blocks.js';
+export type { KeepOptions } from './row-keeper.js';
 export type { RunnerHooks } from './runner-hooks.js';
 export type { TestTarget } from './test-target.js';
 export { TestTransaction, type TestTransactionOptions } from './test-transaction.js';

@@ -1,15 +1,19 @@
 import type { EntityManager } from '@mikro-orm/core';
 
+import type { DbConnection } from '../connection/db-connection.js';
 import { InvalidOptionsError } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { RowKeeper, type KeepOptions } from './row-keeper.js';
 import { hookOf, type RunnerHooks } from './runner-hooks.js';
+import { withRunnerTest } from './runner-contexts.js';
 import { TestBlocks, type BlockSetUp } from './test-blocks.js';
-import type { TestTarget } from './test-target.js';
+import { connectionsOf, type TestTarget } from './test-target.js';
 import { TestTransaction, type TestTransactionOptions } from './test-transaction.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 /** Options of {@link useTestTransaction}. */
-export interface UseTestTransactionOptions extends TestTransactionOptions, RunnerHooks {}
+export interface UseTestTransactionOptions
+  extends TestTransactionOptions, RunnerHooks, KeepOptions {}
 
 /**
  * The transaction of the test that runs now; in a hook that runs between the tests, that of the block.
@@ -39,6 +43,18 @@ export interface CurrentTestTransaction extends Pick<
    * ```
    */
   beforeAll<E extends EntityManager = DriverEntityManager>(setUp: BlockSetUp<E>): void;
+
+  /**
+   * Has the rows of the test that runs be committed for real when it ends, whether it passes or fails, to be
+   * looked at. The test fails with a {@link KeptRowsError}, so that no call is left in the code by accident,
+   * and later tests on the application are refused.
+   *
+   * @throws {@link InvalidOptionsError} no test runs, or `NODE_ENV` is `production`
+   */
+  keep(): void;
+
+  /** Whether a test has kept its rows, so that the database is not to be dropped or reset. */
+  readonly hasKeptRows: boolean;
 }
 
 /**
@@ -46,7 +62,8 @@ export interface CurrentTestTransaction extends Pick<
  * application does is rolled back afterwards.
  *
  * @param app returns the application; it is called before each test, so `beforeAll` may make it
- * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given
+ * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given; or
+ *   `keepOnFailure` where `NODE_ENV` is `production`
  * @example
  * ```ts
  * const db = useTestTransaction(() => app);
@@ -63,22 +80,35 @@ export function useTestTransaction(
   options: UseTestTransactionOptions = {},
 ): CurrentTestTransaction {
   let current: TestTransaction | undefined;
-  const blocks = new TestBlocks(() => TestTransaction.begin(app(), options));
+  const keeper = new RowKeeper(options);
+  const connections = (): DbConnection[] => connectionsOf(app(), options.connections);
+  const blocks = new TestBlocks(async () => {
+    keeper.assertNoneKept(connections());
+    return TestTransaction.begin(app(), options);
+  });
   hookOf(
     'beforeEach',
     options,
-  )(async () => {
-    current = await blocks.beginTest();
-  });
+  )(
+    withRunnerTest(async (test) => {
+      keeper.testBegins(test);
+      current = await blocks.beginTest();
+    }),
+  );
   hookOf(
     'afterEach',
     options,
-  )(async () => {
-    // There is no transaction where it could not begin.
-    const ended = current;
-    current = undefined;
-    await ended?.end();
-  });
+  )(
+    withRunnerTest(async (test) => {
+      // There is no transaction where it could not begin.
+      const ended = current;
+      current = undefined;
+      if (ended !== undefined && keeper.isDue(test)) {
+        throw keeper.noteKept(await blocks.keep(ended), connections(), test);
+      }
+      await ended?.end();
+    }),
+  );
   const running = (): TestTransaction => {
     const transaction = current ?? blocks.current;
     if (transaction === undefined) {
@@ -95,6 +125,17 @@ export function useTestTransaction(
       blocks.gaveOut(name ?? DEFAULT_CONNECTION_NAME, running().session<E>(name)),
     get openTransactions() {
       return running().openTransactions;
+    },
+    keep: () => {
+      if (current === undefined) {
+        throw new InvalidOptionsError(
+          'keep() of useTestTransaction() was called outside of a test. Call it in the test.',
+        );
+      }
+      keeper.ask();
+    },
+    get hasKeptRows() {
+      return keeper.hasKept;
     },
     beforeAll: (setUp) => {
       let end: (() => Promise<void>) | undefined;

@@ -51,7 +51,7 @@ class OrderService {
   }
 }
 
-export function sharedTransaction(app: INestApplication): unknown {
+export function sharedTransaction(app: INestApplication, database: WorkerDatabase): unknown {
   const db = useTestTransaction(() => app);
 
   it('lists orders', async () => {
@@ -62,6 +62,15 @@ export function sharedTransaction(app: INestApplication): unknown {
   });
 
   const own = useTestTransaction(() => app, { beforeEach, afterEach });
+
+  const looked = useTestTransaction(() => app, { keepOnFailure: true });
+
+  afterAll(async () => {
+    await app.close();
+    if (!looked.hasKeptRows) {
+      await database.drop();
+    }
+  });
 
   let lamp: Order;
 
