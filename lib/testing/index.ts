@@ -17,6 +17,8 @@ export {
   type RecordOptions,
 } from './record-statements.js';
 export { OutsideTestError, type OutsideTestReason } from './outside-test-error.js';
+export type { KeptRows } from './kept-rows.js';
+export { KeptRowsError } from './kept-rows-error.js';
 export { openRollbackSession, type RollbackSession } from './rollback-session.js';
 export type { TestTransactionOptions } from './test-connections.js';
 export { openTestContext, type TestContext } from './test-context.js';
@@ -25,6 +27,7 @@ export { TestDbContext, type TestOutcome, type TestSessions } from './test-db-co
 export type { BlockSetUp } from './test-blocks.js';
 export type { TestAgent, TestAnswer, TestCall, TestRequests } from './test-requests.js';
 export type { OutsideMode } from './test-watch.js';
+export type { KeepOptions } from './row-keeper.js';
 export type { TestTarget } from './test-target.js';
 export { TestTransaction } from './test-transaction.js';
 export {

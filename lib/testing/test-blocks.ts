@@ -3,6 +3,7 @@ import type { EntityManager } from '@mikro-orm/core';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 import { BlockEntities } from './block-entities.js';
+import type { KeptRows } from './kept-rows.js';
 import type { TestTransaction } from './test-transaction.js';
 
 /**
@@ -98,6 +99,17 @@ export class TestBlocks {
     transaction.rest();
     this.#open.push(block);
     return () => this.#end(block);
+  }
+
+  /** Ends a test and the blocks around it by a real COMMIT of all that they did. */
+  async keep(test: TestTransaction): Promise<readonly KeptRows[]> {
+    const blocks = this.#open.splice(0).map(({ transaction }) => transaction);
+    const [outermost, ...inner] = [...blocks, test];
+    const kept = await outermost.keep();
+    for (const transaction of inner.toReversed()) {
+      await transaction.end();
+    }
+    return kept;
   }
 
   /** The session that has the entities of the blocks around, or a new one. */

@@ -1,5 +1,6 @@
 import type { Holder } from '../connection/claim.js';
 import type { TestIsolationError } from './errors.js';
+import type { Keeping } from './keeping.js';
 
 /**
  * What is undone together in a shared transaction: the whole of it, a block of tests in it, or one test.
@@ -14,6 +15,8 @@ export class Layer {
   refused: TestIsolationError | undefined;
   /** Its end, which is under way or over. */
   ending: Promise<void> | undefined;
+  /** Set where the whole transaction is to be committed for real at its end rather than undone. */
+  keeping: Keeping | undefined;
   /** Whether it has ended, and what was done in it is undone. */
   isOver = false;
 

@@ -67,13 +67,19 @@ export class TestLayers {
     const left = levels.count;
     for (const ended of this.#all.splice(this.#all.indexOf(layer))) {
       ended.isOver = true;
+      // Those inside of it have nothing left to undo.
+      ended.ending ??= Promise.resolve();
       ended.refused = refusal('it has ended, and this statement came later.');
     }
     onShut();
-    const { savepoint } = layer;
+    const { savepoint, keeping } = layer;
     const undo = async (): Promise<boolean> => {
+      const hasOpen = levels.count > 0;
       levels.forget();
       if (!this.isStuck) {
+        await keeping?.commit(real, { hasOpen });
+      }
+      if (!this.isStuck && real.status !== 'I') {
         await (savepoint === undefined ? real.send(['rollback']) : real.undoTo(savepoint));
       }
       return real.status === (savepoint === undefined ? 'I' : 'T');

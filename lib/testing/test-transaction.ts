@@ -7,6 +7,7 @@ import type { KyselyTransaction } from '../session/kysely-transaction.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import type { TransactionOwner, TransactionSource } from '../transaction/begin-plan.js';
 import { Transaction } from '../transaction/transaction.js';
+import { keepRows, type KeptRows } from './kept-rows.js';
 import { SharedTransaction } from './shared-transaction.js';
 import type { Layer } from './test-layer.js';
 import {
@@ -177,6 +178,19 @@ export class TestTransaction {
     if (failed !== undefined) {
       throw failed.reason;
     }
+  }
+
+  /**
+   * Ends it by a real COMMIT on all connections, and never throws: each says how it went.
+   *
+   * @internal
+   */
+  async keep(): Promise<readonly KeptRows[]> {
+    const parts = [...this.#parts.values()];
+    const kept = await Promise.all(parts.map(({ shared, layer }) => keepRows(shared, layer)));
+    // The errors of the ends are among what is kept.
+    await this.end().catch(() => undefined);
+    return kept;
   }
 
   #part(name: string): TestPart {

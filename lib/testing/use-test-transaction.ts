@@ -1,5 +1,6 @@
 import type { EntityManager } from '@mikro-orm/core';
 
+import type { DbConnection } from '../connection/db-connection.js';
 import { InvalidOptionsError } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME, DEFAULTS } from '../options/defaults.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
@@ -8,15 +9,22 @@ import {
   type ConcurrentTestTransactions,
   type RegisterTest,
 } from './concurrent-test-transactions.js';
+import { assertKeepsNothing, RowKeeper, type KeepOptions } from './row-keeper.js';
+import { withRunnerTest } from './runner-contexts.js';
 import { hooksOf, type RunnerHooks } from './runner-hooks.js';
 import { TestBlocks, type BlockSetUp } from './test-blocks.js';
-import { checkTestConnections, type TestTransactionOptions } from './test-connections.js';
+import {
+  checkTestConnections,
+  testConnectionsOf,
+  type TestTransactionOptions,
+} from './test-connections.js';
 import type { TestTarget } from './test-target.js';
 import { TestTransaction } from './test-transaction.js';
 import { TestWatch, type OutsideMode } from './test-watch.js';
 
 /** Options of {@link useTestTransaction}. */
-export interface UseTestTransactionOptions extends TestTransactionOptions, RunnerHooks {
+export interface UseTestTransactionOptions
+  extends TestTransactionOptions, RunnerHooks, KeepOptions {
   /**
    * What becomes of work that belongs to no test, from the `beforeAll()` to the `afterAll()` of this
    * call: of a background job between two tests, or of a body that begins before its `beforeEach()`.
@@ -67,6 +75,18 @@ export interface CurrentTestTransaction extends Pick<
    * ```
    */
   beforeAll<E extends EntityManager = DriverEntityManager>(setUp: BlockSetUp<E>): void;
+
+  /**
+   * Has the rows of the test that runs be committed for real when it ends, whether it passes or fails, to be
+   * looked at. The test fails with a {@link KeptRowsError}, so that no call is left in the code by accident,
+   * and later tests on the application are refused.
+   *
+   * @throws {@link InvalidOptionsError} no test runs, or `NODE_ENV` is `production`
+   */
+  keep(): void;
+
+  /** Whether a test has kept its rows, so that the database is not to be dropped or reset. */
+  readonly hasKeptRows: boolean;
 }
 
 /**
@@ -75,8 +95,8 @@ export interface CurrentTestTransaction extends Pick<
  * (T1).
  *
  * @param app returns the application; it is called before each test, so `beforeAll` may make it
- * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given, or options
- *   contradict one another
+ * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given; or options
+ *   contradict one another; or `keepOnFailure` where `NODE_ENV` is `production`
  * @example
  * ```ts
  * const db = useTestTransaction(() => app);
@@ -113,6 +133,7 @@ function useTestsInTurn(
     outside = DEFAULTS.useTestTransaction.outside,
     connections,
     committing,
+    keepOnFailure,
     ...hooks
   }: UseTestTransactionOptions,
 ): CurrentTestTransaction {
@@ -123,8 +144,11 @@ function useTestsInTurn(
   const { beforeEach, afterEach } = hooksOf(['beforeEach', 'afterEach'], hooks);
   const watch = outside === 'commit' ? undefined : new TestWatch({ ...options, outside });
   let current: TestTransaction | undefined;
+  const keeper = new RowKeeper(keepOnFailure === undefined ? {} : { keepOnFailure });
+  const shared = (): readonly DbConnection[] => testConnectionsOf(app(), options).shared;
   const blocks = new TestBlocks(async () => {
     const target = app();
+    keeper.assertNoneKept(shared());
     await watch?.cover(target);
     return TestTransaction.begin(target, options);
   });
@@ -136,15 +160,23 @@ function useTestsInTurn(
     });
     afterAll(() => watch.end());
   }
-  beforeEach(async () => {
-    current = await blocks.beginTest();
-  });
-  afterEach(async () => {
-    // There is no transaction where it could not begin.
-    const ended = current;
-    current = undefined;
-    await ended?.end();
-  });
+  beforeEach(
+    withRunnerTest(async (test) => {
+      keeper.testBegins(test);
+      current = await blocks.beginTest();
+    }),
+  );
+  afterEach(
+    withRunnerTest(async (test) => {
+      // There is no transaction where it could not begin.
+      const ended = current;
+      current = undefined;
+      if (ended !== undefined && keeper.isDue(test)) {
+        throw keeper.noteKept(await blocks.keep(ended), shared(), test);
+      }
+      await ended?.end();
+    }),
+  );
   const running = (): TestTransaction => {
     const transaction = current ?? blocks.current;
     if (transaction === undefined) {
@@ -161,6 +193,17 @@ function useTestsInTurn(
       blocks.gaveOut(name ?? DEFAULT_CONNECTION_NAME, running().session<E>(name)),
     get openTransactions() {
       return running().openTransactions;
+    },
+    keep: () => {
+      if (current === undefined) {
+        throw new InvalidOptionsError(
+          'keep() of useTestTransaction() was called outside of a test. Call it in the test.',
+        );
+      }
+      keeper.ask();
+    },
+    get hasKeptRows() {
+      return keeper.hasKept;
     },
     beforeAll: (setUp) => {
       const { beforeAll, afterAll } = hooksOf(['beforeAll', 'afterAll'], hooks);
@@ -190,6 +233,9 @@ function checkOptions(options: UseTestTransactionOptions): void {
     throw new InvalidOptionsError(
       `useTestTransaction() was given outside: ${JSON.stringify(outside)}. Give 'refuse', 'hold' or 'commit'.`,
     );
+  }
+  if (concurrent) {
+    assertKeepsNothing(options);
   }
   if (concurrent && outside !== undefined && outside !== 'refuse') {
     throw new InvalidOptionsError(

@@ -56,7 +56,7 @@ class OrderService {
   }
 }
 
-export function sharedTransaction(app: INestApplication): unknown {
+export function sharedTransaction(app: INestApplication, database: WorkerDatabase): unknown {
   const db = useTestTransaction(() => app);
 
   it('lists orders', async () => {
@@ -67,6 +67,15 @@ export function sharedTransaction(app: INestApplication): unknown {
   });
 
   const own = useTestTransaction(() => app, { beforeAll, afterAll, beforeEach, afterEach });
+
+  const looked = useTestTransaction(() => app, { keepOnFailure: true });
+
+  afterAll(async () => {
+    await app.close();
+    if (!looked.hasKeptRows) {
+      await database.drop();
+    }
+  });
 
   let lamp: Order;
 
