@@ -2,6 +2,7 @@ import { cancelBackend } from '../postgresql/cancel-request.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import type { SessionState } from '../postgresql/session-state.js';
 import { destroyClient, destroyClientAfter } from './destroy-client.js';
+import { isQuiet, isQuietWithin } from './quiet-client.js';
 import type { SessionReset } from './session-reset.js';
 import { withinLimit } from './time-limit.js';
 
@@ -10,6 +11,9 @@ export type Answer = PgResult | PgResult[];
 
 /** Longest wait for a cancel request to leave, in milliseconds; the request has a limit of its own. */
 const CANCEL_LIMIT_MS = 2_000;
+
+/** Longest wait for the status of a transaction that has failed, in milliseconds. */
+const STATUS_LIMIT_MS = 1_000;
 
 /**
  * One client of a pool, lent to a transaction: given back or destroyed exactly once (F1). A second
@@ -109,6 +113,18 @@ export class Lease {
   }
 
   #handOver(): void {
+    if (this.#isReusable && !isQuiet(this.client)) {
+      // The status that follows an error may come in a packet of its own, and be another one.
+      void isQuietWithin(this.client, STATUS_LIMIT_MS).then((isKnown) => {
+        this.#isReusable &&= isKnown;
+        this.#handOverQuiet();
+      });
+      return;
+    }
+    this.#handOverQuiet();
+  }
+
+  #handOverQuiet(): void {
     if (this.#isReusable && this.status === 'I') {
       const isReset = this.#reset?.afterUse(this.client);
       if (isReset === undefined) {

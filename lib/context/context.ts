@@ -41,6 +41,8 @@ export class Context extends ContextSessions {
   #phase: Phase = 'open';
   /** The end that is under way or over; a second one waits for it. */
   #settlement: Promise<void> | undefined;
+  /** The rollback that has given up a commit, as it hung in a hook or in its flush. */
+  #overtaking: Promise<void> | undefined;
   /** The first connection whose work a rollback undid; a later wish to commit must learn of it. */
   undone: string | undefined;
   /** What the ends of its sessions mean for it. */
@@ -157,8 +159,10 @@ export class Context extends ContextSessions {
       if (decision === 'rollback' ? this.sessions.length > 0 : this.#isWorking) {
         this.endsUnfinished();
       }
-      this.#settlement = decision === 'commit' ? this.#commit() : this.#rollback();
-      await this.#settlement;
+      const end = decision === 'commit' ? this.#commit() : this.#rollback();
+      this.#overtaking = isOvertaken ? end : undefined;
+      this.#settlement = end;
+      await end;
       return;
     }
     await this.#settlement;
@@ -242,6 +246,10 @@ export class Context extends ContextSessions {
     this.#phase = 'flushing';
     this.ends.isCommitting = true;
     const { outcomes, failure } = await this.#commitSessions();
+    if (this.#overtaking !== undefined) {
+      // Hooks, and who waits for the commit, come after the end that took its place.
+      await this.#overtaking.catch(() => undefined);
+    }
     await this.endOwned();
     if (failure !== undefined) {
       await this.ends.hooks.afterEnd(outcomes, true);

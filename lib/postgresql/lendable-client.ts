@@ -10,8 +10,6 @@ export interface LendableClient extends PgClient {
     on(event: 'commandComplete', listener: (message: { readonly text: string }) => void): unknown;
     off(event: 'commandComplete', listener: (message: { readonly text: string }) => void): unknown;
   };
-  /** Whether the server has answered everything that was sent, so that the next query leaves at once. */
-  readonly readyForQuery: boolean;
   /** `drain`: the server has answered everything. `end`: the connection is over. */
   once(event: 'drain' | 'end', listener: () => void): unknown;
   removeListener(event: string | symbol, listener: (...args: never[]) => void): unknown;

@@ -24,6 +24,8 @@ export interface PgClient {
     off(event: 'commandComplete', listener: () => void): unknown;
   };
   query(text: string, values?: readonly unknown[]): Promise<PgResult | PgResult[]>;
+  /** Whether the server has answered everything that was sent, so that the next query leaves at once. */
+  readonly readyForQuery: boolean;
   /** Transaction status of the last `ReadyForQuery`: idle, in a transaction, in a failed one. */
   getTransactionStatus(): 'I' | 'T' | 'E' | null;
   /** The value as a literal of SQL, quotes included. */

@@ -1,6 +1,7 @@
 import type { DbConnection } from '../connection/db-connection.js';
 import type { PgClient, PgResult } from '../postgresql/pg-client.js';
 import { SqlReader } from '../postgresql/sql-reader.js';
+import { isQuietWithin } from '../connection/quiet-client.js';
 import { sendInCompany, type Asked, type QueryAnswer } from './asked.js';
 import { DEFERRABLE_CONSTRAINTS, DeferrableConstraints } from './deferrable-constraints.js';
 
@@ -21,11 +22,17 @@ const RENEW_GUARD = [`release savepoint ${GUARD}`, SET_GUARD];
 export class GuardedTransaction {
   readonly client: PgClient;
   readonly constraints: DeferrableConstraints;
+  readonly #statusLimitMs: number;
   #savepoints = 0;
 
-  private constructor(client: PgClient, constraints: DeferrableConstraints) {
+  private constructor(
+    client: PgClient,
+    constraints: DeferrableConstraints,
+    { endTimeoutMs }: { readonly endTimeoutMs: number },
+  ) {
     this.client = client;
     this.constraints = constraints;
+    this.#statusLimitMs = endTimeoutMs;
   }
 
   /** Begins on a client, in one message. */
@@ -39,11 +46,21 @@ export class GuardedTransaction {
     if (constraints.checks === undefined) {
       constraints.answered(answers.at(-1));
     }
-    return new GuardedTransaction(client, constraints);
+    return new GuardedTransaction(client, constraints, connection.limits);
   }
 
   get status(): 'I' | 'T' | 'E' | null {
     return this.client.getTransactionStatus();
+  }
+
+  /**
+   * Whether a failure has aborted it.
+   *
+   * @returns `true` also where the server does not say so in time
+   */
+  async isAborted(): Promise<boolean> {
+    // The status that follows an error may come in a packet of its own.
+    return !(await isQuietWithin(this.client, this.#statusLimitMs)) || this.status === 'E';
   }
 
   /** Sends statements of the kit as one message. */

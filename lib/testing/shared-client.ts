@@ -71,6 +71,9 @@ export class SharedClient implements PgClient, SharedParty {
     return this.#shared.realClient.escapeLiteral(value);
   }
 
+  /** Each statement is answered when it is settled: what comes later waits for its turn. */
+  readonly readyForQuery = true;
+
   getTransactionStatus(): 'I' | 'T' | 'E' | null {
     return this.#isOpen ? this.#shared.realClient.getTransactionStatus() : 'I';
   }

@@ -156,7 +156,7 @@ export class SharedLevels {
    */
   async commit(questions: readonly string[]): Promise<PgResult[] | undefined> {
     const level = this.#all.at(-1)!;
-    if (this.#real.status === 'E') {
+    if (await this.#real.isAborted()) {
       if (questions.length > 0) {
         // It is refused, as it would be in production.
         await this.#real.send(questions);

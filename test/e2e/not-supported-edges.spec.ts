@@ -1,5 +1,6 @@
 import { TransactionPropagation, type EntityManager } from '@mikro-orm/postgresql';
 
+import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
 import { useWorld } from '../support/use-world.js';
 
@@ -28,6 +29,18 @@ describe('inside of not_supported', () => {
       expect(await at.world.savedTexts()).toEqual(['before', 'after']);
     },
   );
+
+  it('F2: a text that begins and then fails leaves nothing open, also where its error comes first', async () => {
+    const ready = deferred();
+    at.world.proxy.onErrorAnswer = () => ready.promise;
+    await inNone(async (em) => {
+      await expect(em.execute('begin; select 1 / 0')).rejects.toMatchObject({ code: '22012' });
+      const next = em.insert(Note, { text: 'after' });
+      ready.resolve();
+      await next;
+    });
+    expect(await at.world.savedTexts()).toEqual(['after']);
+  });
 
   it('C6: a text that begins and commits is a transaction of its own', async () => {
     await inNone((em) => em.execute(`begin; insert into note (text) values ('kept'); commit`));

@@ -346,8 +346,13 @@ describe('the pool itself', () => {
     const client = await (await pool()).connect();
     await client.query({ text: 'begin' });
     await client.query({ text: "insert into note (text) values ('lost')" });
+    // The error may come in a packet of its own, before the status of the transaction.
+    const ready = deferred();
+    world.proxy.onErrorAnswer = () => ready.promise;
     await expect(client.query({ text: 'select 1 / 0' })).rejects.toThrow('division by zero');
-    expect(await client.query({ text: 'commit' })).toMatchObject({ command: 'ROLLBACK' });
+    const commit = client.query({ text: 'commit' });
+    ready.resolve();
+    expect(await commit).toMatchObject({ command: 'ROLLBACK' });
     client.release();
     expect(await texts()).toEqual([]);
   });

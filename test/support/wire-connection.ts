@@ -30,6 +30,8 @@ export interface WireConnectionHost {
   flowing(): Promise<void>;
   /** A statement left the client; it goes no further before this resolves. */
   statement(sql: string): Promise<StatementFate>;
+  /** The server's error has been passed on; what follows it goes no further before this resolves. */
+  errorPassed(): Promise<void> | undefined;
   /** A message that asks the server for an answer is about to be forwarded. */
   roundTrip(): void;
 }
@@ -136,7 +138,7 @@ export class WireConnection {
     this.#server.write(bytes);
   }
 
-  #fromServer(chunk: Buffer): void {
+  async #fromServer(chunk: Buffer): Promise<void> {
     for (const { type, bytes } of this.#backend.push(chunk)) {
       if (type === 'K') this.#backendPid = backendPidOf(bytes);
       if (type === 'D' && this.#answersSeen >= this.#tearFrom) {
@@ -147,6 +149,7 @@ export class WireConnection {
       if (type === 'Z') this.#answersSeen += 1;
       if (!dropped && !this.#client.destroyed) this.#client.write(bytes);
       if (dropped && type === 'Z') this.destroy();
+      if (type === 'E') await this.#host.errorPassed();
     }
   }
 

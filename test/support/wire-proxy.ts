@@ -72,6 +72,11 @@ export class WireProxy {
    * fails, the connection is cut and {@link stop} throws the error.
    */
   onStatement?: ((sql: string, connection: number) => void | Promise<void>) | undefined;
+  /**
+   * Awaited after the error of a statement has been passed on, before the server's word that it is ready
+   * again: a client may have both in one packet, or one after the other.
+   */
+  onErrorAnswer?: (() => Promise<void>) | undefined;
 
   readonly #serverUrl: URL;
   readonly #options: WireOptions;
@@ -255,6 +260,7 @@ export class WireProxy {
       delayMs: () => this.delayMs,
       flowing: async () => this.#frozen?.promise,
       statement: (sql) => this.#statement(sql, number),
+      errorPassed: () => this.onErrorAnswer?.(),
       roundTrip: () => {
         this.roundTrips += 1;
       },

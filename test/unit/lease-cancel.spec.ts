@@ -35,6 +35,7 @@ function clientOn(port: number): {
       return Promise.resolve({ command: 'SELECT', rowCount: 0, rows: [] });
     },
     getTransactionStatus: () => 'I',
+    readyForQuery: true,
     escapeLiteral: (value) => `'${value}'`,
     release: (destroy) => {
       released.push(destroy);

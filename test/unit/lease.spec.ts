@@ -26,6 +26,7 @@ function scriptedClient(answers: Record<string, () => ReturnType<PgClient['query
     },
     query: (sql) => answers[sql]?.() ?? Promise.resolve(answerTo(sql)),
     getTransactionStatus: () => 'T',
+    readyForQuery: true,
     escapeLiteral: (value) => `'${value}'`,
     release: (destroy) => released.push(destroy),
     on: () => undefined,
