@@ -1,5 +1,4 @@
 import type { Holder } from '../connection/claim.js';
-import type { TestIsolationError } from './errors.js';
 
 /**
  * What is undone together in a shared transaction: the whole of it, a block of tests in it, or one test.
@@ -10,8 +9,11 @@ export class Layer {
   readonly savepoint: string | undefined;
   /** The holder of the test's own session, inside of which everything else runs. */
   readonly holder: Holder = { outer: undefined };
-  /** Why no statement of it is sent any more: it has ended, or would show what production does not. */
-  refused: TestIsolationError | undefined;
+  /**
+   * Why no statement of it is sent any more: it has ended, or would show what production does not. The error
+   * is made for a statement that is refused, since an error costs a good part of the end of a test.
+   */
+  refusedFor: string | undefined;
   /** Its end, which is under way or over. */
   ending: Promise<void> | undefined;
   /** Whether it has ended, and what was done in it is undone. */
