@@ -27,8 +27,14 @@ function hasTag(answer: PgResult | PgResult[], tag: string): boolean {
   return [answer].flat().some(({ command }) => command === tag);
 }
 
+/** The words that such a statement begins with. Most texts hold none of them, and are not read. */
+const WORDS_OF_END = /\b(?:commit|end|prepare|rollback|abort)\b/i;
+
 /** Whether a text holds a statement that ends a transaction, if the server comes to it. */
 export function mayHaveEnded(sql: string): boolean {
+  if (!WORDS_OF_END.test(sql)) {
+    return false;
+  }
   const reader = new SqlReader(sql);
   let isFirst = true;
   while (reader.nextMeaningful()) {

@@ -6,8 +6,14 @@ const SET_STATEMENT =
 /** The words after SET that name no setting. */
 const NOT_SETTINGS = new Set(['transaction', 'constraints', 'characteristics', 'authorization']);
 
+/** What every text holds that changes a setting. Most texts do not, and are not looked at more closely. */
+const MAY_CHANGE = /set/i;
+
 /** The names of the settings that a text may change; in doubt a name is among them. */
 export function changedSettings(sql: string, values: readonly unknown[]): readonly string[] {
+  if (!MAY_CHANGE.test(sql)) {
+    return [];
+  }
   const called = [...sql.matchAll(CONFIG_CALL)].map(([, index, name]) =>
     index === undefined ? name! : String(values[Number(index) - 1]),
   );

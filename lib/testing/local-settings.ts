@@ -8,6 +8,8 @@ export interface SettingsQuestion {
   readonly statements: readonly string[];
 }
 
+const NOTHING_TO_ASK: SettingsQuestion = { names: [], statements: [] };
+
 /**
  * The settings that a transaction of the application has changed, with their values before it. COMMIT
  * gives those back that are local to the transaction; inside of a transaction that goes on they have to
@@ -23,9 +25,11 @@ export class LocalSettings {
 
   /** What is to be asked before a statement, which is about to change settings. */
   questionFor(sql: string, values: readonly unknown[]): SettingsQuestion {
-    const names = [...new Set(changedSettings(sql, values))].filter(
-      (name) => !this.#before.has(name),
-    );
+    const changed = changedSettings(sql, values);
+    if (changed.length === 0) {
+      return NOTHING_TO_ASK;
+    }
+    const names = [...new Set(changed)].filter((name) => !this.#before.has(name));
     const columns = names.map((name, index) => {
       const literal = this.#client.escapeLiteral(name);
       return `pg_catalog.current_setting(${literal}, true) as ${columnOf(index)}`;

@@ -259,7 +259,7 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
 
   async #rollBack(client: SharedParty): Promise<void> {
     if (await this.#levels.rollBack(client)) {
-      client.layer.refused ??= this.refusal(LOST_WORK);
+      client.layer.refusedFor ??= LOST_WORK;
     }
   }
 
@@ -290,7 +290,7 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
   }
 
   #take<T>(client: SharedParty, may: () => boolean, run: () => Promise<T>): Promise<T> {
-    return this.#turns.take({ refused: () => client.layer.refused, may, run });
+    return this.#turns.take({ refusedFor: () => client.layer.refusedFor, may, run });
   }
 }
 

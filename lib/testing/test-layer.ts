@@ -1,5 +1,4 @@
 import type { Holder } from '../connection/claim.js';
-import type { TestIsolationError } from './errors.js';
 import type { Keeping } from './keeping.js';
 
 /**
@@ -11,8 +10,11 @@ export class Layer {
   readonly savepoint: string | undefined;
   /** The holder of the test's own session, inside of which everything else runs. */
   readonly holder: Holder = { outer: undefined };
-  /** Why no statement of it is sent any more: it has ended, or would show what production does not. */
-  refused: TestIsolationError | undefined;
+  /**
+   * Why no statement of it is sent any more: it has ended, or would show what production does not. The error
+   * is made for a statement that is refused, since an error costs a good part of the end of a test.
+   */
+  refusedFor: string | undefined;
   /** Its end, which is under way or over. */
   ending: Promise<void> | undefined;
   /** Set where the whole transaction is to be committed for real at its end rather than undone. */

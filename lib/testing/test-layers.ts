@@ -62,14 +62,14 @@ export class TestLayers {
    * @throws {@link TestIsolationError} a transaction of the application was still open
    */
   async end(layer: Layer, onShut: () => void): Promise<void> {
-    const { levels, real, refusal, turns, endTimeoutMs } = this.#of;
+    const { levels, real, turns, endTimeoutMs } = this.#of;
     await this.#untilNoneIsOpen();
     const left = levels.count;
     for (const ended of this.#all.splice(this.#all.indexOf(layer))) {
       ended.isOver = true;
       // Those inside of it have nothing left to undo.
       ended.ending ??= Promise.resolve();
-      ended.refused = refusal('it has ended, and this statement came later.');
+      ended.refusedFor = 'it has ended, and this statement came later.';
     }
     onShut();
     const { savepoint, keeping } = layer;
@@ -104,9 +104,8 @@ export class TestLayers {
 
   /** Lets no statement through any more. */
   refuseAll(reason: string): void {
-    const refused = this.#of.refusal(reason);
     this.#all.forEach((layer) => {
-      layer.refused = refused;
+      layer.refusedFor = reason;
     });
   }
 

@@ -15,7 +15,7 @@ class LentScope extends AsyncScope {
 /** A piece of work that waits for its turn. */
 interface Task<T> {
   /** Why it is not done any more, if it is not. */
-  readonly refused: () => Error | undefined;
+  readonly refusedFor: () => string | undefined;
   readonly may: () => boolean;
   readonly run: () => Promise<T>;
 }
@@ -61,7 +61,7 @@ export class Turns {
    * Runs a task as soon as `may()` allows it. Tasks run one at a time, and nothing runs between that
    * check and the task.
    */
-  async take<T>({ refused, may, run }: Task<T>): Promise<T> {
+  async take<T>({ refusedFor, may, run }: Task<T>): Promise<T> {
     const deadline = performance.now() + this.#limitMs;
     if (AsyncScope.innermost(LentScope, ({ turns, isOver }) => turns === this && !isOver)) {
       throw this.#refusal(
@@ -71,9 +71,9 @@ export class Turns {
     }
     for (;;) {
       const turn = await this.#queue.run(async () => {
-        const refusal = refused();
-        if (refusal !== undefined) {
-          throw refusal;
+        const reason = refusedFor();
+        if (reason !== undefined) {
+          throw this.#refusal(reason);
         }
         return may() ? { result: await run() } : { wait: this.#changed.promise };
       });

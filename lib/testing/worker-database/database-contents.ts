@@ -3,16 +3,17 @@ import type { RunSql } from './database-link.js';
 /** The mark of a table without rows. */
 export const EMPTY = '0/0';
 
-const TABLES = `
-  select format('%I.%I', n.nspname, c.relname) as name
+const RELATIONS = `
+  select format('%I.%I', n.nspname, c.relname) as name, c.relkind = 'm' as "isView"
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
-  where c.relkind = 'r' and c.relpersistence <> 't'
+  where (c.relkind = 'r' or (c.relkind = 'm' and c.relispopulated)) and c.relpersistence <> 't'
     and n.nspname <> 'information_schema' and n.nspname not like 'pg\\_%'
   order by 1`;
 
 /**
  * The mark of the catalog, without temporary objects. The first oid that the server gives to what a user
- * makes is 16384. The rows of pg_class are left out: TRUNCATE changes them.
+ * makes is 16384. The rows of pg_class are left out, since TRUNCATE changes them, but for those of
+ * materialized views, which REFRESH changes.
  */
 const CATALOG = `
   with spaces as materialized (
@@ -25,6 +26,8 @@ const CATALOG = `
     select xmin from pg_attribute where attrelid >= 16384 and attnum > 0
       and attrelid in (select oid from relations where relkind not in ('i', 'S'))
     union all select null from relations where relkind = 'S'
+    union all select xmin from pg_class
+      where relkind = 'm' and oid in (select oid from relations)
     union all select xmin from pg_attrdef where adrelid in (select oid from relations)
     union all select xmin from pg_index where indrelid in (select oid from relations)
     union all select xmin from pg_policy where polrelid in (select oid from relations)
@@ -48,15 +51,26 @@ const CATALOG = `
  */
 export interface DatabaseContents {
   readonly tables: Readonly<Record<string, string>>;
+  /** Those of materialized views that have rows; REFRESH ... CONCURRENTLY changes nothing else of them. */
+  readonly views: Readonly<Record<string, string>>;
   readonly sequences: Readonly<Record<string, string | null>>;
   readonly catalog: string;
 }
 
 /** The contents of the database that `run` is connected to. */
 export async function readContents(run: RunSql): Promise<DatabaseContents> {
-  const tables = (await run(TABLES)).map(({ name }) => name as string);
-  const [row] = await run(contentsSql(tables));
-  return contentsOf(tables, row!);
+  const relations = await run(RELATIONS);
+  const [tables, views] = [false, true].map((isView) =>
+    relations.filter((each) => each['isView'] === isView).map(({ name }) => name as string),
+  ) as [string[], string[]];
+  const [row] = await run(contentsSql({ tables, views }));
+  return contentsOf({ tables, views }, row!);
+}
+
+/** The names of what rows are read of. */
+interface Relations {
+  readonly tables: readonly string[];
+  readonly views: readonly string[];
 }
 
 /**
@@ -64,21 +78,21 @@ export async function readContents(run: RunSql): Promise<DatabaseContents> {
  * planner takes several times as long for the many tables as reading them does.
  */
 export class ContentsReader {
-  readonly #tables: readonly string[];
+  readonly #relations: Relations;
   #isPrepared = false;
 
-  constructor(tables: readonly string[]) {
-    this.#tables = tables;
+  constructor({ tables, views }: DatabaseContents) {
+    this.#relations = { tables: Object.keys(tables), views: Object.keys(views) };
   }
 
-  /** @throws the server's error 42P01: one of the tables is gone */
+  /** @throws the server's errors 42P01: one of the tables is gone; 55000: a view has no rows any more */
   async read(run: RunSql): Promise<DatabaseContents> {
     if (!this.#isPrepared) {
-      await run(`prepare nestjs_db_context_contents as ${contentsSql(this.#tables)}`);
+      await run(`prepare nestjs_db_context_contents as ${contentsSql(this.#relations)}`);
       this.#isPrepared = true;
     }
     const [row] = await run('execute nestjs_db_context_contents');
-    return contentsOf(this.#tables, row!);
+    return contentsOf(this.#relations, row!);
   }
 }
 
@@ -88,7 +102,7 @@ export async function readMarks(
   tables: readonly string[],
 ): Promise<DatabaseContents['tables']> {
   const [row] = await run(`select (${marksSql(tables)}) as marks`);
-  return marksOf(tables, row!);
+  return marksOf(tables, row!['marks']);
 }
 
 /** The number of rows that a mark of a table stands for. */
@@ -96,9 +110,9 @@ export function rowCountOf(mark: string): number {
   return Number(mark.split('/')[0]);
 }
 
-function contentsSql(tables: readonly string[]): string {
+function contentsSql({ tables, views }: Relations): string {
   return `
-    select (${marksSql(tables)}) as marks, (${CATALOG}) as catalog,
+    select (${marksSql(tables)}) as marks, (${marksSql(views)}) as views, (${CATALOG}) as catalog,
       (select coalesce(json_object_agg(format('%I.%I', schemaname, sequencename), last_value::text), '{}')
        from pg_sequences where schemaname not like 'pg\\_%') as sequences`;
 }
@@ -114,18 +128,16 @@ function marksSql(tables: readonly string[]): string {
     : `select json_agg(mark order by index) from (${marks.join(' union all ')}) marks`;
 }
 
-function contentsOf(tables: readonly string[], row: Record<string, unknown>): DatabaseContents {
+function contentsOf({ tables, views }: Relations, row: Record<string, unknown>): DatabaseContents {
   return {
-    tables: marksOf(tables, row),
+    tables: marksOf(tables, row['marks']),
+    views: marksOf(views, row['views']),
     sequences: row['sequences'] as DatabaseContents['sequences'],
     catalog: row['catalog'] as string,
   };
 }
 
-function marksOf(
-  tables: readonly string[],
-  row: Record<string, unknown>,
-): DatabaseContents['tables'] {
-  const marks = row['marks'] as readonly string[];
-  return Object.fromEntries(tables.map((table, index) => [table, marks[index]!]));
+function marksOf(names: readonly string[], marks: unknown): Readonly<Record<string, string>> {
+  const all = marks as readonly string[];
+  return Object.fromEntries(names.map((name, index) => [name, all[index]!]));
 }

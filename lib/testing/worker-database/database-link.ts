@@ -8,12 +8,16 @@ const CONNECT_TIMEOUT_MS = 10_000;
 
 /**
  * What each connection begins with. The marks of many tables are read in one query, which the planner
- * would hand to parallel workers although it reads hardly a row. A lock must outlive a long pause.
+ * would hand to parallel workers although it reads hardly a row. Rows that are kept as text are written
+ * and read alike, whatever the database says. A lock must outlive a long pause.
  */
 const SET_UP = `
   select current_database() as name,
     set_config('max_parallel_workers_per_gather', '0', false),
     set_config('jit', 'off', false),
+    set_config('datestyle', 'ISO', false), set_config('intervalstyle', 'postgres', false),
+    set_config('extra_float_digits', '1', false), set_config('bytea_output', 'hex', false),
+    set_config('lc_monetary', 'C', false),
     case when current_setting('server_version_num')::int >= 140000
       then set_config('idle_session_timeout', '0', false) end`;
 

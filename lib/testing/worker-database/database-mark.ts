@@ -1,6 +1,7 @@
 import type { DatabaseContents } from './database-contents.js';
 import type { RunSql } from './database-link.js';
 import { quoteIdentifier } from './database-names.js';
+import type { FixtureRows } from './fixture-rows.js';
 
 /** The beginning of the comment of each database that the kit has made. */
 const BEGINNING = 'nestjs-db-context ';
@@ -19,6 +20,8 @@ export interface DatabaseMark {
 export interface MarkedDatabase {
   readonly mark: DatabaseMark;
   readonly contents: DatabaseContents;
+  /** The rows of the template, which every copy has. */
+  readonly fixtures: FixtureRows;
 }
 
 /** A database that another process may be using. */
@@ -40,11 +43,17 @@ export async function findDatabase(
   if (row === undefined) {
     return undefined;
   }
-  const [line = '', contents = ''] = ((row['comment'] as string | null) ?? '').split('\n');
+  const [line = '', contents = '', fixtures = ''] = ((row['comment'] as string | null) ?? '').split(
+    '\n',
+  );
   const mark = parse(line);
   return mark === undefined
     ? 'foreign'
-    : { mark, contents: JSON.parse(contents) as DatabaseContents };
+    : {
+        mark,
+        contents: JSON.parse(contents) as DatabaseContents,
+        fixtures: JSON.parse(fixtures) as FixtureRows,
+      };
 }
 
 /** All databases whose names begin with one of the prefixes, the newest first. */
@@ -68,9 +77,10 @@ export async function listDatabases(
 export async function markDatabase(
   run: RunSql,
   name: string,
-  { mark, contents }: MarkedDatabase,
+  { mark, contents, fixtures }: MarkedDatabase,
 ): Promise<void> {
-  const comment = `${BEGINNING}${JSON.stringify(mark)}\n${JSON.stringify(contents)}`;
+  const lines = [mark, contents, fixtures].map((each) => JSON.stringify(each));
+  const comment = `${BEGINNING}${lines.join('\n')}`;
   // COMMENT takes no parameters, so the server quotes the text before.
   const [row] = await run('select quote_literal($1::text) as literal', [comment]);
   await run(`comment on database ${quoteIdentifier(name)} is ${String(row!['literal'])}`);

@@ -1,53 +1,50 @@
 import { ContentsReader, type DatabaseContents } from './database-contents.js';
 import { DatabaseLink, type RunSql } from './database-link.js';
-import { FixtureRows } from './fixture-rows.js';
+import type { MarkedDatabase } from './database-mark.js';
 import { restoreContents, type RestoreWay } from './restore-contents.js';
 
 /** Runs in the transaction that gives rows of the template other marks. */
 export type OnNewMarks = (run: RunSql, contents: DatabaseContents) => Promise<void>;
 
+/** What a copy has to hold. */
+type Holdings = Pick<MarkedDatabase, 'contents' | 'fixtures'>;
+
 /** A copy of a template, with the connection that puts it back. */
 export class OpenCopy {
   readonly #link: DatabaseLink;
   readonly #onNewMarks: OnNewMarks;
-  #contents: DatabaseContents;
+  #holdings: Holdings;
   #way: RestoreWay = 'as-replica';
-  /** They end with the connection, as what they have put there does. */
+  /** It ends with the connection, which has its prepared query. */
   #reader: ContentsReader;
-  #fixtures: FixtureRows | undefined;
 
-  private constructor(link: DatabaseLink, contents: DatabaseContents, onNewMarks: OnNewMarks) {
+  private constructor(link: DatabaseLink, holdings: Holdings, onNewMarks: OnNewMarks) {
     this.#link = link;
-    this.#contents = contents;
-    this.#reader = newReader(contents);
+    this.#holdings = holdings;
+    this.#reader = new ContentsReader(holdings.contents);
     this.#onNewMarks = onNewMarks;
   }
 
   /**
-   * @param contents what the copy has to hold
+   * Connects when it is first used.
+   *
    * @param onNewMarks keeps the contents where a later process looks for them
    */
-  static async open(
-    url: string,
-    contents: DatabaseContents,
-    onNewMarks: OnNewMarks,
-  ): Promise<OpenCopy> {
+  static async open(url: string, holdings: Holdings, onNewMarks: OnNewMarks): Promise<OpenCopy> {
     const link = await DatabaseLink.open(url, async () => {
-      copy.#reader = newReader(contents);
-      copy.#fixtures = undefined;
+      copy.#reader = new ContentsReader(holdings.contents);
     });
-    const copy = new OpenCopy(link, contents, onNewMarks);
+    const copy = new OpenCopy(link, holdings, onNewMarks);
     return copy;
   }
 
   /**
-   * Connects, and keeps the rows of the template for {@link restore}. Only for a copy that nobody has
-   * written to since the template was copied.
+   * Asks the server whether the URL leads to the copy.
    *
    * @throws {@link WrongDatabaseError}
    */
-  async keepFixtures(): Promise<void> {
-    await this.#link.use((run) => this.#keep(run));
+  async verify(): Promise<void> {
+    await this.#link.use(() => Promise.resolve());
   }
 
   /**
@@ -58,21 +55,19 @@ export class OpenCopy {
    */
   async restore(): Promise<boolean> {
     return this.#link.use(async (run) => {
+      const { contents: before, fixtures } = this.#holdings;
       const restored = await restoreContents(run, {
-        before: this.#contents,
+        before,
         reader: this.#reader,
-        fixtures: this.#fixtures ?? FixtureRows.none(),
+        fixtures,
         way: this.#way,
         onNewMarks: (contents) => this.#onNewMarks(run, contents),
       });
       if (restored === undefined) {
         return false;
       }
-      this.#contents = restored.contents;
+      this.#holdings = { contents: restored.contents, fixtures };
       this.#way = restored.way;
-      if (this.#fixtures === undefined) {
-        await this.#keep(run);
-      }
       return true;
     });
   }
@@ -80,12 +75,4 @@ export class OpenCopy {
   async close(): Promise<void> {
     await this.#link.close();
   }
-
-  async #keep(run: RunSql): Promise<void> {
-    this.#fixtures = await FixtureRows.keep(run, this.#contents);
-  }
-}
-
-function newReader({ tables }: DatabaseContents): ContentsReader {
-  return new ContentsReader(Object.keys(tables));
 }

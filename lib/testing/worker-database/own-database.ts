@@ -83,11 +83,11 @@ export class OwnDatabase implements AsyncDisposable {
     if (found === undefined || found === 'foreign') {
       return false;
     }
-    const { mark, contents } = found;
+    const { mark } = found;
     if (mark.kind !== 'kept' || mark.templateId !== id) {
       return false;
     }
-    this.#copy = await this.#connect(id, contents);
+    this.#copy = await this.#connect({ ...found, id });
     try {
       return await this.#copy.restore();
     } catch (error) {
@@ -101,12 +101,12 @@ export class OwnDatabase implements AsyncDisposable {
 
   async #copyAnew(): Promise<void> {
     await this.#disconnect();
-    const { id, contents } = await this.#claim.use((run) =>
+    const template = await this.#claim.use((run) =>
       copyTemplate(run, this.#plan, this.name, this.#kind),
     );
-    this.#copy = await this.#connect(id, contents);
+    this.#copy = await this.#connect(template);
     try {
-      await this.#copy.keepFixtures();
+      await this.#copy.verify();
     } catch (error) {
       if (error instanceof WrongDatabaseError) {
         // Nobody has been in the database that was just made.
@@ -116,14 +116,15 @@ export class OwnDatabase implements AsyncDisposable {
     }
   }
 
-  #connect(templateId: string, contents: Template['contents']): Promise<OpenCopy> {
+  #connect({ id: templateId, contents, fixtures }: Template): Promise<OpenCopy> {
     const { template } = this.#plan.names;
-    return OpenCopy.open(this.url, contents, async (run, now) => {
+    return OpenCopy.open(this.url, { contents, fixtures }, async (run, now) => {
       // A later worker compares what it finds with the mark.
       if (this.#kind === 'kept') {
         await markDatabase(run, this.name, {
           mark: { kind: this.#kind, template, templateId },
           contents: now,
+          fixtures,
         });
       }
     });

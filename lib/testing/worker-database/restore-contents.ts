@@ -5,7 +5,7 @@ import {
   type DatabaseContents,
 } from './database-contents.js';
 import type { RunSql } from './database-link.js';
-import type { FixtureRows } from './fixture-rows.js';
+import { insertionsInto, type FixtureRows } from './fixture-rows.js';
 import { inReferenceOrder } from './reference-order.js';
 
 /** How long a reset waits for transactions of the application to end, in milliseconds. */
@@ -20,9 +20,9 @@ export type RestoreWay = 'as-replica' | 'in-order';
 
 /**
  * SQLSTATEs of what a new copy of the template helps against: a table is gone, the role may not do it, a
- * foreign key has no order.
+ * foreign key has no order, the rows that were kept are gone, a materialized view has no rows any more.
  */
-const NOT_RESTORABLE = ['42P01', '42501', '23503'];
+const NOT_RESTORABLE = ['42P01', '42501', '23503', '42704', '55000'];
 const INSUFFICIENT_PRIVILEGE = '42501';
 
 export interface RestoreOptions {
@@ -80,14 +80,13 @@ async function restore(
 ): Promise<DatabaseContents | undefined> {
   const { before, reader } = options;
   const now = await reader.read(run);
-  if (now.catalog !== before.catalog) {
+  // What a materialized view held before is known to its template alone.
+  if (now.catalog !== before.catalog || changedIn('views', now, before).length > 0) {
     return undefined;
   }
-  const changed = Object.keys(before.tables).filter(
-    (table) => now.tables[table] !== before.tables[table],
-  );
+  const changed = changedIn('tables', now, before);
   const touched = await tablesToRestore(run, changed, options);
-  const rows = touched && rowsSql(touched, options);
+  const rows = touched && (await rowsSql(run, touched, options));
   if (rows === undefined) {
     return undefined;
   }
@@ -114,6 +113,14 @@ function lockSql(tables: readonly string[]): string {
     : `lock table ${tables.map((table) => `only ${table}`).join(', ')} in exclusive mode`;
 }
 
+function changedIn(
+  kind: 'tables' | 'views',
+  now: DatabaseContents,
+  before: DatabaseContents,
+): readonly string[] {
+  return Object.keys(before[kind]).filter((name) => now[kind][name] !== before[kind][name]);
+}
+
 function hadRows(table: string, before: DatabaseContents): boolean {
   return before.tables[table] !== EMPTY;
 }
@@ -135,16 +142,16 @@ async function tablesToRestore(
 }
 
 /** @returns undefined if rows of the template are not kept */
-function rowsSql(
+async function rowsSql(
+  run: RunSql,
   tables: readonly string[],
   { before, fixtures }: RestoreOptions,
-): string[] | undefined {
+): Promise<string[] | undefined> {
   // TRUNCATE takes 2 ms for each table; DELETE of the few rows of a test takes hardly any time.
   const deletions = tables.toReversed().map((table) => `delete from only ${table}`);
-  const insertions = tables
-    .filter((table) => hadRows(table, before))
-    .map((table) => fixtures.insertionInto(table));
-  return insertions.includes(undefined) ? undefined : [...deletions, ...(insertions as string[])];
+  const filled = tables.filter((table) => hadRows(table, before));
+  const insertions = await insertionsInto(run, fixtures, filled);
+  return insertions && [...deletions, ...insertions];
 }
 
 function sequencesSql(

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 
 import { underLock } from './advisory-locks.js';
-import { readContents, type DatabaseContents } from './database-contents.js';
+import { readContents } from './database-contents.js';
 import { onDatabase, type RunSql } from './database-link.js';
-import { findDatabase, listDatabases, markDatabase } from './database-mark.js';
+import { findDatabase, listDatabases, markDatabase, type MarkedDatabase } from './database-mark.js';
 import { quoteIdentifier, urlOf, type DatabaseNames } from './database-names.js';
+import { keepFixtures } from './fixture-rows.js';
 import { WorkerDatabaseError, WrongDatabaseError } from './worker-database-error.js';
 
 /**
@@ -24,9 +25,8 @@ export interface TemplatePlan {
 }
 
 /** A template that is ready. */
-export interface Template {
+export interface Template extends Pick<MarkedDatabase, 'contents' | 'fixtures'> {
   readonly id: string;
-  readonly contents: DatabaseContents;
 }
 
 /**
@@ -93,7 +93,7 @@ async function findTemplate(run: RunSql, name: string): Promise<Template | undef
       'there is a database of that name, of another origin',
     );
   }
-  return found && { id: found.mark.templateId, contents: found.contents };
+  return found && { ...found, id: found.mark.templateId };
 }
 
 async function makeTemplate(run: RunSql, plan: TemplatePlan): Promise<Template> {
@@ -114,7 +114,7 @@ async function makeTemplate(run: RunSql, plan: TemplatePlan): Promise<Template> 
       ? error
       : new WorkerDatabaseError('prepare', names.template, error);
   }
-  const contents = await onDatabase(url, readContents);
+  const { contents, fixtures } = await onDatabase(url, takeStock);
   const id = making.slice(names.makingPrefix.length);
   // PostgreSQL copies a database only while no client is connected to it.
   await run(`alter database ${quoteIdentifier(making)} with allow_connections false`);
@@ -122,12 +122,19 @@ async function makeTemplate(run: RunSql, plan: TemplatePlan): Promise<Template> 
   await markDatabase(run, making, {
     mark: { kind: 'template', template: names.template, templateId: id },
     contents,
+    fixtures,
   });
   await whenFree(
     run,
     `alter database ${quoteIdentifier(making)} rename to ${quoteIdentifier(names.template)}`,
   );
-  return { id, contents };
+  return { id, contents, fixtures };
+}
+
+/** Reads what is in the template that `run` is connected to, and keeps its rows in it. */
+async function takeStock(run: RunSql): Promise<Pick<MarkedDatabase, 'contents' | 'fixtures'>> {
+  const contents = await readContents(run);
+  return { contents, fixtures: await keepFixtures(run, contents) };
 }
 
 /**

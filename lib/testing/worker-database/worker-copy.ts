@@ -47,7 +47,7 @@ export async function copyTemplate(
 async function copy(
   run: RunSql,
   names: DatabaseNames,
-  { id, contents }: Template,
+  { id, contents, fixtures }: Template,
   target: { readonly name: string; readonly kind: CopyKind },
 ): Promise<void> {
   const unfinished = newName(names.copyPrefix);
@@ -60,6 +60,7 @@ async function copy(
   await markDatabase(run, unfinished, {
     mark: { kind: target.kind, template: names.template, templateId: id },
     contents,
+    fixtures,
   });
   await run(dropSql(target.name));
   await whenFree(

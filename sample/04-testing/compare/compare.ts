@@ -12,8 +12,11 @@ export interface Figures {
 }
 
 /**
- * Runs the same tests in each way. They alternate test by test, and the way that begins changes, so
- * that whatever else the machine does meets all of them alike.
+ * Runs the same tests in each way. The ways take turns, all tests in each turn, and the way that begins
+ * changes, so that whatever else the machine does meets all of them alike.
+ *
+ * The first test of each turn is one more, which does not count: the way before leaves the server's caches
+ * cold for it. `TRUNCATE` makes every process of the server forget what it knows of its tables.
  *
  * @param rounds how often each test runs in each way; some more before them do not count
  */
@@ -28,20 +31,15 @@ export async function compareWays(
     roundMs: [] as number[],
   }));
   for (let round = -warmUpRounds; round < rounds; round++) {
-    const sums = ways.map(() => 0);
-    for (const [number, body] of BODIES.entries()) {
-      for (let step = 0; step < ways.length; step++) {
-        const index = (round + warmUpRounds + number + step) % ways.length;
-        const { totalMs, bodyMs } = await runTest(ways[index]!, body);
-        sums[index]! += totalMs;
-        if (round >= 0) {
-          figures[index]!.totalMs.push(totalMs);
-          figures[index]!.aroundMs.push(totalMs - bodyMs);
-        }
+    for (let step = 0; step < ways.length; step++) {
+      const index = (round + warmUpRounds + step) % ways.length;
+      const { totalMs, aroundMs, roundMs } = figures[index]!;
+      const turn = await runTurn(ways[index]!);
+      if (round >= 0) {
+        totalMs.push(...turn.map((test) => test.totalMs));
+        aroundMs.push(...turn.map((test) => test.totalMs - test.bodyMs));
+        roundMs.push(turn.reduce((sum, test) => sum + test.totalMs, 0));
       }
-    }
-    if (round >= 0) {
-      figures.forEach(({ roundMs }, index) => roundMs.push(sums[index]!));
     }
   }
   return figures;
@@ -53,11 +51,22 @@ export function quantile(values: readonly number[], share: number): number {
   return sorted[Math.round((sorted.length - 1) * share)] ?? Number.NaN;
 }
 
-/** @returns the time of a test with what is done around it, and of the test alone */
-async function runTest(
-  way: Way,
-  body: (typeof BODIES)[number],
-): Promise<{ totalMs: number; bodyMs: number }> {
+/** How long a test took with what is done around it, and alone. */
+interface TestTime {
+  readonly totalMs: number;
+  readonly bodyMs: number;
+}
+
+async function runTurn(way: Way): Promise<readonly TestTime[]> {
+  await runTest(way, BODIES[0]!);
+  const times: TestTime[] = [];
+  for (const body of BODIES) {
+    times.push(await runTest(way, body));
+  }
+  return times;
+}
+
+async function runTest(way: Way, body: (typeof BODIES)[number]): Promise<TestTime> {
   const start = performance.now();
   await way.before();
   const bodyStart = performance.now();
