@@ -5,6 +5,7 @@ import {
   PoolDeadlockError,
 } from '../errors.js';
 import { queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
+import { poolWait } from '../telemetry/channels.js';
 import type { Claim } from './claim.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 
@@ -84,6 +85,7 @@ export function checkOut(
         },
       );
       if (pool.waitingCount > pool.idleCount) {
+        publishWait(claim, pool);
         detector.watch(deadlockTimeoutMs);
       }
     };
@@ -94,6 +96,14 @@ export function checkOut(
     }, acquireTimeoutMs);
     waitIn(PoolDeadlockDetector.latestOf(first));
   });
+}
+
+function publishWait({ source }: Claim, pool: PgPool): void {
+  const origin = poolWait.hasSubscribers ? source?.telemetry : undefined;
+  if (origin !== undefined && pool.totalCount >= pool.options.max) {
+    const { connection, context, transaction } = origin;
+    poolWait.publish({ connection, context, transaction, pool: poolState(pool) });
+  }
 }
 
 /** Asks a pool for a client. `leave()` takes the request out of the queue of the pool again. */

@@ -1,4 +1,6 @@
 import type { EndCause } from '../errors.js';
+import type { EventSource } from '../telemetry/operation-events.js';
+import type { ContextInfo } from '../telemetry/payloads.js';
 import type { WrittenLsns } from './written-lsns.js';
 
 /** A unit of work that holds connections or waits for one, perhaps inside of another unit of work. */
@@ -11,6 +13,8 @@ export interface Holder {
   readonly timeoutMs?: number | undefined;
   /** What has ended it while its code was running, where that is known. */
   readonly endCause?: EndCause | undefined;
+  /** What events call it; made where somebody listens. */
+  readonly telemetry?: ContextInfo | undefined;
   /** Called with the error of a statement that came after the end, which nobody may await. */
   refused?(error: Error): void;
   /** A transaction of it ends with statements under way, whose errors may be handled by nobody. */
@@ -22,6 +26,8 @@ export interface Claim {
   readonly holder: Holder | undefined;
   /** Whether the connection is at work for a short time, and comes back without another one. */
   readonly isBusy: boolean;
+  /** What events say that the wait for the connection is part of; without it there are none. */
+  readonly source?: EventSource | undefined;
   /** Whether a replica may serve the transaction. */
   readonly mayReadReplica?: boolean;
   /** Ends the transaction at once. */

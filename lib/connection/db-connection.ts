@@ -20,6 +20,10 @@ import { ReplicaSet, type ReadSettings, type ReadYourWritesSettings } from './re
 import type { ReplicaState } from './replica.js';
 import { ReserveHooks } from './reserve-hooks.js';
 import { SessionReset, type ResetMode } from './session-reset.js';
+import { acquire } from '../telemetry/channels.js';
+import type { ConnectionInfo } from '../telemetry/payloads.js';
+import { tracedAcquire } from '../telemetry/acquire-trace.js';
+import { ConnectionTelemetry } from './connection-telemetry.js';
 
 /** Provides a client for a claim. */
 type ClientSource = (claim: Claim) => Promise<PgClient>;
@@ -71,6 +75,8 @@ export class DbConnection {
   readonly orm: MikroORM;
   /** @internal What transactions of the connection have to know of the server. */
   readonly server = postgresql;
+  /** @internal What events call it. */
+  readonly telemetry: ConnectionInfo = new ConnectionTelemetry(this);
   /** @internal */
   readonly limits: ResolvedLimits;
   /** @internal */
@@ -89,7 +95,6 @@ export class DbConnection {
   readonly readYourWrites: ReadYourWritesSettings | undefined;
   readonly #beforeSession: BeforeSession | undefined;
   readonly #failover: Failover | undefined;
-  readonly #observers = new Set<(sql: string) => void>();
   #clientSource: ClientSource | undefined;
   #closing: Promise<void> | undefined;
 
@@ -122,11 +127,15 @@ export class DbConnection {
             onStatement: (sql, tookMs) => this.onStatement(sql, tookMs),
           });
     this.#sessionReset = reset;
-    this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits, reset);
+    this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits, {
+      reset,
+      telemetry: this.telemetry,
+    });
     const replicas = replicasOf(orm);
     if (replicas.length > 0) {
       const dependencies = {
         connectionName: name,
+        telemetry: this.telemetry,
         limits,
         hooks: this.#reserveHooks,
         reset,
@@ -144,7 +153,7 @@ export class DbConnection {
     });
     this.#beforeSession =
       beforeSession && new BeforeSession(() => beforeSession(this), name, limits.acquireTimeoutMs);
-    this.#failover = failover && new Failover(this.#hosts, name, failover);
+    this.#failover = failover && new Failover(this.#hosts, this.telemetry, failover);
   }
 
   /** Whether `close()` was called. */
@@ -171,6 +180,11 @@ export class DbConnection {
   async poolSize(): Promise<number> {
     const { options } = await this.#hosts.pool();
     return options.max;
+  }
+
+  /** @internal Name of the database that new sessions go to. */
+  get database(): string | undefined {
+    return this.#hosts.database;
   }
 
   /** Host and port that new sessions go to, `db1:5432`. */
@@ -292,6 +306,13 @@ export class DbConnection {
    * @internal
    */
   checkOut(claim: Claim): Promise<PgClient> {
+    const origin = acquire.hasSubscribers ? claim.source?.telemetry : undefined;
+    return origin === undefined
+      ? this.#checkOut(claim)
+      : tracedAcquire(origin, () => this.#checkOut(claim));
+  }
+
+  #checkOut(claim: Claim): Promise<PgClient> {
     if (this.isClosed) {
       return Promise.reject(new ConnectionClosedError(this.name));
     }
@@ -349,24 +370,6 @@ export class DbConnection {
   /** @internal The Kysely instance that MikroORM compiles its queries with. */
   getKysely(): unknown {
     return this.#hosts.getKysely();
-  }
-
-  /** @internal Is called with each statement that a session sends. */
-  onSend(sql: string): void {
-    if (this.#observers.size > 0) {
-      this.#observers.forEach((observe) => observe(sql));
-    }
-  }
-
-  /**
-   * Calls `observe` with each statement that a session sends, for tests.
-   *
-   * @returns a function that stops this
-   * @internal
-   */
-  observeStatements(observe: (sql: string) => void): () => void {
-    this.#observers.add(observe);
-    return () => void this.#observers.delete(observe);
   }
 
   /** @internal Puts a statement that MikroORM did not send itself into its query log. */

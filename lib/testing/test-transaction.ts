@@ -139,7 +139,6 @@ async function beginPart(factory: SessionFactory): Promise<TestPart> {
     transactionOptions: {},
     knownCode: { names: undefined },
     checkOut: (claim) => connection.checkOut(claim),
-    onSend: () => undefined,
     onFailure: () => undefined,
     onStatement: (sql, tookMs) => connection.onStatement(sql, tookMs),
     report: connection.report,
