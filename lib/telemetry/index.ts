@@ -85,10 +85,12 @@ export interface DbContextChannels {
 export const dbContextChannels: DbContextChannels = channels;
 
 export type { EventChannel, EventStore, OperationChannels } from './typed-channel.js';
+export type { Outcome } from '../outcome.js';
 export type { ErrorInfo } from './error-info.js';
 export {
   UNMASKED,
   type AcquireEvent,
+  type EventOrigin,
   type StatementEvent,
   type StatementKind,
   type UnmaskedStatement,

@@ -18,7 +18,11 @@ export const UNMASKED: unique symbol = Symbol.for('nestjs-db-context:unmasked') 
  */
 export type StatementKind = 'statement' | 'begin' | 'commit' | 'rollback' | 'question';
 
-/** What a message to the server, or the wait for a connection, is part of. */
+/**
+ * What a message to the server, or the wait for a connection, is part of.
+ *
+ * @publicApi
+ */
 export interface EventOrigin {
   readonly connection: ConnectionInfo;
   readonly context: ContextInfo | undefined;
