@@ -11,6 +11,7 @@ import type { SessionFactory } from '../session/session-factory.js';
 import { isForkOf } from '../session/session-marks.js';
 import type { SessionObserver, SessionOptions } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
+import { ContextTelemetry } from './context-telemetry.js';
 import type { HandlerEnd } from './handler-end.js';
 import type { HookEnvironment } from './hooks.js';
 import { obstacleOf, type Obstacle } from './obstacle.js';
@@ -25,6 +26,8 @@ export interface ContextDependencies {
   readonly connectionNames: () => readonly string[];
   readonly environment: HookEnvironment;
   readonly watch: ContextWatch | undefined;
+  /** What events call the application. */
+  readonly application: object;
   readonly unawaited: UnawaitedRefusals;
 }
 
@@ -61,6 +64,7 @@ export abstract class ContextSessions implements Holder, Surroundings {
   readonly ambient: EntityManager | undefined;
   #ambientRequest = RequestContext.currentRequestContext();
   #isBeforeHandler = false;
+  #telemetry: ContextTelemetry | undefined;
   /** See {@link Holder.writtenLsns}. */
   readonly writtenLsns: WrittenLsns | undefined;
   /** See {@link OpeningOptions.timeoutMs}. */
@@ -102,6 +106,11 @@ export abstract class ContextSessions implements Holder, Surroundings {
   enterHandler(): void {
     this.#isBeforeHandler = false;
     this.#ambientRequest = RequestContext.currentRequestContext();
+  }
+
+  /** See {@link Holder.telemetry}. */
+  get telemetry(): ContextTelemetry {
+    return (this.#telemetry ??= new ContextTelemetry(this, this.dependencies.application));
   }
 
   /** See {@link Holder.outer}. */

@@ -208,7 +208,6 @@ async function partOf(
     transactionOptions: {},
     knownCode: { names: undefined },
     checkOut: ({ holder }) => Promise.resolve(shared.clientFor(holder)),
-    onSend: () => undefined,
     onFailure: () => undefined,
     onStatement: (sql, tookMs) => connection.onStatement(sql, tookMs),
     report: connection.report,

@@ -4,6 +4,7 @@ import type { SessionReset } from '../connection/session-reset.js';
 import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import type { ConnectionInfo } from '../telemetry/payloads.js';
 import type { Server, Statement } from './server.js';
 
 /** What begins a transaction, as data: settled before a connection is taken. */
@@ -75,6 +76,8 @@ interface TransactionLimits {
 /** The connection that a transaction runs on. */
 export interface TransactionSource {
   readonly name: string;
+  /** What events call it; there are none of its transactions without it. */
+  readonly telemetry?: ConnectionInfo | undefined;
   readonly server: Server;
   readonly limits: TransactionLimits;
   /** Settings of all its transactions, where a transaction has none of its own. */
@@ -87,8 +90,6 @@ export interface TransactionSource {
   readonly sessionReset?: SessionReset | undefined;
   /** How clients read what they wrote, where the log position of writes is kept for that. */
   readonly readYourWrites?: object | undefined;
-  /** Called with each statement as it is sent. */
-  onSend(sql: string): void;
   /** Called with each statement that MikroORM does not send, and so does not log, itself. */
   onStatement(sql: string, tookMs: number): void;
   /** Called with each failure of a statement. */

@@ -196,6 +196,7 @@ export class Begin {
       client,
       (error) => machine.connectionFailed(lease, error),
       this.#source.sessionReset,
+      machine,
     );
     machine.deadline.restart();
     note(lease);
@@ -207,8 +208,7 @@ export class Begin {
     for (const { sql, values } of plan.statements) {
       const startedAt = performance.now();
       this.#assertOpen();
-      this.#source.onSend(sql);
-      const answer = await this.#orBreak(lease.query(sql, values));
+      const answer = await this.#orBreak(lease.query(sql, values, 'begin'));
       if (this.#source.server.isUnanswered(sql, answer)) {
         throw this.#machine.notBegun(new ProtocolViolationError(this.#source.name));
       }
@@ -257,7 +257,6 @@ export class Begin {
   #noteSent(lease: Lease, plan: BeginPlan, sql: string, startedAt: number): void {
     this.#machine.begun(lease, plan);
     for (const each of plan.statements) {
-      this.#source.onSend(each.sql);
       this.#source.onStatement(each.sql, millisecondsSince(startedAt));
     }
     this.#machine.sends(sql);

@@ -1,4 +1,5 @@
 import type { Answer, Lease } from '../connection/lease.js';
+import type { SentStatement } from '../telemetry/statement-trace.js';
 import { isQuietWithin } from '../connection/quiet-client.js';
 import {
   InvalidTransactionStateError,
@@ -35,6 +36,8 @@ export class Loan extends AsyncScope implements Lender {
   readonly #part: TransactionPart;
   readonly #lease: Lease;
   #onSend: OnSend | undefined;
+  /** The query under way, where somebody listens. */
+  #sent: SentStatement | undefined;
 
   constructor(of: LoanSource, part: TransactionPart, lease: Lease) {
     super();
@@ -115,16 +118,19 @@ export class Loan extends AsyncScope implements Lender {
     this.#of.owner.watch?.sent(sql);
     this.#lease.notes(sql);
     this.#of.machine.sends(sql);
+    this.#sent = this.#lease.announces(sql, values);
   }
 
   /** See {@link Lender.answered}. */
   answered(sql: string, answer: Answer, tookMs: number): void {
+    this.#sent?.succeeded(answer);
     this.#of.machine.answered(sql, answer);
     this.#log(sql, tookMs);
   }
 
   /** See {@link Lender.returned}. */
   returned(sql: string, tags: PgResult[], tookMs: number, failure: Failure): void {
+    this.#sent?.succeeded(tags);
     this.#of.machine.returned(sql, tags, failure);
     this.#log(sql, tookMs);
   }
@@ -137,6 +143,7 @@ export class Loan extends AsyncScope implements Lender {
 
   /** See {@link Lender.failed}. */
   failed(sql: string, error: unknown): void {
+    this.#sent?.failed(error);
     const { machine, owner, settings, source } = this.#of;
     owner.watch?.answered();
     source.onFailure(error, this.#lease.client, settings.isReadOnly);

@@ -7,6 +7,8 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
+import type { EventSource } from '../telemetry/operation-events.js';
+import type { TransactionInfo } from '../telemetry/payloads.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { TransactionOwner, TransactionSource } from './begin-plan.js';
 import { End } from './end.js';
@@ -81,6 +83,16 @@ export class Transaction
   /** See {@link Claim.holder}. */
   get holder(): Holder | undefined {
     return this.#owner.holder;
+  }
+
+  /** See {@link Claim.source}. */
+  get source(): EventSource {
+    return this.#machine;
+  }
+
+  /** See {@link WholeTransaction.telemetry}. */
+  get telemetry(): TransactionInfo | undefined {
+    return this.#machine.telemetry;
   }
 
   /** See {@link Claim.isBusy}. */

@@ -1,6 +1,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Get, Post } from '@nestjs/common';
 import { DbContext, InjectSession, type DbContextOptions } from 'nestjs-db-context';
+import { dbContextChannels, type ContextEndEvent } from 'nestjs-db-context/telemetry';
 
 import { deferred, type Deferred } from '../support/deferred.js';
 import { LogRecorder } from '../support/log-recorder.js';
@@ -173,11 +174,12 @@ describe('the watch', () => {
   it('names a request of the middleware by its method and path, without its query', async () => {
     const { fetch } = await start({ watch: quick, mount: 'middleware' });
     // No handler takes the context over, so it stays as the middleware named it.
-    const { ContextRegistry } = await import('../../lib/context/context-registry.js');
     const origins: string[] = [];
-    world!.app.get(ContextRegistry).attach({ onEnd: ({ origin }) => origins.push(origin) });
+    const onEnd = ({ context }: ContextEndEvent): void => void origins.push(context.origin);
+    dbContextChannels.contextEnd.subscribe(onEnd);
     await fetch('/nowhere?secret=1');
     await waitFor(() => origins.length > 0, { what: 'the context to end' });
+    dbContextChannels.contextEnd.unsubscribe(onEnd);
     expect(origins).toEqual(['GET /nowhere']);
   });
 

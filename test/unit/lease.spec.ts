@@ -59,7 +59,6 @@ function transactionOn(client: PgClient): Transaction {
       transactionOptions: {},
       knownCode: { names: undefined },
       checkOut: () => Promise.resolve(client),
-      onSend: () => undefined,
       onStatement: () => undefined,
       onFailure: () => undefined,
       report: () => undefined,
