@@ -66,7 +66,13 @@ export class ContextRegistry {
     );
     this.#contextTimeoutMs = options.contextTimeoutMs;
     const limits = watchLimits(options.watch);
-    this.#watch = limits && new ContextWatch(limits, warn);
+    this.#watch =
+      limits &&
+      new ContextWatch(
+        limits,
+        warn,
+        (name) => this.connections.all.find((each) => each.name === name)?.telemetry,
+      );
     const { beforeCommit, hookTimeoutMs = DEFAULTS.hookTimeoutMs } = options;
     this.#dependencies = {
       factory: (name) => this.connections.factory(name),

@@ -5,8 +5,11 @@ import { DEFAULTS } from '../options/defaults.js';
 import type { WatchOptions } from '../options/watch-options.js';
 import type { SessionWatch } from '../session/session-watch.js';
 import type { StatementPast } from '../session/statements-past.js';
-import { pastTheSession, placeOf, shorten, type Obstacle, type SentStatement } from './obstacle.js';
-import { callers, placeHere, showsApplication, type Place } from './place.js';
+import { shorten } from '../telemetry/finding-event.js';
+import type { ConnectionInfo, ContextInfo } from '../telemetry/payloads.js';
+import { Findings, type Found } from './findings.js';
+import { pastTheSession, placeOf, type Obstacle, type SentStatement } from './obstacle.js';
+import { placeHere, showsApplication, type Place } from './place.js';
 import { WatchedForks } from './watched-forks.js';
 
 /** When the watch warns. */
@@ -27,12 +30,11 @@ interface Watched {
   /** Why it was rolled back, where that was not decided by its own code. */
   readonly endCause?: EndCause | undefined;
   readonly isCommitted: boolean;
+  readonly telemetry: ContextInfo;
 }
 
 const SHORTEST_SWEEP_MS = 20;
 const SWEEPS_PER_LIMIT = 4;
-/** For how long the same route is not warned of the same thing again, in milliseconds. */
-const QUIET_MS = 60_000;
 
 /**
  * Looks for what works in development and hurts in production: contexts that stay open, connections
@@ -41,14 +43,20 @@ const QUIET_MS = 60_000;
  */
 export class ContextWatch {
   readonly #limits: WatchLimits;
-  readonly #warn: (message: string) => void;
+  readonly #findings: Findings;
+  readonly #connectionOf: (name: string) => ConnectionInfo | undefined;
   readonly #open = new Map<Watched, WatchedContext>();
-  readonly #warnedAt = new Map<string, number>();
   #sweep: NodeJS.Timeout | undefined;
 
-  constructor(limits: WatchLimits, warn: (message: string) => void) {
+  /** @param connectionOf what events call a connection */
+  constructor(
+    limits: WatchLimits,
+    warn: (message: string) => void,
+    connectionOf: (name: string) => ConnectionInfo | undefined,
+  ) {
     this.#limits = limits;
-    this.#warn = warn;
+    this.#findings = new Findings(warn);
+    this.#connectionOf = connectionOf;
   }
 
   opened(context: Watched): void {
@@ -58,6 +66,7 @@ export class ContextWatch {
       sessions: [],
       forks: new WatchedForks(),
       past: undefined,
+      isLong: false,
     });
     if (this.#sweep === undefined) {
       const { contextOpenMs, idleInTransactionMs } = this.#limits;
@@ -72,7 +81,9 @@ export class ContextWatch {
       // Who fails has no use for what its forks have prepared.
       this.#open
         .get(context)
-        ?.forks.contextHasEnded((what, place) => this.#warnOf(context, 'lost fork', what, place));
+        ?.forks.contextHasEnded((what, place) =>
+          this.#found(context, { kind: 'lost-fork', what, place }),
+        );
     }
     this.#open.delete(context);
     if (this.#open.size === 0) {
@@ -85,7 +96,7 @@ export class ContextWatch {
   session(context: Watched, connectionName: string): SessionWatch {
     const idleMs = context.timeoutMs ?? this.#limits.idleInTransactionMs;
     const watch = new WatchedSession(connectionName, idleMs, {
-      warn: (kind, what, place) => this.#warnOf(context, kind, what, place),
+      found: (found) => this.#found(context, { ...found, connectionName }),
       endCause: () => context.endCause,
       forked: (fork) => this.forked(context, fork),
     });
@@ -122,7 +133,8 @@ export class ContextWatch {
     const isWarnedOf = opened !== undefined || (!isMeant && ambient === undefined);
     if (isWarnedOf && !isOfTools(sent)) {
       const what = pastTheSession(connectionName, sql, { opened, made });
-      this.#warnOf(context, 'past the session', what, opened ?? made ?? sent);
+      const place = opened ?? made ?? sent;
+      this.#found(context, { kind: 'past-session', what, place, connectionName, sql });
     }
   }
 
@@ -139,39 +151,41 @@ export class ContextWatch {
         ? 'The context was opened'
         : 'Its last fork was made';
     const where = isShown ? sent : (forks?.lastPlace ?? place ?? {});
-    this.#warnOf(context, 'waits for itself', `waits ${text}. ${what}`, where);
+    this.#found(context, {
+      kind: 'self-wait',
+      what: `waits ${text}. ${what}`,
+      place: where,
+      connectionName: wait.connectionName,
+      sql: wait.sql,
+    });
   }
 
   /** A context was asked for a session after its end. */
   usedLate(context: Watched, connectionName: string): void {
-    this.#warnOf(context, 'late use', lateUseOf(connectionName, context.endCause), placeHere());
+    const what = lateUseOf(connectionName, context.endCause);
+    this.#found(context, { kind: 'late-use', what, place: placeHere(), connectionName });
   }
 
   #look(): void {
     const now = performance.now();
     const { contextOpenMs } = this.#limits;
-    for (const [context, { openedAt, place, sessions }] of this.#open) {
-      if (now - openedAt > (context.timeoutMs ?? contextOpenMs)) {
-        this.#warnOf(
-          context,
-          'open for too long',
-          `has been open for more than ${contextOpenMs} ms. It was opened`,
-          place,
-        );
+    for (const [context, watched] of this.#open) {
+      const { openedAt, place, sessions } = watched;
+      const limitMs = context.timeoutMs ?? contextOpenMs;
+      if (now - openedAt > limitMs && !watched.isLong) {
+        watched.isLong = true;
+        const what = `has been open for more than ${limitMs} ms. It was opened`;
+        this.#found(context, { kind: 'open-too-long', what, place });
       }
       sessions.forEach((session) => session.look());
     }
   }
 
-  #warnOf(context: Watched, kind: string, what: string, place: Place): void {
-    const { origin } = context;
-    const key = `${origin}: ${kind}`;
-    const now = performance.now();
-    const last = this.#warnedAt.get(key);
-    if (last === undefined || now - last > QUIET_MS) {
-      this.#warnedAt.set(key, now);
-      this.#warn(`The context of ${origin} ${what}:\n${callers(place)}`);
-    }
+  #found(context: Watched, found: Found & { readonly connectionName?: string }): void {
+    const { connectionName } = found;
+    const connection =
+      connectionName === undefined ? undefined : this.#connectionOf(connectionName);
+    this.#findings.add(context.telemetry, { ...found, connection });
   }
 }
 
@@ -182,10 +196,12 @@ interface WatchedContext {
   readonly forks: WatchedForks;
   /** What was sent past its sessions last. */
   past: SentStatement | undefined;
+  /** Whether it was found to be open for too long. */
+  isLong: boolean;
 }
 
 interface SessionWatchOwner {
-  warn(kind: string, what: string, place: Place): void;
+  found(found: Found): void;
   /** Why the context was rolled back, where that was not decided by its own code. */
   endCause(): EndCause | undefined;
   forked(fork: EntityManager): void;
@@ -222,11 +238,8 @@ class WatchedSession implements SessionWatch {
   }
 
   refused(): void {
-    this.#owner.warn(
-      'late use',
-      lateUseOf(this.#connectionName, this.#owner.endCause()),
-      placeHere(),
-    );
+    const what = lateUseOf(this.#connectionName, this.#owner.endCause());
+    this.#owner.found({ kind: 'late-use', what, place: placeHere() });
   }
 
   forked(fork: EntityManager): void {
@@ -235,13 +248,14 @@ class WatchedSession implements SessionWatch {
 
   flushBegins(): void {
     if (++this.#flushes > 1) {
-      this.#owner.warn(
-        'flushes at once',
-        `flushed its session on connection "${this.#connectionName}" while another flush of it was ` +
+      this.#owner.found({
+        kind: 'concurrent-flush',
+        what:
+          `flushed its session on connection "${this.#connectionName}" while another flush of it was ` +
           'running, so each may write what the other prepared. Flush once, after Promise.all(). It ' +
           'was flushed again',
-        placeHere(),
-      );
+        place: placeHere(),
+      });
     }
   }
 
@@ -254,14 +268,16 @@ class WatchedSession implements SessionWatch {
       // Once per pause.
       this.#idleSince = undefined;
       const { sql, place } = this.last!;
-      this.#owner.warn(
-        'idle in transaction',
-        `held a connection of "${this.#connectionName}" for more than ${this.#limitMs} ms without ` +
+      this.#owner.found({
+        kind: 'idle-in-transaction',
+        what:
+          `held a connection of "${this.#connectionName}" for more than ${this.#limitMs} ms without ` +
           'asking anything of it. Commit or close the session before slow work ' +
           '(dbContext.commit(), dbContext.close()), or do that first. ' +
           `Its last statement (${shorten(sql)}) was sent`,
         place,
-      );
+        sql,
+      });
     }
   }
 }

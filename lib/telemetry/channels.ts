@@ -1,3 +1,4 @@
+import type { FindingEvent } from './finding-event.js';
 import type { AcquireEvent, StatementEvent } from './operation-events.js';
 import type {
   ContextEndEvent,
@@ -36,5 +37,6 @@ export const failover = eventChannel<FailoverEvent>('failover');
 export const replicaLeave = eventChannel<ReplicaEvent>('replica:leave');
 export const replicaReturn = eventChannel<ReplicaEvent>('replica:return');
 export const replicaWait = eventChannel<ReplicaWaitEvent>('replica:wait');
+export const finding = eventChannel<FindingEvent>('finding');
 export const acquire = new Operation<AcquireEvent>('acquire');
 export const statement = new Operation<StatementEvent>('statement');

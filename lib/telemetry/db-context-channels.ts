@@ -16,6 +16,7 @@ import type {
   TransactionEndEvent,
   TransactionEvent,
 } from './payloads.js';
+import type { FindingEvent } from './finding-event.js';
 import type { AcquireEvent, StatementEvent } from './operation-events.js';
 import type { EventChannel, OperationChannels } from './typed-channel.js';
 
@@ -59,6 +60,8 @@ export interface DbContextChannels {
   readonly replicaReturn: EventChannel<ReplicaEvent>;
   /** `nestjs-db-context:replica:wait`: a read has waited for a replica to have its client's last write. */
   readonly replicaWait: EventChannel<ReplicaWaitEvent>;
+  /** `nestjs-db-context:finding`: the option `watch` has found something. */
+  readonly finding: EventChannel<FindingEvent>;
   /** `tracing:nestjs-db-context:acquire:*`: a connection is taken. */
   readonly acquire: OperationChannels<AcquireEvent>;
   /** `tracing:nestjs-db-context:statement:*`: one message to the server. */

@@ -8,6 +8,7 @@ export { dbContextChannels, type DbContextChannels } from './db-context-channels
 export type { EventChannel, EventStore, OperationChannels } from './typed-channel.js';
 export type { Outcome } from '../outcome.js';
 export type { ErrorInfo } from './error-info.js';
+export type { FindingEvent, FindingKind } from './finding-event.js';
 export {
   UNMASKED,
   type AcquireEvent,
