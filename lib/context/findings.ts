@@ -1,7 +1,7 @@
 import { finding } from '../telemetry/channels.js';
 import { FindingEvent, type FindingKind } from '../telemetry/finding-event.js';
 import type { ConnectionInfo, ContextInfo } from '../telemetry/payloads.js';
-import { callers, type Place } from './place.js';
+import { callers, type Place } from '../telemetry/place.js';
 
 /** Something that the watch has found in a context. */
 export interface Found {

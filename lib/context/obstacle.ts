@@ -1,6 +1,6 @@
 import type { Holder, SelfWait } from '../connection/claim.js';
 import { shorten } from '../telemetry/finding-event.js';
-import type { Place } from './place.js';
+import type { Place } from '../telemetry/place.js';
 
 /** Why the code of a context does not go on, as messages say it. */
 export interface Obstacle {

@@ -15,8 +15,10 @@ export {
   type EventOrigin,
   type StatementEvent,
   type StatementKind,
+  type StatementRequest,
   type UnmaskedStatement,
 } from './operation-events.js';
+export type { FlushEvent, ForkEvent, RefusalEvent } from './session-events.js';
 export type {
   ConnectionInfo,
   ContextEndEvent,
