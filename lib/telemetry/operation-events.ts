@@ -1,7 +1,7 @@
 import { errorInfoOf, type ErrorInfo } from './error-info.js';
 import { maskedSql } from './masked-sql.js';
 import type { ConnectionInfo, ContextInfo, TransactionInfo } from './payloads.js';
-import { callers, placeOfPublisher, showsApplication, type Place } from './place.js';
+import { callers, placeHere, placeOfPublisher, showsApplication, type Place } from './place.js';
 
 /**
  * The key of what an event does not show by itself: texts with their values, parameters, and errors with
@@ -35,6 +35,9 @@ export interface EventOrigin {
 export interface EventSource {
   readonly telemetry: EventOrigin | undefined;
 }
+
+/** How often a promise may be handed on between the application and a statement. */
+const TURNS = 4;
 
 /**
  * A statement that was asked for, and may have to wait for others, or for a connection, before it leaves.
@@ -80,6 +83,26 @@ export class StatementRequest implements EventOrigin {
     return this.#place !== undefined && showsApplication(this.#place)
       ? callers(this.#place)
       : undefined;
+  }
+
+  /**
+   * @internal Looks again for the place, a moment after the request: MikroORM's promises only lead to the code
+   * that awaits them once they have all been handed on. `undefined` where nobody asks for the place.
+   */
+  followTrace(): Promise<void> | undefined {
+    return this.#place === undefined ? undefined : this.#lookAgain(this.#place);
+  }
+
+  async #lookAgain(before: Place): Promise<void> {
+    for (let turn = 0; turn < TURNS; turn++) {
+      await undefined;
+    }
+    const after = placeHere();
+    this.#place = {
+      get stack() {
+        return (showsApplication(before) ? before.stack : after.stack) ?? '';
+      },
+    };
   }
 
   /** @internal The same, as the watch judges it. */

@@ -103,6 +103,10 @@ export class Statements {
       if (turn.comes !== undefined) {
         await turn.comes;
       }
+      const following = request?.followTrace();
+      if (following !== undefined) {
+        await following;
+      }
       if (this.#isFirst(turn)) {
         const answer = await this.#beginFor(turn, part, { part, sql, values, onSend, request });
         if (answer !== undefined) {
