@@ -72,7 +72,7 @@ describe('O1: a value that is a secret', () => {
     const shown: string[] = [];
     const show = (event: StatementEvent): void => {
       const { sql: text, texts, error } = event;
-      shown.push(JSON.stringify([text, texts, error, event]), String(event));
+      shown.push(JSON.stringify([text, texts, error, event]));
     };
     statement.asyncEnd.subscribe(show);
     try {

@@ -94,6 +94,11 @@ describe('O1: where in the code a statement was asked for', () => {
       "await at.session.execute('select 3');",
       "await (client as ClientBase).query('select 4');",
     ]);
+    // Statements with `not_supported` are in no transaction, and all others here in one.
+    const own = events.filter(({ kind }) => kind === 'statement');
+    const inNone = own.filter(({ transaction }) => transaction === undefined);
+    expect(inNone.map(({ sql }) => sql)).toEqual(['select ?']);
+    expect(new Set(own.map(({ transaction }) => transaction)).size).toBe(2);
     // The library's own are asked for by nobody.
     expect(events.filter(({ kind }) => kind === 'commit').map(({ stack }) => stack)).toEqual([
       undefined,
