@@ -6,6 +6,7 @@ import {
 } from '../errors.js';
 import { queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
 import { askPool } from './ask-pool.js';
+import { poolWait } from '../telemetry/channels.js';
 import type { Claim } from './claim.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 import { watchSelfWaits } from './self-wait.js';
@@ -91,6 +92,7 @@ export function checkOut(
         },
       );
       if (pool.waitingCount > pool.idleCount) {
+        publishWait(claim, pool);
         detector.watch(deadlockTimeoutMs);
       }
     };
@@ -111,6 +113,14 @@ function askerOf({ holder, isPast = false }: Claim): {
   isPast: boolean;
 } {
   return { origin: holder?.origin, isPast };
+}
+
+function publishWait({ source }: Claim, pool: PgPool): void {
+  const origin = poolWait.hasSubscribers ? source?.telemetry : undefined;
+  if (origin !== undefined && pool.totalCount >= pool.options.max) {
+    const { connection, context, transaction } = origin;
+    poolWait.publish({ connection, context, transaction, pool: poolState(pool) });
+  }
 }
 
 /** A request for a client, as long as it is in the queue of a pool. */

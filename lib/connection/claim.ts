@@ -1,4 +1,6 @@
 import type { EndCause } from '../errors.js';
+import type { EventSource } from '../telemetry/operation-events.js';
+import type { ContextInfo } from '../telemetry/payloads.js';
 import type { WrittenLsns } from './written-lsns.js';
 
 /** A statement of a unit of work that waits for a lock that the unit of work itself holds. */
@@ -25,6 +27,8 @@ export interface Holder {
   readonly obstacle?: string | undefined;
   /** What has ended it while its code was running, where that is known. */
   readonly endCause?: EndCause | undefined;
+  /** What events call it; made where somebody listens. */
+  readonly telemetry?: ContextInfo | undefined;
   /** Called with the error of a statement that came after the end, which nobody may await. */
   refused?(error: Error): void;
   /** A transaction of it ends with statements under way, whose errors may be handled by nobody. */
@@ -40,6 +44,8 @@ export interface Claim {
   readonly isBusy: boolean;
   /** Whether it is code past the sessions that takes the connection, and gives it back by itself. */
   readonly isPast?: boolean;
+  /** What events say that the wait for the connection is part of; without it there are none. */
+  readonly source?: EventSource | undefined;
   /** Whether a replica may serve the transaction. */
   readonly mayReadReplica?: boolean;
   /** Ends the transaction at once. */

@@ -21,6 +21,10 @@ import { ReplicaSet, type ReadSettings, type ReadYourWritesSettings } from './re
 import type { ReplicaState } from './replica.js';
 import { ReserveHooks } from './reserve-hooks.js';
 import { SessionReset, type ResetMode } from './session-reset.js';
+import { acquire } from '../telemetry/channels.js';
+import type { ConnectionInfo } from '../telemetry/payloads.js';
+import { tracedAcquire } from '../telemetry/acquire-trace.js';
+import { ConnectionTelemetry } from './connection-telemetry.js';
 
 /** Provides a client for a claim; `fromPool` takes one as without it. */
 type ClientSource = (claim: Claim, fromPool: () => Promise<PgClient>) => Promise<PgClient>;
@@ -72,6 +76,8 @@ export class DbConnection {
   readonly orm: DriverMikroORM;
   /** @internal What transactions of the connection have to know of the server. */
   readonly server = postgresql;
+  /** @internal What events call it. */
+  readonly telemetry: ConnectionInfo = new ConnectionTelemetry(this);
   /** @internal */
   readonly limits: ResolvedLimits;
   /** @internal */
@@ -90,7 +96,6 @@ export class DbConnection {
   readonly readYourWrites: ReadYourWritesSettings | undefined;
   readonly #beforeSession: BeforeSession | undefined;
   readonly #failover: Failover | undefined;
-  readonly #observers = new Set<(sql: string) => void>();
   #clientSource: ClientSource | undefined;
   #holderHere: (() => Holder | undefined) | undefined;
   #closing: Promise<void> | undefined;
@@ -125,11 +130,16 @@ export class DbConnection {
           });
     this.#sessionReset = reset;
     const holderHere = (): Holder | undefined => this.#holderHere?.();
-    this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits, reset, holderHere);
+    this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits, {
+      reset,
+      holderHere,
+      telemetry: this.telemetry,
+    });
     const replicas = replicasOf(orm);
     if (replicas.length > 0) {
       const dependencies = {
         connectionName: name,
+        telemetry: this.telemetry,
         limits,
         hooks: this.#reserveHooks,
         reset,
@@ -148,7 +158,7 @@ export class DbConnection {
     });
     this.#beforeSession =
       beforeSession && new BeforeSession(() => beforeSession(this), name, limits.acquireTimeoutMs);
-    this.#failover = failover && new Failover(this.#hosts, name, failover);
+    this.#failover = failover && new Failover(this.#hosts, this.telemetry, failover);
   }
 
   /** Whether `close()` was called. */
@@ -175,6 +185,11 @@ export class DbConnection {
   async poolSize(): Promise<number> {
     const { options } = await this.#hosts.pool();
     return options.max;
+  }
+
+  /** @internal Name of the database that new sessions go to. */
+  get database(): string | undefined {
+    return this.#hosts.database;
   }
 
   /** Host and port that new sessions go to, `db1:5432`. */
@@ -296,6 +311,13 @@ export class DbConnection {
    * @internal
    */
   checkOut(claim: Claim): Promise<PgClient> {
+    const origin = acquire.hasSubscribers ? claim.source?.telemetry : undefined;
+    return origin === undefined
+      ? this.#checkOut(claim)
+      : tracedAcquire(origin, () => this.#checkOut(claim));
+  }
+
+  #checkOut(claim: Claim): Promise<PgClient> {
     if (this.isClosed) {
       return Promise.reject(new ConnectionClosedError(this.name));
     }
@@ -361,24 +383,6 @@ export class DbConnection {
   /** @internal The Kysely instance that MikroORM compiles its queries with. */
   getKysely(): unknown {
     return this.#hosts.getKysely();
-  }
-
-  /** @internal Is called with each statement that a session sends. */
-  onSend(sql: string): void {
-    if (this.#observers.size > 0) {
-      this.#observers.forEach((observe) => observe(sql));
-    }
-  }
-
-  /**
-   * Calls `observe` with each statement that a session sends, for tests.
-   *
-   * @returns a function that stops this
-   * @internal
-   */
-  observeStatements(observe: (sql: string) => void): () => void {
-    this.#observers.add(observe);
-    return () => void this.#observers.delete(observe);
   }
 
   /** @internal Puts a statement that MikroORM did not send itself into its query log. */

@@ -7,6 +7,9 @@ import {
 import type { PgClient } from '../postgresql/pg-client.js';
 import { endsConnection, sqlStateOf } from '../postgresql/server-errors.js';
 import { assertDistinctHosts } from './failover-hosts.js';
+import { failover } from '../telemetry/channels.js';
+import { errorInfoOf } from '../telemetry/error-info.js';
+import type { ConnectionInfo } from '../telemetry/payloads.js';
 import type { HostPool } from './host-pool.js';
 import { askForRole, noAnswer } from './primary-probe.js';
 import { formatServer, normalizedHost } from './server-address.js';
@@ -47,6 +50,7 @@ export interface FailoverSettings {
 export class Failover {
   readonly #hosts: HostPool;
   readonly #connectionName: string;
+  readonly #telemetry: ConnectionInfo;
   readonly #options: FailoverSettings;
   /** By the clock of `performance.now()`. */
   #validUntil = 0;
@@ -59,8 +63,10 @@ export class Failover {
   readonly #watched = new WeakSet<PgClient>();
 
   /** @throws {@link InvalidOptionsError} a host is named twice, or the connection cannot change hosts */
-  constructor(hosts: HostPool, connectionName: string, options: FailoverSettings) {
+  constructor(hosts: HostPool, telemetry: ConnectionInfo, options: FailoverSettings) {
+    const { name: connectionName } = telemetry;
     this.#hosts = hosts;
+    this.#telemetry = telemetry;
     this.#connectionName = connectionName;
     this.#options = options;
     assertDistinctHosts(
@@ -143,8 +149,21 @@ export class Failover {
       await new Promise((resolve) => setTimeout(resolve, pauseMs));
     }
     const suspicions = this.#suspicions;
+    const since = performance.now();
     const answers = await this.#askAll();
     const index = this.#choose(answers);
+    if (failover.hasSubscribers) {
+      failover.publish({
+        connection: this.#telemetry,
+        primary: index === undefined ? undefined : answers[index]!.host,
+        answers: answers.map(({ host, role, error }) => ({
+          host,
+          role,
+          error: error && errorInfoOf(error),
+        })),
+        durationMs: performance.now() - since,
+      });
+    }
     if (index === undefined) {
       this.#pausedUntil = performance.now() + PAUSE_MS;
       return answers.map((answer) => this.#explained(answer));

@@ -18,6 +18,8 @@ import {
 } from './mikro-orm-connection.js';
 import { preparePool } from './prepare-pool.js';
 import { RetiredPool } from './retired-pool.js';
+import { hostChange } from '../telemetry/channels.js';
+import type { ConnectionInfo } from '../telemetry/payloads.js';
 import type { SessionReset } from './session-reset.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
 import { withinLimit } from './time-limit.js';
@@ -26,6 +28,13 @@ import { withinLimit } from './time-limit.js';
 export interface HostPoolLimits extends CheckoutLimits {
   readonly drainTimeoutMs: number;
   readonly hostDrainTimeoutMs: number;
+}
+
+/** What a pool works with beside its own connection. */
+interface HostPoolParts {
+  readonly reset: SessionReset | undefined;
+  readonly holderHere: () => Holder | undefined;
+  readonly telemetry: ConnectionInfo;
 }
 
 /**
@@ -40,6 +49,7 @@ export class HostPool {
   readonly #holderHere: () => Holder | undefined;
   /** Ends that the callers of the pool are known. */
   #forgetCallers: (() => void) | undefined;
+  readonly #telemetry: ConnectionInfo;
   /** The server of the connection's own options, read while it was not pointed elsewhere. */
   #own: OwnServer | undefined;
   #pointed: unknown;
@@ -54,27 +64,33 @@ export class HostPool {
 
   /**
    * @param name the name of the connection, for messages
-   * @param reset resets what is left in the sessions of clients; `undefined` where it may stay
-   * @param holderHere finds the unit of work that the calling code runs in
+   * @param of `reset` resets what is left in the sessions of clients, where it may not stay; `holderHere`
+   *   finds the unit of work that the calling code runs in; `telemetry` is what events call the connection
    */
   constructor(
     connection: Connection,
     name: string,
     limits: HostPoolLimits,
-    reset?: SessionReset,
-    holderHere: () => Holder | undefined = () => undefined,
+    { reset, holderHere, telemetry }: HostPoolParts,
   ) {
     this.#connection = connection as unknown as SqlConnection;
     this.#name = name;
     this.#limits = limits;
     this.#reset = reset;
     this.#holderHere = holderHere;
+    this.#telemetry = telemetry;
   }
 
   /** Host and port of the server. */
   get host(): string {
     this.#server ??= this.#ownServer().logIn;
     return formatServer(this.#server);
+  }
+
+  /** Name of the database. */
+  get database(): string | undefined {
+    this.#server ??= this.#ownServer().logIn;
+    return this.#server.database;
   }
 
   /** Counters of the pool, or `undefined` while nothing has been asked of it. */
@@ -260,6 +276,9 @@ export class HostPool {
     this.#pointed = pointAt(this.#connection, this.#name, own, address);
     this.#server = server;
     this.#retire(old, await this.#currentPool(), host);
+    if (hostChange.hasSubscribers) {
+      hostChange.publish({ connection: this.#telemetry, from: host, to: this.host });
+    }
   }
 
   #retire(old: PgPool, successor: PgPool, host: string): void {
@@ -267,6 +286,7 @@ export class HostPool {
       connectionName: this.#name,
       host,
       limitMs: this.#limits.hostDrainTimeoutMs,
+      telemetry: this.#telemetry,
     });
     this.#retired.add(retired);
     void retired.closed.finally(() => this.#retired.delete(retired));

@@ -1,6 +1,10 @@
 import { cancelBackend } from '../postgresql/cancel-request.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import type { SessionState } from '../postgresql/session-state.js';
+import { poolRelease, statement } from '../telemetry/channels.js';
+import type { EventOrigin, EventSource, StatementKind } from '../telemetry/operation-events.js';
+import type { StatementRequest } from '../telemetry/operation-events.js';
+import { announced, traced, type SentStatement } from '../telemetry/statement-trace.js';
 import { destroyClient, destroyClientAfter } from './destroy-client.js';
 import { isQuiet, isQuietWithin } from './quiet-client.js';
 import type { SessionReset } from './session-reset.js';
@@ -8,6 +12,20 @@ import { withinLimit } from './time-limit.js';
 
 /** The answer of the server to a message: one result, or one for each statement in the text. */
 export type Answer = PgResult | PgResult[];
+
+/** Several statements in one message. */
+interface CombinedMessage {
+  sendOn(client: PgClient): Promise<Answer>;
+  /** Whether the server has run any of it. */
+  readonly hasBegun: boolean;
+  readonly texts: readonly string[];
+}
+
+/** A statement of the application, with the event with which it was asked for. */
+export interface RequestedStatement {
+  readonly sql: string;
+  readonly request?: StatementRequest | undefined;
+}
 
 /** Longest wait for a cancel request to leave, in milliseconds; the request has a limit of its own. */
 const CANCEL_LIMIT_MS = 2_000;
@@ -24,6 +42,9 @@ export class Lease {
   readonly #onError: (error: Error) => void;
   readonly #reset: SessionReset | undefined;
   readonly #sessionState: SessionState | undefined;
+  readonly #source: EventSource | undefined;
+  /** By the clock of `performance.now()`; 0 where nobody listened. */
+  readonly #takenAt: number;
   #isEnded = false;
   /** A cancel request on its way, which must not hit a later statement. */
   #cancelling: Promise<void> | undefined;
@@ -32,9 +53,17 @@ export class Lease {
   /**
    * @param onError is called when the connection fails while no statement is under way
    * @param reset resets what is left in the session; `undefined` where all of it may stay
+   * @param source what events say that its statements are part of; without it there are no events
    */
-  constructor(client: PgClient, onError: (error: Error) => void, reset?: SessionReset) {
+  constructor(
+    client: PgClient,
+    onError: (error: Error) => void,
+    reset?: SessionReset,
+    source?: EventSource,
+  ) {
     this.client = client;
+    this.#source = source;
+    this.#takenAt = poolRelease.hasSubscribers ? performance.now() : 0;
     this.#onError = onError;
     this.#reset = reset;
     this.#sessionState = reset?.stateOf(client);
@@ -46,12 +75,22 @@ export class Lease {
     return this.client.getTransactionStatus();
   }
 
-  /** Sends one message. */
-  query(sql: string, values: readonly unknown[] = []): Promise<Answer> {
+  /**
+   * Sends one message.
+   *
+   * @param kind what events call it
+   * @param request the event with which it was asked for
+   */
+  query(
+    sql: string,
+    values: readonly unknown[] = [],
+    kind: StatementKind = 'statement',
+    request?: StatementRequest,
+  ): Promise<Answer> {
     if (this.#cancelling !== undefined) {
-      return this.#cancelling.then(() => this.#send(sql, values));
+      return this.#cancelling.then(() => this.#send(sql, values, kind, request));
     }
-    return this.#send(sql, values);
+    return this.#send(sql, values, kind, request);
   }
 
   /** Runs `use` with the client itself, to which nothing is on its way. */
@@ -63,11 +102,33 @@ export class Lease {
   /**
    * Sends a message that is more than one text.
    *
-   * @param sql the text of the application in it
+   * @param first the statement of the application in it
    */
-  sendMessage<T>(message: { sendOn(client: PgClient): Promise<T> }, sql: string): Promise<T> {
+  sendMessage(message: CombinedMessage, { sql, request }: RequestedStatement): Promise<Answer> {
     this.#sessionState?.sends(sql);
-    return message.sendOn(this.client);
+    const origin = this.#observed;
+    if (origin === undefined) {
+      return message.sendOn(this.client);
+    }
+    const { texts } = message;
+    return traced(
+      origin,
+      { kind: 'statement', texts, main: sql, values: [], request },
+      () => message.sendOn(this.client),
+      () => message.hasBegun,
+    );
+  }
+
+  /** Publishes a query that code sends which has the client itself; the caller says what comes of it. */
+  announces(
+    sql: string,
+    values: readonly unknown[],
+    request: StatementRequest | undefined,
+  ): SentStatement | undefined {
+    const origin = this.#observed;
+    return (
+      origin && announced(origin, { kind: 'statement', texts: [sql], main: sql, values, request })
+    );
   }
 
   /** Notes a text that code sends which has the client itself; an empty one is not known. */
@@ -79,9 +140,31 @@ export class Lease {
     }
   }
 
-  #send(sql: string, values: readonly unknown[]): Promise<Answer> {
+  #send(
+    sql: string,
+    values: readonly unknown[],
+    kind: StatementKind,
+    request: StatementRequest | undefined,
+  ): Promise<Answer> {
     this.#sessionState?.sends(sql);
+    const origin = this.#observed;
+    if (origin === undefined) {
+      return this.#dispatch(sql, values);
+    }
+    // Whatever else COMMIT carries is the library's.
+    const main = kind === 'commit' ? kind : sql;
+    return traced(origin, { kind, texts: [main], main, values, request }, () =>
+      this.#dispatch(sql, values),
+    );
+  }
+
+  #dispatch(sql: string, values: readonly unknown[]): Promise<Answer> {
     return values.length === 0 ? this.client.query(sql) : this.client.query(sql, values);
+  }
+
+  /** What its statements are part of, where somebody wants to know (O1). */
+  get #observed(): EventOrigin | undefined {
+    return statement.hasSubscribers ? this.#source?.telemetry : undefined;
   }
 
   /** Asks the server to cancel the statement in flight, which then fails with its error 57014. */
@@ -104,6 +187,7 @@ export class Lease {
     if (!this.#end()) {
       return;
     }
+    this.#publishRelease(!this.#isReusable || this.status !== 'I');
     if (this.#cancelling === undefined) {
       this.#handOver();
     } else {
@@ -150,6 +234,7 @@ export class Lease {
    */
   async destroy(): Promise<void> {
     if (this.#end()) {
+      this.#publishRelease(true);
       const cancelled = cancelBackend(this.client);
       // The socket outlives the request: a pooler that sees the connection end first cancels nothing.
       destroyClientAfter(this.client, cancelled);
@@ -157,6 +242,15 @@ export class Lease {
       this.#cancelling = withinLimit(cancelled, CANCEL_LIMIT_MS).then(() => undefined);
     }
     await this.#cancelling;
+  }
+
+  #publishRelease(isDestroyed: boolean): void {
+    const origin = poolRelease.hasSubscribers ? this.#source?.telemetry : undefined;
+    if (origin !== undefined) {
+      const { connection, context, transaction } = origin;
+      const usedMs = this.#takenAt === 0 ? undefined : performance.now() - this.#takenAt;
+      poolRelease.publish({ connection, context, transaction, usedMs, isDestroyed });
+    }
   }
 
   /** @returns whether this call is the one that ends the lease */

@@ -5,6 +5,8 @@ import type { Connection } from '@mikro-orm/core';
 import { ConnectionFailedError, InvalidOptionsError, ReplicasUnavailableError } from '../errors.js';
 import { UNREACHABLE_LSN } from '../postgresql/lsn.js';
 import type { PgClient } from '../postgresql/pg-client.js';
+import { replicaWait } from '../telemetry/channels.js';
+import type { ConnectionInfo } from '../telemetry/payloads.js';
 import type { Claim, Holder } from './claim.js';
 import type { HostPool } from './host-pool.js';
 import { Replica, type ReplicaDependencies, type ReplicaState } from './replica.js';
@@ -49,6 +51,7 @@ interface Round {
 /** The replicas of one connection. */
 export class ReplicaSet {
   readonly #name: string;
+  readonly #telemetry: ConnectionInfo;
   readonly #replicas: readonly Replica[];
   readonly #options: ReadSettings;
   #turn = 0;
@@ -65,6 +68,7 @@ export class ReplicaSet {
   ) {
     const { retryAfterMs } = options.readFrom;
     this.#name = dependencies.connectionName;
+    this.#telemetry = dependencies.telemetry;
     this.#options = options;
     this.#replicas = connections.map(
       (each) => new Replica(each, { ...dependencies, retryAfterMs }),
@@ -92,11 +96,24 @@ export class ReplicaSet {
     if (lsn === UNREACHABLE_LSN) {
       return undefined;
     }
-    const until = performance.now() + (this.#options.readYourWrites?.waitMs ?? 0);
+    const since = performance.now();
+    const until = since + (this.#options.readYourWrites?.waitMs ?? 0);
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS)) {
       const { client, isBehind } = await this.#askEach(claim, lsn);
       const leftMs = until - performance.now();
       if (client !== undefined || !isBehind || leftMs <= 0) {
+        if (
+          replicaWait.hasSubscribers &&
+          lsn !== undefined &&
+          (isBehind || pauseMs > FIRST_PAUSE_MS)
+        ) {
+          replicaWait.publish({
+            connection: this.#telemetry,
+            context: claim.holder?.telemetry,
+            durationMs: performance.now() - since,
+            isReached: client !== undefined,
+          });
+        }
         return client;
       }
       // No client is held during the pause, so that other transactions can use it.

@@ -9,6 +9,9 @@ import type { Claim, Holder } from './claim.js';
 import { destroyClient } from './destroy-client.js';
 import { HostPool, type HostPoolLimits } from './host-pool.js';
 import type { ReserveHooks } from './reserve-hooks.js';
+import { replicaLeave, replicaReturn } from '../telemetry/channels.js';
+import { errorInfoOf } from '../telemetry/error-info.js';
+import type { ConnectionInfo } from '../telemetry/payloads.js';
 import type { SessionReset } from './session-reset.js';
 
 /** Longest wait for a replica to answer with its LSN, in milliseconds. */
@@ -27,6 +30,8 @@ export interface ReplicaState {
 /** What all replicas of a connection share. */
 export interface ReplicaDependencies {
   readonly connectionName: string;
+  /** What events call the connection. */
+  readonly telemetry: ConnectionInfo;
   readonly limits: HostPoolLimits;
   readonly hooks: ReserveHooks;
   readonly reset: SessionReset | undefined;
@@ -46,8 +51,8 @@ export class Replica {
 
   constructor(connection: Connection, dependencies: ReplicaDependencies) {
     this.#dependencies = dependencies;
-    const { connectionName, limits, reset, holderHere } = dependencies;
-    this.pool = new HostPool(connection, connectionName, limits, reset, holderHere);
+    const { connectionName, limits, reset, holderHere, telemetry } = dependencies;
+    this.pool = new HostPool(connection, connectionName, limits, { reset, holderHere, telemetry });
   }
 
   get host(): string {
@@ -93,7 +98,7 @@ export class Replica {
     try {
       const client = await this.pool.take(claim);
       await hooks.run(client, connectionName, limits.acquireTimeoutMs, reset?.stateOf(client));
-      this.#refusal = undefined;
+      this.#isBack();
       return client;
     } catch (error) {
       // The pool is too small only if all its clients are in use. Otherwise the wait was for a new
@@ -128,6 +133,14 @@ export class Replica {
     }
   }
 
+  #isBack(): void {
+    if (this.#refusal !== undefined && replicaReturn.hasSubscribers) {
+      const { telemetry: connection } = this.#dependencies;
+      replicaReturn.publish({ connection, host: this.host, error: undefined });
+    }
+    this.#refusal = undefined;
+  }
+
   #leaveOut(error: unknown): ConnectionFailedError {
     const { connectionName, retryAfterMs, report } = this.#dependencies;
     if (this.#refusal === undefined) {
@@ -135,6 +148,13 @@ export class Replica {
         `a replica of connection "${connectionName}", ${this.host}, is left out for ${retryAfterMs} ms`,
         error,
       );
+      if (replicaLeave.hasSubscribers) {
+        replicaLeave.publish({
+          connection: this.#dependencies.telemetry,
+          host: this.host,
+          error: errorInfoOf(error),
+        });
+      }
     }
     this.#refusal = { error, retryAt: performance.now() + retryAfterMs };
     return error instanceof ConnectionFailedError

@@ -2,6 +2,8 @@ import { HostDrainTimeoutError } from '../errors.js';
 import { queueOf, type PgPool } from '../postgresql/pg-client.js';
 import { CLOSE_LIMIT_MS, cutClients } from './cut-clients.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
+import { hostDrain } from '../telemetry/channels.js';
+import type { ConnectionInfo } from '../telemetry/payloads.js';
 import { millisecondsSince, withinLimit } from './time-limit.js';
 
 /** How a pool is retired. */
@@ -11,6 +13,8 @@ interface Retirement {
   readonly host: string;
   /** How long the transactions on its connections may go on, in milliseconds. */
   readonly limitMs: number;
+  /** What events call the connection. */
+  readonly telemetry: ConnectionInfo;
 }
 
 /**
@@ -25,6 +29,7 @@ export class RetiredPool {
   readonly #how: Retirement;
   readonly #timer: NodeJS.Timeout;
   readonly #since = performance.now();
+  #isForced = false;
 
   constructor(pool: PgPool, successor: PgPool, how: Retirement) {
     this.#pool = pool;
@@ -44,7 +49,10 @@ export class RetiredPool {
     pool.connect = successor.connect.bind(successor);
     const ended = pool.ending ? Promise.resolve() : pool.end();
     this.#timer = setTimeout(() => this.#force(how.limitMs), how.limitMs).unref();
-    this.closed = ended.finally(() => clearTimeout(this.#timer));
+    this.closed = ended.finally(() => {
+      clearTimeout(this.#timer);
+      this.#publishDrained();
+    });
   }
 
   /**
@@ -61,9 +69,18 @@ export class RetiredPool {
     }
   }
 
+  #publishDrained(): void {
+    if (hostDrain.hasSubscribers) {
+      const { telemetry: connection, host } = this.#how;
+      const durationMs = performance.now() - this.#since;
+      hostDrain.publish({ connection, host, durationMs, isForced: this.#isForced });
+    }
+  }
+
   /** Ends the transactions that are still open. A commit that is under way has a limit of its own. */
   #force(afterMs: number): void {
     const { connectionName, host } = this.#how;
+    this.#isForced = true;
     void cutClients(this.#pool, new HostDrainTimeoutError(connectionName, host, afterMs));
   }
 }

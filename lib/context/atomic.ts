@@ -86,7 +86,7 @@ export async function runAtomic<T>(
   // What an outer part did in an appended transaction would be missing from the next attempt.
   const isShared = current === 'append' && session.hasWork;
   return context.ends.blocks.run(connectionName, () =>
-    withRetry(isShared ? undefined : retry, () => {
+    withRetry(isShared ? undefined : retry, `atomic() of ${context.origin}`, () => {
       let commitsBefore = context.earlyCommits;
       const run = async (): Promise<T> => {
         // After a commit that failed it is another one than before.

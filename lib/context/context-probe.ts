@@ -6,8 +6,6 @@ import type { HookCallback, HookKind } from './hooks.js';
 export interface ContextProbe {
   /** The context of code that runs in none. */
   readonly common?: Context | undefined;
-  /** Called with each context that has ended. */
-  readonly onEnd?: (context: Context) => void;
   /** Runs a hook that is due, or does not. */
   readonly runHook?: (
     kind: HookKind,

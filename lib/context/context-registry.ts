@@ -5,10 +5,12 @@ import { WrittenLsns } from '../connection/written-lsns.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DbContextNotActiveError, ShuttingDownError, type EndCause } from '../errors.js';
+import { contextEnd } from '../telemetry/channels.js';
 import type { ContextProbe, Reporters } from './context-probe.js';
 import { currentContext, runWithContext } from './context-storage.js';
 import type { ContextDependencies, OpeningOptions } from './context-sessions.js';
 import { expireLater } from './context-expiry.js';
+import { isContextObserved, publishEnded, publishOpened } from './context-telemetry.js';
 import { Context } from './context.js';
 import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hooks.js';
@@ -17,7 +19,8 @@ import { RunningContexts } from './running-contexts.js';
 import { SessionLookup } from './session-lookup.js';
 import { Shutdown } from './shutdown.js';
 import { OUTSIDE, UnawaitedRefusals } from './unawaited-refusals.js';
-import { ContextWatch, watchLimits } from './watch.js';
+import { ContextWatch } from './watch.js';
+import { watchLimits } from './watch-limits.js';
 
 /** The part of the options that is not about requests. */
 type RegistryOptions = Pick<
@@ -40,6 +43,8 @@ export class ContextRegistry {
   /** Where a fault goes that has no caller to be thrown at. */
   readonly report: FaultReporter;
   readonly #running = new RunningContexts();
+  /** What events call the application. */
+  readonly application: object = {};
   /** The end of the application. */
   readonly shutdown: Shutdown;
   readonly #dependencies: ContextDependencies;
@@ -62,12 +67,14 @@ export class ContextRegistry {
     );
     this.#contextTimeoutMs = options.contextTimeoutMs;
     const limits = watchLimits(options.watch);
-    this.#watch = limits && new ContextWatch(limits, warn);
+    this.#watch = limits && new ContextWatch(limits, warn, this.application);
     const { beforeCommit, hookTimeoutMs = DEFAULTS.hookTimeoutMs } = options;
     this.#dependencies = {
       factory: (name) => this.connections.factory(name),
       connectionNames: () => this.connections.all.map(({ name }) => name),
       watch: this.#watch,
+      application: this.application,
+      connections: () => this.connections.all.map(({ telemetry }) => telemetry),
       unawaited: new UnawaitedRefusals(report),
       environment: {
         report,
@@ -213,7 +220,9 @@ export class ContextRegistry {
     if (timeoutMs === undefined) {
       context.expiry = this.#expireLater(context);
     }
-    this.#watch?.opened(context);
+    if (isContextObserved()) {
+      publishOpened(context);
+    }
     return context;
   }
 
@@ -248,13 +257,17 @@ export class ContextRegistry {
     if (this.endUntouched(context, decision)) {
       return;
     }
+    let failure: { readonly error: unknown } | undefined;
     try {
       // Inside of it, for the sake of flush hooks and subscribers that use the session.
       await (currentContext(this) === context
         ? context.settle(decision, cause)
         : this.runIn(context, () => context.settle(decision, cause)));
+    } catch (error) {
+      failure = { error };
+      throw error;
     } finally {
-      this.#hasEnded(context);
+      this.#hasEnded(context, failure);
     }
   }
 
@@ -267,13 +280,12 @@ export class ContextRegistry {
     return isOver;
   }
 
-  #hasEnded(context: Context): void {
+  #hasEnded(context: Context, failure?: { readonly error: unknown }): void {
     if (this.#running.remove(context)) {
       // What it would call holds the code that waits for it, and the context that this runs in.
       context.onExpire = undefined;
-      this.#watch?.ended(context);
-      if (!context.isDetached) {
-        this.#probes.forEach((probe) => probe.onEnd?.(context));
+      if (contextEnd.hasSubscribers) {
+        publishEnded(context, failure);
       }
     }
   }

@@ -4,6 +4,8 @@ import { HookTimeoutError, InvalidOptionsError, ShuttingDownError } from '../err
 import type { SettlementOutcome } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { Session } from '../session/session.js';
+import { hookEnd } from '../telemetry/channels.js';
+import { publishedHook } from './hook-telemetry.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
 
 /** When a hook runs. */
@@ -113,7 +115,7 @@ export class ContextHooks {
   async #beforeCommit(session: Session, hasWork: boolean): Promise<void> {
     const { beforeCommit } = this.#environment;
     if (hasWork && beforeCommit !== undefined) {
-      await this.#within('the beforeCommit option', () => beforeCommit(session));
+      await this.#before('the beforeCommit option', () => beforeCommit(session));
     }
     await this.#veto(({ connectionName }) => connectionName === session.connectionName);
   }
@@ -218,9 +220,19 @@ export class ContextHooks {
         );
       }
       for (const hook of due.filter((each) => !isDiscarded(each))) {
-        await this.#within('a beforeCommit hook', hook.callback);
+        await this.#before('a beforeCommit hook', hook.callback);
       }
     }
+  }
+
+  /** As `#within()`, for what runs before a commit. */
+  #before(what: string, callback: HookCallback): Promise<void> {
+    return this.#within(
+      what,
+      hookEnd.hasSubscribers
+        ? () => publishedHook(this.#owner.origin, 'beforeCommit', callback)
+        : callback,
+    );
   }
 
   /** @throws {@link HookTimeoutError} */
@@ -264,7 +276,11 @@ export class ContextHooks {
       const { kind, callback } = hook;
       if (kind === kindFor(hook) && !isDiscarded(hook)) {
         try {
-          await this.#untilGivenUp(`an ${kind} hook`, () => run(kind, callback, origin));
+          await this.#untilGivenUp(`an ${kind} hook`, () =>
+            hookEnd.hasSubscribers
+              ? publishedHook(origin, kind, () => run(kind, callback, origin))
+              : run(kind, callback, origin),
+          );
         } catch (error) {
           report(`an ${kind} hook of ${origin} failed`, error);
         }

@@ -3,6 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CommitOutcomeUnknownError, PartialCommitError } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULTS } from '../options/defaults.js';
+import { retry as retries } from '../telemetry/channels.js';
+import { errorInfoOf } from '../telemetry/error-info.js';
 import type { RetryOptions } from '../options/retry-options.js';
 
 const LONGEST_BACKOFF_MS = 2_000;
@@ -34,11 +36,19 @@ export interface Attempt<T> {
  * @throws the error of the last attempt
  * @throws {@link InvalidOptionsError} `retry` cannot be; nothing has run then
  */
-export function withRetry<T>(retry: RetryOptions | undefined, begin: () => Attempt<T>): Promise<T> {
-  return retry === undefined ? begin().run() : runAttempts(retry, begin);
+export function withRetry<T>(
+  retry: RetryOptions | undefined,
+  origin: string,
+  begin: () => Attempt<T>,
+): Promise<T> {
+  return retry === undefined ? begin().run() : runAttempts(retry, origin, begin);
 }
 
-async function runAttempts<T>(retry: RetryOptions, begin: () => Attempt<T>): Promise<T> {
+async function runAttempts<T>(
+  retry: RetryOptions,
+  origin: string,
+  begin: () => Attempt<T>,
+): Promise<T> {
   checkRetryOptions(retry, 'retry');
   for (let number = 1; ; number++) {
     const attempt = begin();
@@ -48,8 +58,22 @@ async function runAttempts<T>(retry: RetryOptions, begin: () => Attempt<T>): Pro
       if (!mayRetry(retry, number, error) || !attempt.isUndone()) {
         throw error;
       }
-      await sleep(drawPauseMs(retry, number));
+      const pauseMs = drawPauseMs(retry, number);
+      publishRetry(origin, number, pauseMs, { error });
+      await sleep(pauseMs);
     }
+  }
+}
+
+/** Publishes that what has failed is to be run again. */
+export function publishRetry(
+  origin: string,
+  attempt: number,
+  pauseMs: number,
+  failure?: { readonly error: unknown },
+): void {
+  if (retries.hasSubscribers) {
+    retries.publish({ origin, attempt, pauseMs, error: failure && errorInfoOf(failure.error) });
   }
 }
 

@@ -31,7 +31,7 @@ export function runInOwnContext<T>(
   callback: () => T | Promise<T>,
   { retry, ...ends }: OwnContextOptions<T> = {},
 ): Promise<T> {
-  return withRetry(retry, () => {
+  return withRetry(retry, origin, () => {
     const context = registry.open(origin);
     return {
       run: () => runAndSettle(registry, context, callback, ends),

@@ -3,7 +3,7 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import { Inject, Injectable } from '@nestjs/common';
 
 import type { ContextRegistry } from '../context/context-registry.js';
-import { drawPauseMs } from '../context/retry.js';
+import { drawPauseMs, publishRetry } from '../context/retry.js';
 import type { EndCause } from '../errors.js';
 import type { DbContextOptions, OperationError } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
@@ -134,9 +134,11 @@ export class GraphQLOperations {
 
   /** Waits before the next attempt of an operation. */
   async pause({ settings }: GraphQLOperation, attempt: number): Promise<void> {
-    const { retry } = settings.retried ?? {};
+    const { retry, name = '' } = settings.retried ?? {};
     if (retry !== undefined) {
-      await sleep(drawPauseMs(retry, attempt));
+      const pauseMs = drawPauseMs(retry, attempt);
+      publishRetry(name, attempt, pauseMs);
+      await sleep(pauseMs);
     }
   }
 

@@ -12,16 +12,24 @@ import type { PgClient, PgResult } from './pg-client.js';
 export class FirstMessage {
   readonly #text: string;
   readonly #prefix: string;
-  readonly #beginCount: number;
+  readonly #begin: readonly BeginStatement[];
+  readonly #sql: string;
   readonly #isAll: boolean;
   #hasBegun = false;
 
   /** @param isAll whether the transaction ends with this statement */
   constructor(client: PgClient, begin: readonly BeginStatement[], sql: string, isAll = false) {
     this.#prefix = begin.map((each) => `${inlined(client, each)};`).join('');
-    this.#beginCount = begin.length;
+    this.#begin = begin;
+    this.#sql = sql;
     this.#isAll = isAll;
     this.#text = `${this.#prefix}${sql}${isAll ? ';commit' : ''}`;
+  }
+
+  /** The texts of its statements, in order. */
+  get texts(): readonly string[] {
+    const begin = this.#begin.map(({ sql }) => sql);
+    return this.#isAll ? [...begin, this.#sql, 'commit'] : [...begin, this.#sql];
   }
 
   /** Whether BEGIN was answered; if not, nothing of the message has run. */
@@ -56,7 +64,7 @@ export class FirstMessage {
     if (all[0]?.command !== 'BEGIN' || (this.#isAll && all.at(-1)?.command !== 'COMMIT')) {
       return [];
     }
-    const answers = all.slice(this.#beginCount, this.#isAll ? -1 : undefined);
+    const answers = all.slice(this.#begin.length, this.#isAll ? -1 : undefined);
     // A text of several statements has several answers, and an empty text has none.
     return answers.length === 1 ? answers[0]! : answers;
   }

@@ -3,6 +3,8 @@ import type { Claim, Holder } from '../connection/claim.js';
 import { Lease, type Answer } from '../connection/lease.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { InvalidTransactionStateError, SessionClosedError } from '../errors.js';
+import { requested } from '../telemetry/request-trace.js';
+import type { EventOrigin, EventSource } from '../telemetry/operation-events.js';
 import { STREAM_CURSOR } from '../postgresql/session-state-text.js';
 import { assertTakesCursor, readCursor } from './cursor.js';
 import type {
@@ -20,7 +22,7 @@ const ignore = (): void => undefined;
  * Statements in no transaction: those of a callback with the propagation `not_supported`. Each has a
  * client of the pool for as long as it runs, and all end with the unit of work (W3).
  */
-export class Autocommit implements OwnedWork {
+export class Autocommit implements OwnedWork, EventSource {
   readonly #connection: DbConnection;
   readonly #holder: Holder | undefined;
   readonly #leases = new Set<Lease>();
@@ -36,6 +38,12 @@ export class Autocommit implements OwnedWork {
 
   get connectionName(): string {
     return this.#connection.name;
+  }
+
+  /** See {@link EventSource.telemetry}. */
+  get telemetry(): EventOrigin {
+    const connection = this.#connection.telemetry;
+    return { connection, context: this.#holder?.telemetry, transaction: undefined };
   }
 
   /** Refuses later statements: its callback has returned. */
@@ -70,11 +78,12 @@ export class Autocommit implements OwnedWork {
     const claim: Claim = {
       holder: this.#holder,
       isBusy: true,
+      source: this,
       kill: () => void lease?.destroy(),
       whenOver: (leave) => this.#whenShut(() => leave(this.#refusal())),
     };
     const client = await this.#connection.checkOut(claim);
-    lease = new Lease(client, ignore, this.#connection.sessionReset);
+    lease = new Lease(client, ignore, this.#connection.sessionReset, this);
     this.#leases.add(lease);
     try {
       return await work(new AutocommitConnection(this, lease));
@@ -99,10 +108,10 @@ export class Autocommit implements OwnedWork {
   ): Promise<Answer> {
     this.#assertOpen();
     options?.signal?.throwIfAborted();
-    this.#connection.onSend(sql);
+    const request = requested(this, sql);
     let answer: Answer;
     try {
-      answer = await lease.query(sql, parameters);
+      answer = await lease.query(sql, parameters, 'statement', request);
     } catch (error) {
       this.#connection.onFailure(error, lease.client, false);
       throw error;

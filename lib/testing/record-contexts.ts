@@ -1,5 +1,7 @@
 import { AssertionError } from 'node:assert';
 
+import { contextEnd } from '../telemetry/channels.js';
+import type { ContextEndEvent } from '../telemetry/payloads.js';
 import { registryOf, type TestTarget } from './test-target.js';
 
 /** How a context ended. */
@@ -21,16 +23,17 @@ export async function recordContexts(
   work: () => unknown,
 ): Promise<readonly EndedContext[]> {
   const ended: EndedContext[] = [];
-  const release = registryOf(app).attach({
-    onEnd: ({ isCommitted, connectionNames }) => {
-      const outcome = isCommitted ? 'committed' : 'rolled-back';
-      ended.push({ outcome, connections: connectionNames });
-    },
-  });
+  const { application } = registryOf(app);
+  const record = ({ context, outcome, connections }: ContextEndEvent): void => {
+    if (context.application === application && !context.isDetached) {
+      ended.push({ outcome, connections });
+    }
+  };
+  contextEnd.subscribe(record);
   try {
     await work();
   } finally {
-    release();
+    contextEnd.unsubscribe(record);
   }
   return ended;
 }

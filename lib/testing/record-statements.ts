@@ -1,5 +1,7 @@
 import { AssertionError } from 'node:assert';
 
+import { statement } from '../telemetry/channels.js';
+import { UNMASKED, type StatementEvent } from '../telemetry/operation-events.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { connectionsOf, type TestTarget } from './test-target.js';
 
@@ -48,23 +50,33 @@ export async function recordStatements(
     withTransactions = DEFAULTS.recordStatements.withTransactions,
   }: RecordOptions = {},
 ): Promise<readonly RecordedStatement[]> {
-  const recorded: RecordedStatement[] = [];
-  const recordOf =
-    (connection: string) =>
-    (sql: string): void => {
-      if (withTransactions || !CONTROL.test(sql)) {
-        recorded.push({ sql, connection });
-      }
-    };
-  const release = connectionsOf(app, connections).map((connection) =>
-    connection.observeStatements(recordOf(connection.name)),
-  );
+  const recordedOf = new Map<StatementEvent, readonly RecordedStatement[]>();
+  const observed = new Set(connectionsOf(app, connections).map(({ telemetry }) => telemetry));
+  const record = (event: StatementEvent): void => {
+    if (event.kind !== 'question' && observed.has(event.connection)) {
+      const { name } = event.connection;
+      const texts = event[UNMASKED].texts.filter((sql) => withTransactions || !CONTROL.test(sql));
+      recordedOf.set(
+        event,
+        texts.map((sql) => ({ sql, connection: name })),
+      );
+    }
+  };
+  const forget = (event: StatementEvent): void => {
+    if (!event.hasRun) {
+      // It is sent again.
+      recordedOf.delete(event);
+    }
+  };
+  statement.start.subscribe(record);
+  statement.error.subscribe(forget);
   try {
     await work();
   } finally {
-    release.forEach((undo) => undo());
+    statement.start.unsubscribe(record);
+    statement.error.unsubscribe(forget);
   }
-  return recorded;
+  return [...recordedOf.values()].flat();
 }
 
 /**

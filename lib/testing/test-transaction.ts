@@ -222,7 +222,6 @@ async function partOf(
     transactionOptions: {},
     knownCode: { names: undefined },
     checkOut: ({ holder }) => Promise.resolve(shared.clientFor(holder)),
-    onSend: () => undefined,
     onFailure: () => undefined,
     onStatement: (sql, tookMs) => connection.onStatement(sql, tookMs),
     report: connection.report,
@@ -232,7 +231,6 @@ async function partOf(
   const statements = [{ sql: 'begin', values: [] }];
   const owner: TransactionOwner = {
     holder: layer.holder,
-    watch: undefined,
     plan: (settings) => ({ settings, statements, before: undefined, after: undefined }),
     planMisused: () => shared.refusal('its begin is under way.'),
     mayReadAhead: () => false,

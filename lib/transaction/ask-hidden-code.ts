@@ -14,7 +14,7 @@ export async function askHiddenCode(
 ): Promise<HiddenCode | undefined> {
   const { server } = source;
   try {
-    return server.hiddenCodeOf(await lease.query(server.hiddenCode));
+    return server.hiddenCodeOf(await lease.query(server.hiddenCode, [], 'question'));
   } catch (error) {
     if (!server.isRefusal(error) || server.endsConnection(error)) {
       await lease.destroy();

@@ -4,6 +4,7 @@ import type { SessionReset } from '../connection/session-reset.js';
 import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import type { ConnectionInfo } from '../telemetry/payloads.js';
 import type { Server, Statement } from './server.js';
 
 /** What begins a transaction, as data: settled before a connection is taken. */
@@ -27,23 +28,10 @@ export type TransactionEvent =
   | 'afterTransactionCommit'
   | 'afterTransactionRollback';
 
-/** Looks for misuse in development. */
-export interface TransactionWatch {
-  /** A statement was asked for; called by the code that asks. */
-  sent(sql: string): void;
-  /** The server has answered a statement, or it failed. */
-  answered(): void;
-  /** A statement was refused, since the transaction has ended. */
-  refused(): void;
-  /** The connection is given back. */
-  ended(): void;
-}
-
 /** For whom a transaction runs, and what that adds to it. */
 export interface TransactionOwner {
   /** The unit of work that its connection is taken for. */
   readonly holder: Holder | undefined;
-  readonly watch: TransactionWatch | undefined;
   /**
    * Settles how the transaction begins. Runs code of the application (variables, roles, hosts).
    *
@@ -75,6 +63,8 @@ interface TransactionLimits {
 /** The connection that a transaction runs on. */
 export interface TransactionSource {
   readonly name: string;
+  /** What events call it; there are none of its transactions without it. */
+  readonly telemetry?: ConnectionInfo | undefined;
   readonly server: Server;
   readonly limits: TransactionLimits;
   /** Settings of all its transactions, where a transaction has none of its own. */
@@ -87,8 +77,6 @@ export interface TransactionSource {
   readonly sessionReset?: SessionReset | undefined;
   /** How clients read what they wrote, where the log position of writes is kept for that. */
   readonly readYourWrites?: object | undefined;
-  /** Called with each statement as it is sent. */
-  onSend(sql: string): void;
   /** Called with each statement that MikroORM does not send, and so does not log, itself. */
   onStatement(sql: string, tookMs: number): void;
   /** Called with each failure of a statement. */

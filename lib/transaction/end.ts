@@ -52,6 +52,7 @@ export class End {
     try {
       await this.#ending;
     } catch (error) {
+      machine.commitFailed(error);
       machine.end(error instanceof CommitOutcomeUnknownError ? 'unknown' : 'rolled-back');
       throw error;
     }

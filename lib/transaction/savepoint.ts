@@ -4,6 +4,7 @@ import { SavepointTimeoutError, SessionClosedError, UnexpectedRollbackError } fr
 import type { DbContextError } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import { AsyncScope } from './async-scope.js';
+import { publishEnd, publishSet } from './savepoint-telemetry.js';
 import type { WholeTransaction } from './whole-transaction.js';
 
 /** Code that runs inside of a nested transaction, and so inside of its savepoint. */
@@ -113,6 +114,7 @@ export abstract class TransactionPart {
         child.finish('rolled-back');
         throw error;
       }
+      publishSet(child);
       return child;
     });
   }
@@ -173,7 +175,7 @@ type SavepointOutcome = Exclude<Outcome, 'untouched'>;
 export class Savepoint extends TransactionPart {
   readonly whole: WholeTransaction<TransactionPart>;
   readonly parent: TransactionPart;
-  readonly #name: string;
+  readonly name: string;
   #state: SavepointState = { tag: 'open' };
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
@@ -184,7 +186,7 @@ export class Savepoint extends TransactionPart {
     super();
     this.whole = parent.whole;
     this.parent = parent;
-    this.#name = name;
+    this.name = name;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
@@ -219,7 +221,7 @@ export class Savepoint extends TransactionPart {
     if (blocker !== undefined) {
       throw blocker;
     }
-    await this.whole.send(this.parent, this.whole.server.releaseSavepoint(this.#name), []);
+    await this.whole.send(this.parent, this.whole.server.releaseSavepoint(this.name), []);
     this.finish('committed');
   }
 
@@ -235,7 +237,7 @@ export class Savepoint extends TransactionPart {
     assertExists();
     try {
       const { server } = this.whole;
-      await this.whole.send(this.parent, server.undoSavepoint(this.#name), [], assertExists);
+      await this.whole.send(this.parent, server.undoSavepoint(this.name), [], assertExists);
     } finally {
       this.finish('rolled-back');
     }
@@ -250,6 +252,7 @@ export class Savepoint extends TransactionPart {
 
   /** Marks it as ended, and with it what is open inside of it. */
   finish(outcome: SavepointOutcome): void {
+    publishEnd(this, outcome);
     this.#state = { tag: 'ended', outcome };
     // Not as rolled back: MikroORM takes that for a success of the callback, which it was not.
     this.child?.finish('unknown');

@@ -19,6 +19,8 @@ interface CombinedMessage {
   sendOn(client: PgClient): Promise<Answer>;
   /** Whether the server has answered the first statement of the message; if not, none of it has run. */
   readonly hasBegun: boolean;
+  /** The texts of its statements, in order. */
+  readonly texts: readonly string[];
 }
 
 /** What the server has answered to COMMIT. */

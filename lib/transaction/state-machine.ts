@@ -7,6 +7,7 @@ import {
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { HiddenCode } from '../postgresql/hidden-code.js';
+import type { EventSource } from '../telemetry/operation-events.js';
 import {
   limitOf,
   type BeginPlan,
@@ -15,6 +16,7 @@ import {
 } from './begin-plan.js';
 import { Deadline } from './deadline.js';
 import { SentStatements } from './sent-statements.js';
+import { isTransactionObserved, TransactionTelemetry } from './transaction-telemetry.js';
 import {
   commitBlockerOf,
   endedByStatement,
@@ -28,14 +30,15 @@ import {
 } from './transaction-state.js';
 
 /** The state of one transaction. Nothing else writes it; it sends nothing, and is given the answers. */
-export class StateMachine {
+export class StateMachine implements EventSource {
   readonly #source: TransactionSource;
   readonly #owner: TransactionOwner;
   readonly #timeoutMs: number;
   readonly deadline: Deadline;
   /** Called once, as the transaction gives its connection up for good. */
   readonly #onEnd: () => void;
-  #state: TransactionState = { tag: 'idle' };
+  #current: TransactionState = { tag: 'idle' };
+  #telemetry: TransactionTelemetry | undefined;
   /** Called as the gate shuts. */
   readonly #onShut = new Set<() => void>();
   #destroyed: Promise<void> | undefined;
@@ -52,6 +55,28 @@ export class StateMachine {
 
   get state(): TransactionState {
     return this.#state;
+  }
+
+  get #state(): TransactionState {
+    return this.#current;
+  }
+
+  /** The one place that moves it, and so the one that shows each move to those who listen (O1). */
+  set #state(next: TransactionState) {
+    const before = this.#current;
+    this.#current = next;
+    if (isTransactionObserved()) {
+      this.telemetry?.moved(before, next);
+    }
+  }
+
+  /** See {@link EventSource.telemetry}; made where somebody listens. */
+  get telemetry(): TransactionTelemetry | undefined {
+    const { telemetry } = this.#source;
+    if (telemetry !== undefined) {
+      this.#telemetry ??= new TransactionTelemetry(telemetry, this.#owner.holder?.telemetry, this);
+    }
+    return this.#telemetry;
   }
 
   get isOpen(): boolean {
@@ -155,7 +180,6 @@ export class StateMachine {
   /** A statement is about to be sent. */
   sends(sql: string): void {
     this.#sent.add(sql);
-    this.#source.onSend(sql);
   }
 
   /**
@@ -266,6 +290,13 @@ export class StateMachine {
     const { state } = this;
     this.#state = { tag: 'ending', blocker: state.tag === 'shut' ? state.blocker : undefined };
     this.deadline.stop();
+  }
+
+  /** COMMIT has failed, which the events of the end are to say. */
+  commitFailed(error: unknown): void {
+    if (isTransactionObserved()) {
+      this.telemetry?.commitFailed(error);
+    }
   }
 
   /** It has ended. */

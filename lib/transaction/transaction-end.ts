@@ -1,4 +1,4 @@
-import type { Answer, Lease } from '../connection/lease.js';
+import type { Answer, Lease, RequestedStatement } from '../connection/lease.js';
 import { millisecondsSince, TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
   CommitOutcomeUnknownError,
@@ -33,11 +33,10 @@ export async function commitOn(
 ): Promise<void> {
   const { server, name, limits } = source;
   const startedAt = performance.now();
-  source.onSend('commit');
   let answer: Answer | typeof TIMED_OUT;
   try {
     const text = server.commit(noteWrite !== undefined);
-    answer = await withinLimit(lease.query(text), limits.endTimeoutMs);
+    answer = await withinLimit(lease.query(text, [], 'commit'), limits.endTimeoutMs);
   } catch (error) {
     if (server.isIdleTimeout(error)) {
       await lease.destroy();
@@ -98,7 +97,10 @@ export async function commitOn(
 async function askLsn(lease: Lease, source: TransactionSource): Promise<bigint> {
   const { server, limits, name } = source;
   try {
-    const answer = await withinLimit(lease.query(server.writtenLsn), limits.endTimeoutMs);
+    const answer = await withinLimit(
+      lease.query(server.writtenLsn, [], 'question'),
+      limits.endTimeoutMs,
+    );
     if (answer !== TIMED_OUT) {
       return server.lsnOf(answer);
     }
@@ -121,10 +123,9 @@ async function askLsn(lease: Lease, source: TransactionSource): Promise<bigint> 
  */
 export async function rollbackOn(lease: Lease, source: TransactionSource): Promise<boolean> {
   const startedAt = performance.now();
-  source.onSend('rollback');
   try {
     const answer = await withinLimit(
-      lease.query(source.server.rollback),
+      lease.query(source.server.rollback, [], 'rollback'),
       source.limits.endTimeoutMs,
     );
     if (answer !== TIMED_OUT) {
@@ -152,15 +153,15 @@ export async function readOn(
   lease: Lease,
   source: TransactionSource,
   begin: readonly Statement[],
-  sql: string,
+  first: RequestedStatement,
 ): Promise<Answer> {
+  const { sql } = first;
   const { server } = source;
   const message = server.combine(lease.client, begin, sql, true);
   const around = begin.map((each) => each.sql);
   const startedAt = performance.now();
-  [...around, sql, 'commit'].forEach((each) => source.onSend(each));
   try {
-    const answer = await lease.sendMessage(message, sql);
+    const answer = await lease.sendMessage(message, first);
     if (server.isUnanswered(sql, answer)) {
       throw new ProtocolViolationError(source.name);
     }

@@ -7,6 +7,8 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
+import type { EventSource } from '../telemetry/operation-events.js';
+import type { TransactionInfo } from '../telemetry/payloads.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { TransactionOwner, TransactionSource } from './begin-plan.js';
 import { End } from './end.js';
@@ -83,6 +85,16 @@ export class Transaction
     return this.#owner.holder;
   }
 
+  /** See {@link Claim.source}. */
+  get source(): EventSource {
+    return this.#machine;
+  }
+
+  /** See {@link WholeTransaction.telemetry}. */
+  get telemetry(): TransactionInfo | undefined {
+    return this.#machine.telemetry;
+  }
+
   /** See {@link Claim.isBusy}. */
   get isBusy(): boolean {
     return this.isShut || this.#statements.isBusy;
@@ -142,7 +154,6 @@ export class Transaction
   override assertOpen(): void {
     const { refusal } = this.#machine;
     if (refusal instanceof SessionClosedError) {
-      this.#owner.watch?.refused();
       this.holder?.refused?.(refusal);
     }
     if (refusal !== undefined) {
@@ -303,6 +314,5 @@ export class Transaction
 
   #hasEnded(): void {
     this.child?.finish('unknown');
-    this.#owner.watch?.ended();
   }
 }

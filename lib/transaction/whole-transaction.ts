@@ -1,10 +1,13 @@
 import type { Answer } from '../connection/lease.js';
 import type { DbContextError } from '../errors.js';
+import type { TransactionInfo } from '../telemetry/payloads.js';
 import type { Server } from './server.js';
 
 /** The whole transaction, as its parts see it; see `Transaction` for the members. */
 export interface WholeTransaction<Part> {
   readonly connectionName: string;
+  /** What events call it; `undefined` where there are none of it. */
+  readonly telemetry: TransactionInfo | undefined;
   readonly server: Server;
   readonly savepointTimeoutMs: number;
   /** Whether statements of any part are refused. */

@@ -3,7 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { catchError, Observable } from 'rxjs';
 
 import type { Context } from '../context/context.js';
-import { drawPauseMs, mayRetry } from '../context/retry.js';
+import { drawPauseMs, mayRetry, publishRetry } from '../context/retry.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import { clientHasLeft, headersWereSent } from './http-exchange.js';
 import type { InterceptedRequest } from './intercepted-request.js';
@@ -48,7 +48,9 @@ export function runAttempts(
           log.notRetried(route, obstacle);
           throw error;
         }
-        return runLater(number + 1, drawPauseMs(retry, number), error);
+        const pauseMs = drawPauseMs(retry, number);
+        publishRetry(route.name, number, pauseMs, { error });
+        return runLater(number + 1, pauseMs, error);
       }),
     );
   };

@@ -1,6 +1,7 @@
 import { Controller, Get, Injectable, Res, UseGuards, type CanActivate } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { InjectSession, SessionClosedError } from 'nestjs-db-context';
+import { dbContextChannels } from 'nestjs-db-context/telemetry';
 import { Observable } from 'rxjs';
 
 import { ContextRegistry } from '../../lib/context/context-registry.js';
@@ -227,13 +228,15 @@ describe.each<AdapterName>(['express', 'fastify'])('clients that leave, over %s'
     await client.leave();
     await waitFor(async () => (await connections()) === 0, { what: 'the server to notice' });
     const ended = deferred();
-    world.app.get(ContextRegistry).attach({ onEnd: () => ended.resolve() });
+    const onEnd = (): void => ended.resolve();
+    dbContextChannels.contextEnd.subscribe(onEnd);
     let isStarted = false;
     void stage.done.promise.then(() => {
       isStarted = true;
     });
     stage.mayGoOn.resolve();
     await ended.promise;
+    dbContextChannels.contextEnd.unsubscribe(onEnd);
     expect(isStarted).toBe(false);
     expect(world.proxy.log).toEqual([]);
   });

@@ -1,6 +1,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Get, Injectable, Param, UseGuards, type CanActivate } from '@nestjs/common';
 import { InjectSession, RetryOnSerializationFailure } from 'nestjs-db-context';
+import { dbContextChannels } from 'nestjs-db-context/telemetry';
 
 import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { deferred, type Deferred } from '../support/deferred.js';
@@ -183,13 +184,15 @@ describe.each<Http2AdapterName>(['express', 'fastify'])('HTTP/2 clients over %s'
   it('S4: a handler is not started for a request that was reset during the guards (rollback)', async () => {
     await start({ onDisconnect: 'rollback' });
     const contexts = deferred();
-    world.app.get(ContextRegistry).attach({ onEnd: () => contexts.resolve() });
+    const onEnd = (): void => contexts.resolve();
+    dbContextChannels.contextEnd.subscribe(onEnd);
     const request = client.get('/guarded');
     await reach(1);
     request.reset();
     await allAreReset();
     mayGoOn.resolve();
     await contexts.promise;
+    dbContextChannels.contextEnd.unsubscribe(onEnd);
     expect([started, await world.savedTexts()]).toEqual([[], []]);
   });
 

@@ -25,6 +25,7 @@ describe('a pool that is retired', () => {
       connectionName: 'default',
       host: 'one:5432',
       limitMs: 1_000,
+      telemetry: { name: 'default', host: 'two:5432', database: undefined, pool: undefined },
     });
     await retired.closed;
 

@@ -1,0 +1,74 @@
+import { DbContextError } from '../errors.js';
+
+/**
+ * What an event says of an error. The error itself, whose message and `detail` may hold values, is behind
+ * {@link UNMASKED}.
+ *
+ * @publicApi
+ */
+export interface ErrorInfo {
+  /** Name of its class. */
+  readonly name: string;
+  /** Code of an error of this library, or the SQLSTATE of the server's. */
+  readonly code: string | undefined;
+  /** Its message; of an error of the server without the values that it quotes. */
+  readonly message: string;
+}
+
+/** An error that the server has sent, as `pg` makes it. */
+interface ServerError {
+  readonly code: string;
+  readonly severity: string;
+  readonly message: string;
+}
+
+const MOST_CAUSES = 8;
+
+/** What may be published of an error. */
+export function errorInfoOf(error: unknown): ErrorInfo {
+  if (!(error instanceof Error)) {
+    return { name: typeof error, code: undefined, message: '' };
+  }
+  const { name } = error;
+  const code = codeOf(error);
+  const server = serverErrorIn(error);
+  if (server === undefined) {
+    return { name, code, message: error.message };
+  }
+  const masked = maskedMessage(server);
+  // MikroORM puts the statement before the server's message, with all its values.
+  return error instanceof DbContextError
+    ? { name, code, message: error.message.replaceAll(server.message, () => masked) }
+    : { name, code: code ?? server.code, message: masked };
+}
+
+function codeOf(error: Error): string | undefined {
+  const { code } = error as { code?: unknown };
+  return typeof code === 'string' ? code : undefined;
+}
+
+/** The error of the server that an error is, or stands for. */
+function serverErrorIn(error: Error): ServerError | undefined {
+  let each: unknown = error;
+  let found: ServerError | undefined;
+  for (let depth = 0; each instanceof Error && depth < MOST_CAUSES; depth++) {
+    const { code, severity } = each as { code?: unknown; severity?: unknown };
+    if (typeof code === 'string' && typeof severity === 'string') {
+      // The innermost one has the message as the server has sent it.
+      found = each as unknown as ServerError;
+    }
+    each = each.cause;
+  }
+  return found;
+}
+
+/**
+ * The message of an error without the values that it quotes: those of class 22 (data exceptions) quote
+ * what they refuse, and a syntax error quotes the text. Others quote names, or nothing.
+ * See https://www.postgresql.org/docs/current/errcodes-appendix.html
+ */
+function maskedMessage({ code, message }: ServerError): string {
+  // MikroORM writes the detail into the message, which quotes the row.
+  const [own = ''] = message.split('\n - detail: ', 1);
+  return code.startsWith('22') || code === '42601' ? own.replace(/".*"/s, '"?"') : own;
+}

@@ -1,0 +1,57 @@
+import { SqlReader } from '../postgresql/sql-reader.js';
+
+/** What goes on a number that the scanner divides: `.5`, `e10`, `x1F`. */
+const REST_OF_NUMBER = /^[.\w]/;
+
+/**
+ * A text of SQL without its values: MikroORM writes them into the text, so that what was a parameter is a
+ * literal there. Each literal becomes a question mark, and comments are left out; names, keywords (also
+ * `true`, `false` and `null`) and placeholders stay.
+ *
+ * @example
+ * ```ts
+ * maskedSql("select * from note where text = 'secret' and id < 5");
+ * // select * from note where text = ? and id < ?
+ * ```
+ */
+export function maskedSql(sql: string): string {
+  const reader = new SqlReader(sql);
+  let masked = '';
+  let writtenTo = 0;
+  let numberEnd = -1;
+  const setting = new SettingReader();
+  while (reader.next()) {
+    const { start, end, kind } = reader;
+    const isMore = numberEnd === start && REST_OF_NUMBER.test(reader.text);
+    const isValue = setting.isValue(reader);
+    if (isMore || isValue || kind === 'literal' || kind === 'unfinished' || kind === 'comment') {
+      masked += sql.slice(writtenTo, start) + (isMore || kind === 'comment' ? '' : '?');
+      writtenTo = end;
+      numberEnd = isMore || /^\d/.test(reader.text) ? end : -1;
+    }
+  }
+  return (masked + sql.slice(writtenTo)).trim();
+}
+
+/** Finds the values of SET, which need no quotes: `set local app.user to secret`. */
+class SettingReader {
+  #state: 'begin' | 'other' | 'name' | 'value' = 'begin';
+
+  /** Whether the current token is one; is asked for each token in order. */
+  isValue(reader: SqlReader): boolean {
+    const { kind, text } = reader;
+    if (kind === 'comment') {
+      return false;
+    }
+    if (text === ';') {
+      this.#state = 'begin';
+    } else if (this.#state === 'begin') {
+      this.#state = kind === 'word' && reader.word === 'set' ? 'name' : 'other';
+    } else if (this.#state === 'name' && (text === '=' || reader.word === 'to')) {
+      this.#state = 'value';
+    } else {
+      return this.#state === 'value' && (kind === 'word' || kind === 'name');
+    }
+    return false;
+  }
+}

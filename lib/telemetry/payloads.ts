@@ -1,0 +1,190 @@
+import type { Outcome } from '../outcome.js';
+import type { ErrorInfo } from './error-info.js';
+
+/** Counters of a pool, see `DbConnection.poolState()`. */
+export interface PoolInfo {
+  readonly size: number;
+  readonly checkedOut: number;
+  readonly idle: number;
+  readonly waiting: number;
+}
+
+/**
+ * A connection, as events name it: one object for each `DbConnection`.
+ *
+ * @publicApi
+ */
+export interface ConnectionInfo {
+  readonly name: string;
+  /** Host and port that new transactions go to. */
+  readonly host: string;
+  /** Name of the database. */
+  readonly database: string | undefined;
+  /** The counters of its pools now; `undefined` while nothing has been asked of the database. */
+  readonly pool: PoolInfo | undefined;
+}
+
+/**
+ * A unit of work, as events name it: one object for each.
+ *
+ * @publicApi
+ */
+export interface ContextInfo {
+  /** What has opened it: `OrdersController.create`, `dbContext.run()`. */
+  readonly origin: string;
+  /** The one that it was opened in, and that goes on when this one ends. */
+  readonly outer: ContextInfo | undefined;
+  /** Whether it only stands for a session in no context, of `newSession()` or `newAtomicSession()`. */
+  readonly isDetached: boolean;
+  /** Which application it is of: the same object for all contexts of one `DbContextModule.forRoot()`. */
+  readonly application: object;
+  /** Its own limit in milliseconds, in place of the options `contextTimeoutMs` and `transactionTimeoutMs`. */
+  readonly timeoutMs: number | undefined;
+  /** When it was opened, by `performance.now()`; `undefined` where nobody listened then. */
+  readonly openedAt: number | undefined;
+}
+
+/**
+ * A transaction, as events name it: one object from its first event to its end.
+ *
+ * @publicApi
+ */
+export interface TransactionInfo {
+  readonly connection: ConnectionInfo;
+  /** The unit of work that it is part of; `undefined` for code in none. */
+  readonly context: ContextInfo | undefined;
+  /** When its first statement was asked for, by `performance.now()`; `undefined` where nobody listened then. */
+  readonly startedAt: number | undefined;
+  /** What it begins with; `undefined` until that is settled. */
+  readonly isolationLevel: string | undefined;
+  readonly isReadOnly: boolean | undefined;
+  /** The process of the server that serves it; `undefined` while it has no connection. */
+  readonly processId: number | undefined;
+}
+
+/** @publicApi */
+export interface ContextEvent {
+  readonly context: ContextInfo;
+}
+
+/** @publicApi */
+export interface ContextEndEvent extends ContextEvent {
+  readonly outcome: 'committed' | 'rolled-back';
+  /** Names of the connections that it had sessions of, in the order of their first use. */
+  readonly connections: readonly string[];
+  /** In milliseconds; `undefined` where nobody listened as it was opened. */
+  readonly durationMs: number | undefined;
+  /** Why it was rolled back, where that was not decided by its own code: its client left, its time was over. */
+  readonly reason: string | undefined;
+  /** Why its commit has failed. */
+  readonly error: ErrorInfo | undefined;
+}
+
+/** @publicApi */
+export interface TransactionEvent {
+  readonly transaction: TransactionInfo;
+}
+
+/** @publicApi */
+export interface TransactionEndEvent extends TransactionEvent {
+  readonly outcome: Outcome;
+  /** From its start, in milliseconds; `undefined` where nobody listened then. */
+  readonly durationMs: number | undefined;
+  /** Why it is not committed; `undefined` where it is, or where its own code has rolled it back. */
+  readonly error: ErrorInfo | undefined;
+}
+
+/** @publicApi */
+export interface SavepointEvent extends TransactionEvent {
+  readonly name: string;
+}
+
+/** @publicApi */
+export interface SavepointEndEvent extends SavepointEvent {
+  /** `unknown`: it was open when the part of the transaction around it ended. */
+  readonly outcome: 'committed' | 'rolled-back' | 'unknown';
+}
+
+/** @publicApi */
+export interface HookEvent {
+  readonly origin: string;
+  readonly kind: 'beforeCommit' | 'onCommit' | 'onRollback';
+  readonly durationMs: number;
+  readonly error: ErrorInfo | undefined;
+}
+
+/** @publicApi */
+export interface RetryEvent {
+  /** What is run again: a route, `dbContext.runInNewContext()`, `atomic()`. */
+  readonly origin: string;
+  /** How often it has run. */
+  readonly attempt: number;
+  /** How long it waits before the next attempt. */
+  readonly pauseMs: number;
+  /** Why the last attempt failed; `undefined` for a GraphQL operation, whose errors are in its answer. */
+  readonly error: ErrorInfo | undefined;
+}
+
+/** @publicApi */
+export interface PoolEvent {
+  readonly connection: ConnectionInfo;
+  readonly context: ContextInfo | undefined;
+  readonly transaction: TransactionInfo | undefined;
+  /** The counters of the pool that is meant, of a replica or the primary, at the time. */
+  readonly pool: PoolInfo;
+}
+
+/** @publicApi */
+export interface PoolReleaseEvent extends Omit<PoolEvent, 'pool'> {
+  /** How long the client was in use, in milliseconds; `undefined` where nobody listened as it was taken. */
+  readonly usedMs: number | undefined;
+  /** Whether it was closed rather than given back. */
+  readonly isDestroyed: boolean;
+}
+
+/** @publicApi */
+export interface HostChangeEvent {
+  readonly connection: ConnectionInfo;
+  readonly from: string;
+  readonly to: string;
+}
+
+/** @publicApi */
+export interface HostDrainEvent {
+  readonly connection: ConnectionInfo;
+  /** The former host, whose pool is closed now. */
+  readonly host: string;
+  readonly durationMs: number;
+  /** Whether transactions on it were ended because their time was over. */
+  readonly isForced: boolean;
+}
+
+/** @publicApi */
+export interface FailoverEvent {
+  readonly connection: ConnectionInfo;
+  /** The primary; `undefined` where none was found. */
+  readonly primary: string | undefined;
+  readonly answers: readonly {
+    readonly host: string;
+    readonly role: string;
+    readonly error: ErrorInfo | undefined;
+  }[];
+  readonly durationMs: number;
+}
+
+/** @publicApi */
+export interface ReplicaEvent {
+  readonly connection: ConnectionInfo;
+  readonly host: string;
+  /** Why it is left out; `undefined` where it is back. */
+  readonly error: ErrorInfo | undefined;
+}
+
+/** @publicApi */
+export interface ReplicaWaitEvent {
+  readonly connection: ConnectionInfo;
+  readonly context: ContextInfo | undefined;
+  readonly durationMs: number;
+  /** Whether a replica had replayed the write in time; if not, the primary serves. */
+  readonly isReached: boolean;
+}

@@ -1,0 +1,103 @@
+import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import { transactionBegin, transactionEnd, transactionStart } from '../telemetry/channels.js';
+import { errorInfoOf } from '../telemetry/error-info.js';
+import type { EventOrigin } from '../telemetry/operation-events.js';
+import type { ConnectionInfo, ContextInfo, TransactionInfo } from '../telemetry/payloads.js';
+import { hasBegun, leaseOf, type Failure, type TransactionState } from './transaction-state.js';
+
+/** Whether anybody listens to what becomes of transactions (O1). */
+export function isTransactionObserved(): boolean {
+  return (
+    transactionStart.hasSubscribers ||
+    transactionEnd.hasSubscribers ||
+    transactionBegin.hasSubscribers
+  );
+}
+
+/** What a transaction is seen by. */
+interface Observed {
+  readonly state: TransactionState;
+}
+
+/** A transaction as events show it. What has become of it follows from its states. */
+export class TransactionTelemetry implements EventOrigin, TransactionInfo {
+  readonly connection: ConnectionInfo;
+  readonly context: ContextInfo | undefined;
+  readonly #machine: Observed;
+  #startedAt: number | undefined;
+  #settings: TransactionSettings | undefined;
+  #processId: number | undefined;
+  #hasBegun = false;
+  #failure: Failure | undefined;
+
+  constructor(connection: ConnectionInfo, context: ContextInfo | undefined, machine: Observed) {
+    this.connection = connection;
+    this.context = context;
+    this.#machine = machine;
+  }
+
+  /** See {@link EventOrigin.transaction}: a read before the first write is in one of its own. */
+  get transaction(): TransactionInfo | undefined {
+    return this.#machine.state.tag === 'reading' ? undefined : this;
+  }
+
+  /** See {@link TransactionInfo.startedAt}. */
+  get startedAt(): number | undefined {
+    return this.#startedAt;
+  }
+
+  /** See {@link TransactionInfo.isolationLevel}. */
+  get isolationLevel(): string | undefined {
+    return this.#settings?.isolationLevel;
+  }
+
+  /** See {@link TransactionInfo.isReadOnly}. */
+  get isReadOnly(): boolean | undefined {
+    return this.#settings && this.#settings.readOnly === true;
+  }
+
+  /** See {@link TransactionInfo.processId}. */
+  get processId(): number | undefined {
+    return this.#processId ?? processIdIn(this.#machine.state);
+  }
+
+  /** The state has changed. */
+  moved(before: TransactionState, now: TransactionState): void {
+    if (now.tag === 'reading') {
+      return;
+    }
+    this.#settings = ('plan' in now ? now.plan?.settings : undefined) ?? this.#settings;
+    this.#processId = processIdIn(now) ?? this.#processId;
+    // An end without a beginning counts as a rollback, too.
+    this.#hasBegun ||= now.tag !== 'ending' && now.tag !== 'ended' && hasBegun(now);
+    if (now.tag === 'beginning' && before.tag === 'idle') {
+      this.#startedAt = performance.now();
+      transactionStart.publish({ transaction: this });
+    } else if (now.tag === 'open' && before.tag === 'beginning') {
+      transactionBegin.publish({ transaction: this });
+    } else if (now.tag === 'broken') {
+      this.#failure ??= now.cause;
+    } else if (now.tag === 'ended' && this.#hasBegun && transactionEnd.hasSubscribers) {
+      this.#ended(now);
+    }
+  }
+
+  /** Its COMMIT has failed. */
+  commitFailed(error: unknown): void {
+    this.#failure = { error };
+  }
+
+  #ended({ outcome, blocker, killedBy }: TransactionState & { readonly tag: 'ended' }): void {
+    const reason = killedBy ?? this.#failure?.error ?? blocker;
+    transactionEnd.publish({
+      transaction: this,
+      outcome,
+      durationMs: this.#startedAt === undefined ? undefined : performance.now() - this.#startedAt,
+      error: reason === undefined || outcome === 'committed' ? undefined : errorInfoOf(reason),
+    });
+  }
+}
+
+function processIdIn(state: TransactionState): number | undefined {
+  return leaseOf(state)?.client.processID ?? undefined;
+}

@@ -1,0 +1,46 @@
+import { SyntaxErrorException } from '@mikro-orm/core';
+import { TransactionAbortedError } from 'nestjs-db-context';
+
+import { errorInfoOf } from '../../lib/telemetry/error-info.js';
+import { maskedSql } from '../../lib/telemetry/masked-sql.js';
+
+describe('what events show of a statement', () => {
+  it.each([
+    ["select 'a''b', E'it\\'s', $$x$$, U&'d'", 'select ?, ?, ?, ?'],
+    ['select 1, 1.5, .5, 1e10, 0x1F, -2', 'select ?, ?, .?, ?, ?, -?'],
+    ['select "a 1" from t1 where id = $1', 'select "a 1" from t1 where id = $1'],
+    ['select 1 -- secret\n, 2 /* secret */', 'select ? \n, ?'],
+    ["insert into t values ('secret", 'insert into t values (?'],
+    ['limit 5)', 'limit ?)'],
+  ])('O1: has no value: %s', (sql, masked) => {
+    expect(maskedSql(sql)).toBe(masked);
+  });
+});
+
+describe('what events show of an error', () => {
+  const refused = (code: string, message: string): Error =>
+    Object.assign(new Error(message), { code, severity: 'ERROR', detail: 'Key (a)=(secret)' });
+
+  it('O1: has no value that the server quotes', () => {
+    const error = refused('22P02', 'invalid input syntax for type integer: "a "secret""');
+    expect(errorInfoOf(error)).toEqual({
+      name: 'Error',
+      code: '22P02',
+      message: 'invalid input syntax for type integer: "?"',
+    });
+  });
+
+  it('O1: has no text of the statement, which MikroORM puts before the message', () => {
+    const server = refused('42601', 'syntax error at or near "secret"');
+    const error = new SyntaxErrorException(
+      Object.assign(new Error(`select 'secret' x - ${server.message}`), { cause: server }),
+    );
+    expect(errorInfoOf(error).message).not.toContain('secret');
+  });
+
+  it('O1: has no value where an error of the library quotes it', () => {
+    const error = new TransactionAbortedError('default', refused('22P02', 'no integer: "secret"'));
+    expect(errorInfoOf(error)).toMatchObject({ code: 'TRANSACTION_ABORTED' });
+    expect(errorInfoOf(error).message).not.toContain('secret');
+  });
+});
