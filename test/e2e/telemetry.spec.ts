@@ -305,20 +305,23 @@ describe.each<AdapterName>(['express', 'fastify'])('O1: the events over %s', (ad
         await isOver.promise;
       }),
     );
-    await waitFor(() => app.pool().checkedOut === 2, { what: 'the pool to be in use' });
-    recorder = recordTelemetry();
-    await expect(dbContext.run(find)).rejects.toMatchObject({ constructor: AcquireTimeoutError });
-    expect(recorder.lines).toEqual([
-      'context:open dbContext.run()',
-      'transaction:start t1 default of dbContext.run()',
-      'acquire:start t1 default',
-      'pool:wait t1 default 2 of 2 in use, 1 waiting',
-      'acquire:done t1 default [ACQUIRE_TIMEOUT]',
-      'transaction:end t1 rolled-back [ACQUIRE_TIMEOUT]',
-      'context:end dbContext.run() rolled-back (default)',
-    ]);
-    isOver.resolve();
-    await Promise.all(holding);
+    try {
+      await waitFor(() => app.pool().checkedOut === 2, { what: 'the pool to be in use' });
+      recorder = recordTelemetry();
+      await expect(dbContext.run(find)).rejects.toMatchObject({ constructor: AcquireTimeoutError });
+      expect(recorder.lines).toEqual([
+        'context:open dbContext.run()',
+        'transaction:start t1 default of dbContext.run()',
+        'acquire:start t1 default',
+        'pool:wait t1 default 2 of 2 in use, 1 waiting',
+        'acquire:done t1 default [ACQUIRE_TIMEOUT]',
+        'transaction:end t1 rolled-back [ACQUIRE_TIMEOUT]',
+        'context:end dbContext.run() rolled-back (default)',
+      ]);
+    } finally {
+      isOver.resolve();
+      await Promise.all(holding);
+    }
   });
 
   it('of a change of the host', async () => {

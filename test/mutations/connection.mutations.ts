@@ -46,6 +46,15 @@ export const CONNECTION_MUTATIONS: readonly Mutation[] = [
   },
   {
     id: 'F2',
+    what: 'The status of a client is read before the server has said it.',
+    file: 'lib/connection/lease.ts',
+    find: 'if (this.#isReusable && !isQuiet(this.client)) {',
+    replace: 'if (this.#isReusable && this.client === undefined) {',
+    spec: 'e2e/not-supported-edges.spec',
+    test: 'F2: ',
+  },
+  {
+    id: 'F2',
     what: 'A client goes back into the pool although the server does not report it outside of a transaction.',
     file: 'lib/connection/lease.ts',
     find: "if (this.#isReusable && this.status === 'I') {",

@@ -3,6 +3,15 @@ import type { Mutation } from './mutation.js';
 /** Lines of `lib/context` and `lib/decorators`. */
 export const CONTEXT_MUTATIONS: readonly Mutation[] = [
   {
+    id: 'C5',
+    what: 'A commit that a rollback has overtaken ends its context before that one is over.',
+    file: 'lib/context/context.ts',
+    find: 'if (this.#overtaking !== undefined) {',
+    replace: 'if (this.#overtaking === null) {',
+    spec: 'e2e/overtaken-commit.spec',
+    test: 'C5, H3',
+  },
+  {
     id: 'L2',
     what: 'A context makes a session as it is opened, rather than on first use.',
     file: 'lib/context/context-registry.ts',
@@ -89,8 +98,9 @@ const ClsService = function ClsService() {
     id: 'S5',
     what: 'A context gives out sessions after its settlement.',
     file: 'lib/context/context.ts',
-    find: 'if (this.isClosed) {\n      this.dependencies',
-    replace: 'if (this.isClosed && this.origin === undefined) {\n      this.dependencies',
+    find: 'if (this.isClosed) {\n      const error = new SessionClosedError(name, undefined, {',
+    replace:
+      'if (this.isClosed && this.origin === undefined) {\n      const error = new SessionClosedError(name, undefined, {',
     spec: 'e2e/session.spec',
     test: 'S5: ',
   },
