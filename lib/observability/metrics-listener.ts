@@ -1,0 +1,153 @@
+import {
+  dbContextChannels,
+  type AcquireEvent,
+  type ContextInfo,
+  type PoolReleaseEvent,
+  type RetryEvent,
+  type StatementEvent,
+  type TransactionEndEvent,
+  type TransactionInfo,
+} from '../telemetry/index.js';
+import { FailedStatements, failureOf, type Failure } from './failures.js';
+import {
+  ERROR_TYPE,
+  OUTCOME,
+  POOL,
+  type GaugeName,
+  type Labels,
+  type MetricSink,
+  type Reading,
+} from './metrics.js';
+import { PoolReadings } from './pool-readings.js';
+import { isWholeTransaction } from './single-read.js';
+import { Subscriptions, type ListenerFailed } from './subscriptions.js';
+
+/** So many different errors are labels of their own; functions of a database may make up any SQLSTATE. */
+const MOST_ERROR_TYPES = 100;
+/** What the conventions call an error that is none of those which are known. */
+const OTHER = '_OTHER';
+
+/** Counts what the library publishes, and writes it to a sink. It is all that Prometheus and OpenTelemetry share. */
+export class MetricsListener {
+  readonly #sink: MetricSink;
+  readonly #subscriptions: Subscriptions;
+  readonly #pools = new PoolReadings();
+  readonly #failed = new FailedStatements();
+  readonly #contexts = new Set<ContextInfo>();
+  readonly #transactions = new Set<TransactionInfo>();
+  /** The connections of all transactions so far, of which those without any now have a zero. */
+  readonly #connectionNames = new Set<string>();
+  readonly #errorTypes = new Set<string>();
+
+  constructor(sink: MetricSink, failed: ListenerFailed) {
+    this.#sink = sink;
+    this.#subscriptions = new Subscriptions(failed);
+  }
+
+  /** Listens from now on. */
+  start(): void {
+    const channels = dbContextChannels;
+    const to = this.#subscriptions;
+    to.listen(channels.contextOpen, ({ context }) => void this.#contexts.add(context));
+    to.listen(channels.contextEnd, ({ context }) => void this.#contexts.delete(context));
+    to.listen(channels.transactionStart, ({ transaction }) => this.#started(transaction));
+    to.listen(channels.transactionEnd, (event) => this.#ended(event));
+    to.listen(channels.statement.asyncEnd, (event) => this.#answered(event));
+    to.listen(channels.savepointEnd, ({ transaction }) => this.#failed.undone(transaction));
+    to.listen(channels.acquire.start, ({ connection }) => this.#pools.know(connection));
+    to.listen(channels.acquire.asyncEnd, (event) => this.#acquired(event));
+    to.listen(channels.poolRelease, (event) => this.#released(event));
+    to.listen(channels.retry, (event) => this.#retried(event));
+  }
+
+  stop(): void {
+    this.#subscriptions.end();
+  }
+
+  /** A gauge as it is now. */
+  read(name: GaugeName): readonly Reading[] {
+    if (name === 'db_context.active_contexts') {
+      return [{ labels: {}, value: this.#contexts.size }];
+    }
+    return name === 'db_context.active_transactions'
+      ? this.#activeTransactions()
+      : this.#pools.read(name);
+  }
+
+  #activeTransactions(): readonly Reading[] {
+    const counts = new Map<string, number>();
+    this.#connectionNames.forEach((name) => counts.set(name, 0));
+    for (const { connection } of this.#transactions) {
+      counts.set(connection.name, counts.get(connection.name)! + 1);
+    }
+    return [...counts].map(([name, value]) => ({ labels: { [POOL]: name }, value }));
+  }
+
+  #started(transaction: TransactionInfo): void {
+    this.#transactions.add(transaction);
+    this.#connectionNames.add(transaction.connection.name);
+    this.#pools.know(transaction.connection);
+  }
+
+  #ended(event: TransactionEndEvent): void {
+    const { transaction, outcome, durationMs } = event;
+    this.#transactions.delete(transaction);
+    this.#count(transaction.connection.name, outcome, durationMs, this.#failed.reasonOf(event));
+  }
+
+  #answered(event: StatementEvent): void {
+    this.#failed.ended(event);
+    if (event.hasRun && isWholeTransaction(event)) {
+      const { connection, error, durationMs } = event;
+      const outcome = error === undefined ? 'committed' : 'rolled-back';
+      this.#count(connection.name, outcome, durationMs, error && failureOf(error));
+    }
+  }
+
+  #count(
+    pool: string,
+    outcome: string,
+    durationMs: number | undefined,
+    reason: Failure | undefined,
+  ): void {
+    const labels = { [POOL]: pool, [OUTCOME]: outcome };
+    this.#sink.count('db_context.transactions', { ...labels, ...this.#errorLabel(reason) });
+    if (durationMs !== undefined) {
+      this.#sink.record('db_context.transaction.duration', labels, durationMs / 1_000);
+    }
+  }
+
+  #acquired({ connection, durationMs, error }: AcquireEvent): void {
+    const labels = { [POOL]: connection.name };
+    if (error === undefined && durationMs !== undefined) {
+      this.#sink.record('db.client.connection.wait_time', labels, durationMs / 1_000);
+    } else if (error?.code === 'ACQUIRE_TIMEOUT') {
+      this.#sink.count('db.client.connection.timeouts', labels);
+    } else if (error?.code === 'POOL_DEADLOCK') {
+      this.#sink.count('db_context.pool_deadlocks', labels);
+    }
+  }
+
+  #released({ connection, usedMs }: PoolReleaseEvent): void {
+    if (usedMs !== undefined) {
+      const labels = { [POOL]: connection.name };
+      this.#sink.record('db.client.connection.use_time', labels, usedMs / 1_000);
+    }
+  }
+
+  #retried({ error }: RetryEvent): void {
+    this.#sink.count('db_context.retries', this.#errorLabel(error && failureOf(error)));
+  }
+
+  #errorLabel(reason: Failure | undefined): Labels {
+    return reason === undefined ? {} : { [ERROR_TYPE]: this.#bounded(reason) };
+  }
+
+  #bounded({ sqlState, type }: Failure): string {
+    const value = sqlState ?? type;
+    if (this.#errorTypes.size < MOST_ERROR_TYPES) {
+      this.#errorTypes.add(value);
+    }
+    return this.#errorTypes.has(value) ? value : OTHER;
+  }
+}
