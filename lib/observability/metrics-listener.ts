@@ -9,23 +9,11 @@ import {
   type TransactionInfo,
 } from '../telemetry/index.js';
 import { FailedStatements, failureOf, type Failure } from './failures.js';
-import {
-  ERROR_TYPE,
-  OUTCOME,
-  POOL,
-  type GaugeName,
-  type Labels,
-  type MetricSink,
-  type Reading,
-} from './metrics.js';
+import { LabelSets } from './label-sets.js';
+import type { GaugeName, MetricSink, Reading } from './metrics.js';
 import { PoolReadings } from './pool-readings.js';
 import { isWholeTransaction } from './single-read.js';
 import { Subscriptions, type ListenerFailed } from './subscriptions.js';
-
-/** So many different errors are labels of their own; functions of a database may make up any SQLSTATE. */
-const MOST_ERROR_TYPES = 100;
-/** What the conventions call an error that is none of those which are known. */
-const OTHER = '_OTHER';
 
 /** Counts what the library publishes, and writes it to a sink. It is all that Prometheus and OpenTelemetry share. */
 export class MetricsListener {
@@ -37,7 +25,7 @@ export class MetricsListener {
   readonly #transactions = new Set<TransactionInfo>();
   /** The connections of all transactions so far, of which those without any now have a zero. */
   readonly #connectionNames = new Set<string>();
-  readonly #errorTypes = new Set<string>();
+  readonly #labels = new LabelSets();
 
   constructor(sink: MetricSink, failed: ListenerFailed) {
     this.#sink = sink;
@@ -80,7 +68,7 @@ export class MetricsListener {
     for (const { connection } of this.#transactions) {
       counts.set(connection.name, counts.get(connection.name)! + 1);
     }
-    return [...counts].map(([name, value]) => ({ labels: { [POOL]: name }, value }));
+    return [...counts].map(([name, value]) => ({ labels: this.#labels.of(name), value }));
   }
 
   #started(transaction: TransactionInfo): void {
@@ -110,15 +98,16 @@ export class MetricsListener {
     durationMs: number | undefined,
     reason: Failure | undefined,
   ): void {
-    const labels = { [POOL]: pool, [OUTCOME]: outcome };
-    this.#sink.count('db_context.transactions', { ...labels, ...this.#errorLabel(reason) });
+    const labels = this.#labels.of(pool, outcome);
+    const counted = reason === undefined ? labels : this.#labels.of(pool, outcome, reason);
+    this.#sink.count('db_context.transactions', counted);
     if (durationMs !== undefined) {
       this.#sink.record('db_context.transaction.duration', labels, durationMs / 1_000);
     }
   }
 
   #acquired({ connection, durationMs, error }: AcquireEvent): void {
-    const labels = { [POOL]: connection.name };
+    const labels = this.#labels.of(connection.name);
     if (error === undefined && durationMs !== undefined) {
       this.#sink.record('db.client.connection.wait_time', labels, durationMs / 1_000);
     } else if (error?.code === 'ACQUIRE_TIMEOUT') {
@@ -130,24 +119,13 @@ export class MetricsListener {
 
   #released({ connection, usedMs }: PoolReleaseEvent): void {
     if (usedMs !== undefined) {
-      const labels = { [POOL]: connection.name };
+      const labels = this.#labels.of(connection.name);
       this.#sink.record('db.client.connection.use_time', labels, usedMs / 1_000);
     }
   }
 
   #retried({ error }: RetryEvent): void {
-    this.#sink.count('db_context.retries', this.#errorLabel(error && failureOf(error)));
-  }
-
-  #errorLabel(reason: Failure | undefined): Labels {
-    return reason === undefined ? {} : { [ERROR_TYPE]: this.#bounded(reason) };
-  }
-
-  #bounded({ sqlState, type }: Failure): string {
-    const value = sqlState ?? type;
-    if (this.#errorTypes.size < MOST_ERROR_TYPES) {
-      this.#errorTypes.add(value);
-    }
-    return this.#errorTypes.has(value) ? value : OTHER;
+    const labels = this.#labels.of(undefined, undefined, error && failureOf(error));
+    this.#sink.count('db_context.retries', labels);
   }
 }

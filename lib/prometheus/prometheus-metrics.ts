@@ -19,6 +19,8 @@ export class PrometheusMetrics implements MetricSink {
   readonly #register: Registry<RegistryContentType>;
   readonly #counters = new Map<CounterName, Counter>();
   readonly #histograms = new Map<HistogramName, Histogram>();
+  /** The labels as Prometheus writes them; those of events are always the same objects. */
+  readonly #translated = new WeakMap<Labels, Record<string, string>>();
   readonly #listener: MetricsListener;
 
   constructor(register: Registry<RegistryContentType>) {
@@ -54,12 +56,18 @@ export class PrometheusMetrics implements MetricSink {
 
   /** See {@link MetricSink.count}. */
   count(name: CounterName, labels: Labels): void {
-    this.#counters.get(name)!.inc(translated(labels));
+    this.#counters.get(name)!.inc(this.#translate(labels));
   }
 
   /** See {@link MetricSink.record}. */
   record(name: HistogramName, labels: Labels, value: number): void {
-    this.#histograms.get(name)!.observe(translated(labels), value);
+    this.#histograms.get(name)!.observe(this.#translate(labels), value);
+  }
+
+  #translate(labels: Labels): Record<string, string> {
+    const known = this.#translated.get(labels) ?? translated(labels);
+    this.#translated.set(labels, known);
+    return known;
   }
 
   #addGauge(name: GaugeName): void {
