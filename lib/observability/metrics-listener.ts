@@ -54,21 +54,35 @@ export class MetricsListener {
 
   /** A gauge as it is now. */
   read(name: GaugeName): readonly Reading[] {
-    if (name === 'db_context.active_contexts') {
-      return [{ labels: {}, value: this.#contexts.size }];
+    switch (name) {
+      case 'db_context.active_contexts':
+        return [{ labels: this.#labels.of(), value: this.#contexts.size }];
+      case 'db_context.active_transactions':
+        return this.#ofTransactions((sum) => sum + 1);
+      case 'db_context.oldest_transaction.age':
+        return this.#oldest();
+      default:
+        return this.#pools.read(name);
     }
-    return name === 'db_context.active_transactions'
-      ? this.#activeTransactions()
-      : this.#pools.read(name);
   }
 
-  #activeTransactions(): readonly Reading[] {
-    const counts = new Map<string, number>();
-    this.#connectionNames.forEach((name) => counts.set(name, 0));
-    for (const { connection } of this.#transactions) {
-      counts.set(connection.name, counts.get(connection.name)! + 1);
+  #oldest(): readonly Reading[] {
+    const now = performance.now();
+    return this.#ofTransactions((most, { startedAt = now }) =>
+      Math.max(most, (now - startedAt) / 1_000),
+    );
+  }
+
+  /** A value for each connection, zero where it has no transaction. */
+  #ofTransactions(
+    next: (value: number, transaction: TransactionInfo) => number,
+  ): readonly Reading[] {
+    const values = new Map([...this.#connectionNames].map((name) => [name, 0]));
+    for (const transaction of this.#transactions) {
+      const { name } = transaction.connection;
+      values.set(name, next(values.get(name)!, transaction));
     }
-    return [...counts].map(([name, value]) => ({ labels: this.#labels.of(name), value }));
+    return [...values].map(([name, value]) => ({ labels: this.#labels.of(name), value }));
   }
 
   #started(transaction: TransactionInfo): void {

@@ -87,6 +87,13 @@ export const METRICS = {
     description: 'Transactions that have not ended, those that wait for a connection included',
     labels: [POOL],
   },
+  'db_context.oldest_transaction.age': {
+    kind: 'gauge',
+    unit: 's',
+    description:
+      'How long ago the oldest transaction that has not ended has asked for its first statement',
+    labels: [POOL],
+  },
   'db_context.active_contexts': {
     kind: 'gauge',
     unit: '{context}',

@@ -4,12 +4,12 @@ import { POOL } from '../observability/metrics.js';
 import type { ConnectionInfo, ContextInfo } from '../telemetry/index.js';
 
 // The semantic conventions of OpenTelemetry; their package would be one more dependency for a few words.
-export const DB_SYSTEM_NAME = 'db.system.name';
-export const DB_NAMESPACE = 'db.namespace';
-export const DB_OPERATION_NAME = 'db.operation.name';
+const DB_SYSTEM_NAME = 'db.system.name';
+const DB_NAMESPACE = 'db.namespace';
+const DB_OPERATION_NAME = 'db.operation.name';
 export const DB_RESPONSE_STATUS_CODE = 'db.response.status_code';
-export const SERVER_ADDRESS = 'server.address';
-export const SERVER_PORT = 'server.port';
+const SERVER_ADDRESS = 'server.address';
+const SERVER_PORT = 'server.port';
 export const EXCEPTION_MESSAGE = 'exception.message';
 
 // This library's.

@@ -46,8 +46,9 @@ export class DbContextInstrumentation {
   #config: DbContextInstrumentationConfig;
   #tracerProvider: TracerProvider | undefined;
   #meterProvider: MeterProvider | undefined;
-  /** Each gives up a listener; without any it is not enabled. */
-  #releases: (() => void)[] = [];
+  /** Each gives up its listener; without them it is not enabled. */
+  #endSpans: (() => void) | undefined;
+  #endMetrics: (() => void) | undefined;
 
   constructor(config: DbContextInstrumentationConfig = {}) {
     this.#config = { enabled: true, ...config };
@@ -58,67 +59,73 @@ export class DbContextInstrumentation {
 
   /** Begins to write; a second call does nothing. */
   enable(): void {
-    if (this.#releases.length > 0) {
-      return;
-    }
     this.#config = { ...this.#config, enabled: true };
-    const tracing = this.#tracerProvider ?? trace.getTracerProvider();
-    const { errorMessages = false } = this.#config;
-    this.#releases = [
-      shareListener('opentelemetry-spans', tracing, () => {
-        const spans = new TransactionSpans(tracing, { errorMessages });
-        spans.start();
-        return () => spans.stop();
-      }),
-      shareListener('opentelemetry-metrics', this.#meterProvider ?? metrics, () => {
-        const meters = this.#meterProvider;
-        const writer = new MetricsWriter(() => meters ?? metrics.getMeterProvider());
-        writer.start();
-        return () => writer.stop();
-      }),
-    ];
+    this.#endSpans ??= this.#beginSpans();
+    this.#endMetrics ??= this.#beginMetrics();
   }
 
   /** Ends all that it has begun. Spans of transactions that are open end without an outcome. */
   disable(): void {
     this.#config = { ...this.#config, enabled: false };
-    this.#releases.splice(0).forEach((release) => release());
+    this.#stopSpans();
+    this.#stopMetrics();
   }
 
   /** @param provider instead of the global one; transactions that are open lose their span */
   setTracerProvider(provider: TracerProvider): void {
-    this.#exchange(() => {
-      this.#tracerProvider = provider;
-    });
+    this.#tracerProvider = provider;
+    if (this.#endSpans !== undefined) {
+      this.#stopSpans();
+      this.#endSpans = this.#beginSpans();
+    }
   }
 
   /** @param provider instead of the global one */
   setMeterProvider(provider: MeterProvider): void {
-    this.#exchange(() => {
-      // What is global now, or becomes it later, is asked for as it is needed.
-      this.#meterProvider = isGlobal(provider) ? undefined : provider;
-    });
+    // What is global now, or becomes it later, is asked for as it is needed.
+    this.#meterProvider = isGlobal(provider) ? undefined : provider;
+    if (this.#endMetrics !== undefined) {
+      this.#stopMetrics();
+      this.#endMetrics = this.#beginMetrics();
+    }
   }
 
+  /** @param config whose `errorMessages` hold for spans that begin once it is enabled again */
   setConfig(config: DbContextInstrumentationConfig): void {
-    this.#exchange(() => {
-      this.#config = { ...config, enabled: this.#config.enabled ?? true };
-    });
+    this.#config = { ...config, enabled: this.#config.enabled === true };
   }
 
   getConfig(): DbContextInstrumentationConfig {
     return this.#config;
   }
 
-  #exchange(change: () => void): void {
-    const isEnabled = this.#releases.length > 0;
-    if (isEnabled) {
-      this.disable();
-    }
-    change();
-    if (isEnabled) {
-      this.enable();
-    }
+  #beginSpans(): () => void {
+    const provider = this.#tracerProvider ?? trace.getTracerProvider();
+    const { errorMessages = false } = this.#config;
+    return shareListener('opentelemetry-spans', provider, () => {
+      const spans = new TransactionSpans(provider, { errorMessages });
+      spans.start();
+      return () => spans.stop();
+    });
+  }
+
+  #beginMetrics(): () => void {
+    const provider = this.#meterProvider;
+    return shareListener('opentelemetry-metrics', provider ?? metrics, () => {
+      const writer = new MetricsWriter(() => provider ?? metrics.getMeterProvider());
+      writer.start();
+      return () => writer.stop();
+    });
+  }
+
+  #stopSpans(): void {
+    this.#endSpans?.();
+    this.#endSpans = undefined;
+  }
+
+  #stopMetrics(): void {
+    this.#endMetrics?.();
+    this.#endMetrics = undefined;
   }
 }
 

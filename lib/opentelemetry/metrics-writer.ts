@@ -92,10 +92,16 @@ export class MetricsWriter implements MetricSink {
 
   #observe(meter: Meter): () => void {
     const gauges = new Map<GaugeName, Observable>(
-      metricsOf('gauge').map((name) => [
-        name,
-        meter.createObservableUpDownCounter(name, optionsOf(name)),
-      ]),
+      metricsOf('gauge').map((name) => {
+        const options = optionsOf(name);
+        // Counts of several processes are added up; times are not.
+        return [
+          name,
+          options.unit === 's'
+            ? meter.createObservableGauge(name, options)
+            : meter.createObservableUpDownCounter(name, options),
+        ];
+      }),
     );
     const observe: BatchObservableCallback = (result) => {
       for (const [name, gauge] of gauges) {

@@ -23,12 +23,16 @@ import {
 } from './attributes.js';
 
 /** Why a transaction is not committed where its own code decided that: it threw, or called `rollback()`. */
-const OWN_DECISION = 'application';
+export const OWN_DECISION = 'application';
 
 /** How a transaction has ended. */
 export interface SpanEnd {
   readonly outcome: string;
   readonly reason: Failure | undefined;
+  /** In words, where no error is the reason. */
+  readonly because: string;
+  /** When, by `performance.now()`. */
+  readonly at: number;
   /** Its message is shown only where that was asked for. */
   readonly error: ErrorInfo | undefined;
   readonly attributes: Attributes;
@@ -93,10 +97,10 @@ export class TransactionSpan {
       });
       this.#addReason(how);
     }
-    this.#span.end();
+    this.#span.end(how?.at);
   }
 
-  #addReason({ outcome, reason, error }: SpanEnd): void {
+  #addReason({ outcome, reason, because, at, error }: SpanEnd): void {
     if (outcome === 'committed' || outcome === 'untouched') {
       return;
     }
@@ -105,11 +109,8 @@ export class TransactionSpan {
       [ERROR_TYPE]: reason.type,
       ...(reason.sqlState !== undefined && { [DB_RESPONSE_STATUS_CODE]: reason.sqlState }),
     };
-    this.#span.addEvent('db_context.rollback', {
-      [REASON]: reason?.type ?? OWN_DECISION,
-      ...codes,
-      ...message,
-    });
+    const shown = { [REASON]: reason?.type ?? because, ...codes, ...message };
+    this.#span.addEvent('db_context.rollback', shown, at);
     if (codes !== undefined || outcome === 'unknown') {
       this.#span.setAttributes(codes ?? {});
       const description = error?.message ?? reason?.type;

@@ -23,7 +23,8 @@ import {
 } from './attributes.js';
 import { RetryCounts } from './retry-counts.js';
 import { SCOPE_NAME, SCOPE_VERSION } from './scope.js';
-import { TransactionSpan } from './transaction-span.js';
+import { OWN_DECISION, TransactionSpan } from './transaction-span.js';
+import { UndecidedEnds } from './undecided-ends.js';
 
 /** What of the spans is up to the user. */
 export interface SpanOptions {
@@ -42,6 +43,7 @@ export class TransactionSpans {
   readonly #reads = new Map<StatementEvent, TransactionSpan>();
   readonly #failed = new FailedStatements();
   readonly #retries = new RetryCounts();
+  readonly #undecided = new UndecidedEnds();
   readonly #subscriptions = new Subscriptions((error) =>
     diag.error('nestjs-db-context: a span could not be written', error),
   );
@@ -68,6 +70,7 @@ export class TransactionSpans {
       this.#spans.get(transaction)?.savepoint('end', name, outcome);
     });
     to.listen(channels.retry, (event) => this.#retried(event));
+    to.listen(channels.contextEnd, (event) => this.#undecided.ended(event));
     to.listen(channels.contextOpen, (event) => this.#retries.opened(event.context));
     to.bind(channels.acquire.start, store, (event) => this.#contextOf(event), activeContext);
     to.bind(
@@ -81,6 +84,7 @@ export class TransactionSpans {
   /** Ends with all spans that are open. */
   stop(): void {
     this.#subscriptions.end();
+    this.#undecided.finishAll();
     for (const span of [...this.#spans.values(), ...this.#reads.values()]) {
       span.end();
     }
@@ -111,6 +115,7 @@ export class TransactionSpans {
   }
 
   #started(transaction: TransactionInfo): void {
+    this.#undecided.goesOn(transaction.context);
     const span = this.#newSpan(transaction.connection);
     this.#spans.set(transaction, span);
     span.set(RETRIES, this.#retries.of(transaction));
@@ -142,6 +147,8 @@ export class TransactionSpans {
     span.end({
       outcome: error === undefined ? 'committed' : 'rolled-back',
       reason: error && failureOf(error),
+      because: OWN_DECISION,
+      at: performance.now(),
       error: this.#options.errorMessages ? error : undefined,
       attributes: { [READ_ONLY]: true, ...(origin !== undefined && { [ORIGIN]: origin }) },
     });
@@ -154,19 +161,30 @@ export class TransactionSpans {
       return;
     }
     this.#spans.delete(transaction);
-    const { isolationLevel, isReadOnly, processId } = transaction;
-    const origin = originOf(transaction.context);
-    span.end({
-      outcome,
-      reason: this.#failed.reasonOf(event),
-      error: this.#options.errorMessages ? error : undefined,
-      attributes: {
-        ...(origin !== undefined && { [ORIGIN]: origin }),
-        ...(isolationLevel !== undefined && { [ISOLATION_LEVEL]: isolationLevel }),
-        ...(isReadOnly !== undefined && { [READ_ONLY]: isReadOnly }),
-        ...(processId !== undefined && { [SERVER_PROCESS_ID]: processId }),
-      },
-    });
+    const { isolationLevel, isReadOnly, processId, context: unit } = transaction;
+    const reason = this.#failed.reasonOf(event);
+    const at = performance.now();
+    const finish = (because: string): void => {
+      const origin = originOf(unit);
+      span.end({
+        outcome,
+        reason,
+        because,
+        at,
+        error: this.#options.errorMessages ? error : undefined,
+        attributes: {
+          ...(origin !== undefined && { [ORIGIN]: origin }),
+          ...(isolationLevel !== undefined && { [ISOLATION_LEVEL]: isolationLevel }),
+          ...(isReadOnly !== undefined && { [READ_ONLY]: isReadOnly }),
+          ...(processId !== undefined && { [SERVER_PROCESS_ID]: processId }),
+        },
+      });
+    };
+    if (outcome === 'rolled-back' && reason === undefined && unit?.isDetached === false) {
+      this.#undecided.add(unit, finish);
+    } else {
+      finish(OWN_DECISION);
+    }
   }
 
   #retried(event: RetryEvent): void {

@@ -1,5 +1,6 @@
-// Before anything else: an instrumentation sees what is loaded after it.
-import './tracing.js';
+import { startTracing } from './tracing.js';
 
+// Before anything else: an instrumentation sees what is loaded after it.
+startTracing();
 const { serve } = await import('./serve.js');
 await serve();

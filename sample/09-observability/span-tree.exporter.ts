@@ -56,7 +56,9 @@ function lineOf({
   status,
   duration: [seconds, nanoseconds],
 }: ReadableSpan): string {
-  const shown = SHOWN.map((key) => attributes[key]).filter((value) => value !== undefined);
+  const shown = SHOWN.map((key) => attributes[key])
+    .filter((value) => value !== undefined)
+    .map(String);
   const failed = status.code === SpanStatusCode.ERROR ? ' FAILED' : '';
   const ms = seconds * 1_000 + nanoseconds / 1e6;
   return `${name} ${shown.join(' ')}${failed} (${ms.toFixed(1)} ms)`;

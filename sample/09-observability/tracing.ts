@@ -13,28 +13,30 @@ import { DbContextInstrumentation, hideValues } from 'nestjs-db-context/opentele
 
 import { SpanTreeExporter } from './span-tree.exporter.js';
 
-// An application would export by OTLP, and leave most of this to NodeSDK; only the list below would be its own.
-const isFull = process.env['EXPORTER'] === 'console';
-const spans = isFull ? new ConsoleSpanExporter() : new SpanTreeExporter();
-const readers = isFull
-  ? [
-      new PeriodicExportingMetricReader({
-        exporter: new ConsoleMetricExporter(),
-        exportIntervalMillis: 10_000,
-      }),
-    ]
-  : [];
+/** An application would export by OTLP, and leave most of this to NodeSDK; only the last list would be its own. */
+export function startTracing(): void {
+  const isFull = process.env['EXPORTER'] === 'console';
+  const spans = isFull ? new ConsoleSpanExporter() : new SpanTreeExporter();
+  const readers = isFull
+    ? [
+        new PeriodicExportingMetricReader({
+          exporter: new ConsoleMetricExporter(),
+          exportIntervalMillis: 10_000,
+        }),
+      ]
+    : [];
 
-context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
-trace.setGlobalTracerProvider(
-  new TracerProvider({ spanProcessors: [new SimpleSpanProcessor({ exporter: spans })] }),
-);
-metrics.setGlobalMeterProvider(new MeterProvider({ readers }));
+  context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
+  trace.setGlobalTracerProvider(
+    new TracerProvider({ spanProcessors: [new SimpleSpanProcessor({ exporter: spans })] }),
+  );
+  metrics.setGlobalMeterProvider(new MeterProvider({ readers }));
 
-registerInstrumentations({
-  instrumentations: [
-    new HttpInstrumentation(),
-    new PgInstrumentation({ requestHook: hideValues, requireParentSpan: true }),
-    new DbContextInstrumentation(),
-  ],
-});
+  registerInstrumentations({
+    instrumentations: [
+      new HttpInstrumentation(),
+      new PgInstrumentation({ requestHook: hideValues, requireParentSpan: true }),
+      new DbContextInstrumentation(),
+    ],
+  });
+}

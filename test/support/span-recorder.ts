@@ -16,8 +16,7 @@ import {
   type TracerProviderOptions,
 } from '@opentelemetry/sdk-trace';
 import type { INestApplication } from '@nestjs/common';
-import pg from 'pg';
-import Pool from 'pg-pool';
+import pg, { Pool } from 'pg';
 
 type PgConfig = ConstructorParameters<typeof PgInstrumentation>[0];
 
@@ -76,7 +75,8 @@ export function recordSpans(options: TracerProviderOptions = {}): SpanRecorder {
 export function instrumentPg(provider: TracerProvider, config: PgConfig = {}): () => void {
   const instrumentation = new PgInstrumentation({ ignoreConnectSpans: true, ...config });
   instrumentation.setTracerProvider(provider);
-  const modules: Record<string, unknown> = { pg, 'pg-pool': Pool };
+  // The pool of `pg` extends that of pg-pool.
+  const modules: Record<string, unknown> = { pg, 'pg-pool': Object.getPrototypeOf(Pool) };
   const patches = (instrumentation as unknown as Patches).init();
   patches.forEach((each) => each.patch(modules[each.name]));
   return () => {
