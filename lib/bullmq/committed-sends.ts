@@ -4,7 +4,7 @@ import type { Queue } from 'bullmq';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
-import { watchLimits } from '../context/watch.js';
+import { watchLimits } from '../context/watch-limits.js';
 import { HookTimeoutError, type JobNotSentError } from '../errors.js';
 import { assertRoot } from '../context/assert-root.js';
 import type { DbContextOptions } from '../options/context-options.js';

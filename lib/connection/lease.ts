@@ -3,6 +3,7 @@ import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import type { SessionState } from '../postgresql/session-state.js';
 import { poolRelease, statement } from '../telemetry/channels.js';
 import type { EventOrigin, EventSource, StatementKind } from '../telemetry/operation-events.js';
+import type { StatementRequest } from '../telemetry/operation-events.js';
 import { announced, traced, type SentStatement } from '../telemetry/statement-trace.js';
 import { destroyClient, destroyClientAfter } from './destroy-client.js';
 import type { SessionReset } from './session-reset.js';
@@ -17,6 +18,12 @@ interface CombinedMessage {
   /** Whether the server has run any of it. */
   readonly hasBegun: boolean;
   readonly texts: readonly string[];
+}
+
+/** A statement of the application, with the event with which it was asked for. */
+export interface RequestedStatement {
+  readonly sql: string;
+  readonly request?: StatementRequest | undefined;
 }
 
 /** Longest wait for a cancel request to leave, in milliseconds; the request has a limit of its own. */
@@ -68,16 +75,18 @@ export class Lease {
    * Sends one message.
    *
    * @param kind what events call it
+   * @param request the event with which it was asked for
    */
   query(
     sql: string,
     values: readonly unknown[] = [],
     kind: StatementKind = 'statement',
+    request?: StatementRequest,
   ): Promise<Answer> {
     if (this.#cancelling !== undefined) {
-      return this.#cancelling.then(() => this.#send(sql, values, kind));
+      return this.#cancelling.then(() => this.#send(sql, values, kind, request));
     }
-    return this.#send(sql, values, kind);
+    return this.#send(sql, values, kind, request);
   }
 
   /** Runs `use` with the client itself, to which nothing is on its way. */
@@ -89,9 +98,9 @@ export class Lease {
   /**
    * Sends a message that is more than one text.
    *
-   * @param sql the text of the application in it
+   * @param first the statement of the application in it
    */
-  sendMessage(message: CombinedMessage, sql: string): Promise<Answer> {
+  sendMessage(message: CombinedMessage, { sql, request }: RequestedStatement): Promise<Answer> {
     this.#sessionState?.sends(sql);
     const origin = this.#observed;
     if (origin === undefined) {
@@ -100,16 +109,22 @@ export class Lease {
     const { texts } = message;
     return traced(
       origin,
-      { kind: 'statement', texts, main: sql, values: [] },
+      { kind: 'statement', texts, main: sql, values: [], request },
       () => message.sendOn(this.client),
       () => message.hasBegun,
     );
   }
 
   /** Publishes a query that code sends which has the client itself; the caller says what comes of it. */
-  announces(sql: string, values: readonly unknown[]): SentStatement | undefined {
+  announces(
+    sql: string,
+    values: readonly unknown[],
+    request: StatementRequest | undefined,
+  ): SentStatement | undefined {
     const origin = this.#observed;
-    return origin && announced(origin, { kind: 'statement', texts: [sql], main: sql, values });
+    return (
+      origin && announced(origin, { kind: 'statement', texts: [sql], main: sql, values, request })
+    );
   }
 
   /** Notes a text that code sends which has the client itself; an empty one is not known. */
@@ -121,7 +136,12 @@ export class Lease {
     }
   }
 
-  #send(sql: string, values: readonly unknown[], kind: StatementKind): Promise<Answer> {
+  #send(
+    sql: string,
+    values: readonly unknown[],
+    kind: StatementKind,
+    request: StatementRequest | undefined,
+  ): Promise<Answer> {
     this.#sessionState?.sends(sql);
     const origin = this.#observed;
     if (origin === undefined) {
@@ -129,7 +149,9 @@ export class Lease {
     }
     // Whatever else COMMIT carries is the library's.
     const main = kind === 'commit' ? kind : sql;
-    return traced(origin, { kind, texts: [main], main, values }, () => this.#dispatch(sql, values));
+    return traced(origin, { kind, texts: [main], main, values, request }, () =>
+      this.#dispatch(sql, values),
+    );
   }
 
   #dispatch(sql: string, values: readonly unknown[]): Promise<Answer> {

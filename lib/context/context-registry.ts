@@ -19,7 +19,8 @@ import { RunningContexts } from './running-contexts.js';
 import { SessionLookup } from './session-lookup.js';
 import { Shutdown } from './shutdown.js';
 import { OUTSIDE, UnawaitedRefusals } from './unawaited-refusals.js';
-import { ContextWatch, watchLimits } from './watch.js';
+import { ContextWatch } from './watch.js';
+import { watchLimits } from './watch-limits.js';
 
 /** The part of the options that is not about requests. */
 type RegistryOptions = Pick<
@@ -66,13 +67,14 @@ export class ContextRegistry {
     );
     this.#contextTimeoutMs = options.contextTimeoutMs;
     const limits = watchLimits(options.watch);
-    this.#watch = limits && new ContextWatch(limits, warn);
+    this.#watch = limits && new ContextWatch(limits, warn, this.application);
     const { beforeCommit, hookTimeoutMs = DEFAULTS.hookTimeoutMs } = options;
     this.#dependencies = {
       factory: (name) => this.connections.factory(name),
       connectionNames: () => this.connections.all.map(({ name }) => name),
       watch: this.#watch,
       application: this.application,
+      connections: () => this.connections.all.map(({ telemetry }) => telemetry),
       unawaited: new UnawaitedRefusals(report),
       environment: {
         report,
@@ -218,7 +220,6 @@ export class ContextRegistry {
     if (timeoutMs === undefined) {
       context.expiry = this.#expireLater(context);
     }
-    this.#watch?.opened(context);
     if (isContextObserved()) {
       publishOpened(context);
     }
@@ -283,7 +284,6 @@ export class ContextRegistry {
     if (this.#running.remove(context)) {
       // What it would call holds the code that waits for it, and the context that this runs in.
       context.onExpire = undefined;
-      this.#watch?.ended(context);
       if (contextEnd.hasSubscribers) {
         publishEnded(context, failure);
       }

@@ -2,7 +2,7 @@ import { RequestContext, type EntityManager } from '@mikro-orm/core';
 
 import type { Holder, SelfWait } from '../connection/claim.js';
 import type { WrittenLsns } from '../connection/written-lsns.js';
-import { InvalidTransactionStateError, type EndCause } from '../errors.js';
+import { InvalidTransactionStateError, SessionClosedError, type EndCause } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { ambientManager, type Surroundings } from '../session/ambient.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
@@ -11,7 +11,9 @@ import type { SessionFactory } from '../session/session-factory.js';
 import { isForkOf } from '../session/session-marks.js';
 import type { SessionObserver, SessionOptions } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
-import { ContextTelemetry } from './context-telemetry.js';
+import { sessionRefuse } from '../telemetry/channels.js';
+import type { ConnectionInfo } from '../telemetry/payloads.js';
+import { ContextTelemetry, publishRefused } from './context-telemetry.js';
 import type { HandlerEnd } from './handler-end.js';
 import type { HookEnvironment } from './hooks.js';
 import { obstacleOf, type Obstacle } from './obstacle.js';
@@ -26,6 +28,8 @@ export interface ContextDependencies {
   readonly connectionNames: () => readonly string[];
   readonly environment: HookEnvironment;
   readonly watch: ContextWatch | undefined;
+  /** What events call the connections of the application. */
+  readonly connections: () => readonly ConnectionInfo[];
   /** What events call the application. */
   readonly application: object;
   readonly unawaited: UnawaitedRefusals;
@@ -254,7 +258,8 @@ export abstract class ContextSessions implements Holder, Surroundings {
   /** See {@link Holder.waitsForItself}. */
   waitsForItself(wait: SelfWait): void {
     this.#obstacle = obstacleOf(this, wait);
-    this.dependencies.watch?.waitsForItself(this, this.#obstacle);
+    const connection = this.#infoOf(wait.connectionName);
+    this.dependencies.watch?.waitsForItself(this.telemetry, connection, this.#obstacle);
   }
 
   /** See {@link Holder.obstacle}. */
@@ -266,7 +271,15 @@ export abstract class ContextSessions implements Holder, Surroundings {
 
   /** See {@link Holder.refused}. */
   refused(error: Error): void {
+    if (sessionRefuse.hasSubscribers && error instanceof SessionClosedError) {
+      publishRefused(this, this.#infoOf(error.connectionName), error);
+    }
     this.dependencies.unawaited.refused(error, this);
+  }
+
+  /** What events call a connection; code may name one that there is not. */
+  #infoOf(name: string): ConnectionInfo | undefined {
+    return this.dependencies.connections().find((each) => each.name === name);
   }
 
   /** A session that takes the place of another counts as used anew, at the end of the order. */
@@ -286,7 +299,6 @@ export abstract class ContextSessions implements Holder, Surroundings {
     return {
       settings: this.#settings.get(name),
       holder: this,
-      watch: this.dependencies.watch?.session(this, name),
       own: (work) => {
         this.assertOpen(name);
         this.#owned = [...this.unfinished, work];

@@ -1,12 +1,13 @@
-import { contextEnd, contextOpen } from '../telemetry/channels.js';
+import { contextEnd, contextOpen, sessionRefuse } from '../telemetry/channels.js';
 import { errorInfoOf } from '../telemetry/error-info.js';
-import type { ContextInfo } from '../telemetry/payloads.js';
+import type { ConnectionInfo, ContextInfo } from '../telemetry/payloads.js';
 import type { EndCause } from '../errors.js';
 
 /** A context, as far as events show it. */
 interface Observed {
   readonly origin: string;
   readonly isDetached: boolean;
+  readonly timeoutMs: number | undefined;
   readonly outer: { readonly telemetry?: ContextInfo | undefined } | undefined;
 }
 
@@ -22,6 +23,7 @@ interface Ended {
 export class ContextTelemetry implements ContextInfo {
   readonly application: object;
   readonly isDetached: boolean;
+  readonly timeoutMs: number | undefined;
   readonly outer: ContextInfo | undefined;
   readonly #context: Observed;
   #openedAt: number | undefined;
@@ -30,6 +32,7 @@ export class ContextTelemetry implements ContextInfo {
     this.#context = context;
     this.application = application;
     this.isDetached = context.isDetached;
+    this.timeoutMs = context.timeoutMs;
     this.outer = context.outer?.telemetry;
   }
 
@@ -58,6 +61,16 @@ export function publishOpened({ telemetry }: { readonly telemetry: ContextTeleme
 /** Whether anybody listens to what becomes of contexts (O1). */
 export function isContextObserved(): boolean {
   return contextOpen.hasSubscribers || contextEnd.hasSubscribers;
+}
+
+/** Publishes that a session was used after its end; called where somebody listens. */
+export function publishRefused(
+  { telemetry, endCause }: Pick<Ended, 'telemetry' | 'endCause'>,
+  connection: ConnectionInfo | undefined,
+  error: Error,
+): void {
+  const reason = endCause?.what;
+  sessionRefuse.publish({ context: telemetry, connection, reason, error: errorInfoOf(error) });
 }
 
 /** Publishes the end of a context. */

@@ -122,7 +122,6 @@ export class Context extends ContextSessions {
   /** @throws {@link SessionClosedError} the context has been settled (S5) */
   assertOpen(name: string): void {
     if (this.isClosed) {
-      this.dependencies.watch?.usedLate(this, name);
       const error = new SessionClosedError(name, undefined, { because: this.endCause });
       this.refused(error);
       throw error;

@@ -1,5 +1,6 @@
 import type { Holder, SelfWait } from '../connection/claim.js';
-import type { Place } from './place.js';
+import { shorten } from '../telemetry/finding-event.js';
+import type { Place } from '../telemetry/place.js';
 
 /** Why the code of a context does not go on, as messages say it. */
 export interface Obstacle {
@@ -42,12 +43,6 @@ export function pastTheSession(
     : `${fate}The statement (${shorten(sql)}) was sent in a RequestContext of MikroORM that was opened ` +
         'inside of the context, where orm.em and the injected session are an entity manager of its own: ' +
         'leave the RequestContext out. It was opened';
-}
-
-const LONGEST_SQL = 80;
-
-export function shorten(sql: string): string {
-  return sql.length > LONGEST_SQL ? `${sql.slice(0, LONGEST_SQL)}…` : sql;
 }
 
 /** A statement, and where it was sent. */

@@ -5,6 +5,8 @@ import { ambientManager } from '../session/ambient.js';
 import type { GlobalClaim } from '../session/global-manager.js';
 import { OwnRequestContext, runAsRequest } from '../session/request-context.js';
 import type { SessionFactory } from '../session/session-factory.js';
+import { sessionFork } from '../telemetry/channels.js';
+import { ForkEvent } from '../telemetry/session-events.js';
 import { ConnectionRegistry } from './connection-registry.js';
 import { depthOf } from './context-storage.js';
 import type { Context } from './context.js';
@@ -28,6 +30,7 @@ export class SessionLookup {
   readonly #contexts: ContextSource;
   readonly #owner: object;
   readonly #requestContext: OwnRequestContext;
+  #stopListening: (() => void) | undefined;
 
   /** @param owner the application, as the storage of the contexts knows it */
   constructor(owner: object, contexts: ContextSource) {
@@ -73,10 +76,9 @@ export class SessionLookup {
       isInside: () => this.#contexts.current() !== undefined,
       runOutside: (work) => this.#contexts.runOutside(work),
       forked: (fork) => {
-        const watch = this.#contexts.watch();
-        const context = watch && this.#active();
+        const context = sessionFork.hasSubscribers ? this.#active()?.telemetry : undefined;
         if (context !== undefined) {
-          watch?.forked(context, fork);
+          sessionFork.publish(new ForkEvent({ context, connection: connection.telemetry }, fork));
         }
       },
       depth: () => depthOf(this.#owner),
@@ -86,7 +88,16 @@ export class SessionLookup {
   /** @returns what ends the watch, if there is one */
   #watch(connection: DbConnection): (() => void) | undefined {
     const watch = this.#contexts.watch();
-    return watch && watchPast(connection, watch, () => this.#active());
+    if (watch === undefined) {
+      return undefined;
+    }
+    this.#stopListening ??= watch.listen();
+    const unwatch = watchPast(connection, watch, () => this.#active());
+    return () => {
+      unwatch();
+      this.#stopListening?.();
+      this.#stopListening = undefined;
+    };
   }
 
   #active(): Context | undefined {

@@ -15,7 +15,7 @@ export function watchPast(
   watch: ContextWatch,
   active: () => Context | undefined,
 ): () => void {
-  const { orm, name, globalEntityManager } = connection;
+  const { orm, telemetry, globalEntityManager } = connection;
   return observeStatementsPast(orm, (statement) => {
     // A transaction is begun on purpose, unless orm.em was to stay what it is without this library.
     const isTransaction = statement.isInTransaction && globalEntityManager === 'session';
@@ -23,7 +23,7 @@ export function watchPast(
     if (context !== undefined) {
       // In a request context of MikroORM that the code has entered, all works on that one.
       const ambient = ambientManager(orm.config, context);
-      watch.sentPast(context, name, statement, { isMeant: isTransaction, ambient });
+      watch.sentPast(context.telemetry, telemetry, statement, { isMeant: isTransaction, ambient });
     }
   });
 }

@@ -2,7 +2,7 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import { unsavedEntities } from '../session/changes.js';
 import { isOfTransactional } from '../session/session-marks.js';
-import type { Place } from './place.js';
+import type { Place } from '../telemetry/place.js';
 
 interface WatchedFork {
   readonly fork: EntityManager;

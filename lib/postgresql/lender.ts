@@ -21,6 +21,8 @@ export interface Lender {
   unheard(error: unknown): void;
   /** A query is about to be sent. */
   sends(sql: string, values: readonly unknown[]): void;
+  /** Lets a query that `sends()` was called for leave. */
+  handOver(query: { send(): void }): void;
   /** The server has answered a query; the next one has not left. */
   answered(sql: string, answer: PgResult | PgResult[], tookMs: number): void;
   /**

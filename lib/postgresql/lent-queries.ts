@@ -70,7 +70,7 @@ export class LentQueries {
     // Emitted when pg has nothing left to send, so after each query.
     this.#client.once('drain', this.#onDrain);
     this.#client.once('end', this.#onEnd);
-    query.send();
+    this.#lender.handOver(query);
   }
 
   readonly #onDrain = (): void => this.#next('answered');

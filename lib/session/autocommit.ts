@@ -3,6 +3,7 @@ import type { Claim, Holder } from '../connection/claim.js';
 import { Lease, type Answer } from '../connection/lease.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { InvalidTransactionStateError, SessionClosedError } from '../errors.js';
+import { requested } from '../telemetry/request-trace.js';
 import type { EventOrigin, EventSource } from '../telemetry/operation-events.js';
 import { STREAM_CURSOR } from '../postgresql/session-state-text.js';
 import { assertTakesCursor, readCursor } from './cursor.js';
@@ -107,9 +108,10 @@ export class Autocommit implements OwnedWork, EventSource {
   ): Promise<Answer> {
     this.#assertOpen();
     options?.signal?.throwIfAborted();
+    const request = requested(this, sql);
     let answer: Answer;
     try {
-      answer = await lease.query(sql, parameters);
+      answer = await lease.query(sql, parameters, 'statement', request);
     } catch (error) {
       this.#connection.onFailure(error, lease.client, false);
       throw error;

@@ -2,8 +2,8 @@ import type { EntityManager, MikroORM } from '@mikro-orm/core';
 
 import { contextOutside, type ContextOf } from './context-outside.js';
 import { forkOfClass } from './fork-of-class.js';
+import { hasWorkOfItsOwn } from './own-fork.js';
 import type { EntityManagerClass } from './session-manager.js';
-import { hasWorkOfItsOwn } from './session-watch.js';
 import { standInClass } from './stand-in.js';
 
 /** What one application knows of the contexts in which the global entity manager is a session. */

@@ -7,12 +7,7 @@ import { HookTimeoutError, InvalidTransactionStateError } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import { beginStatements, mayReadAhead } from '../postgresql/begin-statements.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
-import type {
-  BeginPlan,
-  TransactionEvent,
-  TransactionOwner,
-  TransactionWatch,
-} from '../transaction/begin-plan.js';
+import type { BeginPlan, TransactionEvent, TransactionOwner } from '../transaction/begin-plan.js';
 import type { Statement } from '../transaction/server.js';
 import { Transaction } from '../transaction/transaction.js';
 import { computesSettings, withComputed } from './computed-settings.js';
@@ -28,7 +23,6 @@ export interface TransactionParts {
 export interface OrmOwner {
   /** The unit of work that its connection is taken for. */
   readonly holder: Holder | undefined;
-  readonly watch: TransactionWatch | undefined;
   /** Whether a subscriber may listen to an event. */
   hasListeners(event: TransactionEventType): boolean;
   /** Tells MikroORM's subscribers of an event. */
@@ -69,10 +63,6 @@ export class OrmTransaction implements TransactionOwner {
 
   get holder(): Holder | undefined {
     return this.#owner.holder;
-  }
-
-  get watch(): TransactionWatch | undefined {
-    return this.#owner.watch;
   }
 
   /** See {@link TransactionOwner.plan}; at once where nothing has to be waited for. */

@@ -4,7 +4,6 @@ import { mergeSettings, type TransactionSettings } from '../postgresql/transacti
 import { isAutocommit, type KyselyTransaction } from './kysely-transaction.js';
 import { settingsOf, type MikroOrmSettings } from './mikro-orm-settings.js';
 import type { WorkOwner } from './owned-work.js';
-import type { SessionWatch } from './session-watch.js';
 import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
 
 /** The options that MikroORM passes to `connection.transactional()` and `.begin()`. */
@@ -19,7 +18,6 @@ interface TransactionalOptions extends MikroOrmSettings {
 
 /** The session that a transaction is begun beside. */
 export interface TransactionOrigin extends Pick<OrmOwner, 'holder'> {
-  readonly watch: SessionWatch | undefined;
   readonly settings: TransactionSettings;
 }
 
@@ -108,7 +106,6 @@ function openTransaction(
   const { eventBroadcaster, sessionContext } = options;
   const owner: OrmOwner = {
     holder: origin?.holder,
-    watch: origin?.watch,
     hasListeners: () => eventBroadcaster !== undefined,
     broadcast: async (event, context) => {
       await eventBroadcaster?.dispatchEvent(event, context);

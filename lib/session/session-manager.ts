@@ -7,6 +7,9 @@ import type {
 } from '@mikro-orm/core';
 
 import { SessionClosedError } from '../errors.js';
+import { flush, sessionFork } from '../telemetry/channels.js';
+import { tracedFlush } from '../telemetry/flush-trace.js';
+import { ForkEvent } from '../telemetry/session-events.js';
 import type { Failure } from '../transaction/transaction-state.js';
 import type { Autocommit } from './autocommit.js';
 import { assertMayFlush } from './changes.js';
@@ -23,8 +26,8 @@ import {
   prepareNesting,
 } from './nesting.js';
 import type { TransactionParts } from './orm-transaction.js';
+import { hasWorkOfItsOwn } from './own-fork.js';
 import { ownedConnection, type TransactionOrigin } from './owned-connection.js';
-import { hasWorkOfItsOwn } from './session-watch.js';
 import {
   CONTROL,
   controlOf,
@@ -61,7 +64,7 @@ export function sessionManagerClass(
   Base: EntityManagerClass,
   parts: TransactionParts,
 ): EntityManagerClass {
-  const connectionName = parts.connection.name;
+  const { name: connectionName, telemetry } = parts.connection;
 
   return class extends Base implements SessionManager {
     declare [CONTROL]?: SessionControl;
@@ -131,9 +134,12 @@ export function sessionManagerClass(
       const isOfSession = control !== undefined || this[ROOT] !== undefined;
       const context = isOfSession ? this.getTransactionContext() : undefined;
       const whole = asKyselyTransaction(context)?.part.whole;
-      control?.watch?.flushBegins();
+      const run = (): Promise<void> => flushInTurn(this, () => super.flush());
       try {
-        const flushed = flushInTurn(this, () => super.flush());
+        const flushed =
+          control !== undefined && flush.hasSubscribers
+            ? tracedFlush({ context: control.holder?.telemetry, connection: telemetry }, run)
+            : run();
         // A subscriber can hang before the first statement (F6).
         await (whole?.limit(flushed) ?? flushed);
       } catch (error) {
@@ -146,8 +152,6 @@ export function sessionManagerClass(
           }
         }
         throw error;
-      } finally {
-        control?.watch?.flushEnds();
       }
     }
 
@@ -156,8 +160,9 @@ export function sessionManagerClass(
       const origin = this[CONTROL] ?? this[ORIGIN];
       if (origin !== undefined) {
         fork[ORIGIN] = origin;
-        if (origin.watch !== undefined && hasWorkOfItsOwn(options)) {
-          origin.watch.forked(fork);
+        if (sessionFork.hasSubscribers && hasWorkOfItsOwn(options)) {
+          const context = origin.holder?.telemetry;
+          sessionFork.publish(new ForkEvent({ context, connection: telemetry }, fork));
         }
       }
       return fork;

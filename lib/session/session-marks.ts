@@ -6,11 +6,9 @@ import type { KyselyTransaction } from './kysely-transaction.js';
 import { NestedTransaction } from './nested-transaction.js';
 import type { TransactionOrigin } from './owned-connection.js';
 import type { WorkOwner } from './owned-work.js';
-import type { SessionWatch } from './session-watch.js';
 
 /** The session behind an entity manager. */
 export interface SessionControl extends TransactionOrigin, WorkOwner {
-  readonly watch: SessionWatch | undefined;
   /** The current transaction context; a new one after each commit and rollback. */
   readonly context: KyselyTransaction;
   begin(settings: TransactionSettings): Promise<void>;

@@ -2,7 +2,6 @@ import type { Holder } from '../connection/claim.js';
 import type { UnexpectedRollbackError } from '../errors.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { OwnedWork } from './owned-work.js';
-import type { SessionWatch } from './session-watch.js';
 
 /** A session, as the unit of work that it is part of knows it. */
 interface ObservedSession {
@@ -42,7 +41,6 @@ export interface SessionOptions {
   readonly settings?: TransactionSettings | undefined;
   /** The unit of work that it is part of. */
   readonly holder?: Holder | undefined;
-  readonly watch?: SessionWatch | undefined;
   /** Takes over work beside its transaction; throws where the unit of work has ended. */
   readonly own?: (work: OwnedWork) => void;
 }

@@ -17,13 +17,11 @@ import { isFlushUnderWay } from './flush-turns.js';
 import { asKyselyTransaction, isAutocommit, type KyselyTransaction } from './kysely-transaction.js';
 import { NestedTransaction } from './nested-transaction.js';
 import { OrmTransaction, type OrmOwner, type TransactionParts } from './orm-transaction.js';
-import type { SessionWatch } from './session-watch.js';
 
 /** The transactions of one entity manager, one after another: each is replaced when it has ended. */
 export abstract class SessionTransactions implements OrmOwner {
   readonly manager: EntityManager;
   readonly holder: Holder | undefined;
-  readonly watch: SessionWatch | undefined;
   /** Only the session itself may end its transactions. */
   readonly isSession = true;
   readonly #parts: TransactionParts;
@@ -36,11 +34,10 @@ export abstract class SessionTransactions implements OrmOwner {
     parts: TransactionParts,
     manager: EntityManager,
     settings: TransactionSettings,
-    { holder, watch }: Pick<OrmOwner, 'holder'> & { readonly watch: SessionWatch | undefined },
+    { holder }: Pick<OrmOwner, 'holder'>,
   ) {
     this.manager = manager;
     this.holder = holder;
-    this.watch = watch;
     this.#parts = parts;
     this.#settings = settings;
     this.#current = new OrmTransaction(parts, this, settings);

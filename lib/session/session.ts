@@ -52,9 +52,9 @@ export class Session extends SessionTransactions implements SessionControl {
   constructor(
     parts: TransactionParts,
     manager: EntityManager,
-    { settings = {}, holder, watch, own }: SessionOptions,
+    { settings = {}, holder, own }: SessionOptions,
   ) {
-    super(parts, manager, settings, { holder, watch });
+    super(parts, manager, settings, { holder });
     this.#own = own;
     bindControl(manager, this);
   }

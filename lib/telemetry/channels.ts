@@ -1,4 +1,6 @@
-import type { AcquireEvent, StatementEvent } from './operation-events.js';
+import type { FindingEvent } from './finding-event.js';
+import type { FlushEvent, ForkEvent, RefusalEvent } from './session-events.js';
+import type { AcquireEvent, StatementEvent, StatementRequest } from './operation-events.js';
 import type {
   ContextEndEvent,
   ContextEvent,
@@ -24,6 +26,9 @@ export const contextEnd = eventChannel<ContextEndEvent>('context:end');
 export const transactionStart = eventChannel<TransactionEvent>('transaction:start');
 export const transactionBegin = eventChannel<TransactionEvent>('transaction:begin');
 export const transactionEnd = eventChannel<TransactionEndEvent>('transaction:end');
+export const statementRequest = eventChannel<StatementRequest>('statement:request');
+export const sessionRefuse = eventChannel<RefusalEvent>('session:refuse');
+export const sessionFork = eventChannel<ForkEvent>('session:fork');
 export const savepointSet = eventChannel<SavepointEvent>('savepoint:set');
 export const savepointEnd = eventChannel<SavepointEndEvent>('savepoint:end');
 export const hookEnd = eventChannel<HookEvent>('hook:end');
@@ -36,5 +41,7 @@ export const failover = eventChannel<FailoverEvent>('failover');
 export const replicaLeave = eventChannel<ReplicaEvent>('replica:leave');
 export const replicaReturn = eventChannel<ReplicaEvent>('replica:return');
 export const replicaWait = eventChannel<ReplicaWaitEvent>('replica:wait');
+export const finding = eventChannel<FindingEvent>('finding');
 export const acquire = new Operation<AcquireEvent>('acquire');
+export const flush = new Operation<FlushEvent>('flush');
 export const statement = new Operation<StatementEvent>('statement');

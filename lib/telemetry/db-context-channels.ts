@@ -16,7 +16,9 @@ import type {
   TransactionEndEvent,
   TransactionEvent,
 } from './payloads.js';
-import type { AcquireEvent, StatementEvent } from './operation-events.js';
+import type { FindingEvent } from './finding-event.js';
+import type { FlushEvent, ForkEvent, RefusalEvent } from './session-events.js';
+import type { AcquireEvent, StatementEvent, StatementRequest } from './operation-events.js';
 import type { EventChannel, OperationChannels } from './typed-channel.js';
 
 /**
@@ -35,6 +37,12 @@ export interface DbContextChannels {
   readonly transactionBegin: EventChannel<TransactionEvent>;
   /** `nestjs-db-context:transaction:end` */
   readonly transactionEnd: EventChannel<TransactionEndEvent>;
+  /** `nestjs-db-context:statement:request`: a statement was asked for; published in the code that asks. */
+  readonly statementRequest: EventChannel<StatementRequest>;
+  /** `nestjs-db-context:session:refuse`: a session was used after its end. */
+  readonly sessionRefuse: EventChannel<RefusalEvent>;
+  /** `nestjs-db-context:session:fork`: `em.fork()`, for work of its own. */
+  readonly sessionFork: EventChannel<ForkEvent>;
   /** `nestjs-db-context:savepoint:set` */
   readonly savepointSet: EventChannel<SavepointEvent>;
   /** `nestjs-db-context:savepoint:end` */
@@ -59,8 +67,12 @@ export interface DbContextChannels {
   readonly replicaReturn: EventChannel<ReplicaEvent>;
   /** `nestjs-db-context:replica:wait`: a read has waited for a replica to have its client's last write. */
   readonly replicaWait: EventChannel<ReplicaWaitEvent>;
+  /** `nestjs-db-context:finding`: the option `watch` has found something. */
+  readonly finding: EventChannel<FindingEvent>;
   /** `tracing:nestjs-db-context:acquire:*`: a connection is taken. */
   readonly acquire: OperationChannels<AcquireEvent>;
+  /** `tracing:nestjs-db-context:flush:*`: a flush of a session. */
+  readonly flush: OperationChannels<FlushEvent>;
   /** `tracing:nestjs-db-context:statement:*`: one message to the server. */
   readonly statement: OperationChannels<StatementEvent>;
 }

@@ -68,5 +68,7 @@ function serverErrorIn(error: Error): ServerError | undefined {
  * See https://www.postgresql.org/docs/current/errcodes-appendix.html
  */
 function maskedMessage({ code, message }: ServerError): string {
-  return code.startsWith('22') || code === '42601' ? message.replace(/".*"/s, '"?"') : message;
+  // MikroORM writes the detail into the message, which quotes the row.
+  const [own = ''] = message.split('\n - detail: ', 1);
+  return code.startsWith('22') || code === '42601' ? own.replace(/".*"/s, '"?"') : own;
 }

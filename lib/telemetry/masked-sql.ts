@@ -19,14 +19,39 @@ export function maskedSql(sql: string): string {
   let masked = '';
   let writtenTo = 0;
   let numberEnd = -1;
+  const setting = new SettingReader();
   while (reader.next()) {
     const { start, end, kind } = reader;
     const isMore = numberEnd === start && REST_OF_NUMBER.test(reader.text);
-    if (isMore || kind === 'literal' || kind === 'unfinished' || kind === 'comment') {
+    const isValue = setting.isValue(reader);
+    if (isMore || isValue || kind === 'literal' || kind === 'unfinished' || kind === 'comment') {
       masked += sql.slice(writtenTo, start) + (isMore || kind === 'comment' ? '' : '?');
       writtenTo = end;
       numberEnd = isMore || /^\d/.test(reader.text) ? end : -1;
     }
   }
   return (masked + sql.slice(writtenTo)).trim();
+}
+
+/** Finds the values of SET, which need no quotes: `set local app.user to secret`. */
+class SettingReader {
+  #state: 'begin' | 'other' | 'name' | 'value' = 'begin';
+
+  /** Whether the current token is one; is asked for each token in order. */
+  isValue(reader: SqlReader): boolean {
+    const { kind, text } = reader;
+    if (kind === 'comment') {
+      return false;
+    }
+    if (text === ';') {
+      this.#state = 'begin';
+    } else if (this.#state === 'begin') {
+      this.#state = kind === 'word' && reader.word === 'set' ? 'name' : 'other';
+    } else if (this.#state === 'name' && (text === '=' || reader.word === 'to')) {
+      this.#state = 'value';
+    } else {
+      return this.#state === 'value' && (kind === 'word' || kind === 'name');
+    }
+    return false;
+  }
 }

@@ -1,6 +1,7 @@
 import { errorInfoOf, type ErrorInfo } from './error-info.js';
 import { maskedSql } from './masked-sql.js';
 import type { ConnectionInfo, ContextInfo, TransactionInfo } from './payloads.js';
+import { callers, placeHere, placeOfPublisher, showsApplication, type Place } from './place.js';
 
 /**
  * The key of what an event does not show by itself: texts with their values, parameters, and errors with
@@ -35,6 +36,86 @@ export interface EventSource {
   readonly telemetry: EventOrigin | undefined;
 }
 
+/** How often a promise may be handed on between the application and a statement. */
+const TURNS = 4;
+
+/**
+ * A statement that was asked for, and may have to wait for others, or for a connection, before it leaves.
+ *
+ * @publicApi
+ */
+export class StatementRequest implements EventOrigin {
+  readonly connection: ConnectionInfo;
+  readonly context: ContextInfo | undefined;
+  readonly transaction: TransactionInfo | undefined;
+  readonly #text: string;
+  #masked: string | undefined;
+  #place: Place | undefined;
+
+  /** @internal */
+  constructor({ connection, context, transaction }: EventOrigin, text: string) {
+    this.connection = connection;
+    this.context = context;
+    this.transaction = transaction;
+    this.#text = text;
+  }
+
+  /** Its text; each literal is a question mark. */
+  get sql(): string {
+    return (this.#masked ??= maskedSql(this.#text));
+  }
+
+  /**
+   * Keeps the place in the code that it was asked for at, for {@link StatementRequest.stack}. To be called by a
+   * listener of `statement:request`, while the event is delivered. It costs some microseconds; the text is
+   * only made when it is read.
+   */
+  keepStack(): void {
+    this.#place ??= placeOfPublisher();
+  }
+
+  /**
+   * The place in the code of the application that asked for it: lines of a stack, the innermost call first.
+   * `undefined` where no listener has called {@link StatementRequest.keepStack}, and where MikroORM has lost
+   * the trace to that code.
+   */
+  get stack(): string | undefined {
+    return this.#place !== undefined && showsApplication(this.#place)
+      ? callers(this.#place)
+      : undefined;
+  }
+
+  /**
+   * @internal Looks again for the place, a moment after the request: MikroORM's promises only lead to the code
+   * that awaits them once they have all been handed on. `undefined` where nobody asks for the place.
+   */
+  followTrace(): Promise<void> | undefined {
+    return this.#place === undefined ? undefined : this.#lookAgain(this.#place);
+  }
+
+  async #lookAgain(before: Place): Promise<void> {
+    for (let turn = 0; turn < TURNS; turn++) {
+      await undefined;
+    }
+    const after = placeHere();
+    this.#place = {
+      get stack() {
+        return (showsApplication(before) ? before.stack : after.stack) ?? '';
+      },
+    };
+  }
+
+  /** @internal The same, as the watch judges it. */
+  get place(): Place | undefined {
+    return this.#place;
+  }
+
+  /** What is not shown by default. */
+  get [UNMASKED](): { readonly text: string } {
+    return { text: this.#text };
+  }
+}
+
 /** @publicApi */
 export interface UnmaskedStatement {
   /** The texts of the message with all their values, in order. */
@@ -52,6 +133,8 @@ export interface Message {
   /** Which of them is the application's, or the only one. */
   readonly main: string;
   readonly values: readonly unknown[];
+  /** Where it was asked for, if anybody has listened to that. */
+  readonly request?: StatementRequest | undefined;
 }
 
 /**
@@ -81,6 +164,16 @@ export class StatementEvent implements EventOrigin {
     this.transaction = transaction;
     this.kind = message.kind;
     this.#message = message;
+  }
+
+  /** The event with which it was asked for; `undefined` where nobody listened, and for what the library sends by itself. */
+  get request(): StatementRequest | undefined {
+    return this.#message.request;
+  }
+
+  /** See {@link StatementRequest.stack}. */
+  get stack(): string | undefined {
+    return this.request?.stack;
   }
 
   /** Its text; each literal is a question mark. */

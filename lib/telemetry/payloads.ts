@@ -38,6 +38,8 @@ export interface ContextInfo {
   readonly isDetached: boolean;
   /** Which application it is of: the same object for all contexts of one `DbContextModule.forRoot()`. */
   readonly application: object;
+  /** Its own limit in milliseconds, in place of the options `contextTimeoutMs` and `transactionTimeoutMs`. */
+  readonly timeoutMs: number | undefined;
   /** When it was opened, by `performance.now()`; `undefined` where nobody listened then. */
   readonly openedAt: number | undefined;
 }

@@ -23,18 +23,22 @@ export function traced<R extends Answer>(
   });
 }
 
-/** A message that others have sent. */
+/** A message that is handed to pg, and answered, by others. */
 export interface SentStatement {
+  /** Hands it to pg, with the stores that are bound to the channel. */
+  handOver(send: () => void): void;
   succeeded(answer: Answer): void;
   failed(error: unknown): void;
 }
 
-/** Publishes a message that others send. Stores that are bound to the channel are not entered. */
+/** Publishes a message that others send; called where somebody listens. */
 export function announced(origin: EventOrigin, message: Message): SentStatement {
   const event = new StatementEvent(origin, message);
-  statement.start.publish(event);
-  statement.end.publish(event);
   return {
+    handOver: (send) => {
+      statement.start.runStores(event, send);
+      statement.end.publish(event);
+    },
     succeeded: (answer) => {
       event.succeeded(rowsOf(answer));
       statement.asyncEnd.publish(event);

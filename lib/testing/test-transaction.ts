@@ -217,7 +217,6 @@ async function partOf(
   const statements = [{ sql: 'begin', values: [] }];
   const owner: TransactionOwner = {
     holder: layer.holder,
-    watch: undefined,
     plan: (settings) => ({ settings, statements, before: undefined, after: undefined }),
     planMisused: () => shared.refusal('its begin is under way.'),
     mayReadAhead: () => false,

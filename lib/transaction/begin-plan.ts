@@ -28,23 +28,10 @@ export type TransactionEvent =
   | 'afterTransactionCommit'
   | 'afterTransactionRollback';
 
-/** Looks for misuse in development. */
-export interface TransactionWatch {
-  /** A statement was asked for; called by the code that asks. */
-  sent(sql: string): void;
-  /** The server has answered a statement, or it failed. */
-  answered(): void;
-  /** A statement was refused, since the transaction has ended. */
-  refused(): void;
-  /** The connection is given back. */
-  ended(): void;
-}
-
 /** For whom a transaction runs, and what that adds to it. */
 export interface TransactionOwner {
   /** The unit of work that its connection is taken for. */
   readonly holder: Holder | undefined;
-  readonly watch: TransactionWatch | undefined;
   /**
    * Settles how the transaction begins. Runs code of the application (variables, roles, hosts).
    *

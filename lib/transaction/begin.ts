@@ -1,4 +1,4 @@
-import { Lease, type Answer } from '../connection/lease.js';
+import { Lease, type Answer, type RequestedStatement } from '../connection/lease.js';
 import type { Claim } from '../connection/claim.js';
 import { millisecondsSince } from '../connection/time-limit.js';
 import type { PgClient } from '../postgresql/pg-client.js';
@@ -14,9 +14,8 @@ import { readOn } from './transaction-end.js';
 import { whileOpen } from './while-open.js';
 
 /** The statement that a transaction begins for. */
-export interface FirstStatement {
+export interface FirstStatement extends RequestedStatement {
   readonly part: TransactionPart;
-  readonly sql: string;
   readonly values: readonly unknown[];
   readonly onSend: (() => void) | undefined;
 }
@@ -113,8 +112,9 @@ export class Begin {
    */
   async readAhead(
     settings: TransactionSettings,
-    { part, sql, onSend }: FirstStatement,
+    first: FirstStatement,
   ): Promise<Answer | undefined> {
+    const { part, sql, onSend } = first;
     const scope = new BeginScope(this);
     const judgedBy = this.#source.knownCode.names;
     const begin = await this.#whileOpen(scope.during(() => this.#owner.planOfRead(settings)));
@@ -129,7 +129,7 @@ export class Begin {
       }
       part.assertOpen();
       onSend?.();
-      return await readOn(lease, this.#source, begin, sql);
+      return await readOn(lease, this.#source, begin, first);
     } catch (error) {
       if (server.hasTriedToWrite(error)) {
         return undefined;
@@ -225,8 +225,9 @@ export class Begin {
   async #sendWith(
     lease: Lease,
     plan: BeginPlan,
-    { part, sql, onSend }: FirstStatement,
+    first: FirstStatement,
   ): Promise<Answer | undefined> {
+    const { part, sql, onSend } = first;
     try {
       part.assertOpen();
       onSend?.();
@@ -240,7 +241,7 @@ export class Begin {
     const startedAt = performance.now();
     let answer: Answer;
     try {
-      answer = await lease.sendMessage(message, sql);
+      answer = await lease.sendMessage(message, first);
     } catch (error) {
       if (!message.hasBegun && server.isRefusal(error) && !server.endsConnection(error)) {
         return undefined;

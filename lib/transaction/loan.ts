@@ -1,4 +1,5 @@
 import type { Answer, Lease } from '../connection/lease.js';
+import { requested } from '../telemetry/request-trace.js';
 import type { SentStatement } from '../telemetry/statement-trace.js';
 import { isQuietWithin } from '../connection/quiet-client.js';
 import {
@@ -115,37 +116,39 @@ export class Loan extends AsyncScope implements Lender {
   /** See {@link Lender.sends}. */
   sends(sql: string, values: readonly unknown[]): void {
     this.#onSend?.(sql, values);
-    this.#of.owner.watch?.sent(sql);
+    const request = requested(this.#of.machine, sql);
     this.#lease.notes(sql);
     this.#of.machine.sends(sql);
-    this.#sent = this.#lease.announces(sql, values);
+    this.#sent = this.#lease.announces(sql, values, request);
+  }
+
+  /** See {@link Lender.handOver}. */
+  handOver(query: { send(): void }): void {
+    if (this.#sent === undefined) {
+      query.send();
+    } else {
+      this.#sent.handOver(() => query.send());
+    }
   }
 
   /** See {@link Lender.answered}. */
   answered(sql: string, answer: Answer, tookMs: number): void {
     this.#sent?.succeeded(answer);
     this.#of.machine.answered(sql, answer);
-    this.#log(sql, tookMs);
+    this.#of.source.onStatement(sql, tookMs);
   }
 
   /** See {@link Lender.returned}. */
   returned(sql: string, tags: PgResult[], tookMs: number, failure: Failure): void {
     this.#sent?.succeeded(tags);
     this.#of.machine.returned(sql, tags, failure);
-    this.#log(sql, tookMs);
-  }
-
-  #log(sql: string, tookMs: number): void {
-    const { owner, source } = this.#of;
-    owner.watch?.answered();
-    source.onStatement(sql, tookMs);
+    this.#of.source.onStatement(sql, tookMs);
   }
 
   /** See {@link Lender.failed}. */
   failed(sql: string, error: unknown): void {
     this.#sent?.failed(error);
-    const { machine, owner, settings, source } = this.#of;
-    owner.watch?.answered();
+    const { machine, settings, source } = this.#of;
     source.onFailure(error, this.#lease.client, settings.isReadOnly);
     machine.failed(sql, error);
   }

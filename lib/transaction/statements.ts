@@ -1,6 +1,7 @@
 import type { Answer, Lease } from '../connection/lease.js';
 import type { Claim } from '../connection/claim.js';
 import { InvalidTransactionStateError } from '../errors.js';
+import { requested } from '../telemetry/request-trace.js';
 import { AsyncScope } from './async-scope.js';
 import type { TransactionOwner, TransactionSource } from './begin-plan.js';
 import { Begin, type BeginScope, type FirstStatement } from './begin.js';
@@ -96,13 +97,18 @@ export class Statements {
     onSend?: () => void,
   ): Promise<Answer> {
     const { machine, settings, source } = this.#of;
-    const turn = this.#takeTurn(part, sql);
+    const request = requested(machine, sql);
+    const turn = this.#takeTurn(part);
     try {
       if (turn.comes !== undefined) {
         await turn.comes;
       }
+      const following = request?.followTrace();
+      if (following !== undefined) {
+        await following;
+      }
       if (this.#isFirst(turn)) {
-        const answer = await this.#beginFor(turn, part, { part, sql, values, onSend });
+        const answer = await this.#beginFor(turn, part, { part, sql, values, onSend, request });
         if (answer !== undefined) {
           return answer;
         }
@@ -112,7 +118,7 @@ export class Statements {
       machine.sends(sql);
       const lease = leaseOf(machine.state)!;
       try {
-        const answer = await lease.query(sql, values);
+        const answer = await lease.query(sql, values, 'statement', request);
         machine.answered(sql, answer);
         return answer;
       } catch (error) {
@@ -127,15 +133,9 @@ export class Statements {
   /**
    * Runs work of a part of this transaction that has the connection to itself, in its turn as if it were
    * one statement; begins where nothing has begun (L3, F3).
-   *
-   * @param name what it is called in warnings
    */
-  async exclusively<T>(
-    part: TransactionPart,
-    name: string,
-    work: (lease: Lease) => Promise<T>,
-  ): Promise<T> {
-    const turn = this.#takeTurn(part, name);
+  async exclusively<T>(part: TransactionPart, work: (lease: Lease) => Promise<T>): Promise<T> {
+    const turn = this.#takeTurn(part);
     try {
       if (turn.comes !== undefined) {
         await turn.comes;
@@ -152,7 +152,7 @@ export class Statements {
 
   /** See {@link TransactionPart.lend}. */
   lendTo<T>(part: TransactionPart, callback: (client: object) => T | Promise<T>): Promise<T> {
-    return this.exclusively(part, 'withClient()', async (lease) => {
+    return this.exclusively(part, async (lease) => {
       const loan = new Loan(this.#of, part, lease);
       this.#loan = loan;
       try {
@@ -164,8 +164,7 @@ export class Statements {
   }
 
   /** Takes a turn, to be ended by `#endTurn()`. */
-  #takeTurn(part: TransactionPart, what: string): Turn {
-    this.#of.owner.watch?.sent(what);
+  #takeTurn(part: TransactionPart): Turn {
     part.assertOpen();
     const scope = this.#begin.currentScope;
     const queue = scope?.queue ?? this.#queue;
@@ -177,7 +176,6 @@ export class Statements {
   #endTurn(part: TransactionPart, { queue }: Turn): void {
     queue.leave();
     part.unfinished--;
-    this.#of.owner.watch?.answered();
   }
 
   /** Whether the transaction is to begin for it, now that its turn has come. */

@@ -1,4 +1,4 @@
-import type { Answer, Lease } from '../connection/lease.js';
+import type { Answer, Lease, RequestedStatement } from '../connection/lease.js';
 import { millisecondsSince, TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
   CommitOutcomeUnknownError,
@@ -153,14 +153,15 @@ export async function readOn(
   lease: Lease,
   source: TransactionSource,
   begin: readonly Statement[],
-  sql: string,
+  first: RequestedStatement,
 ): Promise<Answer> {
+  const { sql } = first;
   const { server } = source;
   const message = server.combine(lease.client, begin, sql, true);
   const around = begin.map((each) => each.sql);
   const startedAt = performance.now();
   try {
-    const answer = await lease.sendMessage(message, sql);
+    const answer = await lease.sendMessage(message, first);
     if (server.isUnanswered(sql, answer)) {
       throw new ProtocolViolationError(source.name);
     }

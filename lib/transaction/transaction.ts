@@ -154,7 +154,6 @@ export class Transaction
   override assertOpen(): void {
     const { refusal } = this.#machine;
     if (refusal instanceof SessionClosedError) {
-      this.#owner.watch?.refused();
       this.holder?.refused?.(refusal);
     }
     if (refusal !== undefined) {
@@ -315,6 +314,5 @@ export class Transaction
 
   #hasEnded(): void {
     this.child?.finish('unknown');
-    this.#owner.watch?.ended();
   }
 }

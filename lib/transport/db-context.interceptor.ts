@@ -10,7 +10,7 @@ import { Observable } from 'rxjs';
 
 import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
-import { watchLimits } from '../context/watch.js';
+import { watchLimits } from '../context/watch-limits.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';

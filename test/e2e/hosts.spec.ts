@@ -7,6 +7,7 @@ import {
   type DbConnection,
   type DbConnectionOptions,
 } from 'nestjs-db-context';
+import { dbContextChannels, type HostDrainEvent } from 'nestjs-db-context/telemetry';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { deferred } from '../support/deferred.js';
@@ -271,8 +272,11 @@ describe('what waits while the host is changed', () => {
 });
 
 describe('what stays on the old host', () => {
-  it('H1: is ended after hostDrainTimeoutMs, and its caller gets the reason', async () => {
+  it('H1, O1: is ended after hostDrainTimeoutMs, and its caller and subscribers get the reason', async () => {
     await start({ hostDrainTimeoutMs: 50 });
+    const drains: HostDrainEvent[] = [];
+    const keep = (event: HostDrainEvent): void => void drains.push(event);
+    dbContextChannels.hostDrain.subscribe(keep);
     const { host } = at.one;
     const held = hold('old');
     await held.begun;
@@ -286,6 +290,10 @@ describe('what stays on the old host', () => {
       host,
       timeoutMs: 50,
     });
+    await waitFor(() => drains.length > 0, { what: 'the former pool to be closed' });
+    dbContextChannels.hostDrain.unsubscribe(keep);
+    expect(drains).toMatchObject([{ connection: { name: 'default' }, host, isForced: true }]);
+    expect(drains[0]!.durationMs).toBeGreaterThanOrEqual(50);
     await save('new');
     expect([await at.one.texts(), await at.two.texts()]).toEqual([[], ['new']]);
   });

@@ -1,4 +1,5 @@
 import { defineConfig, DriverException, MikroORM } from '@mikro-orm/postgresql';
+import { dbContextChannels, type ReplicaEvent } from 'nestjs-db-context/telemetry';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -116,13 +117,27 @@ describe('faults of a replica', () => {
     expect(await read()).toEqual([{ one: 1 }]);
   });
 
-  it('one that comes back is used again, with no primary to serve meanwhile', async () => {
+  it('O1: one that comes back is used again, with no primary to serve meanwhile, which is published', async () => {
     await start({ readFrom: { fallback: 'error', retryAfterMs: 60_000 } });
+    const { replicaLeave, replicaReturn } = dbContextChannels;
+    const events: ReplicaEvent[] = [];
+    const keep = (event: ReplicaEvent): void => void events.push(event);
+    replicaLeave.subscribe(keep);
+    replicaReturn.subscribe(keep);
     proxy.refuse = true;
     await expect(read()).rejects.toMatchObject({ code: 'REPLICAS_UNAVAILABLE' });
     proxy.refuse = false;
     expect(await read()).toEqual([{ one: 1 }]);
     expect(isLeftOut()).toBe(false);
+    expect(await read()).toEqual([{ one: 1 }]);
+    replicaLeave.unsubscribe(keep);
+    replicaReturn.unsubscribe(keep);
+    const { host } = new URL(proxy.url);
+    const connection = { name: 'default', host: app.connection().host };
+    expect(events).toMatchObject([
+      { connection, host, error: { code: 'CONNECTION_FAILED' } },
+      { connection, host, error: undefined },
+    ]);
   });
 
   it('the replicas of an orm that was handed over are used, and stay the application’s', async () => {

@@ -1,7 +1,12 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Get, Post } from '@nestjs/common';
 import { DbContext, InjectSession, type DbContextOptions } from 'nestjs-db-context';
-import { dbContextChannels, type ContextEndEvent } from 'nestjs-db-context/telemetry';
+import {
+  dbContextChannels,
+  UNMASKED,
+  type ContextEndEvent,
+  type FindingEvent,
+} from 'nestjs-db-context/telemetry';
 
 import { deferred, type Deferred } from '../support/deferred.js';
 import { LogRecorder } from '../support/log-recorder.js';
@@ -181,6 +186,38 @@ describe('the watch', () => {
     await waitFor(() => origins.length > 0, { what: 'the context to end' });
     dbContextChannels.contextEnd.unsubscribe(onEnd);
     expect(origins).toEqual(['GET /nowhere']);
+  });
+
+  it('O1: publishes each thing that it finds, without the values of the statement', async () => {
+    const { dbContext, connection } = await start({ watch: { ...calm, idleInTransactionMs: 40 } });
+    const found: FindingEvent[] = [];
+    const onFinding = (event: FindingEvent): void => void found.push(event);
+    dbContextChannels.finding.subscribe(onFinding);
+    const holding = (): Promise<void> =>
+      dbContext.run(async () => {
+        const before = found.length;
+        await dbContext.session().find(Note, { text: 'a secret' }, { fields: ['id'] });
+        await waitFor(() => found.length > before, { what: 'a finding' });
+      });
+    try {
+      await holding();
+      await holding();
+    } finally {
+      dbContextChannels.finding.unsubscribe(onFinding);
+    }
+    // The log is warned of a route once in a while; an inspector shows each request.
+    expect(warnings()).toHaveLength(1);
+    expect(found).toMatchObject(
+      [1, 2].map(() => ({ kind: 'idle-in-transaction', context: { origin: 'dbContext.run()' } })),
+    );
+    expect(found[0]!.context).not.toBe(found[1]!.context);
+    expect(found[0]!.connection).toMatchObject({ name: 'default', host: connection().host });
+    expect(found[0]!.message).toMatch(
+      /^The context of dbContext\.run\(\) held a connection of "default" .* \(select "n0"\."id" from "note" as "n0" where "n0"\."text" = \?\) was sent$/,
+    );
+    expect(found[0]![UNMASKED].message).toContain(`"n0"."text" = 'a secret'`);
+    expect(found[0]!.stack).toMatch(/^ {4}at .*watch\.spec\.ts/);
+    expect(JSON.stringify(found)).not.toContain('a secret');
   });
 
   // startApp() turns it off where nothing is said.

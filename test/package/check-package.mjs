@@ -162,6 +162,24 @@ collectDbContextMetrics();
 `,
   },
   {
+    subpath: 'telemetry',
+    peer: [],
+    name: 'dbContextChannels',
+    types: `
+import { dbContextChannels, UNMASKED, type StatementEvent } from '${manifest.name}/telemetry';
+
+export const seen: unknown[] = [];
+
+dbContextChannels.statementRequest.subscribe((request) => request.keepStack());
+dbContextChannels.statement.asyncEnd.subscribe((statement: StatementEvent) => {
+  seen.push(statement.sql, statement.durationMs, statement.stack, statement[UNMASKED].values);
+});
+dbContextChannels.finding.subscribe(({ kind, message, context }) => {
+  seen.push(kind, message, context.origin);
+});
+`,
+  },
+  {
     subpath: 'terminus',
     peer: '@nestjs/terminus',
     name: 'DbContextHealthIndicator',
@@ -283,7 +301,7 @@ async function checkSubpath(consumer, host, { subpath, peer, name, types }) {
     await writeFile(
       file,
       `import { ${name} } from '${manifest.name}/${subpath}';
-       if (typeof ${name} !== 'function') throw new Error('not exported: ${name}');`,
+       if (${name} === undefined) throw new Error('not exported: ${name}');`,
     );
     await run(process.execPath, [file], consumer);
     const source = join(consumer, `${subpath}.ts`);
@@ -382,7 +400,7 @@ async function checkAll(directory) {
   await check('the public API is the one that test/types/api reports', checkApiReports);
   for (const each of SUBPATHS) {
     await check(
-      `${manifest.name}/${each.subpath} needs ${[each.peer].flat().join(', ')} and no other optional peer`,
+      `${manifest.name}/${each.subpath} needs ${[each.peer].flat().join(', ') || 'no peer'} and no other optional peer`,
       () => checkSubpath(consumer, host, each),
     );
   }

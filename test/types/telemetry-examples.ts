@@ -24,3 +24,12 @@ dbContextChannels.statement.start.bindStore(
   current,
   ({ transaction }) => (transaction && spans.get(transaction)) ?? 'none',
 );
+
+dbContextChannels.statementRequest.subscribe((request) => request.keepStack());
+dbContextChannels.statement.asyncEnd.subscribe(({ sql, durationMs, stack }) => {
+  console.log(durationMs, sql, stack);
+});
+
+dbContextChannels.finding.subscribe(({ kind, message, context, stack }) => {
+  console.log(kind, context.origin, message, stack);
+});

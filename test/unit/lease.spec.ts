@@ -65,7 +65,6 @@ function transactionOn(client: PgClient): Transaction {
     },
     {
       holder: undefined,
-      watch: undefined,
       plan: (settings) => ({ settings, statements, before: undefined, after: undefined }),
       planMisused: () => new Error('not in this test'),
       mayReadAhead: () => false,

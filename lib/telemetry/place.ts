@@ -15,6 +15,18 @@ export function placeHere(): Place {
   return place;
 }
 
+/** The place that publishes an event; called by a listener of it, whose own frames are left out. */
+export function placeOfPublisher(): Place {
+  const here = placeHere();
+  return {
+    get stack() {
+      const [head = '', ...frames] = here.stack?.split('\n') ?? [];
+      const publish = frames.findIndex((frame) => frame.includes('(node:diagnostics_channel:'));
+      return [head, ...frames.slice(publish + 1)].join('\n');
+    },
+  };
+}
+
 const LIBRARY = fileURLToPath(new URL('..', import.meta.url));
 
 /** The stack without its head, and without what is not the application's. */
@@ -35,7 +47,5 @@ function framesOf({ stack = '' }: Place): readonly string[] {
 
 /** Built-in functions have no file: `at Set.forEach (<anonymous>)`. */
 function isOfApplication(frame: string): boolean {
-  return (
-    !/node:internal|[/\\]node_modules[/\\]|<anonymous>/.test(frame) && !frame.includes(LIBRARY)
-  );
+  return !/[( ]node:|[/\\]node_modules[/\\]|<anonymous>/.test(frame) && !frame.includes(LIBRARY);
 }

@@ -1,0 +1,26 @@
+import type { EventChannel } from './typed-channel.js';
+
+/**
+ * Subscribes to a channel for as long as `listener` lives: channels are those of the process, and would keep
+ * an application that was never closed.
+ *
+ * @param handle is called with the listener, and must not hold it itself
+ * @returns a function that ends it
+ */
+export function subscribeWeakly<L extends object, T>(
+  channel: EventChannel<T>,
+  listener: L,
+  handle: (listener: L, event: T) => void,
+): () => void {
+  const reference = new WeakRef(listener);
+  const deliver = (event: T): void => {
+    const alive = reference.deref();
+    if (alive === undefined) {
+      channel.unsubscribe(deliver);
+    } else {
+      handle(alive, event);
+    }
+  };
+  channel.subscribe(deliver);
+  return () => void channel.unsubscribe(deliver);
+}
