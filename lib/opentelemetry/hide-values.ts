@@ -17,6 +17,9 @@ import { maskedSql } from '../telemetry/masked-sql.js';
  * @publicApi
  */
 export function hideValues(span: Span, info: { readonly query: { readonly text: string } }): void {
+  if (!span.isRecording()) {
+    return;
+  }
   span.setAttribute('db.query.text', maskedSql(info.query.text));
   const setStatus = span.setStatus.bind(span);
   // The instrumentation sets the status as the statement fails, with the message of the server.

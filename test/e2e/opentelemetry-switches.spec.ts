@@ -1,4 +1,4 @@
-import { context, diag, DiagLogLevel, trace } from '@opentelemetry/api';
+import { context, diag, DiagLogLevel, SpanStatusCode, trace } from '@opentelemetry/api';
 import {
   AlwaysOffSampler,
   ParentBasedSampler,
@@ -326,6 +326,18 @@ describe('O1: the instrumentation of OpenTelemetry', () => {
       }));
       expect(shown.length).toBeGreaterThan(0);
       expect(JSON.stringify(shown)).not.toContain(SECRET);
+    });
+
+    it('but has the message of an error where that is asked for, without what the server quotes', async () => {
+      const instrumentation = new DbContextInstrumentation({ errorMessages: true });
+      instrumentation.setTracerProvider(recorder.provider);
+      undo.push(() => instrumentation.disable());
+      const work = app.dbContext.run(() => app.session().execute(`select int '${SECRET}'`));
+      await expect(work).rejects.toMatchObject({ code: '22P02' });
+      const [span] = recorder.spans();
+      expect(span!.status.code).toBe(SpanStatusCode.ERROR);
+      expect(span!.status.message).toContain('invalid input syntax for type integer: "?"');
+      expect(JSON.stringify([span!.attributes, span!.events, span!.status])).not.toContain(SECRET);
     });
 
     it('but pg’s instrumentation does by itself, where nobody tells it otherwise', async () => {

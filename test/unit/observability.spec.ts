@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { context, ROOT_CONTEXT } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import * as conventions from '@opentelemetry/semantic-conventions/incubating';
-import { dbContextChannels } from 'nestjs-db-context/telemetry';
+import { dbContextChannels, type ContextInfo } from 'nestjs-db-context/telemetry';
 
 import { LabelSets } from '../../lib/observability/label-sets.js';
 import { METRICS, type MetricName } from '../../lib/observability/metrics.js';
@@ -14,6 +14,7 @@ import {
   attributesOf,
   DB_RESPONSE_STATUS_CODE,
   EXCEPTION_MESSAGE,
+  originOf,
 } from '../../lib/opentelemetry/attributes.js';
 import { SCOPE_VERSION } from '../../lib/opentelemetry/scope.js';
 import { metricName } from '../../lib/prometheus/names.js';
@@ -47,7 +48,7 @@ describe('O1: the entry points of OpenTelemetry and Prometheus', () => {
     ['prometheus', ['prom-client']],
   ])('load nothing that others instrument: %s', (name, own) => {
     const packages = packagesOf(new URL(`lib/${name}/index.ts`, ROOT));
-    const builtIn = ['node:async_hooks', 'node:diagnostics_channel'];
+    const builtIn = ['node:async_hooks', 'node:diagnostics_channel', 'node:url'];
     expect([...packages].filter((each) => !builtIn.includes(each)).toSorted()).toEqual([
       '@mikro-orm/core',
       ...own,
@@ -99,6 +100,14 @@ describe('O1: labels', () => {
     expect(labels.of('default', 'rolled-back', { type: 'Error7', sqlState: undefined })).toBe(
       all[7],
     );
+  });
+
+  it.each([
+    ['OrdersController.create', 'OrdersController.create'],
+    ['GET /reset-password/a-secret', undefined],
+    [undefined, undefined],
+  ])('have no path of a request: %s', (origin, shown) => {
+    expect(originOf(origin === undefined ? undefined : ({ origin } as ContextInfo))).toBe(shown);
   });
 
   it.each([
