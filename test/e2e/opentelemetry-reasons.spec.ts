@@ -86,6 +86,19 @@ describe('O1: a span says why its transaction was rolled back', () => {
     await answer;
   });
 
+  it('which is not a statement that a savepoint has undone', async () => {
+    const work = app.dbContext.run(async () => {
+      const undone = app.session().transactional((em) => em.execute(`select int 'no number'`));
+      await undone.catch(() => undefined);
+      await mayGoOn.promise;
+    });
+    expect((await treeOfOne()).at(-1)).toBe(
+      '  * db_context.rollback TRANSACTION_TIMEOUT TRANSACTION_TIMEOUT',
+    );
+    mayGoOn.resolve();
+    await expect(work).rejects.toMatchObject({ code: 'TRANSACTION_TIMEOUT' });
+  });
+
   it('since its own code has, which goes on', async () => {
     await app.dbContext.run(async () => {
       await app.session().find(Note, {});
