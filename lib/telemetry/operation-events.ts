@@ -95,7 +95,7 @@ export class StatementRequest implements EventOrigin {
 
   async #lookAgain(before: Place): Promise<void> {
     for (let turn = 0; turn < TURNS; turn++) {
-      await undefined;
+      await Promise.resolve();
     }
     const after = placeHere();
     this.#place = {
