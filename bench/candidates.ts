@@ -13,7 +13,13 @@ export const CANDIDATES = [
   'bare-middleware',
 ] as const;
 
-export type Candidate = (typeof CANDIDATES)[number];
+/** The library with somebody listening to it, and without: the candidates of the part `observed`. */
+export const OBSERVED = ['library', 'open-telemetry', 'prometheus'] as const;
+
+export type Candidate = (typeof CANDIDATES | typeof OBSERVED)[number];
+
+/** All that may be asked for by name. */
+export const ALL_CANDIDATES: readonly Candidate[] = [...new Set([...CANDIDATES, ...OBSERVED])];
 
 export const ADAPTERS = ['fastify', 'express'] as const;
 

@@ -17,6 +17,7 @@ import {
   measureCalls,
   measureLinks,
   measureMemory,
+  measureObserved,
   measurePromises,
   measureThroughput,
 } from './measure.js';
@@ -70,6 +71,7 @@ async function measureAll(databaseUrl: string): Promise<void> {
     startedAt: new Date().toISOString(),
     loadAverage: loadavg(),
     throughput: [],
+    observed: [],
     latency: [],
     roundTrips: [],
     promises: [],
@@ -101,6 +103,12 @@ async function measureAll(databaseUrl: string): Promise<void> {
         print(`Throughput, ${adapter}, ${each.clients} clients`, throughputTable([each]));
       });
     }
+  }
+  if (parts.includes('observed')) {
+    await measureObserved(options, databaseUrl, (each) => {
+      results.observed.push(each);
+      print('Throughput with somebody listening', throughputTable([each]));
+    });
   }
   if (parts.includes('promises')) {
     await measurePromises(options, databaseUrl, (each) => results.promises.push(each));

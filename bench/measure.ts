@@ -1,4 +1,4 @@
-import { ADAPTERS, type Adapter } from './candidates.js';
+import { ADAPTERS, OBSERVED, type Adapter } from './candidates.js';
 import type { CallFigures, MemoryFigures } from './calls/figures.js';
 import { startChild } from './http/child.js';
 import { startFleet } from './http/fleet.js';
@@ -8,6 +8,7 @@ import { runRounds } from './http/rounds.js';
 import { startLink } from './link/link.js';
 import type { BenchOptions } from './options.js';
 import { compare, type Comparison, type Counts } from './report/results.js';
+import { WORKLOADS } from './workloads.js';
 
 /** Measures the throughput of the candidates, on a direct connection to the server. */
 export async function measureThroughput(
@@ -26,6 +27,24 @@ export async function measureThroughput(
       const { clients } = workload;
       onEach(compare(series, workload, { adapter, roundTripMs: 0, clients }));
     }
+  } finally {
+    await fleet.stop();
+  }
+}
+
+/** Measures the throughput of one read with OpenTelemetry or Prometheus on, and with nobody listening. */
+export async function measureObserved(
+  options: BenchOptions,
+  databaseUrl: string,
+  onEach: (comparison: Comparison) => void,
+): Promise<void> {
+  const [adapter] = ADAPTERS;
+  const workload = WORKLOADS.find(({ name }) => name === 'one-read')!;
+  const clients = options.isCheck ? 2 : workload.clients;
+  const fleet = await startFleet(OBSERVED, adapter, databaseUrl);
+  try {
+    const series = await runRounds(fleet, workload, options.rounds, clients);
+    onEach(compare(series, workload, { adapter, roundTripMs: 0, clients }));
   } finally {
     await fleet.stop();
   }

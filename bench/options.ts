@@ -1,6 +1,12 @@
 import { parseArgs } from 'node:util';
 
-import { ADAPTERS, CANDIDATES, type Adapter, type Candidate } from './candidates.js';
+import {
+  ADAPTERS,
+  ALL_CANDIDATES,
+  CANDIDATES,
+  type Adapter,
+  type Candidate,
+} from './candidates.js';
 import type { Rounds } from './http/rounds.js';
 import type { BlockPlan } from './machinery/machinery.js';
 import { WORKLOADS, type Workload } from './workloads.js';
@@ -12,6 +18,7 @@ const PARTS = [
   'calls',
   'memory',
   'throughput',
+  'observed',
   'latency',
 ] as const;
 
@@ -71,7 +78,8 @@ export function readOptions(): BenchOptions {
   return {
     parts: pick(values.parts, PARTS),
     adapters: pick(values.adapters, ADAPTERS),
-    candidates: pick(values.candidates, CANDIDATES),
+    candidates:
+      values.candidates === undefined ? [...CANDIDATES] : pick(values.candidates, ALL_CANDIDATES),
     isCheck: values.check,
     workloads: chosen.map(byName).map((workload) => ({
       ...workload,

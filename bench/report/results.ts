@@ -41,6 +41,8 @@ export interface Results {
   readonly startedAt: string;
   readonly loadAverage: readonly number[];
   readonly throughput: Comparison[];
+  /** One read, with somebody listening and without. */
+  readonly observed: Comparison[];
   readonly latency: Comparison[];
   readonly roundTrips: Counts[];
   readonly promises: Counts[];

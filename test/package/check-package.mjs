@@ -48,8 +48,10 @@ const HIDDEN_FROM_TYPES = [
   '@nestjs/event-emitter',
   '@nestjs/graphql',
   '@nestjs/terminus',
+  '@opentelemetry/api',
   'bullmq',
   'graphql',
+  'prom-client',
 ];
 /** Their imports of the driver are ignored where the package is missing, which the strict consumer proves. */
 const SOFT_IMPORTS = {
@@ -127,6 +129,36 @@ import { DbContextGraphQLModule } from '${manifest.name}/graphql';
   imports: [DbContextGraphQLModule.forRoot({ scope: 'operation', readOnlyQueries: true })],
 })
 export class LibraryModule {}
+`,
+  },
+  {
+    subpath: 'opentelemetry',
+    peer: '@opentelemetry/api',
+    name: 'DbContextInstrumentation',
+    types: `
+import type { Span } from '@opentelemetry/api';
+import {
+  DbContextInstrumentation,
+  hideValues,
+  type DbContextInstrumentationConfig,
+} from '${manifest.name}/opentelemetry';
+
+const config: DbContextInstrumentationConfig = { enabled: false, errorMessages: true };
+export const instrumentation = new DbContextInstrumentation(config);
+export const requestHook: (span: Span, info: { query: { text: string } }) => void = hideValues;
+`,
+  },
+  {
+    subpath: 'prometheus',
+    peer: 'prom-client',
+    name: 'collectDbContextMetrics',
+    types: `
+import { register, Registry } from 'prom-client';
+import { collectDbContextMetrics } from '${manifest.name}/prometheus';
+
+export const stop: () => void = collectDbContextMetrics({ register: new Registry() });
+collectDbContextMetrics({ register });
+collectDbContextMetrics();
 `,
   },
   {

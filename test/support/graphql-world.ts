@@ -11,7 +11,7 @@ import { createTestDatabase, type TestDatabase } from './database.js';
 import { AuthorsResolver, BooksLoader, NotesResolver, ReadingGuard } from './graphql-library.js';
 import { Author, Book, LIBRARY_SCHEMA } from './library.entities.js';
 import { Note, NOTE_SCHEMA } from './note.entity.js';
-import { startApp, type AdapterName, type TestApp } from './test-app.js';
+import { startApp, type AdapterName, type TestApp, type TestAppOptions } from './test-app.js';
 import { WireProxy } from './wire-proxy.js';
 
 /** A GraphQL server over an HTTP adapter. */
@@ -46,6 +46,7 @@ export interface GraphQLWorldOptions extends DbContextOptions {
   /** Further options of the driver. */
   readonly driverOptions?: object;
   readonly providers?: readonly Provider[];
+  readonly configure?: NonNullable<TestAppOptions['configure']>;
 }
 
 /** An application with a library of authors and books, and notes, served over GraphQL. */

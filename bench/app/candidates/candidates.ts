@@ -7,6 +7,7 @@ import { ClsTransactionModule } from './cls-transaction.js';
 import { HandWrittenModule } from './hand-written.js';
 import { LibraryModule } from './library.js';
 import { NoDatabaseModule } from './no-database.js';
+import { withOpenTelemetry, withPrometheus } from './observed.js';
 import { RequestContextModule } from './request-context.js';
 import { RequestScopeModule } from './request-scope.js';
 
@@ -24,5 +25,7 @@ export const CANDIDATE_MODULES = {
   'no-database': () => NoDatabaseModule.register(),
   'bare-middleware': () =>
     BareMiddlewareModule.register(BareInterceptorModule.register(NoDatabaseModule.register())),
+  'open-telemetry': (database) => withOpenTelemetry(database),
+  prometheus: (database) => withPrometheus(database),
   'bare-interceptor': () => BareInterceptorModule.register(NoDatabaseModule.register()),
 } as const satisfies Record<string, (database: Database) => DynamicModule>;

@@ -1,0 +1,54 @@
+import type {
+  ErrorInfo,
+  StatementEvent,
+  TransactionEndEvent,
+  TransactionInfo,
+} from '../telemetry/index.js';
+
+const SQLSTATE = /^[0-9A-Z]{5}$/;
+/** A code of this library, of Node or of a driver. */
+const CODE = /^[A-Z][A-Z0-9_]{5,40}$/;
+
+/** Why something has failed, in words that hold no value of a statement. */
+export interface Failure {
+  /** `40001`, `ACQUIRE_TIMEOUT`, or the name of the error's class. */
+  readonly type: string;
+  /** The SQLSTATE of the server, where it is one. */
+  readonly sqlState: string | undefined;
+}
+
+/** What may be said of an error. */
+export function failureOf({ code, name }: ErrorInfo): Failure {
+  const sqlState = code !== undefined && SQLSTATE.test(code) ? code : undefined;
+  return { type: code !== undefined && (sqlState ?? CODE.test(code)) ? code : name, sqlState };
+}
+
+/**
+ * The statements of transactions that have failed. An error of this library stands for them at the end of
+ * the transaction, and does not name the SQLSTATE that it is about.
+ */
+export class FailedStatements {
+  readonly #failures = new WeakMap<TransactionInfo, Failure>();
+
+  /** A statement is over. */
+  ended({ transaction, error, hasRun }: StatementEvent): void {
+    if (transaction !== undefined && error !== undefined && hasRun) {
+      this.#failures.set(transaction, failureOf(error));
+    }
+  }
+
+  /** What has failed since a savepoint is undone. */
+  undone(transaction: TransactionInfo): void {
+    this.#failures.delete(transaction);
+  }
+
+  /** Why a transaction is not committed; `undefined` where it is, or where its own code decided that. */
+  reasonOf({ transaction, error, outcome }: TransactionEndEvent): Failure | undefined {
+    if (outcome === 'committed' || error === undefined) {
+      return undefined;
+    }
+    const { type, sqlState } = failureOf(error);
+    const statement = this.#failures.get(transaction)?.sqlState;
+    return { type, sqlState: sqlState ?? statement };
+  }
+}

@@ -1,0 +1,64 @@
+import type { ConnectionInfo } from '../telemetry/index.js';
+import { POOL, STATE, type GaugeName, type Reading } from './metrics.js';
+
+/** The pools of the connections that an event has named; they are read as they are asked for. */
+export class PoolReadings {
+  /** Weak, as no event says that a connection is closed: its application may be gone. */
+  readonly #connections = new Set<WeakRef<ConnectionInfo>>();
+  readonly #known = new WeakSet<ConnectionInfo>();
+
+  know(connection: ConnectionInfo): void {
+    if (!this.#known.has(connection)) {
+      this.#known.add(connection);
+      this.#connections.add(new WeakRef(connection));
+    }
+  }
+
+  /** A gauge now: connections of the same name, of several applications, are added up. */
+  read(name: GaugeName): readonly Reading[] {
+    const sums = new Map<string, { -readonly [Key in keyof Reading]: Reading[Key] }>();
+    for (const { labels, value } of this.#each(name)) {
+      const key = `${labels[STATE] ?? ''} ${labels[POOL]}`;
+      const sum = sums.get(key);
+      if (sum === undefined) {
+        sums.set(key, { labels, value });
+      } else {
+        sum.value += value;
+      }
+    }
+    return [...sums.values()];
+  }
+
+  *#each(name: GaugeName): Iterable<Reading> {
+    for (const reference of this.#connections) {
+      const connection = reference.deref();
+      if (connection === undefined) {
+        this.#connections.delete(reference);
+      } else {
+        yield* readingsOf(name, connection);
+      }
+    }
+  }
+}
+
+function readingsOf(name: GaugeName, connection: ConnectionInfo): readonly Reading[] {
+  const { pool } = connection;
+  if (pool === undefined) {
+    return [];
+  }
+  const labels = { [POOL]: connection.name };
+  switch (name) {
+    case 'db.client.connection.count':
+      return [
+        { labels: { ...labels, [STATE]: 'used' }, value: pool.checkedOut },
+        { labels: { ...labels, [STATE]: 'idle' }, value: pool.idle },
+      ];
+    case 'db.client.connection.max':
+    case 'db.client.connection.limit':
+      return [{ labels, value: pool.size }];
+    case 'db.client.connection.pending_requests':
+      return [{ labels, value: pool.waiting }];
+    default:
+      return [];
+  }
+}

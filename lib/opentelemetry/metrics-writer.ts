@@ -1,0 +1,124 @@
+import {
+  diag,
+  type BatchObservableCallback,
+  type Counter,
+  type Histogram,
+  type Meter,
+  type MeterProvider,
+  type Observable,
+} from '@opentelemetry/api';
+
+import { MetricsListener } from '../observability/metrics-listener.js';
+import {
+  BOUNDS_S,
+  METRICS,
+  metricsOf,
+  type CounterName,
+  type GaugeName,
+  type HistogramName,
+  type Labels,
+  type MetricSink,
+} from '../observability/metrics.js';
+import { SCOPE_NAME, SCOPE_VERSION } from './scope.js';
+
+/** The instruments of one provider. */
+interface Instruments {
+  readonly provider: MeterProvider;
+  readonly counters: ReadonlyMap<CounterName, Counter>;
+  readonly histograms: ReadonlyMap<HistogramName, Histogram>;
+  readonly dispose: () => void;
+}
+
+/** Writes the metrics to the meter of a provider. */
+export class MetricsWriter implements MetricSink {
+  readonly #providerNow: () => MeterProvider;
+  readonly #listener: MetricsListener;
+  #current: Instruments | undefined;
+
+  /** @param providerNow is asked again and again: the global provider may be registered later */
+  constructor(providerNow: () => MeterProvider) {
+    this.#providerNow = providerNow;
+    this.#listener = new MetricsListener(this, (error) =>
+      diag.error('nestjs-db-context: a metric could not be written', error),
+    );
+  }
+
+  start(): void {
+    this.#instruments();
+    this.#listener.start();
+  }
+
+  stop(): void {
+    this.#listener.stop();
+    this.#current?.dispose();
+    this.#current = undefined;
+  }
+
+  /** See {@link MetricSink.count}. */
+  count(name: CounterName, labels: Labels): void {
+    this.#instruments().counters.get(name)!.add(1, labels);
+  }
+
+  /** See {@link MetricSink.record}. */
+  record(name: HistogramName, labels: Labels, value: number): void {
+    this.#instruments().histograms.get(name)!.record(value, labels);
+  }
+
+  #instruments(): Instruments {
+    const provider = this.#providerNow();
+    if (this.#current?.provider !== provider) {
+      this.#current?.dispose();
+      this.#current = this.#make(provider);
+    }
+    return this.#current;
+  }
+
+  #make(provider: MeterProvider): Instruments {
+    const meter = provider.getMeter(SCOPE_NAME, SCOPE_VERSION);
+    const counters = metricsOf('counter').map(
+      (name) => [name, meter.createCounter(name, optionsOf(name))] as const,
+    );
+    const histograms = metricsOf('histogram').map((name) => {
+      const advice = { explicitBucketBoundaries: [...BOUNDS_S] };
+      return [name, meter.createHistogram(name, { ...optionsOf(name), advice })] as const;
+    });
+    return {
+      provider,
+      counters: new Map(counters),
+      histograms: new Map(histograms),
+      dispose: this.#observe(meter),
+    };
+  }
+
+  #observe(meter: Meter): () => void {
+    const gauges = new Map<GaugeName, Observable>(
+      metricsOf('gauge').map((name) => {
+        const options = optionsOf(name);
+        // Counts of several processes are added up; times are not.
+        return [
+          name,
+          options.unit === 's'
+            ? meter.createObservableGauge(name, options)
+            : meter.createObservableUpDownCounter(name, options),
+        ];
+      }),
+    );
+    const observe: BatchObservableCallback = (result) => {
+      for (const [name, gauge] of gauges) {
+        for (const { labels, value } of this.#listener.read(name)) {
+          result.observe(gauge, value, labels);
+        }
+      }
+    };
+    meter.addBatchObservableCallback(observe, [...gauges.values()]);
+    return () => meter.removeBatchObservableCallback(observe, [...gauges.values()]);
+  }
+}
+
+function optionsOf(name: CounterName | HistogramName | GaugeName): {
+  unit: string;
+  description: string;
+} {
+  const { unit, description } = METRICS[name];
+  return { unit, description };
+}
