@@ -1,8 +1,10 @@
 import { channel } from 'node:diagnostics_channel';
 
-/** What a store is bound as: an `AsyncLocalStorage`, or something else that runs a function with a value. */
+/** What a store is bound as: an `AsyncLocalStorage`, or something else that runs code with a value. */
 export interface EventStore<S> {
   run<R>(value: S, callback: () => R): R;
+  /** What Node calls from 25.9 on, in place of `run()`; the value holds until what it returns is disposed of. */
+  withScope?(value: S): Disposable;
 }
 
 /**
