@@ -13,7 +13,7 @@ export default {
   moduleNameMapper: {
     '^nestjs-db-context$': '<rootDir>/lib/index.ts',
     '^nestjs-db-context/(event-emitter|cqrs)$': '<rootDir>/lib/events/$1.ts',
-    '^nestjs-db-context/(bullmq|graphql|opentelemetry|prometheus|telemetry|terminus|testing)$':
+    '^nestjs-db-context/(bullmq|graphql|inspector|opentelemetry|prometheus|telemetry|terminus|testing)$':
       '<rootDir>/lib/$1/index.ts',
     // The sources import `./x.js`, as Node needs it after the build; here only `x.ts` exists.
     '^(\\.{1,2}/.*)\\.js$': '$1',

@@ -3,6 +3,7 @@ export const CANDIDATES = [
   'library',
   'first-write',
   'middleware',
+  'inspector',
   'hand-written',
   'hand-intercepted',
   'request-context',

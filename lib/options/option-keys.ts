@@ -59,6 +59,17 @@ const CONNECTION_KEYS = [
   ...(Object.keys(DEFAULTS.limits) satisfies string[] as (keyof ConnectionLimits)[]),
 ];
 
+/** Those that a factory may return as well. */
+const INSPECTOR_SETTINGS = [
+  'allowInProduction',
+  'showValues',
+  'showPlaces',
+  'hosts',
+  'maxRequests',
+  'maxStatements',
+  'maxBytes',
+] as const;
+
 /** All of them, so that a key in the wrong one can be sent to its own. */
 const PLACES = {
   module: {
@@ -162,6 +173,18 @@ const PLACES = {
   graphql: {
     keys: ['scope', 'readOnlyQueries'],
     belongs: 'in the options of DbContextGraphQLModule.forRoot()',
+  },
+  inspector: {
+    keys: ['path', 'guard', 'imports', ...INSPECTOR_SETTINGS],
+    belongs: 'in the options of DbContextInspectorModule.forRoot()',
+  },
+  inspectorAsync: {
+    keys: ['path', 'guard', 'imports', 'inject', 'useFactory'],
+    belongs: 'in the options of DbContextInspectorModule.forRootAsync()',
+  },
+  inspectorSettings: {
+    keys: INSPECTOR_SETTINGS,
+    belongs: 'in what useFactory of DbContextInspectorModule.forRootAsync() returns',
   },
   health: {
     keys: ['connection', 'timeoutMs', 'maxWaiting', 'maxLagMs'],

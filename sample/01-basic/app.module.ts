@@ -1,6 +1,7 @@
 import { defineConfig } from '@mikro-orm/postgresql';
 import { Module, type DynamicModule } from '@nestjs/common';
 import { DbContextModule } from 'nestjs-db-context';
+import { DbContextInspectorModule } from 'nestjs-db-context/inspector';
 
 import { AccountsModule } from './accounts/accounts.module.js';
 import { AuditModule } from './audit/audit.module.js';
@@ -24,6 +25,8 @@ export class AppModule {
           // The entities come from the feature modules.
           connections: [defineConfig({ clientUrl: databaseUrl })],
         }),
+        // A page at /__db that shows what each request sends to which database.
+        ...(process.env['NODE_ENV'] === 'production' ? [] : [DbContextInspectorModule.forRoot()]),
         AuditModule.register(auditUrl),
         AccountsModule,
         TransfersModule,

@@ -33,6 +33,9 @@ const REQUIRED_FILES = [
   'CHANGELOG.md',
   'dist/index.js',
   'dist/index.d.ts',
+  // What is no output of the compiler.
+  'dist/inspector/page/page.js',
+  'dist/inspector/page/page.css',
 ];
 const EXPORTS = ['DbContextModule', 'DbContext', 'InjectSession'];
 /** What the public types must not mention: optional, or the business of one HTTP server. */
@@ -159,6 +162,23 @@ import { collectDbContextMetrics } from '${manifest.name}/prometheus';
 export const stop: () => void = collectDbContextMetrics({ register: new Registry() });
 collectDbContextMetrics({ register });
 collectDbContextMetrics();
+`,
+  },
+  {
+    subpath: 'inspector',
+    peer: [],
+    name: 'DbContextInspectorModule',
+    types: `
+import { Module } from '@nestjs/common';
+import {
+  DbContextInspectorModule,
+  type DbContextInspectorOptions,
+} from '${manifest.name}/inspector';
+
+const options: DbContextInspectorOptions = { path: '/__db', hosts: ['dev.example'], showValues: true };
+
+@Module({ imports: [DbContextInspectorModule.forRoot(options)] })
+export class DevelopmentModule {}
 `,
   },
   {

@@ -5,6 +5,7 @@ import { BareInterceptorModule } from './bare-interceptor.js';
 import { BareMiddlewareModule } from './bare-middleware.js';
 import { ClsTransactionModule } from './cls-transaction.js';
 import { HandWrittenModule } from './hand-written.js';
+import { InspectedModule } from './inspected.js';
 import { LibraryModule } from './library.js';
 import { NoDatabaseModule } from './no-database.js';
 import { withOpenTelemetry, withPrometheus } from './observed.js';
@@ -16,6 +17,7 @@ export const CANDIDATE_MODULES = {
   library: (database) => LibraryModule.register(database),
   'first-write': (database) => LibraryModule.register(database, { begin: 'first-write' }),
   middleware: (database) => LibraryModule.register(database, {}, { mount: 'middleware' }),
+  inspector: (database) => InspectedModule.register(LibraryModule.register(database)),
   'hand-written': (database) => HandWrittenModule.register(database),
   'hand-intercepted': (database) =>
     BareInterceptorModule.register(HandWrittenModule.register(database)),

@@ -1,0 +1,254 @@
+import type { ErrorInfo } from '../telemetry/error-info.js';
+import { dbContextChannels } from '../telemetry/db-context-channels.js';
+import type { FindingEvent } from '../telemetry/finding-event.js';
+import { UNMASKED, type AcquireEvent, type StatementEvent } from '../telemetry/operation-events.js';
+import type {
+  ContextEndEvent,
+  ContextEvent,
+  PoolEvent,
+  SavepointEndEvent,
+  SavepointEvent,
+  TransactionEndEvent,
+  TransactionEvent,
+} from '../telemetry/payloads.js';
+import type { EventChannel } from '../telemetry/typed-channel.js';
+import type { RecordLookup } from './record-lookup.js';
+import type { RequestLog } from './request-log.js';
+import { placeText } from './place-text.js';
+import type { FindingRecord, StatementRecord, WaitRecord } from './request-record.js';
+import { knownWithoutOthersWords, withoutOthersWords } from './shown-error.js';
+import { bytesOf, textsOf } from './statement-texts.js';
+
+/** What a record of a statement takes besides its texts, about, in bytes. */
+const STATEMENT_BYTES = 250;
+const FINDING_BYTES = 400;
+
+/** What is kept of each request. */
+interface Settings {
+  readonly maxStatements: number;
+  readonly showValues: boolean;
+  readonly showPlaces: boolean;
+}
+
+/** Writes what the channels of the library say into the records of requests. */
+export class RequestRecorder {
+  readonly #log: RequestLog;
+  readonly #lookup: RecordLookup;
+  readonly #settings: Settings;
+  /** Contexts of other applications in this process are theirs. */
+  readonly #application: object;
+  readonly #statements = new WeakMap<StatementEvent, StatementRecord>();
+  readonly #waits = new WeakMap<AcquireEvent, WaitRecord>();
+  readonly #stops: (() => void)[] = [];
+
+  constructor(log: RequestLog, lookup: RecordLookup, settings: Settings, application: object) {
+    this.#log = log;
+    this.#lookup = lookup;
+    this.#settings = settings;
+    this.#application = application;
+  }
+
+  /** Subscribes to the channels. */
+  start(): void {
+    const { acquire, statement, ...channels } = dbContextChannels;
+    this.#on(channels.contextOpen, (event) => this.#contextOpened(event));
+    this.#on(channels.contextEnd, (event) => this.#contextEnded(event));
+    this.#on(channels.transactionBegin, (event) => this.#transactionBegun(event));
+    this.#on(channels.transactionEnd, (event) => this.#transactionEnded(event));
+    this.#on(channels.savepointSet, (event) => this.#savepointSet(event));
+    this.#on(channels.savepointEnd, (event) => this.#savepointEnded(event));
+    this.#on(channels.finding, (event) => this.#found(event));
+    this.#on(channels.retry, () => this.#retried());
+    this.#on(channels.poolWait, (event) => this.#queued(event));
+    this.#on(acquire.start, (event) => this.#acquires(event));
+    this.#on(acquire.asyncEnd, (event) => this.#acquired(event));
+    if (this.#settings.showPlaces) {
+      this.#on(channels.statementRequest, (request) => request.keepStack());
+    }
+    this.#on(statement.start, (event) => this.#sent(event));
+    this.#on(statement.asyncEnd, (event) => this.#answered(event));
+  }
+
+  /** Unsubscribes. */
+  stop(): void {
+    this.#stops.splice(0).forEach((stop) => stop());
+  }
+
+  #on<T>(channel: EventChannel<T>, listener: (event: T) => void): void {
+    channel.subscribe(listener);
+    this.#stops.push(() => channel.unsubscribe(listener));
+  }
+
+  #contextOpened({ context }: ContextEvent): void {
+    if (context.application === this.#application) {
+      this.#lookup.opened(context);
+    }
+  }
+
+  #contextEnded({ context, outcome, connections, reason, error }: ContextEndEvent): void {
+    const known = this.#lookup.of(context);
+    if (known === undefined) {
+      return;
+    }
+    const { record, own } = known;
+    own.endedAt = performance.now();
+    own.outcome = outcome;
+    own.hasSessions = connections.length > 0;
+    own.reason = reason;
+    own.error = this.#shown(error);
+    // The name of its route is known by now, if there is one.
+    record.origin = own.isInner ? record.origin : context.origin;
+    record.open--;
+    if (record.method === undefined && record.open === 0) {
+      record.endedAt = own.endedAt;
+    }
+    this.#log.changed(record);
+  }
+
+  #transactionBegun({ transaction }: TransactionEvent): void {
+    const known = this.#lookup.ofTransaction(transaction);
+    if (known !== undefined) {
+      known.of.isolationLevel = transaction.isolationLevel;
+      known.of.isReadOnly = transaction.isReadOnly;
+      known.of.processId = transaction.processId;
+      this.#log.changed(known.record);
+    }
+  }
+
+  #transactionEnded({ transaction, outcome, error }: TransactionEndEvent): void {
+    const known = this.#lookup.ofTransaction(transaction);
+    if (known !== undefined) {
+      known.of.endedAt = performance.now();
+      known.of.outcome = outcome;
+      known.of.error = this.#shown(error);
+      this.#log.changed(known.record);
+    }
+  }
+
+  #savepointSet({ transaction, name }: SavepointEvent): void {
+    const known = this.#lookup.ofTransaction(transaction);
+    const last = known?.of.statements.at(-1);
+    // The event follows the answer; a statement that was not kept has none to be seen under.
+    if (last?.savepoint === undefined && last !== undefined && known?.of.left === 0) {
+      last.savepoint = { name, endedAt: undefined, outcome: undefined };
+    }
+  }
+
+  #savepointEnded({ transaction, name, outcome }: SavepointEndEvent): void {
+    const known = this.#lookup.ofTransaction(transaction);
+    const savepoint = known?.of.statements.findLast(
+      (each) => each.savepoint?.name === name && each.savepoint.outcome === undefined,
+    )?.savepoint;
+    if (savepoint !== undefined) {
+      savepoint.endedAt = performance.now();
+      savepoint.outcome = outcome;
+    }
+  }
+
+  #retried(): void {
+    const record = this.#lookup.current();
+    if (record !== undefined) {
+      record.handlerError = undefined;
+      record.contexts.forEach((each) => {
+        each.isRetried ||= each.outcome !== undefined;
+      });
+    }
+  }
+
+  #found({ kind, context, connection, message, stack }: FindingEvent): void {
+    const record = this.#lookup.of(context)?.record;
+    if (record !== undefined && record.findings.length < this.#settings.maxStatements) {
+      const finding: FindingRecord = {
+        kind,
+        at: performance.now(),
+        connection: connection?.name,
+        message,
+        place: placeText(stack),
+      };
+      record.findings.push(finding);
+      this.#log.grow(record, 2 * message.length + FINDING_BYTES);
+      this.#log.changed(record);
+    }
+  }
+
+  #queued({ pool, ...origin }: PoolEvent): void {
+    const wait = this.#lookup.transaction(origin)?.of.waits.at(-1);
+    if (wait !== undefined) {
+      wait.queue = { size: pool.size, waiting: pool.waiting };
+    }
+  }
+
+  #acquires(event: AcquireEvent): void {
+    const known = this.#lookup.transaction(event);
+    if (known !== undefined && known.of.waits.length < this.#settings.maxStatements) {
+      const wait: WaitRecord = {
+        startedAt: event.startedAt,
+        durationMs: undefined,
+        error: undefined,
+        queue: undefined,
+      };
+      this.#waits.set(event, wait);
+      known.of.waits.push(wait);
+      this.#log.changed(known.record);
+    }
+  }
+
+  #acquired(event: AcquireEvent): void {
+    const wait = this.#waits.get(event);
+    if (wait !== undefined) {
+      wait.durationMs = event.durationMs;
+      wait.error = this.#shown(event.error);
+    }
+  }
+
+  #sent(event: StatementEvent): void {
+    const known = this.#lookup.transaction(event);
+    if (known === undefined) {
+      return;
+    }
+    const { record, of } = known;
+    if (event.kind === 'statement' && ++record.statements > this.#settings.maxStatements) {
+      of.left++;
+      return;
+    }
+    const texts = textsOf(event, this.#settings.showValues);
+    const statement: StatementRecord = {
+      ...texts,
+      kind: event.kind,
+      startedAt: event.startedAt,
+      durationMs: undefined,
+      rows: undefined,
+      error: undefined,
+      hasRun: true,
+      place: undefined,
+      savepoint: undefined,
+    };
+    this.#statements.set(event, statement);
+    of.statements.push(statement);
+    this.#log.grow(record, STATEMENT_BYTES + bytesOf(texts));
+    this.#log.changed(record);
+  }
+
+  #answered(event: StatementEvent): void {
+    const statement = this.#statements.get(event);
+    if (statement !== undefined) {
+      statement.durationMs = event.durationMs;
+      // Made to a text at once: what the frames of a stack refer to would be kept alive with it.
+      statement.place = placeText(event.stack);
+      statement.rows = event.rows;
+      statement.error =
+        event.error === undefined || this.#settings.showValues
+          ? event.error
+          : knownWithoutOthersWords(event[UNMASKED].error, event.error);
+      statement.hasRun = event.hasRun;
+      const record = this.#lookup.transaction(event)?.record;
+      if (record !== undefined) {
+        this.#log.changed(record);
+      }
+    }
+  }
+
+  #shown(error: ErrorInfo | undefined): ErrorInfo | undefined {
+    return this.#settings.showValues ? error : withoutOthersWords(error);
+  }
+}

@@ -1,0 +1,329 @@
+import { get } from 'node:http';
+import { text } from 'node:stream/consumers';
+
+import {
+  Injectable,
+  VersioningType,
+  type CanActivate,
+  type ExecutionContext,
+  type INestApplication,
+} from '@nestjs/common';
+import { InvalidOptionsError } from 'nestjs-db-context';
+import { DbContextInspectorModule } from 'nestjs-db-context/inspector';
+
+import type { RequestDetail, RequestSummary } from '../../lib/inspector/view/view-types.js';
+import { SECRET, startInspectedApp, type InspectedApp } from '../support/inspector-app.js';
+import type { AdapterName } from '../support/test-app.js';
+import { waitFor } from '../support/wait-for.js';
+
+const BASE = '/api/admin/db';
+
+@Injectable()
+class OpenSesame implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    const { headers } = context.switchToHttp().getRequest<{ headers: Record<string, string> }>();
+    return headers['x-closed'] === undefined;
+  }
+}
+
+/** What a page reads from the stream: events with their data, as they come. */
+class Stream {
+  readonly texts: string[] = [];
+  readonly #abort = new AbortController();
+  ended = false;
+
+  constructor(url: string) {
+    void this.#read(url);
+  }
+
+  async #read(url: string): Promise<void> {
+    const answer = await fetch(url, { signal: this.#abort.signal });
+    const decoder = new TextDecoder();
+    for await (const chunk of answer.body!) {
+      this.texts.push(decoder.decode(chunk as Uint8Array));
+    }
+    this.ended = true;
+  }
+
+  get summaries(): RequestSummary[] {
+    const data = this.texts.join('').matchAll(/^data: (.*)$/gm);
+    return [...data].flatMap(([, json]) => {
+      const parsed = JSON.parse(json!) as RequestSummary[] | { changed: RequestSummary[] };
+      return Array.isArray(parsed) ? parsed : parsed.changed;
+    });
+  }
+}
+
+/** The answer to a request with headers that fetch() does not send. */
+async function ask(
+  url: string,
+  headers: Record<string, string>,
+): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    get(url, { headers }, (answer) => {
+      text(answer).then((body) => resolve({ status: answer.statusCode!, body }), reject);
+    }).once('error', reject);
+  });
+}
+
+describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (adapter) => {
+  let app: InspectedApp;
+  let stream: Stream;
+
+  beforeAll(async () => {
+    app = await startInspectedApp(
+      {
+        adapter,
+        mount: 'middleware',
+        configure: (nest: INestApplication) => {
+          nest.setGlobalPrefix('api');
+          nest.enableVersioning({ type: VersioningType.URI, defaultVersion: '1' });
+          nest.enableCors({ origin: true, credentials: true });
+        },
+      },
+      { path: '/admin/db', guard: OpenSesame, maxRequests: 20 },
+    );
+    stream = new Stream(`${app.url}${BASE}/stream`);
+    await waitFor(() => stream.texts.length > 0, { what: 'the list' });
+  });
+  let isClosed = false;
+  afterAll(() => (isClosed ? undefined : app?.close()));
+
+  /** Sends a request to a route of the application, and says what the inspector has of it. */
+  const inspect = async (
+    method: 'GET' | 'POST',
+    path: string,
+    status: number,
+  ): Promise<RequestDetail> => {
+    const before = Math.max(0, ...stream.summaries.map(({ id }) => id));
+    const answer = await app.fetch(`/api/v1/notes/${path}`, { method });
+    await answer.text();
+    expect(answer.status).toBe(status);
+    const own = (): RequestSummary | undefined =>
+      stream.summaries.findLast(({ id, outcome }) => id > before && outcome !== 'running');
+    await waitFor(() => own() !== undefined, { what: 'the request in the stream' });
+    const detail = await app.fetch(`${BASE}/requests/${own()!.id}`);
+    return (await detail.json()) as RequestDetail;
+  };
+  const lines = (detail: RequestDetail, connection = 0): string[] =>
+    detail.connections[connection]!.transactions.flatMap(({ rows }) =>
+      rows
+        .filter(({ kind }) => kind !== 'idle')
+        .map((row) =>
+          row.kind === 'finding'
+            ? `finding: ${row.title}`
+            : `${'  '.repeat(row.depth)}${row.kind}: ${row.begins === true ? 'BEGIN ' : ''}${row.text}` +
+              (row.rows === undefined ? '' : ` [${row.rows}]`),
+        ),
+    );
+
+  const INSERT = 'insert into "note" ("text") values (?) returning "id"';
+
+  it('shows a read: its route, its wait, BEGIN with the first statement, and COMMIT', async () => {
+    const detail = await inspect('GET', `find/${SECRET}`, 200);
+    expect(detail).toMatchObject({
+      title: 'GET /api/v1/notes/find/:text',
+      origin: 'InspectedController.find',
+      status: 200,
+      outcome: 'committed',
+      statements: 1,
+      findings: 0,
+      reasons: [],
+    });
+    expect(detail.transactionMs).toBeGreaterThan(0);
+    expect(lines(detail)).toEqual([
+      'wait: Waiting for a connection',
+      'statement: BEGIN select "n0".* from "note" as "n0" where "n0"."text" = ? [0]',
+      'commit: commit',
+    ]);
+    const [, select] = detail.connections[0]!.transactions[0]!.rows;
+    expect(select!.place).toMatch(
+      /InspectedController\.find \(test[/\\]support[/\\]inspector-app\.ts:\d+/,
+    );
+  });
+
+  it('shows two databases, one under the other', async () => {
+    const detail = await inspect('POST', 'both', 201);
+    expect(detail.connections.map(({ name }) => name)).toEqual(['default', 'audit']);
+    expect(lines(detail, 1)).toEqual([
+      'wait: Waiting for a connection',
+      `statement: BEGIN ${INSERT} [1]`,
+      'commit: commit',
+    ]);
+  });
+
+  it('says why a request was rolled back, and not what the error quotes', async () => {
+    const detail = await inspect('POST', 'refused', 409);
+    expect(detail).toMatchObject({ outcome: 'rolled-back', status: 409 });
+    expect(detail.reasons).toEqual([
+      { text: 'Its handler has thrown', error: { name: 'ConflictException', message: '' } },
+    ]);
+    const unique = await inspect('POST', 'unique', 500);
+    expect(unique.reasons).toMatchObject([
+      {
+        error: {
+          name: 'UniqueConstraintViolationException',
+          code: '23505',
+          message: 'duplicate key value violates unique constraint "code_code_key"',
+        },
+      },
+    ]);
+  });
+
+  it('finds the same statement sent again and again, and flushes at once', async () => {
+    const detail = await inspect('GET', 'n-plus-one', 200);
+    expect(detail.findings).toBe(1);
+    const count = 'select count(*) as "count" from "note" as "n0" where "n0"."text" = ? [1]';
+    expect(lines(detail).slice(1, 4)).toEqual([
+      `statement: BEGIN ${count}`,
+      'finding: N+1: the same statement 6 times',
+      `statement: ${count}`,
+    ]);
+    const atOnce = await inspect('POST', 'at-once', 200);
+    expect(lines(atOnce)).toContain('finding: Two flushes at once');
+  });
+
+  it('nests savepoints', async () => {
+    expect(lines(await inspect('POST', 'parts', 200))).toEqual([
+      'wait: Waiting for a connection',
+      'savepoint: BEGIN savepoint trx1: undone',
+      `  statement: ${INSERT} [1]`,
+      '  statement: rollback to savepoint "trx1"; release savepoint "trx1" [0]',
+      'commit: commit',
+    ]);
+  });
+
+  it('counts the attempts of a request that was retried, and shows a context inside of it', async () => {
+    expect(await inspect('POST', 'retried', 200)).toMatchObject({
+      outcome: 'committed',
+      attempts: 2,
+      reasons: [],
+    });
+    const inner = await inspect('GET', 'job', 200);
+    expect(inner).toMatchObject({ title: 'GET /api/v1/notes/job', outcome: 'committed' });
+  });
+
+  it('names no value and none of its own requests, in the page, in the stream and in the details', async () => {
+    const kept = [...new Set(stream.summaries.map(({ id }) => id))];
+    expect(kept.length).toBeGreaterThan(8);
+    const details = await Promise.all(
+      kept.map(async (id) => (await app.fetch(`${BASE}/requests/${id}`)).text()),
+    );
+    const page = await (await app.fetch(BASE)).text();
+    const all = [page, ...stream.texts, ...details].join('\n');
+    expect(all).not.toContain(SECRET);
+    expect(stream.summaries.filter(({ title }) => title.includes('admin/db'))).toEqual([]);
+  });
+
+  it('answers with a strict policy and no CORS headers, also at a slash at the end', async () => {
+    const answer = await app.fetch(`${BASE}/page.js`, { headers: { origin: app.url } });
+    expect(answer.status).toBe(200);
+    expect(answer.headers.get('content-type')).toBe('text/javascript; charset=utf-8');
+    expect(answer.headers.get('content-security-policy')).toMatch(
+      /^default-src 'none'; script-src 'self'/,
+    );
+    expect(answer.headers.get('x-content-type-options')).toBe('nosniff');
+    expect([...answer.headers.keys()].filter((name) => name.startsWith('access-control-'))).toEqual(
+      [],
+    );
+    const page = await app.fetch(BASE);
+    expect(await page.text()).toContain('src="db/page.js"');
+    if (adapter === 'express') {
+      // Fastify knows no route with a slash at its end.
+      const slashed = await app.fetch(`${BASE}/`, { redirect: 'manual' });
+      expect([slashed.status, slashed.headers.get('location')]).toEqual([302, '../db']);
+    }
+    expect((await app.fetch(`${BASE}/no-such-file`)).status).toBe(404);
+    expect((await app.fetch(`${BASE}/requests/999999`)).status).toBe(404);
+  });
+
+  it('is behind its guard, and refuses other origins, other sites and unknown names', async () => {
+    const status = async (headers: Record<string, string>): Promise<number> =>
+      (await ask(`${app.url}${BASE}/requests/1`, headers)).status;
+    expect(await status({ 'x-closed': '1' })).toBe(403);
+    expect(await status({ origin: 'https://evil.example' })).toBe(403);
+    expect(await status({ 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'no-cors' })).toBe(403);
+    expect(await status({ host: 'evil.example' })).toBe(403);
+    expect(await status({ host: 'localhost:3000' })).not.toBe(403);
+    const { body } = await ask(`${app.url}${BASE}`, { host: 'evil.example:3000' });
+    expect(body).toContain('not shown by the name evil.example');
+  });
+
+  it('H3: closes with the application, whose pages would keep it open', async () => {
+    isClosed = true;
+    await app.close();
+    await waitFor(() => stream.ended, { what: 'the stream to end' });
+  });
+});
+
+describe('the inspector keeps little', () => {
+  it('of requests, of statements, and of bytes', async () => {
+    const app = await startInspectedApp({}, { maxRequests: 2, maxStatements: 3, showValues: true });
+    try {
+      for (let sent = 0; sent < 4; sent++) {
+        await app.fetch('/notes/n-plus-one');
+      }
+      await app.fetch(`/notes/find/${SECRET}`);
+      const stream = new Stream(`${app.url}/__db/stream`);
+      await waitFor(() => stream.texts.length > 0, { what: 'the list' });
+      expect(stream.summaries.map(({ statements, title }) => [statements, title])).toEqual([
+        // showValues: the path as it was asked for.
+        [1, `GET /notes/find/${SECRET}`],
+        [6, 'GET /notes/n-plus-one'],
+      ]);
+      const detail = await app.fetch(`/__db/requests/${stream.summaries[1]!.id}`);
+      const { connections } = (await detail.json()) as RequestDetail;
+      expect(connections[0]!.transactions[0]).toMatchObject({ left: 3 });
+      expect(JSON.stringify(connections)).toContain(`'1'`);
+    } finally {
+      await app.close();
+    }
+  });
+});
+
+describe('the options of the inspector', () => {
+  const { NODE_ENV } = process.env;
+  afterEach(() => {
+    process.env['NODE_ENV'] = NODE_ENV;
+  });
+
+  const refusal = (options: object): unknown => {
+    try {
+      DbContextInspectorModule.forRoot(options);
+      return undefined;
+    } catch (error) {
+      return error;
+    }
+  };
+
+  it.each([
+    [{ path: '/a b' }, /was given path: '\/a b'/],
+    [{ maxRequests: 0 }, /was given maxRequests: 0/],
+    [{ hosts: ['a.example:3000'] }, /was given hosts with 'a\.example:3000'/],
+    [{ showValue: true }, /forRoot\(\) has showValue: true/],
+  ])('are checked: %j', (options, message) => {
+    expect(refusal(options)).toMatchObject({
+      constructor: InvalidOptionsError,
+      message: expect.stringMatching(message),
+    });
+  });
+
+  it('let it boot in production by name, and with a guard', async () => {
+    process.env['NODE_ENV'] = 'production';
+    expect(refusal({})).toMatchObject({
+      constructor: InvalidOptionsError,
+      message: expect.stringMatching(/NODE_ENV=production.*allowInProduction: true and a guard/s),
+    });
+    expect(refusal({ allowInProduction: true })).toMatchObject({
+      constructor: InvalidOptionsError,
+      message: expect.stringMatching(/without a guard/),
+    });
+    expect(refusal({ allowInProduction: true, guard: OpenSesame })).toBeUndefined();
+    const { providers } = DbContextInspectorModule.forRootAsync({ useFactory: () => ({}) });
+    const [settings] = providers as unknown as [{ useFactory: () => Promise<unknown> }];
+    await expect(settings.useFactory()).rejects.toMatchObject({
+      constructor: InvalidOptionsError,
+      message: expect.stringMatching(/NODE_ENV=production/),
+    });
+  });
+});

@@ -1,0 +1,130 @@
+import { EntityManager } from '@mikro-orm/postgresql';
+import { ConflictException, Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
+import { DbContext, InjectSession, RetryOnSerializationFailure } from 'nestjs-db-context';
+import {
+  DbContextInspectorModule,
+  type DbContextInspectorOptions,
+} from 'nestjs-db-context/inspector';
+
+import { createTestDatabase, type TestDatabase } from './database.js';
+import { Note, NOTE_SCHEMA } from './note.entity.js';
+import { noteConnection, startApp, type TestApp, type TestAppOptions } from './test-app.js';
+
+/** A value that nobody is to see. */
+export const SECRET = 'a-secret-of-the-client';
+/** A text that would run in a page that takes it for HTML. */
+export const SCRIPT = '<script>globalThis.attacked = true</script>';
+
+@Controller('notes')
+export class InspectedController {
+  #failures = 0;
+
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    @InjectSession('audit') private readonly audit: EntityManager,
+    private readonly dbContext: DbContext,
+  ) {}
+
+  @Get('find/:text')
+  async find(@Param('text') text: string): Promise<Note[]> {
+    return await this.session.find(Note, { text });
+  }
+
+  @Post('both')
+  async both(): Promise<void> {
+    await this.session.insert(Note, { text: `${SECRET} in one` });
+    await this.audit.insert(Note, { text: SECRET });
+  }
+
+  @Post('refused')
+  async refused(): Promise<never> {
+    await this.session.insert(Note, { text: `${SECRET} refused` });
+    throw new ConflictException(`${SECRET} is taken`);
+  }
+
+  @Post('scripted')
+  async scripted(): Promise<void> {
+    // A name is no value, so that it is shown.
+    await this.session.execute(`select ? as "${SCRIPT}" from no_such_table`, [SECRET]);
+  }
+
+  @Get('n-plus-one')
+  async nPlusOne(): Promise<void> {
+    for (const text of ['1', '2', '3', '4', '5', SECRET]) {
+      await this.session.count(Note, { text });
+    }
+  }
+
+  @Post('parts')
+  @HttpCode(200)
+  async parts(): Promise<void> {
+    await this.session
+      .transactional(async (em) => {
+        await em.insert(Note, { text: `${SECRET} in a part` });
+        throw new Error('undo');
+      })
+      .catch(() => undefined);
+  }
+
+  @Post('retried')
+  @HttpCode(200)
+  @RetryOnSerializationFailure({ attempts: 2, backoffMs: 0 })
+  async retried(): Promise<void> {
+    if (this.#failures++ === 0) {
+      await this.session.execute(
+        `do $$ begin raise exception '${SECRET}' using errcode = '40001'; end $$`,
+      );
+    }
+    await this.session.count(Note);
+  }
+
+  @Post('at-once')
+  @HttpCode(200)
+  async atOnce(): Promise<void> {
+    const flush = async (text: string): Promise<void> => {
+      this.session.persist(new Note(text));
+      await this.session.flush();
+    };
+    await Promise.all([flush(`${SECRET} 1`), flush(`${SECRET} 2`)]);
+  }
+
+  @Post('unique')
+  async unique(): Promise<void> {
+    await this.session.execute(`insert into code (code) values ('${SECRET}'), ('${SECRET}')`);
+  }
+
+  @Get('job')
+  async job(): Promise<void> {
+    await this.dbContext.runInNewContext(() => this.session.count(Note));
+  }
+}
+
+/** An application over two databases with the inspector on. */
+export interface InspectedApp extends TestApp {
+  readonly database: TestDatabase;
+}
+
+/** Starts one. */
+export async function startInspectedApp(
+  options: Partial<TestAppOptions> = {},
+  inspector: DbContextInspectorOptions = {},
+): Promise<InspectedApp> {
+  const [database, audit] = await Promise.all([createTestDatabase(), createTestDatabase()]);
+  await Promise.all([database, audit].map((each) => each.query(NOTE_SCHEMA)));
+  await database.query('create table code (code text unique)');
+  const app = await startApp({
+    watch: true,
+    connections: [noteConnection(database.url), noteConnection(audit.url, { name: 'audit' })],
+    controllers: [InspectedController],
+    imports: [DbContextInspectorModule.forRoot(inspector)],
+    ...options,
+  });
+  return {
+    ...app,
+    database,
+    close: async () => {
+      await app.close();
+      await Promise.all([database.drop(), audit.drop()]);
+    },
+  };
+}
