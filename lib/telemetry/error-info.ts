@@ -20,7 +20,12 @@ interface ServerError {
   readonly code: string;
   readonly severity: string;
   readonly message: string;
+  /** The part of the server that has made it. */
+  readonly routine?: string | undefined;
 }
+
+/** Those that say what a function has written (`raise`, `assert`). */
+const SAYS_WORDS_OF_A_FUNCTION = /^exec_stmt_/;
 
 const MOST_CAUSES = 8;
 
@@ -64,10 +69,14 @@ function serverErrorIn(error: Error): ServerError | undefined {
 
 /**
  * The message of an error without the values that it quotes: those of class 22 (data exceptions) quote
- * what they refuse, and a syntax error quotes the text. Others quote names, or nothing.
+ * what they refuse, and a syntax error quotes the text; a function may say anything. Others quote names, or
+ * nothing.
  * See https://www.postgresql.org/docs/current/errcodes-appendix.html
  */
-function maskedMessage({ code, message }: ServerError): string {
+function maskedMessage({ code, message, routine = '' }: ServerError): string {
+  if (SAYS_WORDS_OF_A_FUNCTION.test(routine)) {
+    return 'an error that a function of the database has raised';
+  }
   // MikroORM writes the detail into the message, which quotes the row.
   const [own = ''] = message.split('\n - detail: ', 1);
   return code.startsWith('22') || code === '42601' ? own.replace(/".*"/s, '"?"') : own;

@@ -57,6 +57,7 @@ describe('O1: a value that is a secret', () => {
     `select '${SECRET}'`,
     `select E'it\\'s ${SECRET}'`,
     `select $a$${SECRET}$a$, $$${SECRET}$$`,
+    `do $do$ declare secret text := 'ses' || 'ame'; begin raise exception 'no %', secret using errcode = '40001'; end $do$`,
     `do $do$ begin perform '${SECRET}'; end $do$`,
     `select '{"a":{"b":"${SECRET}"}}'::jsonb #>> '{a,${SECRET}}'`,
     `select set_config('app.user', '${SECRET}', true)`,
