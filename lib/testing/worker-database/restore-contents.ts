@@ -81,7 +81,8 @@ async function restore(
   const { before, reader } = options;
   const now = await reader.read(run);
   // What a materialized view held before is known to its template alone.
-  if (now.catalog !== before.catalog || changedIn('views', now, before).length > 0) {
+  const isAltered = now.isAltered || now.catalog !== before.catalog;
+  if (isAltered || changedIn('views', now, before).length > 0) {
     return undefined;
   }
   const changed = changedIn('tables', now, before);
@@ -161,10 +162,7 @@ function sequencesSql(
   return Object.keys(before)
     .filter((name) => now[name] !== before[name])
     .map((name) => {
-      const last = before[name] ?? null;
-      const sequence = `'${name.replaceAll("'", "''")}'::regclass`;
-      return last === null
-        ? `select setval(seqrelid, seqstart, false) from pg_sequence where seqrelid = ${sequence}`
-        : `select setval(${sequence}, ${last}, true)`;
+      const [last, isCalled] = before[name]!.split('/');
+      return `select setval('${name.replaceAll("'", "''")}'::regclass, ${last}, ${isCalled})`;
     });
 }
