@@ -179,6 +179,29 @@ describe('templateOf()', () => {
     expect(() => templateOf({ entities: [country] })).toThrow('Give it a `name`');
   });
 
+  it('refuses a seed or a migration whose source cannot be read, unless dependsOn says what it needs', async () => {
+    const seedOf = (code: string): NonNullable<TemplateSources['seed']> =>
+      function (this: string) {
+        return this;
+      }.bind(code);
+    const listed = templateOf(
+      { ...optionsOf(country), migrations: { migrationsList: [Object.bind(null) as never] } },
+      { name, migrations: 'migrator' },
+    );
+    for (const refused of [template({ seed: seedOf('AT') }), listed]) {
+      const error: unknown = await versionOf(refused).catch((e: unknown) => e);
+      expect(error).toBeInstanceOf(InvalidOptionsError);
+      expect(error).toMatchObject({
+        code: 'INVALID_OPTIONS',
+        message: expect.stringMatching(/bound or is of native code.*as `dependsOn`/),
+      });
+    }
+    const [at, ch] = await Promise.all(
+      ['AT', 'CH'].map((code) => versionOf(template({ seed: seedOf(code), dependsOn: code }))),
+    );
+    expect(at).not.toBe(ch);
+  });
+
   it('refuses a folder without migrations', async () => {
     const migrations = { path: join(folder, 'none'), up: () => undefined };
     const error: unknown = await versionOf(template({ migrations })).catch((e: unknown) => e);

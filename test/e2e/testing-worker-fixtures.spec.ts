@@ -38,6 +38,15 @@ const SCHEMA = `
   update shop.person set pet = 2;
   insert into shop.visit values ('2026-05-06', 1), ('1999-05-06', 2);
   insert into shop.secret values (1, 'ada'), (2, 'nobody');
+  create table shop.ledger (id int);
+  create table shop.silent (id int);
+  create function shop.refuse() returns trigger language plpgsql as
+    $$ begin raise exception 'append-only'; end $$;
+  create function shop.skip() returns trigger language plpgsql as 'begin return null; end';
+  create trigger refuse before delete on shop.ledger for each row execute function shop.refuse();
+  alter table shop.ledger enable always trigger refuse;
+  create trigger skip before delete on shop.silent for each row execute function shop.skip();
+  alter table shop.silent enable replica trigger skip;
   create materialized view shop.moods as select mood, count(*) as count from shop.person group by 1;
   create unique index on shop.moods (mood);
   create materialized view shop.empty as select 1 as one with no data`;
@@ -171,6 +180,17 @@ it('T1: rows that a test has taken away from those that are kept come with a new
   await expectUntouched();
   expect(await oidNow()).not.toBe(oid);
 });
+
+it.each(['ledger', 'silent'])(
+  'T1: a trigger that runs in a reset as well, and keeps rows in shop.%s, leads to a new copy',
+  async (table) => {
+    await on(database.url, `insert into shop.${table} values (1)`);
+    await database.reset();
+    const sql = `select count(*)::int as count from shop.${table}`;
+    expect(await on(database.url, sql)).toEqual({ count: 0 });
+    expect(await oidNow()).not.toBe(oid);
+  },
+);
 
 it('what is kept stands in no schema, where it would differ from the entities', async () => {
   const sql = `select count(*)::int as count from pg_class c join pg_namespace n on n.oid = relnamespace

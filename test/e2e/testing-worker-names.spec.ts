@@ -224,6 +224,13 @@ describe('reuse', () => {
     expect(prepared).toBe(3);
   });
 
+  it.each([true, false])('is closed once where it is closed twice at once: %s', async (reuse) => {
+    const database = await create({ reuse });
+    await Promise.all([database.close(), database.close(), database[Symbol.asyncDispose]()]);
+    expect(await databases(`${name}_worker_`)).toEqual(reuse ? [database.name] : []);
+    expect(await isUnclaimed(database.name)).toBe(true);
+  });
+
   it('drops it nonetheless with drop(), and is not used without the option', async () => {
     const first = await create({ reuse: true });
     await first.close();

@@ -8,7 +8,7 @@ const LONGEST_NAME_BYTES = 63;
 const LONGEST_BASE_BYTES = 40;
 
 /** Another one where templates are marked in another way, so that none of an older release is used. */
-const MARK_FORMAT = 3;
+const MARK_FORMAT = 4;
 
 /** Names of all databases that belong to one template. */
 export interface DatabaseNames {

@@ -18,6 +18,8 @@ export class OwnDatabase implements AsyncDisposable {
   /** Missing after a failure; then the next reset makes a new copy. */
   #copy: OpenCopy | undefined;
   #hasEnded = false;
+  /** While it is being closed or dropped; a second call is the same as the first. */
+  #ending: Promise<void> | undefined;
 
   private constructor(claim: NameClaim, plan: TemplatePlan, kind: CopyKind) {
     this.name = claim.name;
@@ -134,6 +136,13 @@ export class OwnDatabase implements AsyncDisposable {
     if (this.#hasEnded) {
       return;
     }
+    this.#ending ??= this.#endOnce(last).finally(() => {
+      this.#ending = undefined;
+    });
+    await this.#ending;
+  }
+
+  async #endOnce(last: () => Promise<unknown>): Promise<void> {
     await attempt('drop', this.name, async () => {
       await this.#disconnect();
       await last();

@@ -18,6 +18,12 @@ const HAS_SIDE_EFFECTS = `
     exists (select from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal)
     or exists (select from pg_rewrite r where r.ev_class = c.oid))`;
 
+const FIRES_AS_REPLICA = `
+  select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+  where format('%I.%I', n.nspname, c.relname) = any($1) and (
+    exists (select from pg_trigger t where t.tgrelid = c.oid and t.tgenabled in ('A', 'R'))
+    or exists (select from pg_rewrite r where r.ev_class = c.oid and r.ev_enabled in ('A', 'R')))`;
+
 interface Reference {
   readonly child: string;
   readonly parent: string;
@@ -71,4 +77,12 @@ function withChildren(
     }
   }
   return [...tables];
+}
+
+/**
+ * Whether one of the tables has a trigger or a rule that runs in spite of `session_replication_role`, and
+ * could refuse what puts rows back, or write others: `ENABLE ALWAYS` or `ENABLE REPLICA`.
+ */
+export async function firesAsReplica(run: RunSql, tables: readonly string[]): Promise<boolean> {
+  return (await run(FIRES_AS_REPLICA, [tables])).length > 0;
 }

@@ -6,7 +6,7 @@ import {
 } from './database-contents.js';
 import type { RunSql } from './database-link.js';
 import { insertionsInto, type FixtureRows } from './fixture-rows.js';
-import { inReferenceOrder } from './reference-order.js';
+import { firesAsReplica, inReferenceOrder } from './reference-order.js';
 
 /** How long a reset waits for transactions of the application to end, in milliseconds. */
 const LOCK_TIMEOUT_MS = 5_000;
@@ -19,10 +19,13 @@ const LOCK_TIMEOUT_MS = 5_000;
 export type RestoreWay = 'as-replica' | 'in-order';
 
 /**
- * SQLSTATEs of what a new copy of the template helps against: a table is gone, the role may not do it, a
- * foreign key has no order, the rows that were kept are gone, a materialized view has no rows any more.
+ * Beginnings of the SQLSTATEs of what a new copy of the template does not help against: a transaction stays
+ * open (55P03), the statement was cancelled, the connection or the server ends. It helps against all others:
+ * a table is gone, the role may not do it, a foreign key has no order, a view has no rows any more.
  */
-const NOT_RESTORABLE = ['42P01', '42501', '23503', '42704', '55000'];
+const NOT_OF_CONTENTS = ['55P03', '08', '53', '57', '58', 'XX'];
+/** Errors of the network have codes of letters alone, such as EPIPE. */
+const SQLSTATE = /^(?=.*\d)[0-9A-Z]{5}$/;
 const INSUFFICIENT_PRIVILEGE = '42501';
 
 export interface RestoreOptions {
@@ -64,7 +67,7 @@ export async function restoreContents(
     return contents && { contents, way: options.way };
   } catch (error) {
     const { code } = error as { readonly code?: unknown };
-    if (!NOT_RESTORABLE.includes(String(code))) {
+    if (!isOfContents(String(code))) {
       throw error;
     }
     await run('rollback');
@@ -74,6 +77,10 @@ export async function restoreContents(
   }
 }
 
+function isOfContents(code: string): boolean {
+  return SQLSTATE.test(code) && !NOT_OF_CONTENTS.some((each) => code.startsWith(each));
+}
+
 async function restore(
   run: RunSql,
   options: RestoreOptions,
@@ -81,7 +88,8 @@ async function restore(
   const { before, reader } = options;
   const now = await reader.read(run);
   // What a materialized view held before is known to its template alone.
-  if (now.catalog !== before.catalog || changedIn('views', now, before).length > 0) {
+  const isAltered = now.isAltered || now.catalog !== before.catalog;
+  if (isAltered || changedIn('views', now, before).length > 0) {
     return undefined;
   }
   const changed = changedIn('tables', now, before);
@@ -138,7 +146,7 @@ async function tablesToRestore(
     return inReferenceOrder(run, changed, (table) => hadRows(table, before));
   }
   await run('set local session_replication_role = replica');
-  return changed;
+  return (await firesAsReplica(run, changed)) ? undefined : changed;
 }
 
 /** @returns undefined if rows of the template are not kept */
@@ -161,10 +169,7 @@ function sequencesSql(
   return Object.keys(before)
     .filter((name) => now[name] !== before[name])
     .map((name) => {
-      const last = before[name] ?? null;
-      const sequence = `'${name.replaceAll("'", "''")}'::regclass`;
-      return last === null
-        ? `select setval(seqrelid, seqstart, false) from pg_sequence where seqrelid = ${sequence}`
-        : `select setval(${sequence}, ${last}, true)`;
+      const [last, isCalled] = before[name]!.split('/');
+      return `select setval('${name.replaceAll("'", "''")}'::regclass, ${last}, ${isCalled})`;
     });
 }

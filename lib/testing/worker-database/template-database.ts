@@ -133,8 +133,9 @@ async function makeTemplate(run: RunSql, plan: TemplatePlan): Promise<Template> 
 
 /** Reads what is in the template that `run` is connected to, and keeps its rows in it. */
 async function takeStock(run: RunSql): Promise<Pick<MarkedDatabase, 'contents' | 'fixtures'>> {
-  const contents = await readContents(run);
-  return { contents, fixtures: await keepFixtures(run, contents) };
+  const fixtures = await keepFixtures(run, await readContents(run));
+  // Where rows are kept as large objects, those stand in the catalogs.
+  return { contents: await readContents(run), fixtures };
 }
 
 /**

@@ -27,6 +27,9 @@ const SERVER_OPTIONS = [
   'preferReadReplicas',
 ] as const;
 
+/** The source of a function that was bound. */
+const NATIVE = /\{\s*\[native code\]\s*\}/;
+
 /** Options of MikroORM, also those that `defineConfig()` returns. */
 export type TemplateOrmOptions = Partial<
   Options<
@@ -112,8 +115,17 @@ export function templateOf(
   };
 }
 
+/**
+ * @throws {@link InvalidOptionsError} a source does not say all that it makes, and nothing else does
+ */
 async function versionOf(orm: SqlOrm, sources: TemplateSources): Promise<string> {
   const { seed, dependsOn } = sources;
+  if (dependsOn === undefined) {
+    assertReadable('seed', String(seed));
+    if (sources.migrations === 'migrator') {
+      listedIn(orm).forEach((each) => assertReadable('a migration in migrationsList', each));
+    }
+  }
   const parts = [
     await orm.schema.getCreateSchemaSQL(),
     ...migrationFiles(orm, sources.migrations),
@@ -143,6 +155,17 @@ function migrationFiles(orm: SqlOrm, migrations: TemplateSources['migrations']):
     );
   }
   return [...files.flatMap((file) => [basename(file), readFileSync(file, 'utf8')]), ...listed];
+}
+
+/** What was bound, or is of the engine, has no source: another one would look the same. */
+function assertReadable(what: string, source: string): void {
+  if (NATIVE.test(source)) {
+    throw new InvalidOptionsError(
+      `templateOf() was given as ${what} a function that was bound or is of native code, whose source ` +
+        'cannot be read: one with other data would get the old template. Give a function that calls it, or ' +
+        'what it depends on as `dependsOn`.',
+    );
+  }
 }
 
 function filesIn(folder: string): string[] {
