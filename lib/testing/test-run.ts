@@ -12,6 +12,7 @@ export interface TestRunOptions {
 }
 
 const runs = new WeakMap<Holder, TestRun>();
+const running = new WeakMap<ContextRegistry, readonly TestRun[]>();
 
 /**
  * The time from the beginning of one test to its end. A context that was opened meanwhile belongs to that test
@@ -22,12 +23,18 @@ export class TestRun {
   /** Whether the test has ended, so that its contexts get no client any more. */
   isOver = false;
   readonly #open = new Set<Context>();
-  readonly #detach: () => void;
+  readonly #registry: ContextRegistry;
+  readonly #isMine: () => boolean;
+  /** Called at its end. */
+  readonly #stops = new Set<() => void>();
   #onNoneOpen: (() => void) | undefined;
 
   constructor(registry: ContextRegistry, { name, isMine = () => true }: TestRunOptions) {
     this.name = name;
-    this.#detach = registry.attach({
+    this.#registry = registry;
+    this.#isMine = isMine;
+    running.set(registry, [...(running.get(registry) ?? []), this]);
+    const detach = registry.attach({
       opened: (context, within) => {
         const run = within?.slot === undefined ? undefined : runs.get(within);
         if (run === undefined ? isMine() : run === this) {
@@ -41,6 +48,7 @@ export class TestRun {
         }
       },
     });
+    this.#stops.add(detach);
   }
 
   /** The test that a unit of work belongs to, by the context that it runs in. */
@@ -52,6 +60,24 @@ export class TestRun {
       }
     }
     return undefined;
+  }
+
+  /** The test that the code belongs to which runs now, where it shares a transaction with the application. */
+  static current(registry: ContextRegistry): TestRun | undefined {
+    return running.get(registry)?.findLast((run) => run.#isMine());
+  }
+
+  /** Calls `stop` when the test that runs now ends, or when the function is called that it returns. */
+  static stopAtEnd(registry: ContextRegistry, stop: () => void): () => void {
+    const run = TestRun.current(registry);
+    if (run === undefined) {
+      return stop;
+    }
+    run.#stops.add(stop);
+    return () => {
+      run.#stops.delete(stop);
+      stop();
+    };
   }
 
   /** A context of the test itself, which may close it after its end: nobody waits for it. */
@@ -76,7 +102,11 @@ export class TestRun {
       await withinLimit(promise, left);
     }
     this.isOver = true;
-    this.#detach();
+    this.#stops.forEach((stop) => stop());
+    running.set(
+      this.#registry,
+      (running.get(this.#registry) ?? []).filter((each) => each !== this),
+    );
     return [...this.#open].map(({ origin }) => origin);
   }
 }

@@ -1,4 +1,10 @@
-import { OutsideTestError, TestIsolationError } from 'nestjs-db-context/testing';
+import {
+  captureOnCommit,
+  OutsideTestError,
+  recordContexts,
+  recordStatements,
+  TestIsolationError,
+} from 'nestjs-db-context/testing';
 
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
@@ -188,3 +194,47 @@ it.each([
     await world.hooks.run('afterAll');
   },
 );
+
+it('T1: what captures hooks or records in a test ends with the test, also where it hangs', async () => {
+  const { app, dbContext } = world.app;
+  const mayEnd = deferred();
+  const ran: string[] = [];
+  const place = (text: string): Promise<unknown> =>
+    dbContext.run(async () => {
+      dbContext.onCommit(() => ran.push(text));
+      await world.app.session().insert(Note, { text });
+    });
+  world.use();
+  await world.hooks.run('beforeAll');
+  await world.hooks.run('beforeEach');
+  const recorded = Promise.all([
+    recordContexts(app, () => mayEnd.promise),
+    recordStatements(app, () => mayEnd.promise),
+  ]);
+  const hangs = deferred();
+  const executed = failure(
+    captureOnCommit(
+      app,
+      async () => {
+        await place('of the test');
+        hangs.resolve();
+        await mayEnd.promise;
+      },
+      { execute: true },
+    ),
+  );
+  await hangs.promise;
+  await world.hooks.run('afterEach');
+
+  await world.hooks.runTest(async () => {
+    await place('of the next test');
+    expect(ran).toEqual(['of the next test']);
+    mayEnd.resolve();
+    expect(await executed).toEqual(leftOpen('a callback that captureOnCommit() has kept'));
+    const [contexts, statements] = await recorded;
+    expect(contexts).toHaveLength(1);
+    expect(statements).toHaveLength(1);
+  });
+  expect(ran).toEqual(['of the next test']);
+  await world.hooks.run('afterAll');
+});
