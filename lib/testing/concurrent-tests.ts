@@ -58,6 +58,7 @@ export class ConcurrentTests {
       const transaction = await runOwned(this, owner, () =>
         TestTransaction.beginOwned(app, this.#options, owner),
       );
+      transaction.ownContexts(app, { isMine: () => ownerIn(this) === owner });
       const test = { owner, transaction };
       this.#running.set(owner.token, test);
       return test;

@@ -41,7 +41,7 @@ const ADVICE: Record<Exclude<OutsideTestReason, 'left-out'>, string> = {
  */
 export class OutsideTestError extends DbContextError {
   /**
-   * @param details for the message: the name of the unit of work, how long it has waited for a test, in
+   * @param details for the message: the name of the unit of work, that of its test, how long it has waited for a test, in
    *   milliseconds, and how often the same has happened
    */
   constructor(
@@ -49,19 +49,23 @@ export class OutsideTestError extends DbContextError {
     readonly reason: OutsideTestReason,
     details: {
       readonly origin?: string | undefined;
+      readonly test?: string | undefined;
       readonly waitedMs?: number | undefined;
       readonly times?: number;
       readonly cause?: unknown;
     } = {},
   ) {
-    const { origin, waitedMs, times = 1, cause } = details;
+    const { origin, test, waitedMs, times = 1, cause } = details;
     const who = origin ?? 'code that is in no context';
+    const what =
+      test === undefined ? WHAT[reason] : `which belongs to the test "${test}", which has ended`;
+    const where = reason === 'test-ended' ? 'be a part of another test, or really' : 'really';
     const waited =
       waitedMs === undefined ? '' : ` It has waited ${waitedMs} ms (acquireTimeoutMs) for one.`;
     const repeated = times === 1 ? '' : ` This happened ${times} times.`;
     super(
       'OUTSIDE_TEST',
-      `Connection "${connectionName}" was used by ${who}, ${WHAT[reason]}. What that writes would really ` +
+      `Connection "${connectionName}" was used by ${who}, ${what}. What that writes would ${where} ` +
         `be committed, so it is refused.${waited}${repeated} ${adviceOn(reason, connectionName)}`,
       cause,
     );
