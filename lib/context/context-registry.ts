@@ -217,7 +217,10 @@ export class ContextRegistry {
         (this.connections.readYourWrites.length > 0 ? new WrittenLsns() : undefined),
     });
     this.#running.add(context);
-    this.#probes.forEach((probe) => probe.opened?.(context, this.#current()));
+    if (this.#probes.length > 0) {
+      const within = this.#current();
+      this.#probes.forEach((probe) => probe.opened?.(context, within));
+    }
     if (timeoutMs === undefined) {
       context.expiry = this.#expireLater(context);
     }
@@ -285,7 +288,9 @@ export class ContextRegistry {
     if (this.#running.remove(context)) {
       // What it would call holds the code that waits for it, and the context that this runs in.
       context.onExpire = undefined;
-      this.#probes.forEach((probe) => probe.ended?.(context));
+      if (this.#probes.length > 0) {
+        this.#probes.forEach((probe) => probe.ended?.(context));
+      }
       if (contextEnd.hasSubscribers) {
         publishEnded(context, failure);
       }
