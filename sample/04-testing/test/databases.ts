@@ -1,7 +1,5 @@
-import { createHash } from 'node:crypto';
-
-import { MikroORM, type Options } from '@mikro-orm/postgresql';
-import { createWorkerDatabase } from 'nestjs-db-context/testing';
+import type { Options } from '@mikro-orm/postgresql';
+import { createWorkerDatabase, templateOf, type TemplateSources } from 'nestjs-db-context/testing';
 import { Client } from 'pg';
 
 import { auditOptions, shopOptions } from '../connections.js';
@@ -20,27 +18,19 @@ export interface SpecDatabase {
 /** Those of the shop and of the audit, with tables and fixtures. */
 export async function openDatabases(): Promise<readonly [SpecDatabase, SpecDatabase]> {
   return [
-    await openDatabase('sample_shop', shopOptions, {
-      version: JSON.stringify(FIXTURES),
-      fill: (orm) => insertFixtures(orm.em.fork()),
+    await openDatabase(shopOptions, {
+      name: 'sample_shop',
+      seed: insertFixtures,
+      // The source of insertFixtures() does not show which rows those are.
+      dependsOn: FIXTURES,
     }),
-    await openDatabase('sample_audit', auditOptions, {
-      version: '',
-      fill: () => Promise.resolve(),
-    }),
+    await openDatabase(auditOptions, { name: 'sample_audit' }),
   ];
 }
 
-interface Fixtures {
-  /** Another one for other fixtures. */
-  readonly version: string;
-  readonly fill: (orm: MikroORM) => Promise<void>;
-}
-
 async function openDatabase(
-  name: string,
   optionsFor: (url: string) => Options,
-  { version, fill }: Fixtures,
+  sources: TemplateSources,
 ): Promise<SpecDatabase> {
   const serverUrl = process.env['DB_CONTEXT_TEST_URL'];
   if (serverUrl === undefined) {
@@ -48,19 +38,9 @@ async function openDatabase(
       'DB_CONTEXT_TEST_URL is not set; the global set-up of the test runner sets it.',
     );
   }
-  const tables = await withOrm(optionsFor(serverUrl), (orm) => orm.schema.getCreateSchemaSQL());
   const database = await createWorkerDatabase({
     serverUrl,
-    template: {
-      name,
-      // With other tables or fixtures no old template is copied.
-      version: createHash('sha256').update(tables).update(version).digest('hex'),
-      prepare: (url) =>
-        withOrm(optionsFor(url), async (orm) => {
-          await orm.schema.create();
-          await fill(orm);
-        }),
-    },
+    template: templateOf(optionsFor(serverUrl), sources),
   });
   return {
     url: database.url,
@@ -68,15 +48,6 @@ async function openDatabase(
     reset: () => database.reset(),
     drop: () => database.drop(),
   };
-}
-
-async function withOrm<T>(options: Options, work: (orm: MikroORM) => Promise<T>): Promise<T> {
-  const orm = new MikroORM(options);
-  try {
-    return await work(orm);
-  } finally {
-    await orm.close();
-  }
 }
 
 async function queryOn(url: string, sql: string): Promise<Record<string, unknown>[]> {
