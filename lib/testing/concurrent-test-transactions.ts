@@ -152,7 +152,7 @@ export function useConcurrentTests(
         name,
         async () => {
           await isWatching.promise;
-          await tests.run(body);
+          await tests.run(name, body);
         },
         timeoutMs,
       );

@@ -4,7 +4,7 @@ import { InvalidOptionsError } from '../errors.js';
 import { OutsideTestError } from './outside-test-error.js';
 import { bindRequests } from './request-ownership.js';
 import { testConnectionsOf, type TestTransactionOptions } from './test-connections.js';
-import { endedOwner, ownerIn, runOwned, TestOwner } from './test-owner.js';
+import { ownerIn, runOwned, TestOwner } from './test-owner.js';
 import { TestSlots } from './test-slots.js';
 import type { TestTarget } from './test-target.js';
 import { TestTransaction } from './test-transaction.js';
@@ -25,6 +25,8 @@ export class ConcurrentTests {
   readonly #options: TestTransactionOptions;
   readonly #watch: TestWatch;
   readonly #running = new Map<string, RunningTest>();
+  /** All tests that have begun, by their tokens, which stay those of these tests after their end. */
+  readonly #owners = new Map<string, TestOwner>();
   readonly #servers = new Map<EventEmitter, () => void>();
   #slots: Promise<TestSlots> | undefined;
 
@@ -40,20 +42,32 @@ export class ConcurrentTests {
     const { getHttpServer } = app as { readonly getHttpServer?: () => EventEmitter | undefined };
     const server = getHttpServer?.call(app);
     if (server !== undefined && !this.#servers.has(server)) {
-      const undo = bindRequests(server, (token, work) =>
-        runOwned(this, token === undefined ? undefined : this.#ownerOf(token), work),
-      );
-      this.#servers.set(server, undo);
+      this.#servers.set(server, bindRequests(server, this));
     }
   }
 
-  /** Begins a test, as soon as each pool has a connection for it. */
-  async begin(): Promise<RunningTest> {
+  /** See {@link ConcurrentBlock}. */
+  get hasBegun(): boolean {
+    return this.#owners.size > 0;
+  }
+
+  /** See {@link RequestBlock}. */
+  ownerOf(token: string): TestOwner | undefined {
+    return this.#owners.get(token);
+  }
+
+  /**
+   * Begins a test, as soon as each pool has a connection for it.
+   *
+   * @param name what the test runner calls it
+   */
+  async begin(name?: string): Promise<RunningTest> {
     const app = this.#app();
     await this.cover(app);
     const slots = await (this.#slots ??= this.#makeSlots(app));
     await slots.take();
-    const owner = new TestOwner();
+    const owner = new TestOwner(this, name);
+    this.#owners.set(owner.token, owner);
     try {
       const transaction = await runOwned(this, owner, () =>
         TestTransaction.beginOwned(app, this.#options, owner),
@@ -84,8 +98,8 @@ export class ConcurrentTests {
   }
 
   /** Runs a whole test. */
-  async run(body: () => unknown): Promise<void> {
-    const test = await this.begin();
+  async run(name: string, body: () => unknown): Promise<void> {
+    const test = await this.begin(name);
     try {
       await this.runIn(test.owner, body);
     } catch (error) {
@@ -98,8 +112,9 @@ export class ConcurrentTests {
   /** Ends the tests that still run, and the watch. */
   async close(): Promise<void> {
     await Promise.allSettled([...this.#running.values()].map((test) => this.end(test)));
-    this.#servers.forEach((undo) => undo());
-    this.#servers.clear();
+    if (!this.hasBegun) {
+      this.#servers.forEach((undo) => undo());
+    }
     await this.#watch.end();
   }
 
@@ -126,10 +141,6 @@ export class ConcurrentTests {
           'useTestTransaction() shares no connection; name one in connections.',
         )
       : new OutsideTestError(first.name, 'test-ended');
-  }
-
-  #ownerOf(token: string): TestOwner {
-    return this.#running.get(token)?.owner ?? endedOwner();
   }
 
   /** A test holds one connection of each pool, and waits for no second one while it holds the first. */

@@ -1,10 +1,10 @@
 import type { Claim } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { originOf, OutsideTestError } from './outside-test-error.js';
+import { originOf, OutsideTestError, refusalOf } from './outside-test-error.js';
 import { testConnectionsOf, type TestTransactionOptions } from './test-connections.js';
 import type { TestOwner } from './test-owner.js';
-import { TestRouting, type OutsideWatch } from './test-routing.js';
+import { TestRouting, type ConcurrentBlock, type OutsideWatch } from './test-routing.js';
 import type { TestTarget } from './test-target.js';
 
 /**
@@ -29,7 +29,7 @@ interface Waiting {
 interface TestWatchOptions extends TestTransactionOptions {
   readonly outside: Exclude<OutsideMode, 'commit'>;
   /** See {@link OutsideWatch.block}. */
-  readonly block?: object | undefined;
+  readonly block?: ConcurrentBlock | undefined;
 }
 
 /** Watches the connections of applications for work that belongs to no test, between tests too (T1). */
@@ -55,7 +55,7 @@ export class TestWatch {
         this.#watched.add(connection);
         const stop = await TestRouting.of(connection).watch(
           leftOut.includes(connection)
-            ? refusingLeftOut(connection)
+            ? refusingLeftOut(connection, block)
             : {
                 block,
                 outside: (claim, owner, changed) =>
@@ -98,10 +98,10 @@ export class TestWatch {
     const begins = owner?.isOver === false;
     if (begins || (outside === 'hold' && !this.#isOver)) {
       await this.#wait(connection, claim, changed);
-    } else if (block !== undefined) {
-      this.#refuse(connection, claim, owner === undefined ? 'no-owner' : 'test-ended');
+    } else if (owner !== undefined) {
+      throw refusalOf(connection.name, claim.holder, owner);
     } else {
-      this.#refuse(connection, claim, 'no-test');
+      this.#refuse(connection, claim, block === undefined ? 'no-test' : 'no-owner');
     }
   }
 
@@ -144,9 +144,9 @@ export class TestWatch {
 }
 
 /** Refuses all work on a connection that is not part of the shared transaction. */
-export function refusingLeftOut({ name }: DbConnection): OutsideWatch {
+export function refusingLeftOut({ name }: DbConnection, block?: ConcurrentBlock): OutsideWatch {
   return {
-    block: undefined,
+    block,
     outside: ({ holder }) =>
       Promise.reject(new OutsideTestError(name, 'left-out', { origin: originOf(holder) })),
   };

@@ -69,12 +69,6 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
   });
   afterAll(() => world.close());
 
-  /** How the pool hands out clients while no test transaction is on. */
-  let ownConnect: unknown;
-  beforeAll(async () => {
-    ownConnect = (await world.connection().pool()).connect;
-  });
-
   beforeEach(async () => {
     hooks = new RunnerHooks();
     const bodies: (() => Promise<void>)[] = [];
@@ -93,8 +87,6 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
     await hooks.run('afterAll');
     expect(await world.savedTexts()).toEqual([]);
     expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
-    expect(Object.hasOwn(world.app.getHttpServer() as object, 'emit')).toBe(false);
-    expect((await world.connection().pool()).connect).toBe(ownConnect);
   });
 
   const insert = (text: string): Promise<unknown> =>
@@ -261,6 +253,21 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
       const found = await db.session().find(Note, {}, { orderBy: { id: 'asc' } });
       expect(found).toMatchObject([{ text: 'by the test' }, { text: 'posted' }]);
     });
+  });
+
+  it('a block in which no test has begun leaves the server and the pool as they were', async () => {
+    const other = await startWorld({}, { controllers: [] });
+    const server = other.app.getHttpServer() as object;
+    const pool = await other.connection().pool();
+    const own = pool.connect;
+    const unused = new RunnerHooks();
+    useTestTransaction(() => other.app, { ...unused.options, concurrent: true });
+    await unused.run('beforeAll');
+    expect(Object.hasOwn(server, 'emit')).toBe(true);
+    await unused.run('afterAll');
+    expect(Object.hasOwn(server, 'emit')).toBe(false);
+    expect(pool.connect).toBe(own);
+    await other.close();
   });
 
   it('says what to do where code that belongs to no test asks for it', () => {
