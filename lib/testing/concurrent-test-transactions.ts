@@ -58,9 +58,11 @@ export interface ConcurrentTestTransactions extends Pick<
    * a socket calls, and which is in no async context of a test.
    *
    * @param token the `token` of the test, from the data of the job for example
-   * @throws {@link OutsideTestError} the test has ended
+   * @returns what `work` returns. It rejects with an {@link OutsideTestError}, and `work` is not run, where the
+   *   test has ended or the token is that of no test; the `afterAll()` fails with that as well, so that it may
+   *   be left unhandled
    */
-  allow<T>(token: string, work: () => T): T;
+  allow<T>(token: string, work: () => T): Promise<Awaited<T>>;
   /**
    * Is refused: tests at the same time share no transaction, so that there is none for the data of a block.
    *

@@ -1,6 +1,6 @@
 import type { EventEmitter } from 'node:events';
 
-import { InvalidOptionsError } from '../errors.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { OutsideTestError } from './outside-test-error.js';
 import { bindRequests } from './request-ownership.js';
 import { testConnectionsOf, type TestTransactionOptions } from './test-connections.js';
@@ -103,6 +103,7 @@ export class ConcurrentTests {
     try {
       await this.runIn(test.owner, body);
     } catch (error) {
+      test.owner.hasFailed = true;
       await this.end(test).catch(() => undefined);
       throw error;
     }
@@ -111,7 +112,12 @@ export class ConcurrentTests {
 
   /** Ends the tests that still run, and the watch. */
   async close(): Promise<void> {
-    await Promise.allSettled([...this.#running.values()].map((test) => this.end(test)));
+    const running = [...this.#running.values()];
+    running.forEach(({ owner }) => {
+      // The runner has given it up: its body is still at work.
+      owner.hasFailed = true;
+    });
+    await Promise.allSettled(running.map((test) => this.end(test)));
     if (!this.hasBegun) {
       this.#servers.forEach((undo) => undo());
     }
@@ -123,24 +129,50 @@ export class ConcurrentTests {
     return runOwned(this, owner, work);
   }
 
-  /** See `ConcurrentTestTransactions.allow()`. */
-  allow<T>(token: string, work: () => T): T {
-    return this.runIn(this.#running.get(token)?.owner ?? this.#refuseEnded(), work);
+  /**
+   * See `ConcurrentTestTransactions.allow()`. A refusal is noted for the end of the block, and may be left
+   * alone: the timer or the emitter that has called this would end the process with it.
+   */
+  allow<T>(token: string, work: () => T): Promise<Awaited<T>> {
+    const owner = this.#owners.get(token);
+    if (owner?.isOver === false) {
+      return new Promise((resolve) => {
+        resolve(this.runIn(owner, work) as Awaited<T>);
+      });
+    }
+    const error = this.#refusal(
+      owner,
+      owner === undefined
+        ? `db.allow() was given the token ${JSON.stringify(token)}, which no test of this block has.`
+        : `db.allow() was given the token of the test "${owner.name}", which has ended.`,
+    );
+    this.#watch.note({ error, owner });
+    const refused = Promise.reject<Awaited<T>>(error);
+    refused.catch(() => undefined);
+    return refused;
   }
 
   /** The test that the current code belongs to. */
   current(): RunningTest | undefined {
     const owner = ownerIn(this);
-    return owner && (this.#running.get(owner.token) ?? this.#refuseEnded());
+    if (owner === undefined) {
+      return undefined;
+    }
+    const test = this.#running.get(owner.token);
+    if (test === undefined) {
+      throw this.#refusal(
+        owner,
+        `useTestTransaction() was asked for the test that runs by code of the test "${owner.name}", ` +
+          'which has ended.',
+      );
+    }
+    return test;
   }
 
-  #refuseEnded(): never {
+  #refusal(owner: TestOwner | undefined, what: string): OutsideTestError {
     const [first] = testConnectionsOf(this.#app(), this.#options).shared;
-    throw first === undefined
-      ? new InvalidOptionsError(
-          'useTestTransaction() shares no connection; name one in connections.',
-        )
-      : new OutsideTestError(first.name, 'test-ended');
+    const reason = owner === undefined ? 'unknown-test' : 'test-ended';
+    return new OutsideTestError(first?.name ?? DEFAULT_CONNECTION_NAME, reason, { what });
   }
 
   /** A test holds one connection of each pool, and waits for no second one while it holds the first. */

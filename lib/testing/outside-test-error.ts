@@ -38,6 +38,21 @@ const ADVICE: Record<Exclude<OutsideTestReason, 'left-out'>, string> = {
     'Send the header x-db-context-test as db.headers() has it, and have db.token in the data of each job.',
 };
 
+/** What the message of an {@link OutsideTestError} says beside the connection and the reason. */
+interface OutsideTestDetails {
+  /** The name of the unit of work. */
+  readonly origin?: string | undefined;
+  /** The name of the test that has ended. */
+  readonly test?: string | undefined;
+  /** How long it has waited for a test, in milliseconds. */
+  readonly waitedMs?: number | undefined;
+  /** How often the same has happened. */
+  readonly times?: number;
+  /** What happened, where no connection was asked for. */
+  readonly what?: string | undefined;
+  readonly cause?: unknown;
+}
+
 /**
  * Work of the application asked for a connection and belongs to no test, so that what it writes would
  * really be committed, and stay. It gets no connection, and nothing is sent (T1).
@@ -45,35 +60,31 @@ const ADVICE: Record<Exclude<OutsideTestReason, 'left-out'>, string> = {
  * @publicApi
  */
 export class OutsideTestError extends DbContextError {
-  /**
-   * @param details for the message: the name of the unit of work, that of its test, how long it has waited for a test, in
-   *   milliseconds, and how often the same has happened
-   */
   constructor(
     readonly connectionName: string,
     readonly reason: OutsideTestReason,
-    details: {
-      readonly origin?: string | undefined;
-      readonly test?: string | undefined;
-      readonly waitedMs?: number | undefined;
-      readonly times?: number;
-      readonly cause?: unknown;
-    } = {},
+    details: OutsideTestDetails = {},
   ) {
-    const { origin, test, waitedMs, times = 1, cause } = details;
-    const who = origin ?? 'code that is in no context';
-    const what =
-      test === undefined ? WHAT[reason] : `which belongs to the test "${test}", which has ended`;
-    const waited =
-      waitedMs === undefined ? '' : ` It has waited ${waitedMs} ms (acquireTimeoutMs) for one.`;
+    const { times = 1, cause, what = usedBy(connectionName, reason, details) } = details;
     const repeated = times === 1 ? '' : ` This happened ${times} times.`;
-    super(
-      'OUTSIDE_TEST',
-      `Connection "${connectionName}" was used by ${who}, ${what}. What that writes would really ` +
-        `be committed, so it is refused.${waited}${repeated} ${adviceOn(reason, connectionName)}`,
-      cause,
-    );
+    super('OUTSIDE_TEST', `${what}${repeated} ${adviceOn(reason, connectionName)}`, cause);
   }
+}
+
+function usedBy(
+  connectionName: string,
+  reason: OutsideTestReason,
+  { origin, test, waitedMs }: OutsideTestDetails,
+): string {
+  const who = origin ?? 'code that is in no context';
+  const what =
+    test === undefined ? WHAT[reason] : `which belongs to the test "${test}", which has ended`;
+  const waited =
+    waitedMs === undefined ? '' : ` It has waited ${waitedMs} ms (acquireTimeoutMs) for one.`;
+  return (
+    `Connection "${connectionName}" was used by ${who}, ${what}. What that writes would really ` +
+    `be committed, so it is refused.${waited}`
+  );
 }
 
 function adviceOn(reason: OutsideTestReason, name: string): string {

@@ -6,6 +6,8 @@ export class TestOwner {
   /** Names the test where its work is not in its async context: in a header, in the data of a job. */
   readonly token: string = randomUUID();
   isOver = false;
+  /** Whether the test has failed, so that the fate of its late work is no news. */
+  hasFailed = false;
 
   /**
    * @param block the `useTestTransaction()` that it is a test of

@@ -7,7 +7,7 @@ import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { tapClose } from './close-tap.js';
 import { TestIsolationError } from './errors.js';
 import { refusalOf } from './outside-test-error.js';
-import { ownerAmong, type TestOwner } from './test-owner.js';
+import { ownerAmong, UnknownOwner, type TestOwner } from './test-owner.js';
 
 /** The transaction of a test, of which its work gets clients. */
 export interface ServedTransaction {
@@ -227,7 +227,7 @@ export class TestRouting {
 
   /** That of its own block for the work of a test, and for all other work the last one. */
   #watchOver(owner: TestOwner | undefined): OutsideWatch | undefined {
-    return owner === undefined
+    return owner === undefined || owner instanceof UnknownOwner
       ? this.#watches.at(-1)
       : this.#watches.find(({ block }) => block === owner.block);
   }

@@ -26,6 +26,15 @@ interface Waiting {
   readonly deadline: number;
 }
 
+/** Work that was refused, whose error perhaps nobody saw. */
+interface RefusedWork {
+  readonly error: OutsideTestError;
+  /** The name of the unit of work. */
+  readonly origin?: string | undefined;
+  /** The test that it belongs to, where that has ended. */
+  readonly owner?: TestOwner | undefined;
+}
+
 interface TestWatchOptions extends TestTransactionOptions {
   readonly outside: Exclude<OutsideMode, 'commit'>;
   /** See {@link OutsideWatch.block}. */
@@ -37,7 +46,7 @@ export class TestWatch {
   readonly #options: TestWatchOptions;
   readonly #watched = new Set<DbConnection>();
   readonly #waiting = new WeakMap<Claim, Waiting>();
-  readonly #refused: OutsideTestError[] = [];
+  readonly #refused: RefusedWork[] = [];
   readonly #ended = Promise.withResolvers<void>();
   #stops: readonly (() => void)[] = [];
   #isOver = false;
@@ -70,7 +79,7 @@ export class TestWatch {
   /**
    * Ends the watch. Work that it holds is refused.
    *
-   * @throws {@link OutsideTestError} work between two tests was refused, of which nobody else may have
+   * @throws {@link OutsideTestError} work that belongs to no test was refused, of which nobody else may have
    *   learned
    */
   async end(): Promise<void> {
@@ -80,11 +89,23 @@ export class TestWatch {
     this.#stops = [];
     const [first, ...more] = this.#refused;
     if (first !== undefined) {
-      const { connectionName, reason } = first;
+      const { error, origin, owner } = first;
       const times = more.length + 1;
       throw times === 1
-        ? first
-        : new OutsideTestError(connectionName, reason, { times, cause: first });
+        ? error
+        : new OutsideTestError(error.connectionName, error.reason, {
+            times,
+            origin,
+            test: owner?.name,
+            cause: error,
+          });
+    }
+  }
+
+  /** Work was refused, with which the end fails as well, unless its test has failed already. */
+  note(refused: RefusedWork): void {
+    if (this.#options.outside === 'refuse' && refused.owner?.hasFailed !== true) {
+      this.#refused.push(refused);
     }
   }
 
@@ -99,7 +120,9 @@ export class TestWatch {
     if (begins || (outside === 'hold' && !this.#isOver)) {
       await this.#wait(connection, claim, changed);
     } else if (owner !== undefined) {
-      throw refusalOf(connection.name, claim.holder, owner);
+      const error = refusalOf(connection.name, claim.holder, owner);
+      this.note({ error, origin: originOf(claim.holder), owner });
+      throw error;
     } else {
       this.#refuse(connection, claim, block === undefined ? 'no-test' : 'no-owner');
     }
@@ -134,11 +157,9 @@ export class TestWatch {
     reason: OutsideTestError['reason'],
     waitedMs?: number,
   ): never {
-    const error = new OutsideTestError(name, reason, { origin: originOf(holder), waitedMs });
-    // Work beside tests that run at the same time has callers of its own, and what was held was asked to be.
-    if (reason === 'no-test' && this.#options.outside === 'refuse') {
-      this.#refused.push(error);
-    }
+    const origin = originOf(holder);
+    const error = new OutsideTestError(name, reason, { origin, waitedMs });
+    this.note({ error, origin });
     throw error;
   }
 }
