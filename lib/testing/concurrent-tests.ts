@@ -1,14 +1,19 @@
 import type { EventEmitter } from 'node:events';
 
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { TestTimeoutError } from './errors.js';
 import { OutsideTestError } from './outside-test-error.js';
 import { bindRequests } from './request-ownership.js';
 import { testConnectionsOf, type TestTransactionOptions } from './test-connections.js';
+import { untilTimeout, type TestLimit } from './test-limit.js';
 import { ownerIn, runOwned, TestOwner } from './test-owner.js';
 import { TestSlots } from './test-slots.js';
 import type { TestTarget } from './test-target.js';
 import { TestTransaction } from './test-transaction.js';
 import { TestWatch } from './test-watch.js';
+
+/** The part of its timeout for which a test may wait, so that the error comes before that of the runner. */
+const WAIT_SHARE = 0.9;
 
 /** A test that has begun, with its transactions. */
 export interface RunningTest {
@@ -60,12 +65,14 @@ export class ConcurrentTests {
    * Begins a test, as soon as each pool has a connection for it.
    *
    * @param name what the test runner calls it
+   * @param limitMs longest wait for that, in milliseconds
+   * @throws {@link TestTimeoutError}
    */
-  async begin(name?: string): Promise<RunningTest> {
+  async begin(name = 'a test', limitMs?: number): Promise<RunningTest> {
     const app = this.#app();
     await this.cover(app);
     const slots = await (this.#slots ??= this.#makeSlots(app));
-    await slots.take();
+    await slots.take(name, limitMs);
     const owner = new TestOwner(this, name);
     this.#owners.set(owner.token, owner);
     try {
@@ -77,7 +84,7 @@ export class ConcurrentTests {
       return test;
     } catch (error) {
       owner.isOver = true;
-      slots.giveBack();
+      slots.giveBack(name);
       throw error;
     }
   }
@@ -93,15 +100,25 @@ export class ConcurrentTests {
     } finally {
       this.#running.delete(owner.token);
       const slots = await this.#slots;
-      slots?.giveBack();
+      slots?.giveBack(owner.name);
     }
   }
 
-  /** Runs a whole test. */
-  async run(name: string, body: () => unknown): Promise<void> {
-    const test = await this.begin(name);
+  /**
+   * Runs a whole test. One that times out ends at once, so that its locks and its connections are free; what
+   * its body goes on with is refused.
+   */
+  async run(name: string, body: () => unknown, limit: TestLimit): Promise<void> {
+    const { timeoutMs } = limit;
+    const test = await this.begin(name, timeoutMs && timeoutMs * WAIT_SHARE);
     try {
-      await this.runIn(test.owner, body);
+      limit.signal?.throwIfAborted();
+      const running = this.runIn(test.owner, async () => body());
+      await untilTimeout(
+        limit,
+        running,
+        () => new TestTimeoutError(`The test "${name}" was not over after ${timeoutMs} ms.`),
+      );
     } catch (error) {
       test.owner.hasFailed = true;
       await this.end(test).catch(() => undefined);
@@ -112,6 +129,7 @@ export class ConcurrentTests {
 
   /** Ends the tests that still run, and the watch. */
   async close(): Promise<void> {
+    (await this.#slots)?.close();
     const running = [...this.#running.values()];
     running.forEach(({ owner }) => {
       // The runner has given it up: its body is still at work.

@@ -108,6 +108,6 @@ export function refusalOf(
   const reason = owner instanceof UnknownOwner ? 'unknown-test' : 'test-ended';
   return new OutsideTestError(connectionName, reason, {
     origin: originOf(holder),
-    test: owner.name,
+    test: reason === 'unknown-test' ? undefined : owner.name,
   });
 }

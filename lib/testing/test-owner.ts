@@ -15,7 +15,7 @@ export class TestOwner {
    */
   constructor(
     readonly block: object,
-    readonly name?: string,
+    readonly name: string,
   ) {}
 }
 
@@ -27,7 +27,7 @@ export class UnknownOwner extends TestOwner {
     block: object,
     override readonly token: string,
   ) {
-    super(block);
+    super(block, 'unknown');
   }
 }
 

@@ -144,5 +144,34 @@ describe.each(['express', 'fastify'] as const)(
       expect(await world.savedTexts()).toEqual([]);
       await end();
     });
+
+    it('those that wait for a connection at the afterAll() do not begin', async () => {
+      const { hooks, runTest } = await openBlock();
+      const mayEnd = deferred();
+      const begun = [deferred(), deferred()];
+      const holding = begun.map(({ resolve }) =>
+        runTest(async () => {
+          resolve();
+          await mayEnd.promise;
+        }),
+      );
+      await Promise.all(begun.map(({ promise }) => promise));
+      let hasRun = false;
+      const waiting = runTest(() => {
+        hasRun = true;
+      }).catch((error: unknown) => error);
+      await hooks.run('afterAll');
+      const client = await (await world.connection().pool()).connect();
+      await client.query(`insert into note (text) values ('past the sessions')`);
+      client.release();
+      expect(await world.savedTexts()).toEqual(['past the sessions']);
+      expect(await waiting).toMatchObject({
+        code: 'TEST_TIMEOUT',
+        message: expect.stringContaining('"a test that hangs"'),
+      });
+      expect(hasRun).toBe(false);
+      mayEnd.resolve();
+      await Promise.all(holding);
+    });
   },
 );

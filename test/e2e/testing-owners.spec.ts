@@ -152,10 +152,15 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
   it('more tests than the pool has connections wait for one another', async () => {
     let together = 0;
     let most = 0;
+    const twoRun = deferred();
     await Promise.all(
       Array.from({ length: 7 }, (_, n) =>
         runTest(async () => {
           most = Math.max(most, ++together);
+          if (most === 2) {
+            twoRun.resolve();
+          }
+          await twoRun.promise;
           await insert(`${n}`);
           expect((await post(`${n} again`, db.headers())).status).toBe(201);
           expect(await db.session().count(Note)).toBe(2);

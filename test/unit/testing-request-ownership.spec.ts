@@ -27,7 +27,7 @@ describe('the test that a request belongs to', () => {
     other = new Block();
     const nameIn = (each: Block): string => {
       const owner = ownerIn(each);
-      return owner === undefined ? 'none' : (owner.name ?? 'unknown');
+      return owner?.name ?? 'none';
     };
     const see = (): void => void seen.push(`${nameIn(block)}, ${nameIn(other)}`);
     server = createServer((request, response) => {
