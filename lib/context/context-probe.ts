@@ -6,6 +6,14 @@ import type { HookCallback, HookKind } from './hooks.js';
 export interface ContextProbe {
   /** The context of code that runs in none. */
   readonly common?: Context | undefined;
+  /**
+   * A context was opened.
+   *
+   * @param within the context of the code that opened it, which may have been closed meanwhile
+   */
+  readonly opened?: (context: Context, within: Context | undefined) => void;
+  /** A context has been settled. */
+  readonly ended?: (context: Context) => void;
   /** Runs a hook that is due, or does not. */
   readonly runHook?: (
     kind: HookKind,

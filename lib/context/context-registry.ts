@@ -217,6 +217,7 @@ export class ContextRegistry {
         (this.connections.readYourWrites.length > 0 ? new WrittenLsns() : undefined),
     });
     this.#running.add(context);
+    this.#probes.forEach((probe) => probe.opened?.(context, this.#current()));
     if (timeoutMs === undefined) {
       context.expiry = this.#expireLater(context);
     }
@@ -284,6 +285,7 @@ export class ContextRegistry {
     if (this.#running.remove(context)) {
       // What it would call holds the code that waits for it, and the context that this runs in.
       context.onExpire = undefined;
+      this.#probes.forEach((probe) => probe.ended?.(context));
       if (contextEnd.hasSubscribers) {
         publishEnded(context, failure);
       }

@@ -1,5 +1,7 @@
 import type { HookCallback } from '../context/hooks.js';
 import { DEFAULTS } from '../options/defaults.js';
+import { TestIsolationError } from './errors.js';
+import { TestRun } from './test-run.js';
 import { registryOf, type TestTarget } from './test-target.js';
 
 /** Options of {@link captureOnCommit}. */
@@ -14,12 +16,14 @@ export interface CaptureOptions {
 /**
  * Keeps the `onCommit` callbacks of all contexts that commit while `work` runs, instead of running
  * them; also those of the context that the caller is in (a {@link TestContext}, `dbContext.run()`),
- * which may never commit. Callbacks that were discarded with a rollback are not among them.
+ * which may never commit. Callbacks that were discarded with a rollback are not among them. It ends with
+ * the test, also where `work` goes on.
  *
  * @param work the code whose commits are watched
  * @returns the callbacks, in the order in which they were due. Each runs in a context of its own, and
  *   rejects with the error of the callback
  * @throws what `work` throws, or, with `execute`, a callback
+ * @throws {@link TestIsolationError} with `execute`: the test has ended that it was called in
  * @publicApi
  */
 export async function captureOnCommit(
@@ -29,10 +33,19 @@ export async function captureOnCommit(
 ): Promise<(() => Promise<unknown>)[]> {
   const registry = registryOf(app);
   const captured: (() => Promise<unknown>)[] = [];
+  const test = TestRun.current(registry);
   const keep = (callback: HookCallback): void => {
-    captured.push(() => registry.runApart(callback, 'an onCommit hook'));
+    captured.push(async () => {
+      if (test?.isOver === true) {
+        throw new TestIsolationError(
+          registry.connections.all[0]!.name,
+          'a callback that captureOnCommit() has kept was to run after its test had ended.',
+        );
+      }
+      return registry.runApart(callback, 'an onCommit hook');
+    });
   };
-  const release = registry.attach({
+  const detach = registry.attach({
     runHook: (kind, callback, run) => {
       if (kind !== 'onCommit') {
         return run();
@@ -41,6 +54,7 @@ export async function captureOnCommit(
       return Promise.resolve();
     },
   });
+  const release = TestRun.stopAtEnd(registry, detach);
   try {
     await work();
     registry.active()?.takeHooks('onCommit').forEach(keep);

@@ -79,6 +79,7 @@ export class ConcurrentTests {
       const transaction = await runOwned(this, owner, () =>
         TestTransaction.beginOwned(app, this.#options, owner),
       );
+      transaction.ownContexts(app, { name, isMine: () => ownerIn(this) === owner });
       const test = { owner, transaction };
       this.#running.set(owner.token, test);
       return test;

@@ -10,11 +10,13 @@ export class TestIsolationError extends DbContextError {
   constructor(
     readonly connectionName: string,
     reason: string,
+    cause?: unknown,
   ) {
     super(
       'TEST_ISOLATION',
       `The shared test transaction on connection "${connectionName}" cannot show this: ${reason} Test ` +
         'it with separate, really committed sessions instead (createWorkerDatabase()).',
+      cause,
     );
   }
 }

@@ -79,10 +79,11 @@ function usedBy(
   const who = origin ?? 'code that is in no context';
   const what =
     test === undefined ? WHAT[reason] : `which belongs to the test "${test}", which has ended`;
+  const where = reason === 'test-ended' ? 'be a part of another test, or really' : 'really';
   const waited =
     waitedMs === undefined ? '' : ` It has waited ${waitedMs} ms (acquireTimeoutMs) for one.`;
   return (
-    `Connection "${connectionName}" was used by ${who}, ${what}. What that writes would really ` +
+    `Connection "${connectionName}" was used by ${who}, ${what}. What that writes would ${where} ` +
     `be committed, so it is refused.${waited}`
   );
 }

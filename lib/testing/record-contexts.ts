@@ -2,6 +2,7 @@ import { AssertionError } from 'node:assert';
 
 import { contextEnd } from '../telemetry/channels.js';
 import type { ContextEndEvent } from '../telemetry/payloads.js';
+import { TestRun } from './test-run.js';
 import { registryOf, type TestTarget } from './test-target.js';
 
 /** How a context ended. */
@@ -13,7 +14,8 @@ export interface EndedContext {
 
 /**
  * Runs `work`, and records how the contexts that ended meanwhile did so, in that order: of requests, of
- * `dbContext.run()` and `runInNewContext()`, and of hooks. Sessions in no context are not recorded.
+ * `dbContext.run()` and `runInNewContext()`, and of hooks. Sessions in no context are not recorded. It ends
+ * with the test, also where `work` goes on.
  *
  * @throws what `work` throws
  * @publicApi
@@ -23,17 +25,19 @@ export async function recordContexts(
   work: () => unknown,
 ): Promise<readonly EndedContext[]> {
   const ended: EndedContext[] = [];
-  const { application } = registryOf(app);
+  const registry = registryOf(app);
+  const { application } = registry;
   const record = ({ context, outcome, connections }: ContextEndEvent): void => {
     if (context.application === application && !context.isDetached) {
       ended.push({ outcome, connections });
     }
   };
   contextEnd.subscribe(record);
+  const stop = TestRun.stopAtEnd(registry, () => void contextEnd.unsubscribe(record));
   try {
     await work();
   } finally {
-    contextEnd.unsubscribe(record);
+    stop();
   }
   return ended;
 }

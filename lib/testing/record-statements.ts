@@ -3,7 +3,8 @@ import { AssertionError } from 'node:assert';
 import { statement } from '../telemetry/channels.js';
 import { UNMASKED, type StatementEvent } from '../telemetry/operation-events.js';
 import { DEFAULTS } from '../options/defaults.js';
-import { connectionsOf, type TestTarget } from './test-target.js';
+import { TestRun } from './test-run.js';
+import { connectionsOf, registryOf, type TestTarget } from './test-target.js';
 
 /** A statement that a session sent. */
 export interface RecordedStatement {
@@ -37,7 +38,8 @@ const CONTROL =
 
 /**
  * Runs `work`, and records the statements that sessions sent meanwhile, in order. Transactions of forks
- * are recorded, too; statements of a fork that are in no transaction are not.
+ * are recorded, too; statements of a fork that are in no transaction are not. It ends with the test, also
+ * where `work` goes on.
  *
  * @throws what `work` throws
  * @publicApi
@@ -70,11 +72,14 @@ export async function recordStatements(
   };
   statement.start.subscribe(record);
   statement.error.subscribe(forget);
+  const stop = TestRun.stopAtEnd(registryOf(app), () => {
+    statement.start.unsubscribe(record);
+    statement.error.unsubscribe(forget);
+  });
   try {
     await work();
   } finally {
-    statement.start.unsubscribe(record);
-    statement.error.unsubscribe(forget);
+    stop();
   }
   return [...recordedOf.values()].flat();
 }

@@ -10,7 +10,7 @@ import { SharedClient } from './shared-client.js';
 import type { FirstText, SharedConnection, SharedParty } from './shared-connection.js';
 import { SharedLevels } from './shared-levels.js';
 import type { Layer } from './test-layer.js';
-import { TestLayers } from './test-layers.js';
+import { graceFromNow, TestLayers } from './test-layers.js';
 import type { TestOwner } from './test-owner.js';
 import { TestRouting, type ServedTransaction, type TestPlace } from './test-routing.js';
 import { Turns } from './turns.js';
@@ -46,7 +46,7 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
     this.#place = place;
     this.#levels = new SharedLevels(real);
     const { acquireTimeoutMs, endTimeoutMs } = connection.limits;
-    const refusal = (reason: string): TestIsolationError => this.refusal(reason);
+    const refusal = this.refusal.bind(this);
     this.#turns = new Turns(acquireTimeoutMs, refusal);
     this.#layers = new TestLayers({
       real,
@@ -124,19 +124,20 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
    *
    * @throws {@link TestIsolationError} a transaction of the application is still open
    */
-  end(layer: Layer = this.#layers.outermost): Promise<void> {
+  end(layer: Layer = this.#layers.outermost, deadline = graceFromNow()): Promise<void> {
     return (layer.ending ??=
       layer === this.#layers.outermost
-        ? this.#endAll(layer)
-        : this.#layers.end(layer, () => this.rest()));
+        ? this.#endAll(layer, deadline)
+        : this.#layers.end(layer, { deadline, onShut: () => this.rest() }));
   }
 
-  async #endAll(layer: Layer): Promise<void> {
+  async #endAll(layer: Layer, deadline: number): Promise<void> {
+    const onShut = (): void => {
+      this.realClient.off('error', this.#onError);
+      this.#place.leave();
+    };
     try {
-      await this.#layers.end(layer, () => {
-        this.realClient.off('error', this.#onError);
-        this.#place.leave();
-      });
+      await this.#layers.end(layer, { deadline, onShut });
     } finally {
       this.realClient.release(this.#real.status !== 'I');
     }

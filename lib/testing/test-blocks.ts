@@ -4,6 +4,7 @@ import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 import { BlockEntities } from './block-entities.js';
 import type { KeptRows } from './kept-rows.js';
+import type { TestTarget } from './test-target.js';
 import type { TestTransaction } from './test-transaction.js';
 
 /**
@@ -53,8 +54,18 @@ export class TestBlocks {
     return session;
   }
 
-  /** Begins the transaction of a test. */
-  async beginTest(): Promise<TestTransaction> {
+  /**
+   * Begins the transaction of a test.
+   *
+   * @param name what the test runner calls it
+   */
+  async beginTest(app: () => TestTarget, name: string | undefined): Promise<TestTransaction> {
+    const transaction = await this.#beginTest();
+    transaction.ownContexts(app(), { name });
+    return transaction;
+  }
+
+  async #beginTest(): Promise<TestTransaction> {
     const block = this.#open.at(-1);
     if (block === undefined) {
       return this.#begin();

@@ -3,6 +3,7 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { TestRun } from './test-run.js';
 import { registryOf, type TestTarget } from './test-target.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
@@ -32,6 +33,7 @@ export class TestContext {
   constructor(registry: ContextRegistry) {
     this.#registry = registry;
     this.#context = registry.open('openTestContext()');
+    TestRun.expectLater(this.#context);
     this.#leave = registry.attach({ common: this.#context });
   }
 

@@ -8,6 +8,13 @@ import type { Turns } from './turns.js';
 
 /** How long transactions of the application may take to end after their test, in milliseconds. */
 const GRACE_MS = 1_000;
+/** How long a statement has to be answered at least, in milliseconds, before it is cancelled. */
+const LEAST_MS = 50;
+
+/** The end of the time that work gets which is about to end, by `performance.now()`. */
+export function graceFromNow(): number {
+  return performance.now() + GRACE_MS;
+}
 
 /** What the layers of a shared transaction need of it. */
 interface LayersOf {
@@ -45,7 +52,7 @@ export class TestLayers {
    */
   async enter(): Promise<Layer> {
     const { levels, real, turns } = this.#of;
-    await this.#untilNoneIsOpen();
+    await this.#untilNoneIsOpen(graceFromNow());
     return turns.next(async () => {
       this.#assertNoneWasOpen(levels.count, 'a test began');
       const layer = new Layer(await real.mark());
@@ -58,13 +65,19 @@ export class TestLayers {
    * Ends a layer, with those inside of it, and undoes what was done in them. Transactions of the application
    * get a moment to end by themselves before, since some responses leave before the commit.
    *
+   * @param deadline the end of that moment, by `performance.now()`
    * @param onShut called before that is undone, when nothing of it is awaited any more
-   * @throws {@link TestIsolationError} a transaction of the application was still open
+   * @throws {@link TestIsolationError} a transaction of the application was still open, or a statement under
+   *   way
    */
-  async end(layer: Layer, onShut: () => void): Promise<void> {
+  async end(
+    layer: Layer,
+    { deadline, onShut }: { readonly deadline: number; readonly onShut: () => void },
+  ): Promise<void> {
     const { levels, real, turns, endTimeoutMs } = this.#of;
-    await this.#untilNoneIsOpen();
+    await this.#untilNoneIsOpen(deadline);
     const left = levels.count;
+    const underWay = turns.underWay;
     for (const ended of this.#all.splice(this.#all.indexOf(layer))) {
       ended.isOver = true;
       // Those inside of it have nothing left to undo.
@@ -87,17 +100,24 @@ export class TestLayers {
     // Both have their turns at once: nothing may begin between them in the layer around.
     const answered = turns.next(() => Promise.resolve());
     const undoing = turns.next(undo).catch(() => false);
-    await this.#stopUnless(answered);
+    await this.#stopUnless(answered, deadline);
     const undone = await withinLimit(undoing, endTimeoutMs);
     if (undone === TIMED_OUT || !undone) {
       this.refuseAll('what the test before did could not be undone on its connection.');
     }
     this.#assertNoneWasOpen(left, 'the test ended');
+    if (underWay > 0) {
+      throw this.#of.refusal(
+        `${underWay} statement(s) had not been answered when the test ended, and were cancelled. Await the ` +
+          'call that sent them.',
+      );
+    }
   }
 
   /** A statement that a test left running, as one that timed out, would keep its locks for the next one. */
-  async #stopUnless(answered: Promise<void>): Promise<void> {
-    if ((await withinLimit(answered, GRACE_MS)) === TIMED_OUT) {
+  async #stopUnless(answered: Promise<void>, deadline: number): Promise<void> {
+    const left = Math.max(deadline - performance.now(), LEAST_MS);
+    if ((await withinLimit(answered, left)) === TIMED_OUT) {
       await cancelBackend(this.#of.real.client);
     }
   }
@@ -110,12 +130,11 @@ export class TestLayers {
   }
 
   /** Waits for transactions of the application that are about to end. */
-  async #untilNoneIsOpen(): Promise<void> {
+  async #untilNoneIsOpen(deadline: number): Promise<void> {
     const { levels, turns } = this.#of;
-    const deadline = performance.now() + GRACE_MS;
-    for (let left = GRACE_MS; left > 0 && levels.count > 0;) {
-      await withinLimit(turns.changed, left);
+    for (let left = 1; left > 0 && levels.count + turns.underWay > 0;) {
       left = deadline - performance.now();
+      await withinLimit(turns.changed, Math.max(left, 1));
     }
   }
 

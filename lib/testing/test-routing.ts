@@ -6,8 +6,9 @@ import { tapPool } from '../connection/pool-tap.js';
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { tapClose } from './close-tap.js';
 import { TestIsolationError } from './errors.js';
-import { refusalOf } from './outside-test-error.js';
+import { originOf, OutsideTestError, refusalOf } from './outside-test-error.js';
 import { ownerAmong, UnknownOwner, type TestOwner } from './test-owner.js';
+import { TestRun } from './test-run.js';
 
 /** The transaction of a test, of which its work gets clients. */
 export interface ServedTransaction {
@@ -202,7 +203,12 @@ export class TestRouting {
   }
 
   async #clientFor(claim: Claim, fromPool: () => Promise<PgClient>): Promise<PgClient> {
+    const run = TestRun.of(claim.holder);
     for (;;) {
+      if (run?.isOver === true) {
+        const details = { origin: originOf(claim.holder), test: run.name };
+        throw new OutsideTestError(this.#connection.name, 'test-ended', details);
+      }
       const owner = this.#currentOwner() ?? this.#ownerOf(claim.holder);
       const place = this.#places.get(owner);
       const watch = this.#watchOver(owner);

@@ -16,7 +16,10 @@ import {
   type TestTransactionOptions,
 } from './test-connections.js';
 import type { TestOwner } from './test-owner.js';
+import { TestIsolationError } from './errors.js';
+import { graceFromNow } from './test-layers.js';
 import { TestRouting } from './test-routing.js';
+import { TestRun, type TestRunOptions } from './test-run.js';
 import { registryOf, type TestTarget } from './test-target.js';
 import { refusingLeftOut } from './test-watch.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
@@ -50,6 +53,8 @@ interface TestPart {
 export class TestTransaction {
   readonly #parts: ReadonlyMap<string, TestPart>;
   readonly #stopWatching: readonly (() => void)[];
+  #run: TestRun | undefined;
+  #ending: Promise<void> | undefined;
 
   private constructor(parts: ReadonlyMap<string, TestPart>, stopWatching: readonly (() => void)[]) {
     this.#parts = parts;
@@ -63,8 +68,13 @@ export class TestTransaction {
    * @throws {@link UnknownConnectionError}, {@link ConnectionFailedError}, {@link InvalidOptionsError}
    * @throws {@link TestIsolationError} another one has begun on a connection and not ended
    */
-  static begin(app: TestTarget, options: TestTransactionOptions = {}): Promise<TestTransaction> {
-    return TestTransaction.beginOwned(app, options, undefined);
+  static async begin(
+    app: TestTarget,
+    options: TestTransactionOptions = {},
+  ): Promise<TestTransaction> {
+    const transaction = await TestTransaction.beginOwned(app, options, undefined);
+    transaction.ownContexts(app);
+    return transaction;
   }
 
   /**
@@ -142,6 +152,11 @@ export class TestTransaction {
     return session as EntityManager as E;
   }
 
+  /** @internal From now on the contexts that are opened belong to this test, and to no later one. */
+  ownContexts(app: TestTarget, options: TestRunOptions = {}): void {
+    this.#run = new TestRun(registryOf(app), options);
+  }
+
   /** @internal Names of the connections that it includes. */
   get connectionNames(): readonly string[] {
     return [...this.#parts.keys()];
@@ -160,21 +175,36 @@ export class TestTransaction {
   /**
    * Rolls back everything that was done since the beginning, on all connections.
    *
-   * @throws {@link TestIsolationError} the application still has a transaction open; everything is
-   *   rolled back all the same
+   * @throws {@link TestIsolationError} the application still has a transaction or a context open that began in
+   *   the test, or a statement is under way; everything is rolled back all the same
    */
-  async end(): Promise<void> {
+  end(): Promise<void> {
+    return (this.#ending ??= this.#end());
+  }
+
+  async #end(): Promise<void> {
+    const deadline = graceFromNow();
+    const left = (await this.#run?.end(deadline)) ?? [];
     this.#stopWatching.forEach((stop) => stop());
     const ended = await Promise.allSettled(
       [...this.#parts.values()].map(async ({ shared, layer, transaction }) => {
         try {
-          await shared.end(layer);
+          await shared.end(layer, deadline);
         } finally {
           await transaction.rollback();
         }
       }),
     );
     const failed = ended.find((end) => end.status === 'rejected');
+    const [name] = this.connectionNames;
+    if (left.length > 0 && name !== undefined) {
+      throw new TestIsolationError(
+        name,
+        `${left.length} unit(s) of work that began in the test were still open when the test ended: ` +
+          `${[...new Set(left)].join(', ')}. Await the request or the call that opened them.`,
+        failed?.reason,
+      );
+    }
     if (failed !== undefined) {
       throw failed.reason;
     }

@@ -26,6 +26,7 @@ export class Turns {
   readonly #refusal: (reason: string) => Error;
   readonly #queue = new SerialQueue();
   #changed = Promise.withResolvers<void>();
+  #underWay = 0;
 
   /**
    * @param limitMs the longest wait of a transaction for another one, in milliseconds
@@ -36,7 +37,12 @@ export class Turns {
     this.#refusal = refusal;
   }
 
-  /** Resolves when a transaction of the application has ended. */
+  /** Number of tasks that wait or run. */
+  get underWay(): number {
+    return this.#underWay;
+  }
+
+  /** Resolves when a transaction of the application has ended, or no task is left. */
   get changed(): Promise<void> {
     return this.#changed.promise;
   }
@@ -61,7 +67,18 @@ export class Turns {
    * Runs a task as soon as `may()` allows it. Tasks run one at a time, and nothing runs between that
    * check and the task.
    */
-  async take<T>({ refusedFor, may, run }: Task<T>): Promise<T> {
+  async take<T>(task: Task<T>): Promise<T> {
+    this.#underWay++;
+    try {
+      return await this.#take(task);
+    } finally {
+      if (--this.#underWay === 0) {
+        this.change();
+      }
+    }
+  }
+
+  async #take<T>({ refusedFor, may, run }: Task<T>): Promise<T> {
     const deadline = performance.now() + this.#limitMs;
     if (AsyncScope.innermost(LentScope, ({ turns, isOver }) => turns === this && !isOver)) {
       throw this.#refusal(

@@ -150,7 +150,7 @@ function useTestsInTurn(
     const target = app();
     keeper.assertNoneKept(shared());
     await watch?.cover(target);
-    return TestTransaction.begin(target, options);
+    return TestTransaction.beginOwned(target, options, undefined);
   });
   if (watch !== undefined) {
     const { beforeAll, afterAll } = hooksOf(['beforeAll', 'afterAll'], hooks);
@@ -163,7 +163,7 @@ function useTestsInTurn(
   beforeEach(
     withRunnerTest(async (test) => {
       keeper.testBegins(test);
-      current = await blocks.beginTest();
+      current = await blocks.beginTest(app, test?.name);
     }),
   );
   afterEach(

@@ -132,7 +132,7 @@ describe('hooks that are handed over', () => {
     await isOpen.promise;
     await expect(runAll(hooks.afterEach)).rejects.toMatchObject({
       code: 'TEST_ISOLATION',
-      message: expect.stringContaining('1 transaction(s) of the application were still open'),
+      message: expect.stringContaining('1 unit(s) of work that began in the test were still open'),
     });
     await runAll(hooks.beforeEach);
     mayGoOn.resolve();
@@ -151,7 +151,10 @@ describe('hooks that are handed over', () => {
     await its.session().insert(Author, { name: 'two' });
     const running = its.session().execute('select pg_sleep(60)');
     const cancelled = expect(running).rejects.toMatchObject({ code: '57014' });
-    await runAll(hooks.afterEach);
+    await expect(runAll(hooks.afterEach)).rejects.toMatchObject({
+      name: 'TestIsolationError',
+      message: expect.stringContaining('1 statement(s) had not been answered when the test ended'),
+    });
     await cancelled;
     await runAll(hooks.beforeEach);
     expect(await its.session().count(Author)).toBe(1);

@@ -44,7 +44,10 @@ describe('the end of a shared test transaction', () => {
            and state = 'active' and query like '%pg_sleep(60)%'`,
       );
     await waitFor(async () => (await isRunning()).length === 1, { what: 'the statement to run' });
-    await ended.end();
+    await expect(ended.end()).rejects.toMatchObject({
+      name: 'TestIsolationError',
+      message: expect.stringContaining('1 statement(s) had not been answered when the test ended'),
+    });
     await failure;
     expect(await isRunning()).toEqual([]);
 
@@ -60,7 +63,7 @@ describe('the end of a shared test transaction', () => {
     const response = world.fetch('/held', { method: 'POST' });
     await held.begun.promise;
     await expect(ended.end()).rejects.toThrow(
-      '1 transaction(s) of the application were still open',
+      '1 unit(s) of work that began in the test were still open when the test ended: HeldController.hold.',
     );
 
     const next = await TestTransaction.begin(world.app);
