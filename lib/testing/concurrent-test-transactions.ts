@@ -44,6 +44,7 @@ export interface ConcurrentTestTransactions extends Pick<
    * @param timeoutMs longest time that it may take, in milliseconds; the default is the test runner's
    * @throws {@link InvalidOptionsError} the runner has no global test function, and none is given
    */
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its runner
   test<Args extends readonly unknown[]>(
     name: string,
     body: (...args: Args) => unknown,
@@ -159,12 +160,12 @@ export function useConcurrentTests(
     },
     test: (name, body, timeoutMs) => {
       hasOwnTests = true;
-      const run = withArguments(body, async (args, call) => {
+      const registered = withArguments(body, async (args, call) => {
         const limit = testLimitOf(args[0], timeoutMs);
         await isWatching.promise;
         await tests.run(name, call, limit);
       });
-      registerOf(options.test)(name, run, timeoutMs);
+      registerOf(options.test)(name, registered, timeoutMs);
     },
   };
 }
@@ -173,15 +174,15 @@ export function useConcurrentTests(
  * The body of a test for its runner, which hands over arguments though it has no parameter: Jest would wait
  * for one to be called. Vitest reads the names of fixtures in the text of the function.
  *
- * @param run gets those arguments, and a function that calls `body` with them
+ * @param runTest gets those arguments, and a function that calls `body` with them
  */
 function withArguments(
   body: (...args: never) => unknown,
-  run: (args: readonly unknown[], call: () => unknown) => Promise<void>,
+  runTest: (args: readonly unknown[], call: () => unknown) => Promise<void>,
 ): () => Promise<void> {
   function test(this: unknown): Promise<void> {
     const args: readonly unknown[] = [...arguments];
-    return run(args, () => Reflect.apply(body, this, args) as unknown);
+    return runTest(args, () => Reflect.apply(body, this, args) as unknown);
   }
   return Object.assign(test, { toString: () => body.toString() });
 }
