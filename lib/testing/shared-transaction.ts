@@ -276,7 +276,7 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
     this.errorListeners.forEach((listener) => listener(error));
   };
 
-  #assertEndsNothing(sql: string, where = 'in one text with others'): void {
+  #assertEndsNothing(sql: string, where = 'as SQL'): void {
     if (mayHaveEnded(sql)) {
       throw this.refusal(`a COMMIT or ROLLBACK was to be sent ${where}, ${ENDS_TEST}`);
     }

@@ -246,7 +246,12 @@ async function partOf(
   const { name, server, limits } = connection;
   const source: TransactionSource = {
     name,
-    server,
+    server: {
+      ...server,
+      // No statement ends the transaction of a test: what would is refused before it is sent.
+      isRefusal: (error) => error instanceof TestIsolationError || server.isRefusal(error),
+      mayHaveEnded: () => false,
+    },
     // A test under a debugger may take any time.
     limits: { ...limits, transactionTimeoutMs: LONGEST_LIMIT_MS },
     transactionOptions: {},
