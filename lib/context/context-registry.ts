@@ -103,8 +103,11 @@ export class ContextRegistry {
 
   #runHook(kind: HookKind, callback: HookCallback, origin: string): Promise<unknown> {
     const run = (): Promise<unknown> => this.runApart(callback, `an ${kind} hook of ${origin}`);
-    const probe = this.#probes.findLast(({ runHook }) => runHook !== undefined);
-    return probe?.runHook?.(kind, callback, run) ?? run();
+    // The last one that was attached decides first, and hands on what it does not keep.
+    return this.#probes.reduce<() => Promise<unknown>>(
+      (next, { runHook }) => (runHook === undefined ? next : () => runHook(kind, callback, next)),
+      run,
+    )();
   }
 
   /** See the option `hookTimeoutMs`, in milliseconds. */

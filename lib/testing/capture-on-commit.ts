@@ -17,7 +17,7 @@ export interface CaptureOptions {
  * Keeps the `onCommit` callbacks of all contexts that commit while `work` runs, instead of running
  * them; also those of the context that the caller is in (a {@link TestContext}, `dbContext.run()`),
  * which may never commit. Callbacks that were discarded with a rollback are not among them. It ends with
- * the test, also where `work` goes on.
+ * the test, also where `work` goes on, and leaves alone what belongs to other tests at the same time.
  *
  * @param work the code whose commits are watched
  * @returns the callbacks, in the order in which they were due. Each runs in a context of its own, and
@@ -45,9 +45,10 @@ export async function captureOnCommit(
       return registry.runApart(callback, 'an onCommit hook');
     });
   };
+  const isMine = TestRun.belonging(registry);
   const detach = registry.attach({
     runHook: (kind, callback, run) => {
-      if (kind !== 'onCommit') {
+      if (kind !== 'onCommit' || !isMine()) {
         return run();
       }
       keep(callback);

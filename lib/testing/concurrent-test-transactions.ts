@@ -7,6 +7,7 @@ import { OWNER_HEADER } from './request-ownership.js';
 import { hooksOf, type RunnerHooks } from './runner-hooks.js';
 import type { BlockSetUp } from './test-blocks.js';
 import type { TestTransactionOptions } from './test-connections.js';
+import { testLimitOf } from './test-limit.js';
 import { testRequests, type TestRequests } from './test-requests.js';
 import type { TestTarget } from './test-target.js';
 import type { TestTransaction } from './test-transaction.js';
@@ -36,10 +37,19 @@ export interface ConcurrentTestTransactions extends Pick<
    * Registers a test that may run at the same time as others. All that it awaits belongs to it, whatever
    * the runner does about hooks: Jest calls no `beforeEach()` for `it.concurrent`.
    *
+   * A test that times out ends at once: its transactions are rolled back, and what its body goes on with is
+   * refused. The wait for a connection of each pool counts towards the timeout.
+   *
+   * @param body gets what the runner hands to a test: the context of Vitest, the `t` of `node:test`
    * @param timeoutMs longest time that it may take, in milliseconds; the default is the test runner's
    * @throws {@link InvalidOptionsError} the runner has no global test function, and none is given
    */
-  test(name: string, body: () => unknown, timeoutMs?: number): void;
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its runner
+  test<Args extends readonly unknown[]>(
+    name: string,
+    body: (...args: Args) => unknown,
+    timeoutMs?: number,
+  ): void;
   /** Names the test, for the data of a job or the handshake of a socket; see `allow()`. */
   readonly token: string;
   /** The header that makes a request belong to the test. */
@@ -58,9 +68,11 @@ export interface ConcurrentTestTransactions extends Pick<
    * a socket calls, and which is in no async context of a test.
    *
    * @param token the `token` of the test, from the data of the job for example
-   * @throws {@link OutsideTestError} the test has ended
+   * @returns what `work` returns. It rejects with an {@link OutsideTestError}, and `work` is not run, where the
+   *   test has ended or the token is that of no test; the `afterAll()` fails with that as well, so that it may
+   *   be left unhandled
    */
-  allow<T>(token: string, work: () => T): T;
+  allow<T>(token: string, work: () => T): Promise<Awaited<T>>;
   /**
    * Is refused: tests at the same time share no transaction, so that there is none for the data of a block.
    *
@@ -148,16 +160,31 @@ export function useConcurrentTests(
     },
     test: (name, body, timeoutMs) => {
       hasOwnTests = true;
-      registerOf(options.test)(
-        name,
-        async () => {
-          await isWatching.promise;
-          await tests.run(body);
-        },
-        timeoutMs,
-      );
+      const registered = withArguments(body, async (args, call) => {
+        const limit = testLimitOf(args[0], timeoutMs);
+        await isWatching.promise;
+        await tests.run(name, call, limit);
+      });
+      registerOf(options.test)(name, registered, timeoutMs);
     },
   };
+}
+
+/**
+ * The body of a test for its runner, which hands over arguments though it has no parameter: Jest would wait
+ * for one to be called. Vitest reads the names of fixtures in the text of the function.
+ *
+ * @param runTest gets those arguments, and a function that calls `body` with them
+ */
+function withArguments(
+  body: (...args: never) => unknown,
+  runTest: (args: readonly unknown[], call: () => unknown) => Promise<void>,
+): () => Promise<void> {
+  function test(this: unknown): Promise<void> {
+    const args: readonly unknown[] = [...arguments];
+    return runTest(args, () => Reflect.apply(body, this, args) as unknown);
+  }
+  return Object.assign(test, { toString: () => body.toString() });
 }
 
 /** Test functions of the runners that are global; `concurrent` runs a test at the same time as others. */

@@ -1,14 +1,19 @@
 import type { EventEmitter } from 'node:events';
 
-import { InvalidOptionsError } from '../errors.js';
+import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { TestTimeoutError } from './errors.js';
 import { OutsideTestError } from './outside-test-error.js';
 import { bindRequests } from './request-ownership.js';
 import { testConnectionsOf, type TestTransactionOptions } from './test-connections.js';
-import { endedOwner, ownerIn, runOwned, TestOwner } from './test-owner.js';
+import { untilTimeout, type TestLimit } from './test-limit.js';
+import { ownerIn, runOwned, TestOwner } from './test-owner.js';
 import { TestSlots } from './test-slots.js';
 import type { TestTarget } from './test-target.js';
 import { TestTransaction } from './test-transaction.js';
 import { TestWatch } from './test-watch.js';
+
+/** The part of its timeout for which a test may wait, so that the error comes before that of the runner. */
+const WAIT_SHARE = 0.9;
 
 /** A test that has begun, with its transactions. */
 export interface RunningTest {
@@ -25,6 +30,8 @@ export class ConcurrentTests {
   readonly #options: TestTransactionOptions;
   readonly #watch: TestWatch;
   readonly #running = new Map<string, RunningTest>();
+  /** All tests that have begun, by their tokens, which stay those of these tests after their end. */
+  readonly #owners = new Map<string, TestOwner>();
   readonly #servers = new Map<EventEmitter, () => void>();
   #slots: Promise<TestSlots> | undefined;
 
@@ -40,31 +47,45 @@ export class ConcurrentTests {
     const { getHttpServer } = app as { readonly getHttpServer?: () => EventEmitter | undefined };
     const server = getHttpServer?.call(app);
     if (server !== undefined && !this.#servers.has(server)) {
-      const undo = bindRequests(server, (token, work) =>
-        runOwned(this, token === undefined ? undefined : this.#ownerOf(token), work),
-      );
-      this.#servers.set(server, undo);
+      this.#servers.set(server, bindRequests(server, this));
     }
   }
 
-  /** Begins a test, as soon as each pool has a connection for it. */
-  async begin(): Promise<RunningTest> {
+  /** See {@link ConcurrentBlock}. */
+  get hasBegun(): boolean {
+    return this.#owners.size > 0;
+  }
+
+  /** See {@link RequestBlock}. */
+  ownerOf(token: string): TestOwner | undefined {
+    return this.#owners.get(token);
+  }
+
+  /**
+   * Begins a test, as soon as each pool has a connection for it.
+   *
+   * @param name what the test runner calls it
+   * @param limitMs longest wait for that, in milliseconds
+   * @throws {@link TestTimeoutError}
+   */
+  async begin(name = 'a test', limitMs?: number): Promise<RunningTest> {
     const app = this.#app();
     await this.cover(app);
     const slots = await (this.#slots ??= this.#makeSlots(app));
-    await slots.take();
-    const owner = new TestOwner();
+    await slots.take(name, limitMs);
+    const owner = new TestOwner(this, name);
+    this.#owners.set(owner.token, owner);
     try {
       const transaction = await runOwned(this, owner, () =>
         TestTransaction.beginOwned(app, this.#options, owner),
       );
-      transaction.ownContexts(app, { isMine: () => ownerIn(this) === owner });
+      transaction.ownContexts(app, { name, isMine: () => ownerIn(this) === owner });
       const test = { owner, transaction };
       this.#running.set(owner.token, test);
       return test;
     } catch (error) {
       owner.isOver = true;
-      slots.giveBack();
+      slots.giveBack(name);
       throw error;
     }
   }
@@ -80,16 +101,27 @@ export class ConcurrentTests {
     } finally {
       this.#running.delete(owner.token);
       const slots = await this.#slots;
-      slots?.giveBack();
+      slots?.giveBack(owner.name);
     }
   }
 
-  /** Runs a whole test. */
-  async run(body: () => unknown): Promise<void> {
-    const test = await this.begin();
+  /**
+   * Runs a whole test. One that times out ends at once, so that its locks and its connections are free; what
+   * its body goes on with is refused.
+   */
+  async run(name: string, body: () => unknown, limit: TestLimit): Promise<void> {
+    const { timeoutMs } = limit;
+    const test = await this.begin(name, timeoutMs && timeoutMs * WAIT_SHARE);
     try {
-      await this.runIn(test.owner, body);
+      limit.signal?.throwIfAborted();
+      const running = this.runIn(test.owner, async () => body());
+      await untilTimeout(
+        limit,
+        running,
+        () => new TestTimeoutError(`The test "${name}" was not over after ${timeoutMs} ms.`),
+      );
     } catch (error) {
+      test.owner.hasFailed = true;
       await this.end(test).catch(() => undefined);
       throw error;
     }
@@ -98,9 +130,16 @@ export class ConcurrentTests {
 
   /** Ends the tests that still run, and the watch. */
   async close(): Promise<void> {
-    await Promise.allSettled([...this.#running.values()].map((test) => this.end(test)));
-    this.#servers.forEach((undo) => undo());
-    this.#servers.clear();
+    (await this.#slots)?.close();
+    const running = [...this.#running.values()];
+    running.forEach(({ owner }) => {
+      // The runner has given it up: its body is still at work.
+      owner.hasFailed = true;
+    });
+    await Promise.allSettled(running.map((test) => this.end(test)));
+    if (!this.hasBegun) {
+      this.#servers.forEach((undo) => undo());
+    }
     await this.#watch.end();
   }
 
@@ -109,28 +148,50 @@ export class ConcurrentTests {
     return runOwned(this, owner, work);
   }
 
-  /** See `ConcurrentTestTransactions.allow()`. */
-  allow<T>(token: string, work: () => T): T {
-    return this.runIn(this.#running.get(token)?.owner ?? this.#refuseEnded(), work);
+  /**
+   * See `ConcurrentTestTransactions.allow()`. A refusal is noted for the end of the block, and may be left
+   * alone: the timer or the emitter that has called this would end the process with it.
+   */
+  allow<T>(token: string, work: () => T): Promise<Awaited<T>> {
+    const owner = this.#owners.get(token);
+    if (owner?.isOver === false) {
+      return new Promise((resolve) => {
+        resolve(this.runIn(owner, work) as Awaited<T>);
+      });
+    }
+    const error = this.#refusal(
+      owner,
+      owner === undefined
+        ? `db.allow() was given the token ${JSON.stringify(token)}, which no test of this block has.`
+        : `db.allow() was given the token of the test "${owner.name}", which has ended.`,
+    );
+    this.#watch.note({ error, owner });
+    const refused = Promise.reject<Awaited<T>>(error);
+    refused.catch(() => undefined);
+    return refused;
   }
 
   /** The test that the current code belongs to. */
   current(): RunningTest | undefined {
     const owner = ownerIn(this);
-    return owner && (this.#running.get(owner.token) ?? this.#refuseEnded());
+    if (owner === undefined) {
+      return undefined;
+    }
+    const test = this.#running.get(owner.token);
+    if (test === undefined) {
+      throw this.#refusal(
+        owner,
+        `useTestTransaction() was asked for the test that runs by code of the test "${owner.name}", ` +
+          'which has ended.',
+      );
+    }
+    return test;
   }
 
-  #refuseEnded(): never {
+  #refusal(owner: TestOwner | undefined, what: string): OutsideTestError {
     const [first] = testConnectionsOf(this.#app(), this.#options).shared;
-    throw first === undefined
-      ? new InvalidOptionsError(
-          'useTestTransaction() shares no connection; name one in connections.',
-        )
-      : new OutsideTestError(first.name, 'test-ended');
-  }
-
-  #ownerOf(token: string): TestOwner {
-    return this.#running.get(token)?.owner ?? endedOwner();
+    const reason = owner === undefined ? 'unknown-test' : 'test-ended';
+    return new OutsideTestError(first?.name ?? DEFAULT_CONNECTION_NAME, reason, { what });
   }
 
   /** A test holds one connection of each pool, and waits for no second one while it holds the first. */

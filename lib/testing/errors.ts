@@ -20,3 +20,15 @@ export class TestIsolationError extends DbContextError {
     );
   }
 }
+
+/**
+ * A test of those that run at the same time took longer than the test runner lets it: it waited for a
+ * connection of its own, or its body is still at work. Its transactions are rolled back.
+ *
+ * @publicApi
+ */
+export class TestTimeoutError extends DbContextError {
+  constructor(message: string) {
+    super('TEST_TIMEOUT', message);
+  }
+}

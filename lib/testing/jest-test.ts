@@ -8,6 +8,7 @@ interface CircusState {
     readonly failing: boolean;
     readonly errors: readonly unknown[];
   } | null;
+  readonly testTimeout?: number;
 }
 
 /**
@@ -18,10 +19,8 @@ interface CircusState {
  * @returns `undefined` where the runner is not jest-circus, or runs no test
  */
 export function jestTest(): RunnerTest | undefined {
-  const realm = globalThis as unknown as Readonly<Record<symbol, unknown>>;
-  const test = Object.getOwnPropertySymbols(globalThis)
-    .filter(({ description }) => description === 'JEST_STATE_SYMBOL')
-    .map((symbol) => (realm[symbol] as CircusState | undefined)?.currentlyRunningTest)
+  const test = circusStates()
+    .map((state) => state.currentlyRunningTest)
     .find((each) => Array.isArray(each?.errors));
   return test
     ? {
@@ -29,4 +28,18 @@ export function jestTest(): RunnerTest | undefined {
         hasFailed: () => test.errors.length > 0 && !test.failing,
       }
     : undefined;
+}
+
+/** How long Jest lets a test take that says nothing of it, in milliseconds; `undefined` in another runner. */
+export function jestTimeoutMs(): number | undefined {
+  return circusStates()
+    .map(({ testTimeout }) => testTimeout)
+    .find((each) => typeof each === 'number');
+}
+
+function circusStates(): readonly CircusState[] {
+  const realm = globalThis as unknown as Readonly<Record<symbol, CircusState | undefined>>;
+  return Object.getOwnPropertySymbols(globalThis)
+    .filter(({ description }) => description === 'JEST_STATE_SYMBOL')
+    .flatMap((symbol) => realm[symbol] ?? []);
 }

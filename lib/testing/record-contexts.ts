@@ -15,7 +15,7 @@ export interface EndedContext {
 /**
  * Runs `work`, and records how the contexts that ended meanwhile did so, in that order: of requests, of
  * `dbContext.run()` and `runInNewContext()`, and of hooks. Sessions in no context are not recorded. It ends
- * with the test, also where `work` goes on.
+ * with the test, also where `work` goes on, and leaves out what belongs to other tests at the same time.
  *
  * @throws what `work` throws
  * @publicApi
@@ -27,8 +27,9 @@ export async function recordContexts(
   const ended: EndedContext[] = [];
   const registry = registryOf(app);
   const { application } = registry;
+  const isMine = TestRun.belonging(registry);
   const record = ({ context, outcome, connections }: ContextEndEvent): void => {
-    if (context.application === application && !context.isDetached) {
+    if (context.application === application && !context.isDetached && isMine()) {
       ended.push({ outcome, connections });
     }
   };

@@ -53,9 +53,10 @@ export async function recordStatements(
   }: RecordOptions = {},
 ): Promise<readonly RecordedStatement[]> {
   const recordedOf = new Map<StatementEvent, readonly RecordedStatement[]>();
+  const isMine = TestRun.belonging(registryOf(app));
   const observed = new Set(connectionsOf(app, connections).map(({ telemetry }) => telemetry));
   const record = (event: StatementEvent): void => {
-    if (event.kind !== 'question' && observed.has(event.connection)) {
+    if (event.kind !== 'question' && observed.has(event.connection) && isMine()) {
       const { name } = event.connection;
       const texts = event[UNMASKED].texts.filter((sql) => withTransactions || !CONTROL.test(sql));
       recordedOf.set(

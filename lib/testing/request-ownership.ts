@@ -1,10 +1,15 @@
 import type { EventEmitter } from 'node:events';
 
+import { runOwned, UnknownOwner, type TestOwner } from './test-owner.js';
+
 /** The header that says which test a request belongs to. */
 export const OWNER_HEADER = 'x-db-context-test';
 
-/** Runs `work` as part of the test with that token, or of none. */
-export type RunAs = <T>(token: string | undefined, work: () => T) => T;
+/** The tests of one `useTestTransaction()`, of which requests may be. */
+export interface RequestBlock {
+  /** The test with this token, also where it has ended. */
+  ownerOf(token: string): TestOwner | undefined;
+}
 
 type Emit = (event: string | symbol, ...args: readonly unknown[]) => boolean;
 
@@ -20,40 +25,92 @@ const REQUESTS: ReadonlySet<string | symbol> = new Set([
   'connect',
 ]);
 
+const gates = new WeakMap<EventEmitter, RequestGate>();
+
 /**
  * Has each request of a running server, with the events of its body and of its response, handled in the
  * async context of the test that its header names. An upgraded socket belongs to that test as well.
  *
  * A request without the header belongs to no test, also where the test that made the server listen, or that
- * opened the connection, is known: those contexts would outlive their test.
+ * opened the connection, is known: those contexts would outlive their test. One whose header names a test
+ * that has ended belongs to that, for the life of the server, so that it is refused rather than served as an
+ * ordinary one (T1).
  *
- * @returns a function that undoes this
+ * @returns a function that ends this, for a block no test of which has begun
  */
-export function bindRequests(server: EventEmitter, runAs: RunAs): () => void {
-  const target: Rebound = server;
-  const isOwn = Object.hasOwn(target, 'emit');
-  const before = target.emit;
-  const emit: Emit = (event, ...args) => {
-    const token = REQUESTS.has(event) ? tokenOf(args[0]) : NO_REQUEST;
-    if (token === NO_REQUEST) {
-      return before.call(server, event, ...args);
-    }
-    for (const emitter of args.slice(0, 2)) {
-      bindEvents(emitter as Rebound, (work) => runAs(token, work));
-    }
-    return runAs(token, () => before.call(server, event, ...args));
-  };
-  target.emit = emit;
-  return () => {
-    if (target.emit !== emit) {
-      return;
-    }
-    if (isOwn) {
-      target.emit = before;
-    } else {
-      delete (target as Partial<Rebound>).emit;
-    }
-  };
+export function bindRequests(server: EventEmitter, block: RequestBlock): () => void {
+  let gate = gates.get(server);
+  if (gate === undefined) {
+    gate = new RequestGate(server);
+    gates.set(server, gate);
+  }
+  return gate.add(block);
+}
+
+/** Stands in front of the handlers of a server, for all blocks whose tests send requests to it. */
+class RequestGate {
+  readonly #server: EventEmitter;
+  readonly #blocks = new Set<RequestBlock>();
+  #undo: (() => void) | undefined;
+
+  constructor(server: EventEmitter) {
+    this.#server = server;
+  }
+
+  add(block: RequestBlock): () => void {
+    this.#blocks.add(block);
+    this.#undo ??= this.#tap();
+    return () => {
+      this.#blocks.delete(block);
+      if (this.#blocks.size === 0) {
+        this.#undo?.();
+        this.#undo = undefined;
+      }
+    };
+  }
+
+  #tap(): () => void {
+    const target: Rebound = this.#server;
+    const isOwn = Object.hasOwn(target, 'emit');
+    const before = target.emit;
+    const emit: Emit = (event, ...args) => {
+      const token = REQUESTS.has(event) ? tokenOf(args[0]) : NO_REQUEST;
+      if (token === NO_REQUEST) {
+        return before.call(target, event, ...args);
+      }
+      for (const emitter of args.slice(0, 2)) {
+        bindEvents(emitter as Rebound, (work) => this.#runAs(token, work));
+      }
+      return this.#runAs(token, () => before.call(target, event, ...args));
+    };
+    target.emit = emit;
+    return () => {
+      if (target.emit !== emit) {
+        return;
+      }
+      if (isOwn) {
+        target.emit = before;
+      } else {
+        delete (target as Partial<Rebound>).emit;
+      }
+    };
+  }
+
+  /** Runs `work` as part of the test with that token, and of no test of the other blocks. */
+  #runAs<T>(token: string | undefined, work: () => T): T {
+    const blocks = [...this.#blocks];
+    const found = token && blocks.map((block) => block.ownerOf(token)).find((owner) => owner);
+    const ownerIn = (block: RequestBlock): TestOwner | undefined => {
+      if (!token) {
+        return undefined;
+      }
+      return found ? (found.block === block ? found : undefined) : new UnknownOwner(block, token);
+    };
+    return blocks.reduce<() => T>(
+      (inner, block) => () => runOwned(block, ownerIn(block), inner),
+      work,
+    )();
+  }
 }
 
 const NO_REQUEST = Symbol('no request');

@@ -6,8 +6,8 @@ import { tapPool } from '../connection/pool-tap.js';
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { tapClose } from './close-tap.js';
 import { TestIsolationError } from './errors.js';
-import { originOf, OutsideTestError } from './outside-test-error.js';
-import { ownerIn, type TestOwner } from './test-owner.js';
+import { originOf, OutsideTestError, refusalOf } from './outside-test-error.js';
+import { ownerAmong, UnknownOwner, type TestOwner } from './test-owner.js';
 import { TestRun } from './test-run.js';
 
 /** The transaction of a test, of which its work gets clients. */
@@ -20,10 +20,16 @@ export interface ServedTransaction {
   end(): Promise<void>;
 }
 
+/** Tests that run at the same time. */
+export interface ConcurrentBlock {
+  /** Whether one of them has begun, so that work may belong to it from now on. */
+  readonly hasBegun: boolean;
+}
+
 /** What becomes of work that belongs to no test. */
 export interface OutsideWatch {
   /** The tests that run at the same time; `undefined` where one runs after another. */
-  readonly block: object | undefined;
+  readonly block: ConcurrentBlock | undefined;
   /**
    * Waits until it is worth to look for a test again.
    *
@@ -45,6 +51,17 @@ function isOwnRequest(): boolean {
   return ownRequests.getStore()?.isAnswered === false;
 }
 
+/** Asks for a client of the pool itself. */
+async function ask(forClient: () => Promise<PgClient>): Promise<PgClient> {
+  const request = { isAnswered: false };
+  try {
+    return await ownRequests.run(request, forClient);
+  } finally {
+    // The sockets of a new client keep the async context that they were made in.
+    request.isAnswered = true;
+  }
+}
+
 const routings = new WeakMap<DbConnection, TestRouting>();
 
 /**
@@ -54,6 +71,8 @@ const routings = new WeakMap<DbConnection, TestRouting>();
 export class TestRouting {
   readonly #connection: DbConnection;
   readonly #watches: OutsideWatch[] = [];
+  /** Those whose tests run, and those of the past, of which work may still be at large. */
+  readonly #blocks = new Set<ConcurrentBlock>();
   readonly #places = new Map<TestOwner | undefined, Place>();
   /** The test of a unit of work whose later code runs outside of the async context of that test. */
   readonly #owners = new WeakMap<Holder, TestOwner>();
@@ -92,11 +111,18 @@ export class TestRouting {
    * @throws {@link ConnectionClosedError}, {@link ConnectionFailedError}
    */
   async watch(watch: OutsideWatch): Promise<() => void> {
+    const { block } = watch;
     this.#watches.push(watch);
+    if (block !== undefined) {
+      this.#blocks.add(block);
+    }
     const stop = (): void => {
       const index = this.#watches.indexOf(watch);
       if (index >= 0) {
         this.#watches.splice(index, 1);
+        if (block?.hasBegun === false) {
+          this.#blocks.delete(block);
+        }
         this.change();
       }
     };
@@ -136,7 +162,7 @@ export class TestRouting {
   change(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
-    if (this.#watches.length + this.#places.size === 0) {
+    if (this.#watches.length + this.#places.size + this.#blocks.size === 0) {
       this.#restore?.();
       this.#restore = undefined;
       this.#tapped?.undo();
@@ -153,7 +179,7 @@ export class TestRouting {
       const undo = tapPool(pool, () =>
         isOwnRequest()
           ? undefined
-          : this.#clientFor({ holder: undefined, isBusy: true }, () => pool.connect()),
+          : this.#clientFor({ holder: undefined, isBusy: true }, () => ask(() => pool.connect())),
       );
       this.#tapped = { pool, undo };
     }
@@ -184,8 +210,8 @@ export class TestRouting {
         throw new OutsideTestError(this.#connection.name, 'test-ended', details);
       }
       const owner = this.#currentOwner() ?? this.#ownerOf(claim.holder);
-      const place = this.#places.get(owner) ?? this.#places.get(undefined);
-      const watch = this.#watches.at(-1);
+      const place = this.#places.get(owner);
+      const watch = this.#watchOver(owner);
       const served = place?.servedUnder(watch);
       if (served !== undefined) {
         if (owner !== undefined && claim.holder !== undefined) {
@@ -197,15 +223,23 @@ export class TestRouting {
         await this.#changed.promise;
       } else if (watch !== undefined) {
         await watch.outside(claim, owner, this.#changed.promise);
-      } else {
+      } else if (owner === undefined) {
         return fromPool();
+      } else {
+        throw refusalOf(this.#connection.name, claim.holder, owner);
       }
     }
   }
 
+  /** That of its own block for the work of a test, and for all other work the last one. */
+  #watchOver(owner: TestOwner | undefined): OutsideWatch | undefined {
+    return owner === undefined || owner instanceof UnknownOwner
+      ? this.#watches.at(-1)
+      : this.#watches.find(({ block }) => block === owner.block);
+  }
+
   #currentOwner(): TestOwner | undefined {
-    const block = this.#watches.at(-1)?.block;
-    return block && ownerIn(block);
+    return ownerAmong(this.#blocks);
   }
 
   #ownerOf(holder: Holder | undefined): TestOwner | undefined {
@@ -247,15 +281,7 @@ class Place implements TestPlace {
 
   async takeRealClient(): Promise<PgClient> {
     await this.#routing.intercept();
-    const request = { isAnswered: false };
-    try {
-      return await ownRequests.run(request, () =>
-        this.#connection.checkOut({ holder: undefined, isBusy: true }),
-      );
-    } finally {
-      // The sockets of a new client keep the async context that they were made in.
-      request.isAnswered = true;
-    }
+    return ask(() => this.#connection.checkOut({ holder: undefined, isBusy: true }));
   }
 
   serve(transaction: ServedTransaction): void {

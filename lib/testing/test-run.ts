@@ -67,6 +67,15 @@ export class TestRun {
     return running.get(registry)?.findLast((run) => run.#isMine());
   }
 
+  /**
+   * Says later whether the code that runs then belongs to the test of the code that runs now. Outside of a test
+   * all code does.
+   */
+  static belonging(registry: ContextRegistry): () => boolean {
+    const run = TestRun.current(registry);
+    return () => run === undefined || run === TestRun.current(registry);
+  }
+
   /** Calls `stop` when the test that runs now ends, or when the function is called that it returns. */
   static stopAtEnd(registry: ContextRegistry, stop: () => void): () => void {
     const run = TestRun.current(registry);

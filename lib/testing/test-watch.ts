@@ -1,10 +1,10 @@
 import type { Claim } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { originOf, OutsideTestError } from './outside-test-error.js';
+import { originOf, OutsideTestError, refusalOf } from './outside-test-error.js';
 import { testConnectionsOf, type TestTransactionOptions } from './test-connections.js';
 import type { TestOwner } from './test-owner.js';
-import { TestRouting, type OutsideWatch } from './test-routing.js';
+import { TestRouting, type ConcurrentBlock, type OutsideWatch } from './test-routing.js';
 import type { TestTarget } from './test-target.js';
 
 /**
@@ -26,10 +26,19 @@ interface Waiting {
   readonly deadline: number;
 }
 
+/** Work that was refused, whose error perhaps nobody saw. */
+interface RefusedWork {
+  readonly error: OutsideTestError;
+  /** The name of the unit of work. */
+  readonly origin?: string | undefined;
+  /** The test that it belongs to, where that has ended. */
+  readonly owner?: TestOwner | undefined;
+}
+
 interface TestWatchOptions extends TestTransactionOptions {
   readonly outside: Exclude<OutsideMode, 'commit'>;
   /** See {@link OutsideWatch.block}. */
-  readonly block?: object | undefined;
+  readonly block?: ConcurrentBlock | undefined;
 }
 
 /** Watches the connections of applications for work that belongs to no test, between tests too (T1). */
@@ -37,7 +46,7 @@ export class TestWatch {
   readonly #options: TestWatchOptions;
   readonly #watched = new Set<DbConnection>();
   readonly #waiting = new WeakMap<Claim, Waiting>();
-  readonly #refused: OutsideTestError[] = [];
+  readonly #refused: RefusedWork[] = [];
   readonly #ended = Promise.withResolvers<void>();
   #stops: readonly (() => void)[] = [];
   #isOver = false;
@@ -55,7 +64,7 @@ export class TestWatch {
         this.#watched.add(connection);
         const stop = await TestRouting.of(connection).watch(
           leftOut.includes(connection)
-            ? refusingLeftOut(connection)
+            ? refusingLeftOut(connection, block)
             : {
                 block,
                 outside: (claim, owner, changed) =>
@@ -70,7 +79,7 @@ export class TestWatch {
   /**
    * Ends the watch. Work that it holds is refused.
    *
-   * @throws {@link OutsideTestError} work between two tests was refused, of which nobody else may have
+   * @throws {@link OutsideTestError} work that belongs to no test was refused, of which nobody else may have
    *   learned
    */
   async end(): Promise<void> {
@@ -80,11 +89,23 @@ export class TestWatch {
     this.#stops = [];
     const [first, ...more] = this.#refused;
     if (first !== undefined) {
-      const { connectionName, reason } = first;
+      const { error, origin, owner } = first;
       const times = more.length + 1;
       throw times === 1
-        ? first
-        : new OutsideTestError(connectionName, reason, { times, cause: first });
+        ? error
+        : new OutsideTestError(error.connectionName, error.reason, {
+            times,
+            origin,
+            test: owner?.name,
+            cause: error,
+          });
+    }
+  }
+
+  /** Work was refused, with which the end fails as well, unless its test has failed already. */
+  note(refused: RefusedWork): void {
+    if (this.#options.outside === 'refuse' && refused.owner?.hasFailed !== true) {
+      this.#refused.push(refused);
     }
   }
 
@@ -98,10 +119,12 @@ export class TestWatch {
     const begins = owner?.isOver === false;
     if (begins || (outside === 'hold' && !this.#isOver)) {
       await this.#wait(connection, claim, changed);
-    } else if (block !== undefined) {
-      this.#refuse(connection, claim, owner === undefined ? 'no-owner' : 'test-ended');
+    } else if (owner !== undefined) {
+      const error = refusalOf(connection.name, claim.holder, owner);
+      this.note({ error, origin: originOf(claim.holder), owner });
+      throw error;
     } else {
-      this.#refuse(connection, claim, 'no-test');
+      this.#refuse(connection, claim, block === undefined ? 'no-test' : 'no-owner');
     }
   }
 
@@ -134,19 +157,17 @@ export class TestWatch {
     reason: OutsideTestError['reason'],
     waitedMs?: number,
   ): never {
-    const error = new OutsideTestError(name, reason, { origin: originOf(holder), waitedMs });
-    // Work beside tests that run at the same time has callers of its own, and what was held was asked to be.
-    if (reason === 'no-test' && this.#options.outside === 'refuse') {
-      this.#refused.push(error);
-    }
+    const origin = originOf(holder);
+    const error = new OutsideTestError(name, reason, { origin, waitedMs });
+    this.note({ error, origin });
     throw error;
   }
 }
 
 /** Refuses all work on a connection that is not part of the shared transaction. */
-export function refusingLeftOut({ name }: DbConnection): OutsideWatch {
+export function refusingLeftOut({ name }: DbConnection, block?: ConcurrentBlock): OutsideWatch {
   return {
-    block: undefined,
+    block,
     outside: ({ holder }) =>
       Promise.reject(new OutsideTestError(name, 'left-out', { origin: originOf(holder) })),
   };

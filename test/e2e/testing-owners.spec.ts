@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { Agent, request as httpRequest, type IncomingMessage, type Server } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Body, Controller, Get, Post } from '@nestjs/common';
@@ -55,10 +56,15 @@ class Jobs {
   }
 }
 
+// In an ES module Jest has no global of that name.
+const { jest } = import.meta;
+
 describe('T1: what belongs to a test of those that run at the same time', () => {
   let world: TestWorld;
   let hooks: RunnerHooks;
   let db: ConcurrentTestTransactions;
+  /** How often work of the test was refused, by the message of the afterAll(); '' for never. */
+  let timesRefused: string;
   let runTest: (body: () => unknown) => Promise<void>;
 
   beforeAll(async () => {
@@ -69,14 +75,9 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
   });
   afterAll(() => world.close());
 
-  /** How the pool hands out clients while no test transaction is on. */
-  let ownConnect: unknown;
-  beforeAll(async () => {
-    ownConnect = (await world.connection().pool()).connect;
-  });
-
   beforeEach(async () => {
     hooks = new RunnerHooks();
+    timesRefused = '';
     const bodies: (() => Promise<void>)[] = [];
     db = useTestTransaction(() => world.app, {
       ...hooks.options,
@@ -84,19 +85,24 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
       test: (_, body) => bodies.push(body),
     });
     runTest = (body) => {
-      db.test('', body);
+      db.test('a test', body);
       return bodies.pop()!();
     };
     await hooks.run('beforeAll');
   });
   afterEach(async () => {
-    await hooks.run('afterAll');
+    // What a test has had refused on purpose is in its afterAll().
+    const { message = '' } = (await endOfBlock()) ?? {};
+    expect(/This happened (\d+) times/.exec(message)?.[1] ?? (message && '1')).toBe(timesRefused);
     expect(await world.savedTexts()).toEqual([]);
     expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
-    expect(Object.hasOwn(world.app.getHttpServer() as object, 'emit')).toBe(false);
-    expect((await world.connection().pool()).connect).toBe(ownConnect);
   });
 
+  const endOfBlock = (): Promise<Error | undefined> =>
+    hooks.run('afterAll').then(
+      () => undefined,
+      (error: unknown) => error as Error,
+    );
   const insert = (text: string): Promise<unknown> =>
     world.dbContext.run(() => world.session().insert(Note, { text }));
   const post = (text: string, headers: Readonly<Record<string, string>> = {}): Promise<Response> =>
@@ -109,6 +115,7 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
     expect.objectContaining({ name: 'OutsideTestError', code: 'OUTSIDE_TEST', reason });
 
   it('a request without the header belongs to none, and one of a test that has ended neither', async () => {
+    timesRefused = '4';
     let ended: Readonly<Record<string, string>> = {};
     await runTest(async () => {
       ended = db.headers();
@@ -145,10 +152,15 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
   it('more tests than the pool has connections wait for one another', async () => {
     let together = 0;
     let most = 0;
+    const twoRun = deferred();
     await Promise.all(
       Array.from({ length: 7 }, (_, n) =>
         runTest(async () => {
           most = Math.max(most, ++together);
+          if (most === 2) {
+            twoRun.resolve();
+          }
+          await twoRun.promise;
           await insert(`${n}`);
           expect((await post(`${n} again`, db.headers())).status).toBe(201);
           expect(await db.session().count(Note)).toBe(2);
@@ -160,6 +172,7 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
   });
 
   it('a job belongs to a test by db.allow(), and else to none', async () => {
+    timesRefused = '1';
     const jobs = new Jobs();
     const worker = jobs.work();
     await runTest(async () => {
@@ -173,6 +186,7 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
   });
 
   it('work that outlives its test is refused', async () => {
+    timesRefused = '1';
     const isOver = deferred();
     let late: Promise<unknown> | undefined;
     await runTest(() => {
@@ -180,12 +194,67 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
     });
     isOver.resolve();
     expect(await late).toEqual(refused('test-ended'));
-    expect(() => db.allow('invented', () => insert('late'))).toThrow(
-      refused('test-ended') as Error,
-    );
+  });
+
+  it('db.allow() rejects where its token is that of no test, or of one that has ended', async () => {
+    timesRefused = '3';
+    let ended = '';
+    await runTest(() => {
+      ended = db.token;
+    });
+    const isRun = jest.fn();
+    await expect(db.allow('invented', isRun)).rejects.toMatchObject({
+      code: 'OUTSIDE_TEST',
+      reason: 'unknown-test',
+      message: expect.stringContaining(
+        'given the token "invented", which no test of this block has',
+      ),
+    });
+    await expect(db.allow(ended, isRun)).rejects.toMatchObject({
+      reason: 'test-ended',
+      message: expect.stringContaining('given the token of the test "a test", which has ended'),
+    });
+    // A timer or an emitter handles no rejection; Node.js would end the process.
+    void db.allow(undefined as never, isRun);
+    await nextTurn();
+    expect(isRun).not.toHaveBeenCalled();
+  });
+
+  it('the afterAll() fails with what was refused, even where a test has swallowed that', async () => {
+    const jobs = new Jobs();
+    const worker = jobs.work();
+    await runTest(async () => {
+      expect((await post('no header')).status).toBe(500);
+      expect((await post('wrong header', { 'x-db-context-test': 'invented' })).status).toBe(500);
+      await jobs.run(() => insert('swallowed by the queue').catch(() => undefined));
+    });
+    await jobs.end();
+    await worker;
+    expect(await endOfBlock()).toMatchObject({
+      code: 'OUTSIDE_TEST',
+      reason: 'no-owner',
+      message: expect.stringMatching(
+        /NotesController\.add, which belongs to no test.* This happened 3 times\./,
+      ),
+    });
+    hooks = new RunnerHooks();
+  });
+
+  it('the late work of a test that has failed is no news to the afterAll()', async () => {
+    const isOver = deferred();
+    let late: Promise<unknown> | undefined;
+    await expect(
+      runTest(() => {
+        late = isOver.promise.then(() => insert('late')).catch((error: unknown) => error);
+        throw new Error('as asked');
+      }),
+    ).rejects.toThrow('as asked');
+    isOver.resolve();
+    expect(await late).toEqual(refused('test-ended'));
   });
 
   it('an upgraded socket belongs to the test whose header it was opened with', async () => {
+    timesRefused = '1';
     const sockets = new WebSocketServer({ noServer: true });
     const server = world.app.getHttpServer() as Server;
     const onUpgrade = (request: IncomingMessage, socket: Duplex, head: Buffer): void =>
@@ -216,6 +285,7 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
   });
 
   it('requests on one kept connection each belong to the test of their own header', async () => {
+    timesRefused = '1';
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const send = (headers: Readonly<Record<string, string>>): Promise<number> =>
       new Promise((resolve, reject) => {
@@ -254,6 +324,7 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
   });
 
   it('a block without db.test() has a test by its hooks, with db.run() and db.headers()', async () => {
+    timesRefused = '1';
     await hooks.runTest(async () => {
       await expect(insert('by nobody')).rejects.toEqual(refused('no-owner'));
       await db.run(() => insert('by the test'));
@@ -261,6 +332,21 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
       const found = await db.session().find(Note, {}, { orderBy: { id: 'asc' } });
       expect(found).toMatchObject([{ text: 'by the test' }, { text: 'posted' }]);
     });
+  });
+
+  it('a block in which no test has begun leaves the server and the pool as they were', async () => {
+    const other = await startWorld({}, { controllers: [] });
+    const server = other.app.getHttpServer() as object;
+    const pool = await other.connection().pool();
+    const own = pool.connect;
+    const unused = new RunnerHooks();
+    useTestTransaction(() => other.app, { ...unused.options, concurrent: true });
+    await unused.run('beforeAll');
+    expect(Object.hasOwn(server, 'emit')).toBe(true);
+    await unused.run('afterAll');
+    expect(Object.hasOwn(server, 'emit')).toBe(false);
+    expect(pool.connect).toBe(own);
+    await other.close();
   });
 
   it('says what to do where code that belongs to no test asks for it', () => {
