@@ -2,7 +2,7 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
-import { UnknownConnectionError } from '../errors.js';
+import { InvalidOptionsError, UnknownConnectionError } from '../errors.js';
 import type { KyselyTransaction } from '../session/kysely-transaction.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import type { TransactionOwner, TransactionSource } from '../transaction/begin-plan.js';
@@ -53,6 +53,8 @@ interface TestPart {
 export class TestTransaction {
   readonly #parts: ReadonlyMap<string, TestPart>;
   readonly #stopWatching: readonly (() => void)[];
+  /** Names of the connections of the application. */
+  #declared: readonly string[] = [];
   #run: TestRun | undefined;
   #ending: Promise<void> | undefined;
 
@@ -96,7 +98,9 @@ export class TestTransaction {
       const shared = await SharedTransaction.begin(connection, owner);
       return partOf(shared, shared.layer, all.factory(connection.name));
     });
-    return TestTransaction.#of(begun, watched);
+    const transaction = await TestTransaction.#of(begun, watched);
+    transaction.#declared = all.all.map(({ name }) => name);
+    return transaction;
   }
 
   /**
@@ -105,11 +109,13 @@ export class TestTransaction {
    * @throws {@link TestIsolationError} the application still has a transaction open
    * @internal
    */
-  nested(): Promise<TestTransaction> {
+  async nested(): Promise<TestTransaction> {
     const begun = [...this.#parts.values()].map(async ({ shared, factory }) =>
       partOf(shared, await shared.enter(), factory),
     );
-    return TestTransaction.#of(begun);
+    const transaction = await TestTransaction.#of(begun);
+    transaction.#declared = this.#declared;
+    return transaction;
   }
 
   /** Waits for all parts, and ends those that have begun where one could not. */
@@ -140,7 +146,8 @@ export class TestTransaction {
    *
    * @param name name of the connection
    * @typeParam E the driver's EntityManager
-   * @throws {@link UnknownConnectionError} the test transaction does not include that connection
+   * @throws {@link UnknownConnectionError} the application has no connection of that name
+   * @throws {@link InvalidOptionsError} the test does not share that connection
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   session<E extends EntityManager = DriverEntityManager>(
@@ -226,6 +233,12 @@ export class TestTransaction {
   #part(name: string): TestPart {
     const part = this.#parts.get(name);
     if (part === undefined) {
+      if (this.#declared.includes(name)) {
+        throw new InvalidOptionsError(
+          `Connection "${name}" is not shared with the test: the option connections leaves it out, or ` +
+            'committing names it. Add it to connections, or look at its rows by a session of your own.',
+        );
+      }
       throw new UnknownConnectionError(name, [...this.#parts.keys()]);
     }
     return part;

@@ -102,7 +102,7 @@ it('T1: one that is named as committing does commit', async () => {
       { text: 'a' },
       { text: 'audit of a' },
     ]);
-    expect(() => db.session('audit')).toThrow('There is no connection "audit"');
+    expect(() => db.session('audit')).toThrow('Connection "audit" is not shared with the test');
   });
   await world.insert('between', 'audit');
   await world.hooks.run('afterAll');
@@ -144,4 +144,29 @@ it('refuses options that contradict one another', () => {
       }),
     );
   }
+});
+
+it('T1: the session of a connection that is left out is refused by its own reason', async () => {
+  const db = await TestTransaction.begin(world.app.app, { connections: ['default'] });
+  try {
+    expect(() => db.session('audit')).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_OPTIONS',
+        message: expect.stringContaining('Connection "audit" is not shared with the test'),
+      }),
+    );
+    expect(() => db.session('nowhere')).toThrow(
+      expect.objectContaining({ code: 'UNKNOWN_CONNECTION', connectionName: 'nowhere' }),
+    );
+  } finally {
+    await db.end();
+  }
+});
+
+it('a test without an application says so', async () => {
+  const missing = undefined as unknown as TestApp['app'];
+  await expect(TestTransaction.begin(missing)).rejects.toMatchObject({
+    code: 'INVALID_OPTIONS',
+    message: expect.stringContaining('A test transaction was given no application'),
+  });
 });
