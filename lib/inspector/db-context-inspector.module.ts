@@ -43,9 +43,11 @@ export class DbContextInspectorModule {
    */
   static forRoot(options: DbContextInspectorOptions = {}): DynamicModule {
     checkInspectorKeys(options, 'inspector');
+    checkedSettings(options, options);
     return moduleOf(options, {
       provide: INSPECTOR_SETTINGS,
-      useValue: checkedSettings(options, options),
+      // Again at boot: a file with NODE_ENV may be read after the class of the module.
+      useFactory: () => checkedSettings(options, options),
     });
   }
 

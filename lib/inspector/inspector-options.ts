@@ -148,8 +148,13 @@ export function checkedSettings(
 ): InspectorSettings {
   const showPlaces = !isProduction();
   const settings = { ...DEFAULTS, showPlaces, ...settingsIn(given) };
-  if (isProduction()) {
-    refuseProduction(settings, guard !== undefined);
+  for (const name of ['allowInProduction', 'showValues', 'showPlaces'] as const) {
+    if (typeof settings[name] !== 'boolean') {
+      throw new InvalidOptionsError(
+        `DbContextInspectorModule was given ${name}: ${inspect(settings[name])}. Give true or false; a text ` +
+          "such as 'false' of an environment variable would count as true.",
+      );
+    }
   }
   for (const name of ['maxRequests', 'maxStatements', 'maxBytes'] as const) {
     const value = settings[name];
@@ -158,6 +163,14 @@ export function checkedSettings(
         `DbContextInspectorModule was given ${name}: ${inspect(value)}. Give a whole number above 0.`,
       );
     }
+  }
+  if (isProduction()) {
+    refuseProduction(settings, guard !== undefined);
+  }
+  if (!Array.isArray(settings.hosts)) {
+    throw new InvalidOptionsError(
+      `DbContextInspectorModule was given hosts: ${inspect(settings.hosts)}. Give a list of names.`,
+    );
   }
   for (const host of settings.hosts) {
     if (typeof host !== 'string' || /[:/]/.test(host) || isIP(host) !== 0) {

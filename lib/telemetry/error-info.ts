@@ -67,10 +67,12 @@ function serverErrorIn(error: Error): ServerError | undefined {
   return found;
 }
 
+/** What the server quotes, in the languages that its messages are in, and numbers. */
+const QUOTED = /["„“«][^"“”»]*["“”»]|\b\d+\b/g;
+
 /**
- * The message of an error without the values that it quotes: those of class 22 (data exceptions) quote
- * what they refuse, and a syntax error quotes the text; a function may say anything. Others quote names, or
- * nothing.
+ * The message of an error without what it quotes: a name may be a parameter, as in `select $1::regclass`. Those
+ * of class 23 name tables and constraints alone; a function may say anything.
  * See https://www.postgresql.org/docs/current/errcodes-appendix.html
  */
 function maskedMessage({ code, message, routine = '' }: ServerError): string {
@@ -79,5 +81,16 @@ function maskedMessage({ code, message, routine = '' }: ServerError): string {
   }
   // MikroORM writes the detail into the message, which quotes the row.
   const [own = ''] = message.split('\n - detail: ', 1);
-  return code.startsWith('22') || code === '42601' ? own.replace(/".*"/s, '"?"') : own;
+  if (code.startsWith('23')) {
+    return own;
+  }
+  // A value may hold quotes of its own.
+  const isData = code.startsWith('22') || code === '42601';
+  return isData
+    ? own.replace(/".*"/s, '"?"').replaceAll(QUOTED, maskOf)
+    : own.replaceAll(QUOTED, maskOf);
+}
+
+function maskOf(quoted: string): string {
+  return /^\d/.test(quoted) ? '?' : `${quoted[0]}?${quoted.at(-1)}`;
 }

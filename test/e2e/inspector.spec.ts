@@ -300,12 +300,27 @@ describe('the options of the inspector', () => {
     [{ path: '/a b' }, /was given path: '\/a b'/],
     [{ maxRequests: 0 }, /was given maxRequests: 0/],
     [{ hosts: ['a.example:3000'] }, /was given hosts with 'a\.example:3000'/],
+    [{ hosts: 'a.example' }, /was given hosts: 'a\.example'/],
+    [{ showValues: 'false' }, /was given showValues: 'false'/],
+    [{ allowInProduction: 'false' }, /was given allowInProduction: 'false'/],
     [{ showValue: true }, /forRoot\(\) has showValue: true/],
   ])('are checked: %j', (options, message) => {
     expect(refusal(options)).toMatchObject({
       constructor: InvalidOptionsError,
       message: expect.stringMatching(message),
     });
+  });
+
+  it('are checked again at boot, since NODE_ENV may come from a file that is read later', () => {
+    const { providers } = DbContextInspectorModule.forRoot();
+    const [settings] = providers as unknown as [{ useFactory: () => unknown }];
+    process.env['NODE_ENV'] = 'production';
+    expect(() => settings.useFactory()).toThrow(
+      expect.objectContaining({
+        constructor: InvalidOptionsError,
+        message: expect.stringMatching(/NODE_ENV=production/),
+      }),
+    );
   });
 
   it('let it boot in production by name, and with a guard', async () => {
