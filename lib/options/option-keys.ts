@@ -29,6 +29,8 @@ interface Place {
   readonly keys: readonly string[];
   /** Completes the sentence "It belongs". */
   readonly belongs: string;
+  /** Whether it is of a module of its own, whose keys nobody means elsewhere: `path`, `imports`. */
+  readonly isApart?: boolean;
 }
 
 /** Makes a list of keys complete: the compiler names the one that is missing. */
@@ -177,14 +179,17 @@ const PLACES = {
   inspector: {
     keys: ['path', 'guard', 'imports', ...INSPECTOR_SETTINGS],
     belongs: 'in the options of DbContextInspectorModule.forRoot()',
+    isApart: true,
   },
   inspectorAsync: {
     keys: ['path', 'guard', 'imports', 'inject', 'useFactory'],
     belongs: 'in the options of DbContextInspectorModule.forRootAsync()',
+    isApart: true,
   },
   inspectorSettings: {
     keys: INSPECTOR_SETTINGS,
     belongs: 'in what useFactory of DbContextInspectorModule.forRootAsync() returns',
+    isApart: true,
   },
   health: {
     keys: ['connection', 'timeoutMs', 'maxWaiting', 'maxLagMs'],
@@ -272,7 +277,7 @@ function adviceForMisspelt(key: string): string | undefined {
 /** Where a key has an effect; `undefined` where it has none anywhere. */
 function adviceFor(key: string): string | undefined {
   const others = Object.values<Place>(PLACES)
-    .filter(({ keys }) => keys.includes(key))
+    .filter(({ keys, isApart }) => isApart !== true && keys.includes(key))
     .map(({ belongs }) => belongs);
   return others.length === 0 ? undefined : `It has no effect there; it belongs ${listOf(others)}.`;
 }

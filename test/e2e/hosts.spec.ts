@@ -256,7 +256,7 @@ describe('what waits while the host is changed', () => {
   });
 
   it('H1: a caller that gives up first costs no connection of the new host', async () => {
-    await start({ poolMax: 1, acquireTimeoutMs: 100 });
+    await start({ poolMax: 1, acquireTimeoutMs: 1_500 });
     const held = hold('old');
     await held.begun;
     const em = at.connection.orm.em.fork() as EntityManager;

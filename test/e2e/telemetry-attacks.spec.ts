@@ -1,9 +1,11 @@
 import { dbContextChannels, type StatementEvent } from 'nestjs-db-context/telemetry';
 
+import { endLeftoverSubscriptions } from '../support/leftover-subscribers.js';
 import { Note } from '../support/note.entity.js';
 import { startWorld } from '../support/test-world.js';
 import { useWorld } from '../support/use-world.js';
 
+beforeAll(endLeftoverSubscriptions);
 const at = useWorld(() => startWorld({ poolMax: 2 }, { watch: false }), { hasLateWork: true });
 const { contextEnd, statement, transactionEnd } = dbContextChannels;
 

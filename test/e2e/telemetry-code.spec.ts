@@ -12,6 +12,7 @@ import {
 } from 'nestjs-db-context/telemetry';
 import { Client, type ClientBase } from 'pg';
 
+import { endLeftoverSubscriptions } from '../support/leftover-subscribers.js';
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
 import { startWorld } from '../support/test-world.js';
@@ -20,6 +21,7 @@ import { useWorld } from '../support/use-world.js';
 const SOURCE = readFileSync(import.meta.filename, 'utf8').split('\n');
 let notes = 0;
 
+beforeAll(endLeftoverSubscriptions);
 const at = useWorld(() => startWorld({}, { watch: false }));
 
 /** Collects the events of a channel while `work` runs. */

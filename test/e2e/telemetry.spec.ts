@@ -21,6 +21,7 @@ import {
 import { ContextSessions } from '../../lib/context/context-sessions.js';
 import { StateMachine } from '../../lib/transaction/state-machine.js';
 
+import { endLeftoverSubscriptions } from '../support/leftover-subscribers.js';
 import { deferred } from '../support/deferred.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -131,6 +132,7 @@ describe.each<AdapterName>(['express', 'fastify'])('O1: the events over %s', (ad
   let recorder: TelemetryRecorder | undefined;
 
   beforeAll(async () => {
+    endLeftoverSubscriptions();
     [database, audit] = await Promise.all([createTestDatabase(), createTestDatabase()]);
     await Promise.all([database.query(NOTE_SCHEMA), audit.query(NOTE_SCHEMA)]);
     await database.query(
@@ -299,14 +301,16 @@ describe.each<AdapterName>(['express', 'fastify'])('O1: the events over %s', (ad
     const { dbContext } = app;
     const isOver = deferred();
     const find = (): Promise<Note[]> => app.session().find(Note, {});
+    let found = 0;
     const holding = [1, 2].map(() =>
       dbContext.run(async () => {
         await find();
+        found++;
         await isOver.promise;
       }),
     );
     try {
-      await waitFor(() => app.pool().checkedOut === 2, { what: 'the pool to be in use' });
+      await waitFor(() => found === 2, { what: 'both to hold a connection' });
       recorder = recordTelemetry();
       await expect(dbContext.run(find)).rejects.toMatchObject({ constructor: AcquireTimeoutError });
       expect(recorder.lines).toEqual([
