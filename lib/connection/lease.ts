@@ -187,7 +187,6 @@ export class Lease {
     if (!this.#end()) {
       return;
     }
-    this.#publishRelease(!this.#isReusable || this.status !== 'I');
     if (this.#cancelling === undefined) {
       this.#handOver();
     } else {
@@ -209,12 +208,14 @@ export class Lease {
   }
 
   #handOverQuiet(): void {
-    if (this.#isReusable && this.status === 'I') {
+    const isUsable = this.#isReusable && this.status === 'I';
+    this.#publishRelease(!isUsable);
+    if (isUsable) {
       const isReset = this.#reset?.afterUse(this.client);
       if (isReset === undefined) {
         this.#release();
       } else {
-        void isReset.then((isUsable) => isUsable && this.#release());
+        void isReset.then((isClean) => isClean && this.#release());
       }
     } else {
       destroyClient(this.client);

@@ -1,13 +1,20 @@
-import { dbContextChannels, type StatementEvent } from 'nestjs-db-context/telemetry';
+import { TransactionPropagation } from '@mikro-orm/postgresql';
+import {
+  dbContextChannels,
+  type PoolReleaseEvent,
+  type StatementEvent,
+} from 'nestjs-db-context/telemetry';
 
+import { deferred } from '../support/deferred.js';
 import { endLeftoverSubscriptions } from '../support/leftover-subscribers.js';
 import { Note } from '../support/note.entity.js';
 import { startWorld } from '../support/test-world.js';
 import { useWorld } from '../support/use-world.js';
+import { waitFor } from '../support/wait-for.js';
 
 beforeAll(endLeftoverSubscriptions);
 const at = useWorld(() => startWorld({ poolMax: 2 }, { watch: false }), { hasLateWork: true });
-const { contextEnd, statement, transactionEnd } = dbContextChannels;
+const { contextEnd, poolRelease, statement, transactionEnd } = dbContextChannels;
 
 describe('O1: a subscriber', () => {
   it('that comes and goes in the midst of a transaction sees the rest, and changes nothing', async () => {
@@ -50,6 +57,30 @@ describe('O1: a subscriber', () => {
     for (const xid of await Promise.all(seen)) {
       expect(xid).not.toBe(outer);
     }
+  });
+
+  it('learns of a connection that is closed, also where the status of it comes after the error', async () => {
+    const releases: PoolReleaseEvent[] = [];
+    const keep = (event: PoolReleaseEvent): void => void releases.push(event);
+    const ready = deferred();
+    at.world.proxy.onErrorAnswer = () => ready.promise;
+    poolRelease.subscribe(keep);
+    try {
+      await at.run(() =>
+        at.session.transactional(
+          async (em) => {
+            const failed = em.execute('begin; select 1 / 0');
+            await expect(failed).rejects.toMatchObject({ code: '22012' });
+            ready.resolve();
+          },
+          { propagation: TransactionPropagation.NOT_SUPPORTED },
+        ),
+      );
+      await waitFor(() => releases.length > 0, { what: 'the connection to be given up' });
+    } finally {
+      poolRelease.unsubscribe(keep);
+    }
+    expect(releases.map(({ isDestroyed }) => isDestroyed)).toEqual([true]);
   });
 });
 
