@@ -1,6 +1,7 @@
 import { callbackify } from 'node:util';
 
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
+import { replaceMethod } from './replace-method.js';
 
 type ConnectCallback = (error: unknown, client?: PgClient, release?: PgClient['release']) => void;
 
@@ -20,10 +21,8 @@ const NOTHING_TO_RELEASE = (): void => undefined;
  * @returns a function that undoes this, unless the pool was changed once more since
  */
 export function tapPool(pool: PgPool, give: () => Promise<PgClient> | undefined): () => void {
-  const tapped = pool as unknown as TappedPool;
-  const isOwn = Object.hasOwn(tapped, 'connect');
-  const before = tapped.connect;
-  const connect: TappedPool['connect'] = (callback) => {
+  // A connection that closes puts a method there that refuses everybody, which stays.
+  return replaceMethod(pool as unknown as TappedPool, 'connect', (before) => (callback) => {
     const given = give();
     if (given === undefined) {
       return before.call(pool, callback);
@@ -40,17 +39,5 @@ export function tapPool(pool: PgPool, give: () => Promise<PgClient> | undefined)
       }
     });
     return undefined;
-  };
-  tapped.connect = connect;
-  return () => {
-    if (tapped.connect !== connect) {
-      // A connection that closes has put one there that refuses everybody.
-      return;
-    }
-    if (isOwn) {
-      tapped.connect = before;
-    } else {
-      delete (tapped as Partial<TappedPool>).connect;
-    }
-  };
+  });
 }

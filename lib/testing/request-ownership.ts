@@ -1,5 +1,6 @@
 import type { EventEmitter } from 'node:events';
 
+import { replaceMethod } from '../connection/replace-method.js';
 import { runOwned, UnknownOwner, type TestOwner } from './test-owner.js';
 
 /** The header that says which test a request belongs to. */
@@ -71,9 +72,7 @@ class RequestGate {
 
   #tap(): () => void {
     const target: Rebound = this.#server;
-    const isOwn = Object.hasOwn(target, 'emit');
-    const before = target.emit;
-    const emit: Emit = (event, ...args) => {
+    return replaceMethod(target, 'emit', (before) => (event, ...args) => {
       const token = REQUESTS.has(event) ? tokenOf(args[0]) : NO_REQUEST;
       if (token === NO_REQUEST) {
         return before.call(target, event, ...args);
@@ -82,18 +81,7 @@ class RequestGate {
         bindEvents(emitter as Rebound, (work) => this.#runAs(token, work));
       }
       return this.#runAs(token, () => before.call(target, event, ...args));
-    };
-    target.emit = emit;
-    return () => {
-      if (target.emit !== emit) {
-        return;
-      }
-      if (isOwn) {
-        target.emit = before;
-      } else {
-        delete (target as Partial<Rebound>).emit;
-      }
-    };
+    });
   }
 
   /** Runs `work` as part of the test with that token, and of no test of the other blocks. */
