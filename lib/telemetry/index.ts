@@ -19,6 +19,7 @@ export {
   type UnmaskedStatement,
 } from './operation-events.js';
 export type { FlushEvent, ForkEvent, RefusalEvent } from './session-events.js';
+export type { TimedEvent } from './timed-event.js';
 export type {
   ConnectionInfo,
   ContextEndEvent,

@@ -2,6 +2,7 @@ import { errorInfoOf, type ErrorInfo } from './error-info.js';
 import { maskedSql } from './masked-sql.js';
 import type { ConnectionInfo, ContextInfo, TransactionInfo } from './payloads.js';
 import { callers, placeHere, placeOfPublisher, showsApplication, type Place } from './place.js';
+import { TimedEvent } from './timed-event.js';
 
 /**
  * The key of what an event does not show by itself: texts with their values, parameters, and errors with
@@ -230,44 +231,21 @@ export class StatementEvent implements EventOrigin {
 }
 
 /**
- * The wait for a connection: all events of it are this object.
+ * The wait for a connection: all events of it are this object. Its `error` says why none came:
+ * `ACQUIRE_TIMEOUT`, `POOL_DEADLOCK`, `CONNECTION_FAILED`.
  *
  * @publicApi
  */
-export class AcquireEvent implements EventOrigin {
+export class AcquireEvent extends TimedEvent implements EventOrigin {
   readonly connection: ConnectionInfo;
   readonly context: ContextInfo | undefined;
   readonly transaction: TransactionInfo | undefined;
-  /** When it was asked for, by `performance.now()`. */
-  readonly startedAt = performance.now();
-  #durationMs: number | undefined;
-  #error: ErrorInfo | undefined;
 
   /** @internal */
   constructor({ connection, context, transaction }: EventOrigin) {
+    super();
     this.connection = connection;
     this.context = context;
     this.transaction = transaction;
-  }
-
-  /** How long it was waited for, in milliseconds; `undefined` until it came, or was given up. */
-  get durationMs(): number | undefined {
-    return this.#durationMs;
-  }
-
-  /** Why none came: `ACQUIRE_TIMEOUT`, `POOL_DEADLOCK`, `CONNECTION_FAILED`. */
-  get error(): ErrorInfo | undefined {
-    return this.#error;
-  }
-
-  /** @internal */
-  succeeded(): void {
-    this.#durationMs = performance.now() - this.startedAt;
-  }
-
-  /** @internal */
-  failed(error: unknown): void {
-    this.succeeded();
-    this.#error = errorInfoOf(error);
   }
 }

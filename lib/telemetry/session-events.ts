@@ -1,8 +1,9 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import { errorInfoOf, type ErrorInfo } from './error-info.js';
+import type { ErrorInfo } from './error-info.js';
 import { UNMASKED } from './operation-events.js';
 import type { ConnectionInfo, ContextInfo } from './payloads.js';
+import { TimedEvent } from './timed-event.js';
 
 /**
  * A session, or a statement of it, was asked for after its end, and was refused: by work that was not
@@ -30,39 +31,15 @@ export interface SessionOrigin {
  *
  * @publicApi
  */
-export class FlushEvent {
+export class FlushEvent extends TimedEvent {
   readonly context: ContextInfo | undefined;
   readonly connection: ConnectionInfo;
-  /** When it was asked for, by `performance.now()`. */
-  readonly startedAt = performance.now();
-  #durationMs: number | undefined;
-  #error: ErrorInfo | undefined;
 
   /** @internal */
   constructor({ context, connection }: SessionOrigin) {
+    super();
     this.context = context;
     this.connection = connection;
-  }
-
-  /** In milliseconds; `undefined` until it is over. */
-  get durationMs(): number | undefined {
-    return this.#durationMs;
-  }
-
-  /** Why it has failed, if it has. */
-  get error(): ErrorInfo | undefined {
-    return this.#error;
-  }
-
-  /** @internal */
-  succeeded(): void {
-    this.#durationMs = performance.now() - this.startedAt;
-  }
-
-  /** @internal */
-  failed(error: unknown): void {
-    this.succeeded();
-    this.#error = errorInfoOf(error);
   }
 }
 
