@@ -1,10 +1,12 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Body, Controller, Post } from '@nestjs/common';
 import { InjectSession } from 'nestjs-db-context';
-import { useTestTransaction, type ConcurrentTestTransactions } from 'nestjs-db-context/testing';
+import { useTestTransaction } from 'nestjs-db-context/testing';
 
+import { concurrentBlock, type ConcurrentBlock } from '../support/concurrent-block.js';
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
+
 import { RunnerHooks } from '../support/runner-hooks.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
 
@@ -47,27 +49,10 @@ describe.each(['express', 'fastify'] as const)(
       });
 
     /** A block of concurrent tests, whose bodies the spec runs itself. */
-    const openBlock = async (): Promise<{
-      readonly hooks: RunnerHooks;
-      readonly db: ConcurrentTestTransactions;
-      readonly runTest: (body: () => unknown) => Promise<void>;
-    }> => {
-      const hooks = new RunnerHooks();
-      const bodies: (() => Promise<void>)[] = [];
-      const db = useTestTransaction(() => world.app, {
-        ...hooks.options,
-        concurrent: true,
-        test: (_, body) => bodies.push(body),
-      });
-      await hooks.run('beforeAll');
-      return {
-        hooks,
-        db,
-        runTest: (body) => {
-          db.test('a test that hangs', body);
-          return bodies.pop()!();
-        },
-      };
+    const openBlock = async (): Promise<ConcurrentBlock> => {
+      const block = concurrentBlock(() => world.app, { testName: 'a test that hangs' });
+      await block.hooks.run('beforeAll');
+      return block;
     };
 
     /** A block with one test whose body goes on after the afterAll(). */

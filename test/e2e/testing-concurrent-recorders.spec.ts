@@ -3,12 +3,12 @@ import {
   expectCommitted,
   expectStatements,
   recordContexts,
-  useTestTransaction,
 } from 'nestjs-db-context/testing';
 
+import { concurrentBlock } from '../support/concurrent-block.js';
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
-import { RunnerHooks } from '../support/runner-hooks.js';
+import type { RunnerHooks } from '../support/runner-hooks.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
 
 describe('T1: captureOnCommit() and the recorders in concurrent tests', () => {
@@ -18,17 +18,7 @@ describe('T1: captureOnCommit() and the recorders in concurrent tests', () => {
 
   beforeAll(async () => {
     world = await startWorld({ poolMax: 2 }, { controllers: [] });
-    hooks = new RunnerHooks();
-    const bodies: (() => Promise<void>)[] = [];
-    const db = useTestTransaction(() => world.app, {
-      ...hooks.options,
-      concurrent: true,
-      test: (_, body) => bodies.push(body),
-    });
-    runTest = (body) => {
-      db.test('a test', body);
-      return bodies.pop()!();
-    };
+    ({ hooks, runTest } = concurrentBlock(() => world.app));
     await hooks.run('beforeAll');
   });
   afterAll(async () => {

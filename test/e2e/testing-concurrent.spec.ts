@@ -9,6 +9,7 @@ import {
   type ConcurrentTestTransactions,
 } from 'nestjs-db-context/testing';
 
+import { concurrentBlock } from '../support/concurrent-block.js';
 import { Note } from '../support/note.entity.js';
 import { RunnerHooks } from '../support/runner-hooks.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
@@ -98,13 +99,7 @@ describe.each(['express', 'fastify'] as const)(
     // The server makes no difference to the number of tests, so that one of the two has all rounds.
     const rounds = adapter === 'express' ? ROUNDS : 1;
     it(`T1: ${TESTS} at the same time, ${rounds} times over, commit nothing`, async () => {
-      const hooks = new RunnerHooks();
-      const bodies: (() => Promise<void>)[] = [];
-      const db = useTestTransaction(() => world.app, {
-        ...hooks.options,
-        concurrent: true,
-        test: (_, body) => bodies.push(body),
-      });
+      const { hooks, db, bodies } = concurrentBlock(() => world.app);
       for (const n of Array.from({ length: TESTS }).keys()) {
         db.test('writes its own', async () => {
           expect((await post(`test ${n}`, db.headers())).status).toBe(201);
@@ -151,13 +146,7 @@ describe('tests that wait', () => {
     });
     await inTurn.run('afterAll');
 
-    const together = new RunnerHooks();
-    const bodies: (() => Promise<void>)[] = [];
-    const db = useTestTransaction(() => world.app, {
-      ...together.options,
-      concurrent: true,
-      test: (_, body) => bodies.push(body),
-    });
+    const { hooks: together, db, bodies } = concurrentBlock(() => world.app);
     names.forEach((name) => db.test(name, () => waits(name, db.headers())));
     await together.run('beforeAll');
     const togetherMs = await tookMs(async () => {

@@ -1,7 +1,5 @@
-import { useTestTransaction } from 'nestjs-db-context/testing';
-
+import { concurrentBlock } from '../support/concurrent-block.js';
 import { Note } from '../support/note.entity.js';
-import { RunnerHooks } from '../support/runner-hooks.js';
 import { noteConnection } from '../support/test-app.js';
 import { startWorld } from '../support/test-world.js';
 
@@ -17,14 +15,9 @@ describe('T1: connections beside those of concurrent tests', () => {
         ),
       },
     );
-    const hooks = new RunnerHooks();
-    const bodies: (() => Promise<void>)[] = [];
-    const db = useTestTransaction(() => other.app, {
-      ...hooks.options,
+    const { hooks, db, bodies } = concurrentBlock(() => other.app, {
       connections: ['default'],
       committing: ['metrics'],
-      concurrent: true,
-      test: (_, body) => bodies.push(body),
     });
     const insert = (name: string): Promise<unknown> =>
       other.dbContext.run(() => other.session(name).insert(Note, { text: name }));

@@ -10,6 +10,7 @@ import { InjectSession } from 'nestjs-db-context';
 import { useTestTransaction, type ConcurrentTestTransactions } from 'nestjs-db-context/testing';
 import { WebSocket, WebSocketServer } from 'ws';
 
+import { concurrentBlock } from '../support/concurrent-block.js';
 import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
 import { RunnerHooks } from '../support/runner-hooks.js';
@@ -76,18 +77,8 @@ describe('T1: what belongs to a test of those that run at the same time', () => 
   afterAll(() => world.close());
 
   beforeEach(async () => {
-    hooks = new RunnerHooks();
+    ({ hooks, db, runTest } = concurrentBlock(() => world.app));
     timesRefused = '';
-    const bodies: (() => Promise<void>)[] = [];
-    db = useTestTransaction(() => world.app, {
-      ...hooks.options,
-      concurrent: true,
-      test: (_, body) => bodies.push(body),
-    });
-    runTest = (body) => {
-      db.test('a test', body);
-      return bodies.pop()!();
-    };
     await hooks.run('beforeAll');
   });
   afterEach(async () => {
