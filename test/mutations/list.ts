@@ -1,5 +1,6 @@
 import { CONNECTION_MUTATIONS } from './connection.mutations.js';
 import { CONTEXT_MUTATIONS } from './context.mutations.js';
+import { KIT_MUTATIONS } from './kit.mutations.js';
 import type { Mutation, PendingPromise } from './mutation.js';
 import { REQUEST_MUTATIONS } from './request.mutations.js';
 import { SESSION_MUTATIONS } from './session.mutations.js';
@@ -25,12 +26,11 @@ export const MUTATIONS: readonly Mutation[] = [
   ...SESSION_MUTATIONS,
   ...TRANSACTION_MUTATIONS,
   ...CONNECTION_MUTATIONS,
+  ...KIT_MUTATIONS,
 ].toSorted((a, b) => PROMISES.indexOf(a.id) - PROMISES.indexOf(b.id));
 
 /** The promises that are work of an issue, since no code keeps them in full yet. */
-export const PENDING: readonly PendingPromise[] = [
-  { id: 'O1', issue: 17, what: 'Everything of note is published on diagnostics channels.' },
-];
+export const PENDING: readonly PendingPromise[] = [];
 
 function numbered(letter: string, count: number): string[] {
   return Array.from({ length: count }, (_, index) => `${letter}${index + 1}`);
