@@ -21,7 +21,7 @@ const COLUMNS = `
 
 /**
  * The rows that the tables of a template have, by the name of the table: the oid of the large object that
- * holds them. Each copy of the template has those large objects as well, whoever has been connected to it.
+ * holds them. Each copy of the template has those large objects as well, whether or not anybody has used it.
  * They stand in no schema, so that one that compares the database with its entities finds nothing to drop.
  */
 export type FixtureRows = Readonly<Record<string, number>>;
