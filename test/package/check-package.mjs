@@ -31,12 +31,15 @@ const REQUIRED_FILES = [
   'README.md',
   'LICENSE',
   'CHANGELOG.md',
+  'docs/README.md',
   'dist/index.js',
   'dist/index.d.ts',
   // What is no output of the compiler.
   'dist/inspector/page/page.js',
   'dist/inspector/page/page.css',
 ];
+/** A map of sources that are not packed would lead nowhere. */
+const EXPECTED_FILES = /^(dist\/.*(?<!\.map)|docs\/.*\.md)$/;
 const EXPORTS = ['DbContextModule', 'DbContext', 'InjectSession'];
 /** What the public types must not mention: optional, or the business of one HTTP server. */
 const HIDDEN_FROM_TYPES = [
@@ -378,7 +381,9 @@ async function checkAll(directory) {
   await check('the tarball holds what it should and nothing else', () => {
     const missing = REQUIRED_FILES.filter((file) => !files.includes(file));
     if (missing.length > 0) fail(`missing: ${missing.join(', ')}`);
-    const odd = files.filter((file) => !file.startsWith('dist/') && !REQUIRED_FILES.includes(file));
+    const odd = files.filter(
+      (file) => !EXPECTED_FILES.test(file) && !REQUIRED_FILES.includes(file),
+    );
     if (odd.length > 0) fail(`not expected: ${odd.join(', ')}`);
   });
   await check('publint --strict', () =>
