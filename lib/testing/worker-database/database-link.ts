@@ -1,3 +1,5 @@
+import { Socket } from 'node:net';
+
 import { destroyClient } from '../../connection/destroy-client.js';
 import type { PgClient, PgPool } from '../../postgresql/pg-client.js';
 import { databaseNameOf } from './database-names.js';
@@ -74,6 +76,9 @@ export class DatabaseLink {
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
         // A test that forgets to drop its database must not keep the process alive.
         allowExitOnIdle: true,
+        // pg would load the module of sockets each time, which Jest reports as a failure after the last test of
+        // a file that has not closed its database.
+        stream: () => new Socket(),
       },
     });
     const pool = (await orm.em.getConnection().getNativeClient()) as unknown as PgPool;

@@ -153,24 +153,23 @@ export class NameClaim {
     return isOwn;
   }
 
-  /** Takes the lock again at once when its connection has ended, as by a restart of the server. */
+  /** Takes the lock again when its connection has ended, as by a restart of the server. */
   async #retake(): Promise<void> {
     if (this.#isRetaking || this.#name === undefined) {
       return;
     }
     this.#isRetaking = true;
-    let isHeld = false;
     let waitMs = RETAKE_WAITS_MS.first;
+    let isHeld = false;
     while (!isHeld && !this.#hasEnded && this.#loss === undefined) {
+      // A later file of this thread that takes the name over ends the connection, and is to be the first. One
+      // that forgets to close its database must not keep the process alive.
+      await sleep(waitMs, undefined, { ref: false });
+      waitMs = Math.min(waitMs * 2, RETAKE_WAITS_MS.longest);
       isHeld = await this.verify().then(
         () => true,
         () => false,
       );
-      if (!isHeld) {
-        // A test that forgets to close its database must not keep the process alive.
-        await sleep(waitMs, undefined, { ref: false });
-        waitMs = Math.min(waitMs * 2, RETAKE_WAITS_MS.longest);
-      }
     }
     this.#isRetaking = false;
   }
@@ -203,7 +202,11 @@ async function takeOver(
   isTakable: (applicationName: string) => boolean,
 ): Promise<boolean> {
   const holder = await holderOf(run, name);
-  const isTaken = holder !== undefined && isTakable(holder.applicationName);
+  if (holder === undefined) {
+    // A connection that ends has given it back meanwhile, or this role may not see who has it.
+    return tryLock(run, name);
+  }
+  const isTaken = isTakable(holder.applicationName);
   if (isTaken) {
     await run('select pg_terminate_backend($1)', [holder.backendPid]);
     await lock(run, name, TAKE_OVER_TIMEOUT_MS);
