@@ -9,6 +9,8 @@ import type { RunSql } from './database-link.js';
  * milliseconds: longer than the longest wait between two of its attempts.
  */
 const GRACE_MS = 1_000;
+/** How often clients are looked for while they may still be leaving, in milliseconds. */
+const POLL_MS = 25;
 
 /** Clients; what a role may not see of them is null. Workers of the server have no user. */
 const HAS_CLIENTS = `
@@ -21,6 +23,17 @@ const HAS_CLIENTS = `
 export async function hasClients(run: RunSql, name: string): Promise<boolean> {
   const [row] = await run(HAS_CLIENTS, [name]);
   return row!['found'] as boolean;
+}
+
+/** Waits until nobody is connected to a database; clients that were closed a moment ago take a little. */
+export async function isLeftByClients(run: RunSql, name: string): Promise<boolean> {
+  const until = performance.now() + GRACE_MS;
+  let isUsed = await hasClients(run, name);
+  while (isUsed && performance.now() < until) {
+    await sleep(POLL_MS);
+    isUsed = await hasClients(run, name);
+  }
+  return !isUsed;
 }
 
 /** Gives holders that have lost their connections the time to take their locks again. */
