@@ -104,6 +104,8 @@ export interface PgPool {
   on(event: 'release', listener: (error: unknown, client: PgClient) => void): unknown;
   /** Calls `listener`, synchronously, for each client that is new, before anybody gets it. */
   on(event: 'connect', listener: (client: PgClient) => void): unknown;
+  /** Calls `listener` for each client that has left the pool and is closed. */
+  on(event: 'remove', listener: () => void): unknown;
   listenerCount(event: 'connect'): number;
   /** Resolves when every client has been returned and closed. */
   end(): Promise<void>;

@@ -119,6 +119,7 @@ describe('templateOf()', () => {
   it('makes the tables with the migrations of MikroORM', async () => {
     const file = join(folder, 'Migration1.ts');
     writeFileSync(file, 'export class Migration1 {}');
+    const silent: unknown[] = [];
     const withMigrator = (): TemplateOptions =>
       templateOf(
         {
@@ -129,7 +130,10 @@ describe('templateOf()', () => {
             {
               register: (orm) =>
                 orm.config.registerExtension('@mikro-orm/migrator', () => ({
-                  up: () => orm.schema.execute('create table country (code text, of_migrator int)'),
+                  up: () => {
+                    silent.push(orm.config.get('migrations').silent);
+                    return orm.schema.execute('create table country (code text, of_migrator int)');
+                  },
                 })),
             },
           ],
@@ -142,6 +146,8 @@ describe('templateOf()', () => {
       template: withMigrator(),
     });
     expect(await on(database.url, 'select of_migrator from country')).toEqual([]);
+    // Its migrations are not named in the output of the tests.
+    expect(silent).toEqual([true]);
     await database.close();
     writeFileSync(file, 'export class Migration1 { name = 1 }');
     expect(await versionOf(withMigrator())).not.toBe(before);

@@ -159,6 +159,27 @@ describe('createWorkerDatabase()', () => {
     expect(prepared).toHaveLength(2);
   });
 
+  it('says what failed in prepare() also where a client is still connected, which is not ended', async () => {
+    let left!: Client;
+    const ended: Error[] = [];
+    const failing = async (url: string): Promise<void> => {
+      left = new Client({ connectionString: url });
+      left.on('error', (error) => ended.push(error));
+      await left.connect();
+      throw new Error('no such migration');
+    };
+    await expect(create({}, failing)).rejects.toMatchObject({
+      step: 'prepare',
+      message: expect.stringContaining('no such migration'),
+    });
+    await create();
+    expect((await left.query('select 1')).rowCount).toBe(1);
+    expect(ended).toEqual([]);
+    await left.end();
+    await create({ version: 'another' });
+    expect(await databases()).not.toContainEqual(expect.stringContaining('_making_'));
+  });
+
   it('uses nothing of one whose maker lost its lock, however far it came', async () => {
     const lockLost = async (url: string): Promise<void> => {
       await prepare(url);

@@ -152,10 +152,12 @@ describe('the name of a worker database', () => {
   it('is lost to another process that takes it while the connection that keeps it is down', async () => {
     const proxy = await OneDatabaseProxy.start(SERVER_URL);
     const first = await create({ serverUrl: proxy.url });
+    proxy.isRefusing = true;
     proxy.cut();
     await waitFor(() => isUnclaimed(first.name), { what: 'the end of the claim' });
     const second = await create();
     expect(second.name).toBe(first.name);
+    proxy.isRefusing = false;
     await on(second.url, "insert into note (text) values ('of the second')");
     for (const end of [() => first.reset(), () => first.drop()]) {
       const error: unknown = await end().catch((reason: unknown) => reason);

@@ -18,6 +18,8 @@ const STARTUP_HEADER_BYTES = 8;
 export class OneDatabaseProxy {
   /** Where new connections are led to; undefined: where they ask for. */
   database: string | undefined;
+  /** Whether new connections are cut at once, as where the server is down. */
+  isRefusing = false;
   readonly #serverUrl: URL;
   readonly #listener: Server;
   readonly #sockets = new Set<Socket>();
@@ -55,6 +57,10 @@ export class OneDatabaseProxy {
   }
 
   #accept(client: Socket): void {
+    if (this.isRefusing) {
+      client.destroy();
+      return;
+    }
     const server = connect(Number(this.#serverUrl.port), this.#serverUrl.hostname);
     for (const [socket, other] of [
       [client, server],

@@ -1,3 +1,5 @@
+import { Socket } from 'node:net';
+
 import { destroyClient } from '../../connection/destroy-client.js';
 import type { PgClient, PgPool } from '../../postgresql/pg-client.js';
 import { databaseNameOf } from './database-names.js';
@@ -27,8 +29,13 @@ export type RunSql = (
   values?: readonly unknown[],
 ) => Promise<Record<string, unknown>[]>;
 
-/** Called with each connection that a {@link DatabaseLink} opens, before it is used. */
-export type OnConnect = (run: RunSql) => Promise<void>;
+/** What the owner of a {@link DatabaseLink} does with its connections. */
+export interface LinkHooks {
+  /** Called with each connection that is opened, before it is used. */
+  readonly onConnect?: (run: RunSql) => Promise<void>;
+  /** Called when a connection has ended, unless the link was closed. */
+  readonly onLost?: () => void;
+}
 
 /**
  * One connection to a database that no application knows of, to make, reset and drop databases. Where it
@@ -37,17 +44,24 @@ export type OnConnect = (run: RunSql) => Promise<void>;
 export class DatabaseLink {
   readonly #pool: PgPool;
   readonly #databaseName: string;
-  readonly #onConnect: OnConnect | undefined;
+  readonly #hooks: LinkHooks;
   readonly #ready = new WeakSet<PgClient>();
 
-  private constructor(pool: PgPool, databaseName: string, onConnect: OnConnect | undefined) {
+  #isClosed = false;
+
+  private constructor(pool: PgPool, databaseName: string, hooks: LinkHooks) {
     this.#pool = pool;
     this.#databaseName = databaseName;
-    this.#onConnect = onConnect;
+    this.#hooks = hooks;
+    pool.on('remove', () => {
+      if (!this.#isClosed) {
+        hooks.onLost?.();
+      }
+    });
   }
 
   /** Opens a link, which connects when it is first used. */
-  static async open(url: string, onConnect?: OnConnect): Promise<DatabaseLink> {
+  static async open(url: string, hooks: LinkHooks = {}): Promise<DatabaseLink> {
     // The driver is an optional peer dependency; the rest of lib/testing does without it.
     const { MikroORM } = await import('@mikro-orm/postgresql');
     const orm = await MikroORM.init({
@@ -62,10 +76,13 @@ export class DatabaseLink {
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
         // A test that forgets to drop its database must not keep the process alive.
         allowExitOnIdle: true,
+        // pg would load the module of sockets each time, which Jest reports as a failure after the last test of
+        // a file that has not closed its database.
+        stream: () => new Socket(),
       },
     });
     const pool = (await orm.em.getConnection().getNativeClient()) as unknown as PgPool;
-    return new DatabaseLink(pool, databaseNameOf(url), onConnect);
+    return new DatabaseLink(pool, databaseNameOf(url), hooks);
   }
 
   /**
@@ -87,6 +104,7 @@ export class DatabaseLink {
   }
 
   async close(): Promise<void> {
+    this.#isClosed = true;
     await this.#pool.end();
   }
 
@@ -119,7 +137,7 @@ export class DatabaseLink {
     if (reached !== this.#databaseName) {
       throw new WrongDatabaseError(this.#databaseName, reached);
     }
-    await this.#onConnect?.(run);
+    await this.#hooks.onConnect?.(run);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { DatabaseContents } from './database-contents.js';
+import type { DatabaseHolder } from './database-holder.js';
 import type { RunSql } from './database-link.js';
 import { quoteIdentifier } from './database-names.js';
 import type { FixtureRows } from './fixture-rows.js';
@@ -14,6 +15,8 @@ export interface DatabaseMark {
   readonly templateId: string;
   /** `kept`: a copy that outlives its worker, see `reuse`. */
   readonly kind: 'template' | 'copy' | 'kept';
+  /** Who has a copy; missing where nobody has it since it was given back. */
+  readonly holder?: DatabaseHolder;
 }
 
 /** A database of the kit and what was in it when it was marked. */
@@ -84,6 +87,25 @@ export async function markDatabase(
   // COMMENT takes no parameters, so the server quotes the text before.
   const [row] = await run('select quote_literal($1::text) as literal', [comment]);
   await run(`comment on database ${quoteIdentifier(name)} is ${String(row!['literal'])}`);
+}
+
+/**
+ * Marks a database of the kit as one that a holder has, or undefined: nobody. Where there is no such database,
+ * nothing happens.
+ */
+export async function markHolder(
+  run: RunSql,
+  name: string,
+  holder: DatabaseHolder | undefined,
+): Promise<void> {
+  const found = await findDatabase(run, name);
+  if (found !== undefined && found !== 'foreign') {
+    const { holder: _before, ...mark } = found.mark;
+    await markDatabase(run, name, {
+      ...found,
+      mark: { ...mark, ...(holder !== undefined && { holder }) },
+    });
+  }
 }
 
 function parse(line: string): DatabaseMark | undefined {

@@ -31,8 +31,10 @@ export class OpenCopy {
    * @param onNewMarks keeps the contents where a later process looks for them
    */
   static async open(url: string, holdings: Holdings, onNewMarks: OnNewMarks): Promise<OpenCopy> {
-    const link = await DatabaseLink.open(url, async () => {
-      copy.#reader = new ContentsReader(holdings.contents);
+    const link = await DatabaseLink.open(url, {
+      onConnect: async () => {
+        copy.#reader = new ContentsReader(holdings.contents);
+      },
     });
     const copy = new OpenCopy(link, holdings, onNewMarks);
     return copy;

@@ -10,8 +10,8 @@ import { WorkerDatabaseError, WrongDatabaseError } from './worker-database-error
 
 /** The database of one worker, from the claim of its name to the end of it. */
 export class OwnDatabase implements AsyncDisposable {
-  readonly url: string;
   readonly name: string;
+  readonly #url: string;
   readonly #claim: NameClaim;
   readonly #plan: TemplatePlan;
   readonly #kind: CopyKind;
@@ -23,7 +23,7 @@ export class OwnDatabase implements AsyncDisposable {
 
   private constructor(claim: NameClaim, plan: TemplatePlan, kind: CopyKind) {
     this.name = claim.name;
-    this.url = urlOf(plan.serverUrl, claim.name);
+    this.#url = urlOf(plan.serverUrl, claim.name);
     this.#claim = claim;
     this.#plan = plan;
     this.#kind = kind;
@@ -44,6 +44,11 @@ export class OwnDatabase implements AsyncDisposable {
     return database;
   }
 
+  get url(): string {
+    this.#claim.assertHeld();
+    return this.#url;
+  }
+
   async reset(): Promise<void> {
     await attempt('reset', this.name, async () => {
       if (this.#hasEnded) {
@@ -57,7 +62,7 @@ export class OwnDatabase implements AsyncDisposable {
   }
 
   async close(): Promise<void> {
-    await (this.#kind === 'copy' ? this.drop() : this.#end(() => Promise.resolve()));
+    await (this.#kind === 'copy' ? this.drop() : this.#end(() => this.#claim.unmark()));
   }
 
   async drop(): Promise<void> {
@@ -89,6 +94,7 @@ export class OwnDatabase implements AsyncDisposable {
     if (mark.kind !== 'kept' || mark.templateId !== id) {
       return false;
     }
+    await this.#claim.mark();
     this.#copy = await this.#connect({ ...found, id });
     try {
       return await this.#copy.restore();
@@ -104,8 +110,13 @@ export class OwnDatabase implements AsyncDisposable {
   async #copyAnew(): Promise<void> {
     await this.#disconnect();
     const template = await this.#claim.use((run) =>
-      copyTemplate(run, this.#plan, this.name, this.#kind),
+      copyTemplate(run, this.#plan, {
+        name: this.name,
+        kind: this.#kind,
+        holder: this.#claim.holder,
+      }),
     );
+    this.#claim.expectMark();
     this.#copy = await this.#connect(template);
     try {
       await this.#copy.verify();
@@ -120,11 +131,11 @@ export class OwnDatabase implements AsyncDisposable {
 
   #connect({ id: templateId, contents, fixtures }: Template): Promise<OpenCopy> {
     const { template } = this.#plan.names;
-    return OpenCopy.open(this.url, { contents, fixtures }, async (run, now) => {
+    return OpenCopy.open(this.#url, { contents, fixtures }, async (run, now) => {
       // A later worker compares what it finds with the mark.
       if (this.#kind === 'kept') {
         await markDatabase(run, this.name, {
-          mark: { kind: this.#kind, template, templateId },
+          mark: { kind: this.#kind, template, templateId, holder: this.#claim.holder },
           contents: now,
           fixtures,
         });

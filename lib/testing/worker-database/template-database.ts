@@ -6,6 +6,7 @@ import { onDatabase, type RunSql } from './database-link.js';
 import { findDatabase, listDatabases, markDatabase, type MarkedDatabase } from './database-mark.js';
 import { quoteIdentifier, urlOf, type DatabaseNames } from './database-names.js';
 import { keepFixtures } from './fixture-rows.js';
+import { isLeftByClients } from './left-behind.js';
 import { WorkerDatabaseError, WrongDatabaseError } from './worker-database-error.js';
 
 /**
@@ -109,7 +110,7 @@ async function makeTemplate(run: RunSql, plan: TemplatePlan): Promise<Template> 
     await prepare(url);
   } catch (error) {
     // Where this fails as well, the next process that makes a template drops the database.
-    await run(dropSql(making)).catch(() => undefined);
+    await dropUnlessUsed(run, making).catch(() => undefined);
     throw error instanceof WrongDatabaseError
       ? error
       : new WorkerDatabaseError('prepare', names.template, error);
@@ -157,6 +158,17 @@ async function expectNone(url: string): Promise<void> {
 /** Drops what processes left that died while they made a template: only one makes one at a time. */
 async function dropUnfinished(run: RunSql, { makingPrefix }: DatabaseNames): Promise<void> {
   for (const name of await databasesWith(run, makingPrefix)) {
+    await dropUnlessUsed(run, name);
+  }
+}
+
+/**
+ * Drops a database that is not ready. A client that `prepare` has left connected, or whose process has lost the
+ * lock, is not ended: it would emit an error, which ends a process that listens to none and hides the reason of
+ * the failure. Then the next one that makes a template drops the database.
+ */
+async function dropUnlessUsed(run: RunSql, name: string): Promise<void> {
+  if (await isLeftByClients(run, name)) {
     await run(dropSql(name));
   }
 }

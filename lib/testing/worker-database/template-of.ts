@@ -221,7 +221,13 @@ function optionsAt(options: TemplateOrmOptions, url: string): TemplateOrmOptions
   const others = Object.entries(options).filter(
     ([name]) => !(SERVER_OPTIONS as readonly string[]).includes(name),
   );
-  return { ...Object.fromEntries(others), clientUrl: url, dbName: databaseNameOf(url) };
+  return {
+    ...Object.fromEntries(others),
+    clientUrl: url,
+    dbName: databaseNameOf(url),
+    // The migrator would name each migration in the output of the tests.
+    migrations: { silent: true, ...options.migrations },
+  };
 }
 
 function ownNameOf({ dbName, clientUrl }: TemplateOrmOptions): string {

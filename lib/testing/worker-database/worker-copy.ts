@@ -1,4 +1,5 @@
 import { lock, unlock } from './advisory-locks.js';
+import type { DatabaseHolder } from './database-holder.js';
 import type { RunSql } from './database-link.js';
 import { markDatabase, type DatabaseMark } from './database-mark.js';
 import { quoteIdentifier, type DatabaseNames } from './database-names.js';
@@ -17,8 +18,15 @@ const ATTEMPTS = 5;
 /** Whether a copy is dropped with its worker, or kept for later ones. */
 export type CopyKind = Exclude<DatabaseMark['kind'], 'template'>;
 
+/** What a copy becomes. */
+export interface CopyTarget {
+  readonly name: string;
+  readonly kind: CopyKind;
+  readonly holder: DatabaseHolder;
+}
+
 /**
- * Puts a new copy of the template in the place of the database `name`, which the connection of `run` has
+ * Puts a new copy of the template in the place of the database `target.name`, which the connection of `run` has
  * claimed. The copy is made and marked under another name, so that one without a mark never stands there.
  *
  * @returns the template that was copied
@@ -26,13 +34,12 @@ export type CopyKind = Exclude<DatabaseMark['kind'], 'template'>;
 export async function copyTemplate(
   run: RunSql,
   plan: TemplatePlan,
-  name: string,
-  kind: CopyKind,
+  target: CopyTarget,
 ): Promise<Template> {
   for (let count = 1; ; count++) {
     const template = await ensureTemplate(run, plan);
     try {
-      await copy(run, plan.names, template, { name, kind });
+      await copy(run, plan.names, template, target);
       return template;
     } catch (error) {
       // A process with a newer version of the template has dropped this one meanwhile.
@@ -48,7 +55,7 @@ async function copy(
   run: RunSql,
   names: DatabaseNames,
   { id, contents, fixtures }: Template,
-  target: { readonly name: string; readonly kind: CopyKind },
+  target: CopyTarget,
 ): Promise<void> {
   const unfinished = newName(names.copyPrefix);
   await lock(run, unfinished, 0);
@@ -58,7 +65,7 @@ async function copy(
     `create database ${quoteIdentifier(unfinished)} template ${quoteIdentifier(names.template)}`,
   );
   await markDatabase(run, unfinished, {
-    mark: { kind: target.kind, template: names.template, templateId: id },
+    mark: { kind: target.kind, template: names.template, templateId: id, holder: target.holder },
     contents,
     fixtures,
   });

@@ -56,6 +56,7 @@ export interface WorkerDatabaseOptions {
 
 /** A database that belongs to one worker, see {@link createWorkerDatabase}. */
 export interface WorkerDatabase extends AsyncDisposable {
+  /** @throws {@link WorkerDatabaseError} it is known that another process has taken the database meanwhile */
   readonly url: string;
   readonly name: string;
   /**
