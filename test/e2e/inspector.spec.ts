@@ -203,6 +203,11 @@ describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (ada
     expect(inner).toMatchObject({ title: 'GET /api/v1/notes/job', outcome: 'committed' });
   });
 
+  it('names no value where a backslash escapes a quote (standard_conforming_strings = off)', async () => {
+    const detail = await inspect('GET', 'old-quotes', 200);
+    expect(lines(detail).slice(2, -1)).toEqual(['statement: select ? [1]']);
+  });
+
   it('names no value and none of its own requests, in the page, in the stream and in the details', async () => {
     const kept = [...new Set(stream.summaries.map(({ id }) => id))];
     expect(kept.length).toBeGreaterThan(8);

@@ -93,6 +93,12 @@ export class InspectedController {
     await this.session.execute(`insert into code (code) values ('${SECRET}'), ('${SECRET}')`);
   }
 
+  @Get('old-quotes')
+  async oldQuotes(): Promise<void> {
+    await this.session.execute('set local standard_conforming_strings = off');
+    await this.session.execute(String.raw`select 'it\'s ${SECRET}', 'x'`);
+  }
+
   @Get('job')
   async job(): Promise<void> {
     await this.dbContext.runInNewContext(() => this.session.count(Note));

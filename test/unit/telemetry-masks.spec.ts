@@ -12,6 +12,10 @@ describe('what events show of a statement', () => {
     ['select 1 -- secret\n, 2 /* secret */', 'select ? \n, ?'],
     ["insert into t values ('secret", 'insert into t values (?'],
     ['limit 5)', 'limit ?)'],
+    // With `standard_conforming_strings = off` the text goes on behind such a quote.
+    [String.raw`select 1, 'it\'s secret', 'x'`, 'select ?, ?'],
+    [String.raw`select 'a\''secret' or 'b'`, 'select ?'],
+    [String.raw`select 'a\\', 'b'`, 'select ?, ?'],
   ])('O1: has no value: %s', (sql, masked) => {
     expect(maskedSql(sql)).toBe(masked);
   });
