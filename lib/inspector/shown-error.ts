@@ -37,7 +37,10 @@ export function knownWithoutOthersWords(error: unknown, info = errorInfoOf(error
 
 /** Whether the server has written the message of an error. */
 function isOfServer(error: unknown): boolean {
-  const { routine, severity } = (error ?? {}) as { routine?: unknown; severity?: unknown };
+  if (!(error instanceof Error)) {
+    return false;
+  }
+  const { routine, severity } = error as { routine?: unknown; severity?: unknown };
   return (
     typeof severity === 'string' && typeof routine === 'string' && !SAYS_OTHERS_WORDS.test(routine)
   );

@@ -31,6 +31,15 @@ const MOST_CAUSES = 8;
 
 /** What may be published of an error. */
 export function errorInfoOf(error: unknown): ErrorInfo {
+  try {
+    return infoOf(error);
+  } catch {
+    // Its getters may throw; to see it must not change what it does.
+    return { name: typeof error, code: undefined, message: '' };
+  }
+}
+
+function infoOf(error: unknown): ErrorInfo {
   if (!(error instanceof Error)) {
     return { name: typeof error, code: undefined, message: '' };
   }
