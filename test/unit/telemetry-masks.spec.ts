@@ -1,5 +1,5 @@
-import { SyntaxErrorException } from '@mikro-orm/core';
-import { TransactionAbortedError } from 'nestjs-db-context';
+import { SyntaxErrorException, UniqueConstraintViolationException } from '@mikro-orm/core';
+import { TransactionAbortedError, UnexpectedRollbackError } from 'nestjs-db-context';
 
 import { errorInfoOf } from '../../lib/telemetry/error-info.js';
 import { maskedSql } from '../../lib/telemetry/masked-sql.js';
@@ -40,6 +40,17 @@ describe('what events show of an error', () => {
       Object.assign(new Error(`select 'secret' x - ${server.message}`), { cause: server }),
     );
     expect(errorInfoOf(error).message).not.toContain('secret');
+  });
+
+  it('O1: has no text of the statement where an error of the library quotes that of MikroORM', () => {
+    const server = refused('23505', 'duplicate key value violates unique constraint "note_key"');
+    const cause = new UniqueConstraintViolationException(
+      Object.assign(new Error(`insert into note values ('secret') - ${server.message}`), {
+        cause: server,
+      }),
+    );
+    const { message } = errorInfoOf(new UnexpectedRollbackError('default', 'failed-flush', cause));
+    expect(message).toMatch(/\(duplicate key value violates unique constraint "note_key"\)\.$/);
   });
 
   it('O1: has no value where an error of the library quotes it', () => {
