@@ -1,5 +1,6 @@
 import { contextEnd, contextOpen, sessionRefuse } from '../telemetry/channels.js';
 import { errorInfoOf } from '../telemetry/error-info.js';
+import { UNMASKED } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, ContextInfo } from '../telemetry/payloads.js';
 import type { EndCause } from '../errors.js';
 
@@ -86,5 +87,6 @@ export function publishEnded(
     durationMs: openedAt === undefined ? undefined : performance.now() - openedAt,
     reason: endCause?.what,
     error: failure && errorInfoOf(failure.error),
+    [UNMASKED]: { error: failure?.error },
   });
 }

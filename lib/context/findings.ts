@@ -8,8 +8,8 @@ export interface Found {
   readonly kind: FindingKind;
   /** The rest of a sentence that began with the name of the context. */
   readonly what: string;
-  /** The place that the last sentence of it speaks of. */
-  readonly place: Place;
+  /** The place that the last sentence of it speaks of; `undefined` where it speaks of none. */
+  readonly place: Place | undefined;
   readonly connection?: ConnectionInfo | undefined;
   /** The statement that `what` names. */
   readonly sql?: string;
@@ -32,7 +32,7 @@ export class Findings {
     const { origin } = context;
     const message = `The context of ${origin} ${what}`;
     if (finding.hasSubscribers) {
-      const stack = (): string => callers(place);
+      const stack = (): string => (place === undefined ? '' : callers(place));
       finding.publish(new FindingEvent({ kind, context, connection, message, sql, stack }));
     }
     const key = `${origin}: ${kind}`;
@@ -40,7 +40,7 @@ export class Findings {
     const last = this.#warnedAt.get(key);
     if (last === undefined || now - last > QUIET_MS) {
       this.#warnedAt.set(key, now);
-      this.#warn(`${message}:\n${callers(place)}`);
+      this.#warn(place === undefined ? message : `${message}:\n${callers(place)}`);
     }
   }
 }

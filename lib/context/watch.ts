@@ -8,7 +8,7 @@ import { placeHere, showsApplication, type Place } from '../telemetry/place.js';
 import type { ForkEvent, RefusalEvent } from '../telemetry/session-events.js';
 import { subscribeWeakly } from '../telemetry/weak-subscription.js';
 import type { StatementPast } from '../session/statements-past.js';
-import { Findings } from './findings.js';
+import { Findings, type Found } from './findings.js';
 import { pastTheSession, placeOf, type Obstacle } from './obstacle.js';
 import type { WatchLimits } from './watch-limits.js';
 import { WatchedContext } from './watched-context.js';
@@ -198,8 +198,12 @@ export class ContextWatch {
       const limitMs = context.timeoutMs ?? this.#limits.contextOpenMs;
       if (now - watched.openedAt > limitMs && !watched.isLong) {
         watched.isLong = true;
-        const what = `has been open for more than ${limitMs} ms. It was opened`;
-        this.#findings.add(context, { kind: 'open-too-long', what, place: watched.place });
+        const { what, ...rest } = whereItIs(watched);
+        this.#findings.add(context, {
+          kind: 'open-too-long',
+          what: `has been open for more than ${limitMs} ms${what}`,
+          ...rest,
+        });
       }
       watched.findIdle().forEach((idle) => this.#foundIdle(context, idle));
     }
@@ -218,6 +222,21 @@ export class ContextWatch {
       this.#findings.add(context, { kind: 'idle-in-transaction', what, place, connection, sql });
     }
   }
+}
+
+/** How the sentence about a context that is open for too long goes on, and the place in the application. */
+function whereItIs({
+  place,
+  lastStatements,
+}: WatchedContext): Pick<Found, 'what' | 'place' | 'sql'> {
+  if (showsApplication(place)) {
+    return { what: '. It was opened', place };
+  }
+  // The context of a request is opened by the framework, in no code of the application.
+  const last = lastStatements.findLast((each) => showsApplication(each.place));
+  return last === undefined
+    ? { what: ', and has no transaction now.', place: undefined }
+    : { ...last, what: `. Its last statement (${shorten(last.sql)}) was sent` };
 }
 
 function lateUseOf(connectionName: string, reason: string | undefined): string {

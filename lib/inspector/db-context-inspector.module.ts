@@ -8,7 +8,7 @@ import {
   checkedPath,
   checkedSettings,
   checkInspectorKeys,
-  INSPECTOR_PATH,
+  INSPECTOR_PLACE,
   INSPECTOR_SETTINGS,
   type DbContextInspectorAsyncOptions,
   type DbContextInspectorOptions,
@@ -87,7 +87,7 @@ function moduleOf(options: DbContextInspectorPlace, settings: Provider): Dynamic
     controllers: [inspectorController(path, options)],
     providers: [
       settings,
-      { provide: INSPECTOR_PATH, useValue: path },
+      { provide: INSPECTOR_PLACE, useValue: { path, hasGuard: options.guard !== undefined } },
       Inspector,
       {
         provide: RecordLookup,

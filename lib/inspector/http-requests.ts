@@ -3,12 +3,37 @@ import type { OwnPaths } from './own-paths.js';
 import type { RecordLookup } from './record-lookup.js';
 import type { RequestLog } from './request-log.js';
 
-type Listener = (request: HttpRequest, response: HttpResponse) => void;
+import { keepFromOtherOrigins, type HeaderWriter } from './own-answer.js';
+import type { RequestRecord } from './request-record.js';
+
+/** The route, below that of the page, that leads from a slash at the end to the page. */
+export const REDIRECT = 'redirect';
+
+type Listener = (request: HttpRequest, response: HttpResponse & HeaderWriter) => void;
 
 /** The members of Node's servers that this file uses. */
 export interface ListenedServer {
   prependListener(event: 'request', listener: Listener): unknown;
   off(event: 'request', listener: Listener): unknown;
+}
+
+/** The members of Fastify's instance and of its requests that this file uses. */
+interface FastifyRequest {
+  readonly raw: object;
+  readonly routeOptions?: { readonly url?: string };
+}
+interface FastifyInstance {
+  addHook?(
+    name: 'onRequest',
+    hook: (request: FastifyRequest, reply: unknown, done: () => void) => void,
+  ): unknown;
+}
+
+/** The HTTP side of an application. */
+export interface RequestSource {
+  readonly server: ListenedServer;
+  /** The framework's own object, `FastifyInstance` for one. */
+  readonly instance: unknown;
 }
 
 /**
@@ -18,29 +43,60 @@ export interface ListenedServer {
  * @returns a function that stops this
  */
 export function recordRequests(
-  server: ListenedServer,
+  { server, instance }: RequestSource,
   log: RequestLog,
   lookup: RecordLookup,
   own: OwnPaths,
 ): () => void {
+  const records = new WeakMap<object, RequestRecord>();
   const listener: Listener = (request, response) => {
     const path = pathOf(request);
     if (own.has(path)) {
       lookup.enterUnseen();
+      keepFromOtherOrigins(response);
+      if (own.isSlashed(path)) {
+        // Fastify has no route for it, and files that are linked relative to it would be sought in the wrong place.
+        (request as { url: string }).url = `${path}${REDIRECT}`;
+      }
       return;
     }
     const record = lookup.enter({ method: request.method, path });
+    records.set(request, record);
     response.once?.('close', () => {
       record.endedAt = performance.now();
       record.isAbandoned = clientHasLeft(response);
       record.status = response.headersSent === true ? response.statusCode : undefined;
-      // Of what no interceptor has served, Express still knows the route.
-      record.route ??= (request as { readonly route?: { readonly path?: string } }).route?.path;
+      record.route ??= routeOfExpress(request);
       log.changed(record);
     });
   };
   server.prependListener('request', listener);
+  noteRoutesOfFastify(instance as FastifyInstance, records);
   return () => void server.off('request', listener);
+}
+
+/** Of what no interceptor has served, a request that a guard denies for one, the framework still knows the route. */
+function routeOfExpress(request: HttpRequest): string | undefined {
+  const path = (request as { readonly route?: { readonly path?: string } }).route?.path;
+  // Nest's middleware has a route for all paths.
+  return path === undefined || /^\/?\*/.test(path) ? undefined : path;
+}
+
+/** As {@link routeOfExpress}; it is only known to Fastify's own requests, before guards run. */
+function noteRoutesOfFastify(
+  instance: FastifyInstance,
+  records: WeakMap<object, RequestRecord>,
+): void {
+  if (typeof instance.addHook !== 'function') {
+    return;
+  }
+  instance.addHook('onRequest', ({ raw, routeOptions }, _reply, done) => {
+    const record = records.get(raw);
+    if (record !== undefined) {
+      record.route = routeOptions?.url;
+    }
+    done();
+  });
 }
 
 /** The query is left out: it may hold secrets. */

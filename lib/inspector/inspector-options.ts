@@ -96,12 +96,18 @@ export type InspectorSettings = Required<DbContextInspectorSettings>;
 
 /** Injection token of {@link InspectorSettings}. */
 export const INSPECTOR_SETTINGS = Symbol('nestjs-db-context:inspector-settings');
-/** Injection token of the path of the page. */
-export const INSPECTOR_PATH = Symbol('nestjs-db-context:inspector-path');
+/** Where the page is, and whether it has a guard of its own. */
+export interface InspectorPlace {
+  readonly path: string;
+  readonly hasGuard: boolean;
+}
+
+/** Injection token of {@link InspectorPlace}. */
+export const INSPECTOR_PLACE = Symbol('nestjs-db-context:inspector-place');
 
 const DEFAULT_PATH = '/__db';
 /** One or more segments of characters that need no escape, so that the page may be linked by its last one. */
-const PATH = /^(?:\/[\w.~-]+)+$/;
+const PATH = /^(?:\/(?!\.{1,2}(?:\/|$))[\w.~-]+)+$/;
 const DEFAULTS: InspectorSettings = {
   allowInProduction: false,
   showValues: false,

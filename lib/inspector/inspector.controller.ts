@@ -4,7 +4,6 @@ import {
   Inject,
   NotFoundException,
   Param,
-  Req,
   Res,
   ServiceUnavailableException,
   UseGuards,
@@ -13,12 +12,18 @@ import {
 } from '@nestjs/common';
 
 import { SkipDbContext } from '../decorators/route.decorators.js';
-import type { HttpRequest } from '../transport/http-exchange.js';
-import { INSPECTOR_PATH, type DbContextInspectorPlace } from './inspector-options.js';
+import { REDIRECT } from './http-requests.js';
+import {
+  INSPECTOR_PLACE,
+  type DbContextInspectorPlace,
+  type InspectorPlace,
+} from './inspector-options.js';
 import { Inspector } from './inspector.js';
 import { takeOver, type FrameworkAnswer } from './own-answer.js';
 import { pageHtml, readPageFiles, type PageFile } from './page-files.js';
 import { SameOriginGuard } from './same-origin.guard.js';
+
+const JSON_TYPE = 'application/json; charset=utf-8';
 
 /** Makes the controller of the page. Its routes are known to Nest as those of the application are. */
 export function inspectorController(
@@ -33,31 +38,37 @@ export function inspectorController(
     readonly #files: ReadonlyMap<string, PageFile> = readPageFiles();
     readonly #html: string;
 
-    constructor(inspector: Inspector, @Inject(INSPECTOR_PATH) ownPath: string) {
+    constructor(inspector: Inspector, @Inject(INSPECTOR_PLACE) place: InspectorPlace) {
       this.#inspector = inspector;
-      this.#html = pageHtml(ownPath);
+      this.#html = pageHtml(place.path);
     }
 
     @Get()
-    page(@Req() { originalUrl, url = '' }: HttpRequest, @Res() answer: FrameworkAnswer): void {
-      const node = takeOver(answer, 'text/html; charset=utf-8');
-      const asked = (originalUrl ?? url).split('?', 1).join('');
-      if (asked.endsWith('/')) {
-        // Its files are linked relative to a path without a slash at its end.
-        node.statusCode = 302;
-        node.setHeader('location', `..${path.slice(path.lastIndexOf('/'))}`);
-        node.end();
-      } else {
-        node.end(this.#html);
-      }
+    page(@Res() answer: FrameworkAnswer): void {
+      takeOver(answer, 'text/html; charset=utf-8').end(this.#html);
+    }
+
+    @Get(REDIRECT)
+    redirect(@Res() answer: FrameworkAnswer): void {
+      const node = takeOver(answer, 'text/plain; charset=utf-8');
+      node.statusCode = 302;
+      node.setHeader('location', `..${path.slice(path.lastIndexOf('/'))}`);
+      node.end();
     }
 
     @Get('stream')
     stream(@Res() answer: FrameworkAnswer): void {
-      if (this.#inspector.isBusy) {
+      const { open, most, isClosing } = this.#inspector.state;
+      if (open >= most || isClosing) {
         throw new ServiceUnavailableException('The inspector has no stream to give now.');
       }
       this.#inspector.streams.add(takeOver(answer, 'text/event-stream; charset=utf-8'));
+    }
+
+    /** A browser does not tell a page why a stream was refused. */
+    @Get('state')
+    state(@Res() answer: FrameworkAnswer): void {
+      takeOver(answer, JSON_TYPE).end(JSON.stringify(this.#inspector.state));
     }
 
     @Get('requests/:id')
@@ -66,7 +77,7 @@ export function inspectorController(
       if (detail === undefined) {
         throw new NotFoundException('This request is not kept any more.');
       }
-      takeOver(answer, 'application/json; charset=utf-8').end(JSON.stringify(detail));
+      takeOver(answer, JSON_TYPE).end(JSON.stringify(detail));
     }
 
     @Get(':file')

@@ -8,15 +8,24 @@ import {
 import { ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
 
 import { ContextRegistry } from '../context/context-registry.js';
-import { EventStreams } from './event-streams.js';
+import { announceAt, type ListeningServer } from './boot-line.js';
+import { EventStreams, MOST_STREAMS } from './event-streams.js';
 import { recordRequests, type ListenedServer } from './http-requests.js';
-import { INSPECTOR_PATH, INSPECTOR_SETTINGS, type InspectorSettings } from './inspector-options.js';
+import {
+  INSPECTOR_PLACE,
+  INSPECTOR_SETTINGS,
+  type InspectorPlace,
+  type InspectorSettings,
+} from './inspector-options.js';
 import { OwnPaths } from './own-paths.js';
 import { RecordLookup } from './record-lookup.js';
 import { RequestLog } from './request-log.js';
 import { RequestRecorder } from './request-recorder.js';
+import { UnusedSockets, type ConnectedServer } from './unused-sockets.js';
 import { detailOf } from './view/detail.js';
-import type { RequestDetail } from './view/view-types.js';
+import type { RequestDetail, StreamsState } from './view/view-types.js';
+
+type Server = ListenedServer & ConnectedServer & ListeningServer;
 
 /** The recording of one application, from its start to its end. */
 @Injectable()
@@ -28,12 +37,14 @@ export class Inspector implements OnModuleInit, BeforeApplicationShutdown, OnApp
   readonly #host: HttpAdapterHost;
   readonly #own: OwnPaths;
   readonly #showValues: boolean;
+  readonly #hasGuard: boolean;
+  #unused: UnusedSockets | undefined;
   #stopRecording: (() => void) | undefined;
   #isClosing = false;
 
   constructor(
     @Inject(INSPECTOR_SETTINGS) settings: InspectorSettings,
-    @Inject(INSPECTOR_PATH) path: string,
+    @Inject(INSPECTOR_PLACE) { path, hasGuard }: InspectorPlace,
     registry: ContextRegistry,
     config: ApplicationConfig,
     host: HttpAdapterHost,
@@ -45,11 +56,13 @@ export class Inspector implements OnModuleInit, BeforeApplicationShutdown, OnApp
     this.#recorder = new RequestRecorder(this.#log, this.lookup, settings, registry.application);
     this.#own = new OwnPaths(path, config);
     this.#host = host;
+    this.#hasGuard = hasGuard;
   }
 
-  /** Whether no page may have a stream now: too many have one, or the application is closing. */
-  get isBusy(): boolean {
-    return this.#isClosing || this.streams.isFull;
+  /** How many pages have a stream, and whether one more may have one. */
+  get state(): StreamsState {
+    const { size } = this.streams;
+    return { open: size, most: MOST_STREAMS, isClosing: this.#isClosing };
   }
 
   /** One request, if it is still kept. */
@@ -61,20 +74,26 @@ export class Inspector implements OnModuleInit, BeforeApplicationShutdown, OnApp
   onModuleInit(): void {
     this.#recorder.start();
     // An application without a server, of jobs alone for one, has none to be asked for the page either.
-    const server = this.#host.httpAdapter?.getHttpServer() as ListenedServer | undefined;
+    const adapter = this.#host.httpAdapter;
+    const server = adapter?.getHttpServer() as Server | undefined;
     if (server !== undefined) {
-      this.#stopRecording = recordRequests(server, this.#log, this.lookup, this.#own);
+      const source = { server, instance: adapter.getInstance<unknown>() };
+      this.#stopRecording = recordRequests(source, this.#log, this.lookup, this.#own);
+      this.#unused = new UnusedSockets(server);
+      announceAt(server, () => this.#own.path, { hasGuard: this.#hasGuard });
     }
   }
 
   /** The server closes after this hook, when all of its answers have ended. */
   beforeApplicationShutdown(): void {
     this.#isClosing = true;
+    this.#unused?.closeThoseOf(this.streams.addresses);
     this.streams.end();
   }
 
   onApplicationShutdown(): void {
     this.#recorder.stop();
+    this.#unused?.forget();
     this.#stopRecording?.();
   }
 }

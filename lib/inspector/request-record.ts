@@ -1,6 +1,6 @@
-import type { ErrorInfo } from '../telemetry/error-info.js';
 import type { StatementKind } from '../telemetry/operation-events.js';
 import type { Outcome } from '../outcome.js';
+import type { ShownError } from './shown-error.js';
 
 /** What is kept of a request, or of another unit of work. All times are those of `performance.now()`. */
 export interface RequestRecord {
@@ -20,7 +20,7 @@ export interface RequestRecord {
   /** Whether its client has left before the answer was complete. */
   isAbandoned: boolean;
   /** What its handler has thrown. */
-  handlerError: ErrorInfo | undefined;
+  handlerError: ShownError | undefined;
   readonly contexts: ContextRecord[];
   readonly transactions: TransactionRecord[];
   readonly findings: FindingRecord[];
@@ -42,7 +42,7 @@ export interface ContextRecord {
   /** Whether it had sessions. */
   hasSessions: boolean;
   reason: string | undefined;
-  error: ErrorInfo | undefined;
+  error: ShownError | undefined;
   /** Whether what failed in it was run again. */
   isRetried: boolean;
 }
@@ -57,7 +57,7 @@ export interface TransactionRecord {
   readonly startedAt: number;
   endedAt: number | undefined;
   outcome: Outcome | undefined;
-  error: ErrorInfo | undefined;
+  error: ShownError | undefined;
   isolationLevel: string | undefined;
   isReadOnly: boolean | undefined;
   processId: number | undefined;
@@ -71,7 +71,7 @@ export interface TransactionRecord {
 export interface WaitRecord {
   readonly startedAt: number;
   durationMs: number | undefined;
-  error: ErrorInfo | undefined;
+  error: ShownError | undefined;
   /** What the pool had as it was asked. */
   queue: { readonly size: number; readonly waiting: number } | undefined;
 }
@@ -90,10 +90,10 @@ export interface StatementRecord {
   readonly startedAt: number;
   durationMs: number | undefined;
   rows: number | undefined;
-  error: ErrorInfo | undefined;
+  error: ShownError | undefined;
   hasRun: boolean;
   /** The place in the code of the application that has sent it. */
-  place: string | undefined;
+  readonly place: string | undefined;
   /** The savepoint that it has set. */
   savepoint: SavepointRecord | undefined;
 }

@@ -16,12 +16,18 @@ import type { RecordLookup } from './record-lookup.js';
 import type { RequestLog } from './request-log.js';
 import { placeText } from './place-text.js';
 import type { FindingRecord, StatementRecord, WaitRecord } from './request-record.js';
-import { knownWithoutOthersWords, withoutOthersWords } from './shown-error.js';
+import { knownWithoutOthersWords, withoutOthersWords, type ShownError } from './shown-error.js';
 import { bytesOf, textsOf } from './statement-texts.js';
 
 /** What a record of a statement takes besides its texts, about, in bytes. */
 const STATEMENT_BYTES = 250;
 const FINDING_BYTES = 400;
+
+/** What may have failed. */
+interface FailedEvent {
+  readonly error: ErrorInfo | undefined;
+  readonly [UNMASKED]: { readonly error: unknown };
+}
 
 /** What is kept of each request. */
 interface Settings {
@@ -85,7 +91,8 @@ export class RequestRecorder {
     }
   }
 
-  #contextEnded({ context, outcome, connections, reason, error }: ContextEndEvent): void {
+  #contextEnded(event: ContextEndEvent): void {
+    const { context, outcome, connections, reason } = event;
     const known = this.#lookup.of(context);
     if (known === undefined) {
       return;
@@ -95,7 +102,7 @@ export class RequestRecorder {
     own.outcome = outcome;
     own.hasSessions = connections.length > 0;
     own.reason = reason;
-    own.error = this.#shown(error);
+    own.error = this.#shownOf(event);
     // The name of its route is known by now, if there is one.
     record.origin = own.isInner ? record.origin : context.origin;
     record.open--;
@@ -115,12 +122,12 @@ export class RequestRecorder {
     }
   }
 
-  #transactionEnded({ transaction, outcome, error }: TransactionEndEvent): void {
-    const known = this.#lookup.ofTransaction(transaction);
+  #transactionEnded(event: TransactionEndEvent): void {
+    const known = this.#lookup.ofTransaction(event.transaction);
     if (known !== undefined) {
       known.of.endedAt = performance.now();
-      known.of.outcome = outcome;
-      known.of.error = this.#shown(error);
+      known.of.outcome = event.outcome;
+      known.of.error = this.#shownOf(event);
       this.#log.changed(known.record);
     }
   }
@@ -220,9 +227,11 @@ export class RequestRecorder {
       rows: undefined,
       error: undefined,
       hasRun: true,
-      place: undefined,
+      // Made to a text at once: what the frames of a stack refer to would be kept alive with it.
+      place: placeText(event.stack),
       savepoint: undefined,
     };
+    of.processId ??= event.transaction?.processId;
     this.#statements.set(event, statement);
     of.statements.push(statement);
     this.#log.grow(record, STATEMENT_BYTES + bytesOf(texts));
@@ -233,19 +242,22 @@ export class RequestRecorder {
     const statement = this.#statements.get(event);
     if (statement !== undefined) {
       statement.durationMs = event.durationMs;
-      // Made to a text at once: what the frames of a stack refer to would be kept alive with it.
-      statement.place = placeText(event.stack);
       statement.rows = event.rows;
-      statement.error =
-        event.error === undefined || this.#settings.showValues
-          ? event.error
-          : knownWithoutOthersWords(event[UNMASKED].error, event.error);
+      statement.error = this.#shownOf(event);
       statement.hasRun = event.hasRun;
       const record = this.#lookup.transaction(event)?.record;
       if (record !== undefined) {
         this.#log.changed(record);
       }
     }
+  }
+
+  /** What is kept of the error of an event that knows the error itself. */
+  #shownOf(event: FailedEvent): ShownError | undefined {
+    const { error } = event;
+    return error === undefined || this.#settings.showValues
+      ? error
+      : knownWithoutOthersWords(event[UNMASKED].error, error);
   }
 
   #shown(error: ErrorInfo | undefined): ErrorInfo | undefined {

@@ -31,6 +31,15 @@ const MOST_CAUSES = 8;
 
 /** What may be published of an error. */
 export function errorInfoOf(error: unknown): ErrorInfo {
+  try {
+    return infoOf(error);
+  } catch {
+    // Its getters may throw; to see it must not change what it does.
+    return { name: typeof error, code: undefined, message: '' };
+  }
+}
+
+function infoOf(error: unknown): ErrorInfo {
   if (!(error instanceof Error)) {
     return { name: typeof error, code: undefined, message: '' };
   }
@@ -43,8 +52,27 @@ export function errorInfoOf(error: unknown): ErrorInfo {
   const masked = maskedMessage(server);
   // MikroORM puts the statement before the server's message, with all its values.
   return error instanceof DbContextError
-    ? { name, code, message: error.message.replaceAll(server.message, () => masked) }
+    ? { name, code, message: withMasked(error, masked) }
     : { name, code: code ?? server.code, message: masked };
+}
+
+/** The message of an error of this library, which may quote those of its causes as they stand. */
+function withMasked({ message, cause }: DbContextError, masked: string): string {
+  return causesOf(cause).reduce(
+    (text, each) => (each.message === '' ? text : text.replaceAll(each.message, () => masked)),
+    message,
+  );
+}
+
+/** An error with its causes, the innermost one last. */
+function causesOf(error: unknown): readonly Error[] {
+  const causes: Error[] = [];
+  let each = error;
+  while (each instanceof Error && causes.length < MOST_CAUSES) {
+    causes.push(each);
+    each = each.cause;
+  }
+  return causes;
 }
 
 function codeOf(error: Error): string | undefined {
@@ -54,15 +82,13 @@ function codeOf(error: Error): string | undefined {
 
 /** The error of the server that an error is, or stands for. */
 function serverErrorIn(error: Error): ServerError | undefined {
-  let each: unknown = error;
   let found: ServerError | undefined;
-  for (let depth = 0; each instanceof Error && depth < MOST_CAUSES; depth++) {
+  for (const each of causesOf(error)) {
     const { code, severity } = each as { code?: unknown; severity?: unknown };
     if (typeof code === 'string' && typeof severity === 'string') {
       // The innermost one has the message as the server has sent it.
       found = each as unknown as ServerError;
     }
-    each = each.cause;
   }
   return found;
 }

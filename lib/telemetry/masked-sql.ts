@@ -2,11 +2,17 @@ import { SqlReader } from '../postgresql/sql-reader.js';
 
 /** What goes on a number that the scanner divides: `.5`, `e10`, `x1F`. */
 const REST_OF_NUMBER = /^[.\w]/;
+/**
+ * Text without `E` in which a backslash stands before a quote. Where `standard_conforming_strings` is off, which
+ * a text does not show, that quote is part of the value, and no quote behind it is what it seems to be.
+ */
+const MAY_GO_ON = /^(?:[uU]&)?'(?:.*[^\\])?(?:\\\\)*\\'/s;
 
 /**
  * A text of SQL without its values: MikroORM writes them into the text, so that what was a parameter is a
  * literal there. Each literal becomes a question mark, and comments are left out; names, keywords (also
- * `true`, `false` and `null`) and placeholders stay.
+ * `true`, `false` and `null`) and placeholders stay. Where it is uncertain at which quote a literal ends, all
+ * that follows is left out as well.
  *
  * @example
  * ```ts
@@ -22,6 +28,9 @@ export function maskedSql(sql: string): string {
   const setting = new SettingReader();
   while (reader.next()) {
     const { start, end, kind } = reader;
+    if (kind === 'literal' && MAY_GO_ON.test(reader.text)) {
+      return `${masked}${sql.slice(writtenTo, start)}?`.trim();
+    }
     const isMore = numberEnd === start && REST_OF_NUMBER.test(reader.text);
     const isValue = setting.isValue(reader);
     if (isMore || isValue || kind === 'literal' || kind === 'unfinished' || kind === 'comment') {

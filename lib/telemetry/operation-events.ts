@@ -3,14 +3,9 @@ import { maskedSql } from './masked-sql.js';
 import type { ConnectionInfo, ContextInfo, TransactionInfo } from './payloads.js';
 import { callers, placeHere, placeOfPublisher, showsApplication, type Place } from './place.js';
 import { TimedEvent } from './timed-event.js';
+import { UNMASKED } from './unmasked.js';
 
-/**
- * The key of what an event does not show by itself: texts with their values, parameters, and errors with
- * all that they hold. Who asks for it takes care of where it goes.
- *
- * @publicApi
- */
-export const UNMASKED: unique symbol = Symbol.for('nestjs-db-context:unmasked') as never;
+export { UNMASKED } from './unmasked.js';
 
 /**
  * What a message to the server is: `statement` is the application's, the first one together with what

@@ -1,5 +1,6 @@
 import type { Outcome } from '../outcome.js';
 import type { ErrorInfo } from './error-info.js';
+import type { UNMASKED } from './unmasked.js';
 
 /** Counters of a pool, see `DbConnection.poolState()`. */
 export interface PoolInfo {
@@ -78,6 +79,8 @@ export interface ContextEndEvent extends ContextEvent {
   readonly reason: string | undefined;
   /** Why its commit has failed. */
   readonly error: ErrorInfo | undefined;
+  /** What is not shown by default. */
+  readonly [UNMASKED]: { readonly error: unknown };
 }
 
 /** @publicApi */
@@ -92,6 +95,8 @@ export interface TransactionEndEvent extends TransactionEvent {
   readonly durationMs: number | undefined;
   /** Why it is not committed; `undefined` where it is, or where its own code has rolled it back. */
   readonly error: ErrorInfo | undefined;
+  /** What is not shown by default. */
+  readonly [UNMASKED]: { readonly error: unknown };
 }
 
 /** @publicApi */

@@ -1,7 +1,7 @@
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { transactionBegin, transactionEnd, transactionStart } from '../telemetry/channels.js';
 import { errorInfoOf } from '../telemetry/error-info.js';
-import type { EventOrigin } from '../telemetry/operation-events.js';
+import { UNMASKED, type EventOrigin } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, ContextInfo, TransactionInfo } from '../telemetry/payloads.js';
 import { hasBegun, leaseOf, type Failure, type TransactionState } from './transaction-state.js';
 
@@ -88,12 +88,14 @@ export class TransactionTelemetry implements EventOrigin, TransactionInfo {
   }
 
   #ended({ outcome, blocker, killedBy }: TransactionState & { readonly tag: 'ended' }): void {
-    const reason = killedBy ?? this.#failure?.error ?? blocker;
+    const isCommitted = outcome === 'committed';
+    const reason = isCommitted ? undefined : (killedBy ?? this.#failure?.error ?? blocker);
     transactionEnd.publish({
       transaction: this,
       outcome,
       durationMs: this.#startedAt === undefined ? undefined : performance.now() - this.#startedAt,
-      error: reason === undefined || outcome === 'committed' ? undefined : errorInfoOf(reason),
+      error: reason === undefined ? undefined : errorInfoOf(reason),
+      [UNMASKED]: { error: reason },
     });
   }
 }

@@ -227,11 +227,16 @@ function statusOfSuccess(
 }
 
 function statusOfFailure(error: unknown): number {
-  if (error instanceof HttpException) {
-    return error.getStatus();
+  try {
+    if (error instanceof HttpException) {
+      return error.getStatus();
+    }
+    // Nest keeps the status of errors of `http-errors` and the like; any other `statusCode` becomes a 500.
+    return nestDefaultFilter.isHttpError(error) ? error.statusCode : 500;
+  } catch {
+    // A thrown object may have getters that throw. Nest answers 500 then, and the context is to be ended.
+    return 500;
   }
-  // Nest keeps the status of errors of `http-errors` and the like; any other `statusCode` becomes a 500.
-  return nestDefaultFilter.isHttpError(error) ? error.statusCode : 500;
 }
 
 // By its tag, as Nest does it: a response of another realm or of a polyfill is no instance of our class.

@@ -3,6 +3,7 @@ import type { Browser, Page } from 'playwright-core';
 import { Inspector } from '../../lib/inspector/inspector.js';
 import { describeWithChromium, startChromium } from '../support/chromium.js';
 import { SECRET, startInspectedApp, type InspectedApp } from '../support/inspector-app.js';
+import { waitFor } from '../support/wait-for.js';
 
 /** What the page says in the console, and what it fails with. */
 function listenTo(page: Page): string[] {
@@ -40,10 +41,18 @@ describeWithChromium('the page of the inspector', () => {
   let browser: Browser;
   let page: Page;
   let said: string[];
+  let streams: Inspector['streams'];
+  /** What the guard in front of the page says. */
+  let isOpen = true;
 
   beforeAll(async () => {
-    [app, browser] = await Promise.all([startInspectedApp(), startChromium()]);
+    [app, browser] = await Promise.all([
+      startInspectedApp({}, { guard: { canActivate: () => isOpen } }),
+      startChromium(),
+    ]);
+    streams = app.app.get(Inspector, { strict: false }).streams;
     page = await browser.newPage();
+    page.setDefaultTimeout(5_000);
     said = listenTo(page);
     await page.goto(`${app.url}/__db`);
   }, 60_000);
@@ -74,6 +83,7 @@ describeWithChromium('the page of the inspector', () => {
     expect(await row.getByRole('cell').allTextContents()).toEqual([
       '201',
       '✓ committed',
+      expect.stringMatching(/ m?s$/),
       '2',
       expect.stringMatching(/ms$/),
       expect.stringMatching(/ms$/),
@@ -81,8 +91,31 @@ describeWithChromium('the page of the inspector', () => {
     ]);
   });
 
+  it('is sorted by a column, and filtered by text and outcome', async () => {
+    const titles = async (): Promise<string[]> =>
+      page.locator('tbody tr:not([hidden]) a').allTextContents();
+    expect(await titles()).toEqual(['POST /notes/both', 'GET /notes/find/:text']);
+    const head = page.getByRole('columnheader', { name: 'Statements' });
+    expect(await page.locator('[aria-sort]').allTextContents()).toEqual(['Time ▼']);
+    await head.getByRole('button').press('Enter');
+    expect(await head.getAttribute('aria-sort')).toBe('descending');
+    expect(await titles()).toEqual(['POST /notes/both', 'GET /notes/find/:text']);
+    await head.getByRole('button').press('Enter');
+    expect(await head.getAttribute('aria-sort')).toBe('ascending');
+    expect(await titles()).toEqual(['GET /notes/find/:text', 'POST /notes/both']);
+    await page.getByRole('columnheader', { name: 'Time' }).getByRole('button').click();
+    await page.getByLabel('Filter').fill('InspectedController both');
+    expect(await titles()).toEqual(['POST /notes/both']);
+    await page.getByText('1 of 2 requests match the filter.').waitFor();
+    await page.getByLabel('Outcome').selectOption('rolled back');
+    await page.getByText('0 of 2 requests match the filter.').waitFor();
+    await page.getByLabel('Outcome').selectOption('all');
+    await page.getByLabel('Filter').fill('');
+    expect(await titles()).toHaveLength(2);
+  });
+
   it('opens a waterfall by keyboard, two databases one under the other, and goes back', async () => {
-    await page.locator('body').press('Tab');
+    await page.getByRole('button', { name: 'Time' }).focus();
     await page.keyboard.press('Tab');
     expect(await page.locator(':focus').textContent()).toBe('POST /notes/both');
     await page.keyboard.press('Enter');
@@ -107,11 +140,62 @@ describeWithChromium('the page of the inspector', () => {
   });
 
   it('connects again when its stream has ended', async () => {
-    app.app.get(Inspector, { strict: false }).streams.end();
+    streams.end();
     await page.getByRole('status').filter({ hasText: 'Reconnecting' }).waitFor();
     await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
     await send('GET', 'job');
     await page.getByRole('row', { name: /GET \/notes\/job/ }).waitFor();
+  });
+
+  it('passes the guard again after a while, and shows nothing more where it is refused', async () => {
+    await page.goto(`${app.url}/__db#`);
+    const rows = page.locator('tbody tr');
+    await rows.first().waitFor();
+    isOpen = false;
+    streams.renew();
+    await page
+      .getByText('The list cannot be loaded: the application has refused it with the status 403.')
+      .waitFor();
+    expect(await rows.count()).toBe(0);
+    isOpen = true;
+    await rows.first().waitFor();
+    await page.getByRole('status').filter({ hasText: 'Live' }).waitFor();
+    // The browser says so of each answer that is an error.
+    expect(said.splice(0).filter((line) => !line.includes('403 (Forbidden)'))).toEqual([]);
+  });
+
+  it('says that too many pages have the list open, rather than that there is none', async () => {
+    const others = Array.from({ length: 20 }, () => new AbortController());
+    await page.goto('about:blank');
+    await waitFor(() => streams.size === 0, { what: 'the page to leave' });
+    await Promise.all(
+      others.map(async ({ signal }) => fetch(`${app.url}/__db/stream`, { signal })),
+    );
+    await page.goto(`${app.url}/__db`);
+    await page.getByText('20 pages have it open, and no more can.').waitFor();
+    expect(await page.getByText('No request has come yet.').count()).toBe(0);
+    others.forEach((each) => each.abort());
+    await page.locator('tbody tr').first().waitFor();
+    expect(said.splice(0).filter((line) => !line.includes('503 (Service'))).toEqual([]);
+  });
+
+  it('shows a request that hangs: its time goes on, the place in the code, the process of the server', async () => {
+    const [lock] = await app.database.query<{ pid: number }>(
+      'select pg_advisory_lock(17), pg_backend_pid() as pid',
+    );
+    const hanging = send('GET', 'hanging');
+    await page.getByRole('row', { name: /notes\/hanging/ }).waitFor();
+    await open('GET /notes/hanging');
+    const held = page.locator('dt:text-is("In transaction") + dd');
+    const before = await held.textContent();
+    await waitFor(async () => (await held.textContent()) !== before, { what: 'the time to go on' });
+    const waiting = await app.database.query<{ pid: number }>(
+      'select pid from pg_locks where not granted',
+    );
+    await page.getByText(`backend ${waiting[0]!.pid}`).waitFor();
+    await page.getByText(/InspectedController\.hanging \(?inspector-app\.ts:\d+/).waitFor();
+    await app.database.query('select pg_terminate_backend($1)', [lock!.pid]).catch(() => undefined);
+    await hanging;
   });
 
   it('says why a request was rolled back', async () => {
@@ -130,6 +214,17 @@ describeWithChromium('the page of the inspector', () => {
     const { height: before } = (await summary.boundingBox())!;
     await summary.press('Enter');
     expect((await summary.boundingBox())!.height).toBeGreaterThan(before);
+  });
+
+  it('puts away what is the same again and again', async () => {
+    await send('GET', 'twelve');
+    await open('GET /notes/twelve');
+    const rows = page.locator('tr:not([hidden]) .tag.repeat');
+    expect(await rows.count()).toBe(3);
+    const more = page.getByRole('button', { name: /^9 more of the same statement, .* in all$/ });
+    await more.press('Enter');
+    expect(await more.getAttribute('aria-expanded')).toBe('true');
+    expect(await rows.count()).toBe(12);
   });
 
   it('shows a text that is HTML as text, and no value', async () => {

@@ -1,5 +1,15 @@
 import { EntityManager } from '@mikro-orm/postgresql';
-import { ConflictException, Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
+import {
+  ConflictException,
+  Controller,
+  Get,
+  HttpCode,
+  Injectable,
+  Param,
+  Post,
+  UseGuards,
+  type CanActivate,
+} from '@nestjs/common';
 import { DbContext, InjectSession, RetryOnSerializationFailure } from 'nestjs-db-context';
 import {
   DbContextInspectorModule,
@@ -14,6 +24,13 @@ import { noteConnection, startApp, type TestApp, type TestAppOptions } from './t
 export const SECRET = 'a-secret-of-the-client';
 /** A text that would run in a page that takes it for HTML. */
 export const SCRIPT = '<script>globalThis.attacked = true</script>';
+
+@Injectable()
+class Nobody implements CanActivate {
+  canActivate(): boolean {
+    return false;
+  }
+}
 
 @Controller('notes')
 export class InspectedController {
@@ -55,6 +72,13 @@ export class InspectedController {
     }
   }
 
+  @Get('twelve')
+  async twelve(): Promise<void> {
+    for (let text = 0; text < 12; text++) {
+      await this.session.count(Note, { text: `${text}` });
+    }
+  }
+
   @Post('parts')
   @HttpCode(200)
   async parts(): Promise<void> {
@@ -88,10 +112,36 @@ export class InspectedController {
     await Promise.all([flush(`${SECRET} 1`), flush(`${SECRET} 2`)]);
   }
 
+  @Post('swallowed')
+  async swallowed(): Promise<void> {
+    await this.unique().catch(() => undefined);
+  }
+
+  @Post('deferred')
+  async deferred(): Promise<void> {
+    await this.session.execute(`insert into later (code) values ('${SECRET}'), ('${SECRET}')`);
+  }
+
+  /** Hangs in the server for as long as a test holds the lock. */
+  @Get('hanging')
+  async hanging(): Promise<void> {
+    await this.session.execute('select pg_advisory_xact_lock(17)');
+  }
+
   @Post('unique')
   async unique(): Promise<void> {
     await this.session.execute(`insert into code (code) values ('${SECRET}'), ('${SECRET}')`);
   }
+
+  @Get('old-quotes')
+  async oldQuotes(): Promise<void> {
+    await this.session.execute('set local standard_conforming_strings = off');
+    await this.session.execute(String.raw`select 'it\'s ${SECRET}', 'x'`);
+  }
+
+  @Get('denied/:text')
+  @UseGuards(Nobody)
+  denied(): void {}
 
   @Get('job')
   async job(): Promise<void> {
@@ -112,6 +162,7 @@ export async function startInspectedApp(
   const [database, audit] = await Promise.all([createTestDatabase(), createTestDatabase()]);
   await Promise.all([database, audit].map((each) => each.query(NOTE_SCHEMA)));
   await database.query('create table code (code text unique)');
+  await database.query('create table later (code text unique deferrable initially deferred)');
   const app = await startApp({
     watch: true,
     connections: [noteConnection(database.url), noteConnection(audit.url, { name: 'audit' })],

@@ -31,6 +31,11 @@ export interface TestAppOptions extends DbContextOptions {
   readonly controllers?: readonly Type[];
   readonly providers?: readonly Provider[];
   readonly imports?: readonly (DynamicModule | Type)[];
+  /**
+   * Whether `close()` cuts off what browsers and `fetch()` keep open.
+   * @defaultValue true
+   */
+  readonly forceCloseConnections?: boolean;
   /** Called before the application is initialised. */
   readonly configure?: (app: INestApplication) => void;
 }
@@ -91,7 +96,8 @@ async function createAdapter(
 
 /** Starts an application that listens on a free port. */
 export async function startApp(options: TestAppOptions): Promise<TestApp> {
-  const { adapter = 'express', controllers, providers, imports, configure, ...root } = options;
+  const { adapter = 'express', controllers, providers, imports, configure, ...others } = options;
+  const { forceCloseConnections = true, ...root } = others;
   const testingModule = await Test.createTestingModule({
     // What tests do on purpose is what the watch warns of.
     imports: [DbContextModule.forRoot({ watch: false, ...root }), ...(imports ?? [])],
@@ -100,7 +106,7 @@ export async function startApp(options: TestAppOptions): Promise<TestApp> {
   }).compile();
   const app = testingModule.createNestApplication<INestApplication | NestFastifyApplication>(
     (await createAdapter(adapter)) as never,
-    { logger: false, forceCloseConnections: true },
+    { logger: false, forceCloseConnections },
   );
   configure?.(app);
   await app.listen(0, '127.0.0.1');

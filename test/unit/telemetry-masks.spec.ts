@@ -1,5 +1,5 @@
-import { SyntaxErrorException } from '@mikro-orm/core';
-import { TransactionAbortedError } from 'nestjs-db-context';
+import { SyntaxErrorException, UniqueConstraintViolationException } from '@mikro-orm/core';
+import { TransactionAbortedError, UnexpectedRollbackError } from 'nestjs-db-context';
 
 import { errorInfoOf } from '../../lib/telemetry/error-info.js';
 import { maskedSql } from '../../lib/telemetry/masked-sql.js';
@@ -12,6 +12,10 @@ describe('what events show of a statement', () => {
     ['select 1 -- secret\n, 2 /* secret */', 'select ? \n, ?'],
     ["insert into t values ('secret", 'insert into t values (?'],
     ['limit 5)', 'limit ?)'],
+    // With `standard_conforming_strings = off` the text goes on behind such a quote.
+    [String.raw`select 1, 'it\'s secret', 'x'`, 'select ?, ?'],
+    [String.raw`select 'a\''secret' or 'b'`, 'select ?'],
+    [String.raw`select 'a\\', 'b'`, 'select ?, ?'],
   ])('O1: has no value: %s', (sql, masked) => {
     expect(maskedSql(sql)).toBe(masked);
   });
@@ -36,6 +40,17 @@ describe('what events show of an error', () => {
       Object.assign(new Error(`select 'secret' x - ${server.message}`), { cause: server }),
     );
     expect(errorInfoOf(error).message).not.toContain('secret');
+  });
+
+  it('O1: has no text of the statement where an error of the library quotes that of MikroORM', () => {
+    const server = refused('23505', 'duplicate key value violates unique constraint "note_key"');
+    const cause = new UniqueConstraintViolationException(
+      Object.assign(new Error(`insert into note values ('secret') - ${server.message}`), {
+        cause: server,
+      }),
+    );
+    const { message } = errorInfoOf(new UnexpectedRollbackError('default', 'failed-flush', cause));
+    expect(message).toMatch(/\(duplicate key value violates unique constraint "note_key"\)\.$/);
   });
 
   it('O1: has no value where an error of the library quotes it', () => {

@@ -16,7 +16,7 @@ export function outcomeChip(outcome) {
     'span',
     { class: `chip ${outcome}` },
     element('span', { 'aria-hidden': 'true' }, sign),
-    ` ${text}`,
+    element('span', { class: 'word' }, ` ${text}`),
   );
 }
 

@@ -44,10 +44,10 @@ function facts(detail) {
   const all = [
     ['Outcome', outcomeChip(outcome)],
     ['Status', statusText(detail)],
-    ['Statements', `${statements}`],
+    ['Total', duration(durationMs)],
+    ['Waited for a connection', duration(waitMs)],
     ['In transaction', duration(transactionMs)],
-    ['Waited', duration(waitMs)],
-    ['In all', duration(durationMs)],
+    ['Statements', `${statements}`],
     ['Attempts', attempts > 1 ? `${attempts}` : ''],
     ['Served by', origin ?? ''],
     ['At', timeOfDay(at)],
@@ -80,10 +80,17 @@ function why(outcome, reasons) {
         error === undefined ? text : `${text}: `,
         error && element('strong', {}, error.name),
         error?.code === undefined ? undefined : element('code', {}, ` ${error.code}`),
+        error?.reason === undefined ? undefined : element('code', {}, ` (${error.reason})`),
         error === undefined || error.message === '' ? undefined : ` ${error.message}`,
+        error?.cause && element('small', {}, `Cause: ${errorText(error.cause)}`),
       ),
     ),
   );
+}
+
+/** @param {Pick<NonNullable<ShownReason['error']>, 'name' | 'code' | 'message'>} error */
+function errorText({ name, code, message }) {
+  return [name, code, message].filter(Boolean).join(' ');
 }
 
 /**

@@ -19,6 +19,8 @@ export function element(tag, attributes, ...children) {
   return made;
 }
 
+const UNFOLDED = 'button[aria-expanded="true"]';
+
 /**
  * Replaces what an element holds by other nodes, and keeps what people have opened and where the focus is;
  * nodes are known by their `data-key`.
@@ -28,11 +30,17 @@ export function element(tag, attributes, ...children) {
  */
 export function replaceKeeping(parent, children) {
   const openKeys = [...parent.querySelectorAll('details[open]')].map(keyOf);
+  const unfoldedKeys = [...parent.querySelectorAll(UNFOLDED)].map(keyOf);
   const focused = document.activeElement;
   const focusedKey = focused !== null && parent.contains(focused) ? keyOf(focused) : undefined;
   parent.replaceChildren(...children);
   for (const details of parent.querySelectorAll('details')) {
     details.open = openKeys.includes(keyOf(details));
+  }
+  for (const button of parent.querySelectorAll('button[aria-expanded]')) {
+    if (button instanceof HTMLElement && unfoldedKeys.includes(keyOf(button))) {
+      button.click();
+    }
   }
   if (focusedKey !== undefined) {
     const keyed = /** @type {HTMLElement[]} */ ([...parent.querySelectorAll('[data-key]')]);

@@ -1,140 +1,149 @@
 /** @import { RequestSummary } from '../view/view-types.js' */
-import { findingsChip, outcomeChip, statusText } from './chips.js';
+import { COLUMNS } from './columns.js';
 import { element } from './dom.js';
-import { duration, timeOfDay } from './format.js';
+import { ListFilter } from './filter.js';
+import { ListOrder } from './list-order.js';
 
-const COLUMNS = [
-  { name: 'Request' },
-  { name: 'Status' },
-  { name: 'Outcome' },
-  { name: 'Statements', isNumber: true },
-  { name: 'In transaction', isNumber: true },
-  { name: 'Waited', isNumber: true },
-  { name: 'Time', isNumber: true },
-];
+/**
+ * @typedef {object} Entry
+ * @property {HTMLTableRowElement} row stays the same element while its request goes on
+ * @property {RequestSummary} summary
+ */
 
-/** The list of the last requests. A row stays the same element while its request goes on. */
+/** The list of the last requests. */
 export class RequestList {
-  /** @type {Map<number, HTMLTableRowElement>} */
-  #rows = new Map();
+  /** @type {Map<number, Entry>} */
+  #entries = new Map();
+  #isLoaded = false;
+  /** @type {string | undefined} why there is no list, or none that is live */
+  #problem;
+  #filter = new ListFilter(() => this.#arrange());
+  #order = new ListOrder(() => this.#arrange());
   #body = element('tbody', {});
   #table = element(
     'table',
     { class: 'list' },
-    element('caption', { class: 'unseen' }, 'The last requests, the latest first'),
-    element(
-      'thead',
-      {},
-      element(
-        'tr',
-        {},
-        ...COLUMNS.map(({ name, isNumber }) =>
-          element('th', { scope: 'col', class: isNumber ? 'number' : undefined }, name),
-        ),
-      ),
-    ),
+    element('caption', { class: 'unseen' }, 'The last requests'),
+    element('thead', {}, element('tr', {}, ...this.#order.cells)),
     this.#body,
   );
-  #empty = element(
-    'p',
-    { class: 'empty' },
-    'No request has come yet. Send one to the application, and it appears here at once.',
-  );
+  #note = element('p', { class: 'empty', role: 'status' });
 
   /** The nodes of the view. */
   nodes() {
-    return [element('h1', {}, 'Requests'), this.#empty, this.#table];
+    return [element('h1', {}, 'Requests'), this.#filter.node, this.#note, this.#table];
   }
 
   constructor() {
-    this.#showEmpty();
+    this.#arrange();
   }
 
-  /** @param {readonly RequestSummary[]} summaries all of them, the latest first */
+  /** @param {readonly RequestSummary[]} summaries all of them */
   reset(summaries) {
-    this.#rows.clear();
+    this.#entries.clear();
     this.#body.replaceChildren();
-    this.update(summaries.toReversed());
+    this.#isLoaded = true;
+    this.#problem = undefined;
+    this.update(summaries);
   }
 
   /** @param {readonly RequestSummary[]} summaries those that are new or otherwise */
   update(summaries) {
     for (const summary of summaries) {
-      const row = this.#rows.get(summary.id);
-      if (row === undefined) {
-        this.#insert(summary);
-      } else {
-        fill(row, summary);
-      }
+      const row = this.#entries.get(summary.id)?.row ?? newRow();
+      COLUMNS.forEach(({ fill }, index) => {
+        const cell = row.cells[index];
+        if (cell !== undefined) {
+          fill(cell, summary);
+        }
+      });
+      this.#entries.set(summary.id, { row, summary });
     }
-    this.#showEmpty();
+    this.#arrange();
   }
 
   /** @param {number} oldest id of the oldest request that is kept */
   forgetBefore(oldest) {
-    for (const [id, row] of this.#rows) {
+    for (const [id, { row }] of this.#entries) {
       if (id < oldest) {
         row.remove();
-        this.#rows.delete(id);
+        this.#entries.delete(id);
       }
     }
+    this.#arrange();
+  }
+
+  /** Nobody may see what was loaded any more. */
+  forgetAll() {
+    this.reset([]);
+    this.#isLoaded = false;
+  }
+
+  /** @param {string} problem why it cannot be loaded, as a sentence */
+  fail(problem) {
+    this.#problem = problem;
+    this.#arrange();
   }
 
   /** @param {number} id of the request whose link gets the focus */
   focus(id) {
-    this.#rows.get(id)?.querySelector('a')?.focus();
+    this.#entries.get(id)?.row.querySelector('a')?.focus();
   }
 
-  /** @param {RequestSummary} summary */
-  #insert(summary) {
-    const row = element(
-      'tr',
-      {},
-      element('th', { scope: 'row' }),
-      ...COLUMNS.slice(1).map(({ isNumber }) =>
-        element('td', { class: isNumber ? 'number' : undefined }),
-      ),
-    );
-    fill(row, summary);
-    this.#rows.set(summary.id, row);
-    this.#body.prepend(row);
+  #arrange() {
+    const entries = [...this.#entries.values()];
+    const focused = document.activeElement;
+    let next = this.#body.firstElementChild;
+    let shown = 0;
+    for (const { row, summary } of entries.toSorted((one, other) =>
+      this.#order.compare(one.summary, other.summary),
+    )) {
+      row.hidden = !this.#filter.matches(summary);
+      shown += row.hidden ? 0 : 1;
+      if (row === next) {
+        next = next.nextElementSibling;
+      } else {
+        this.#body.insertBefore(row, next);
+      }
+    }
+    // What is moved loses the focus.
+    if (focused instanceof HTMLElement && this.#body.contains(focused)) {
+      focused.focus({ preventScroll: true });
+    }
+    this.#table.hidden = entries.length === 0;
+    this.#filter.node.hidden = entries.length === 0;
+    const note = this.#noteFor(entries.length, shown);
+    if (this.#note.textContent !== note) {
+      this.#note.textContent = note;
+    }
+    this.#note.hidden = note === '';
   }
 
-  #showEmpty() {
-    const isEmpty = this.#rows.size === 0;
-    this.#empty.hidden = !isEmpty;
-    this.#table.hidden = isEmpty;
+  /**
+   * @param {number} count
+   * @param {number} shown
+   */
+  #noteFor(count, shown) {
+    if (this.#problem !== undefined) {
+      return this.#problem;
+    }
+    if (!this.#isLoaded) {
+      return 'Loading the list.';
+    }
+    if (count === 0) {
+      return 'No request has come yet. Send one to the application, and it appears here at once.';
+    }
+    return shown === count ? '' : `${shown} of ${count} requests match the filter.`;
   }
 }
 
-/**
- * @param {HTMLTableRowElement} row
- * @param {RequestSummary} summary
- */
-function fill(row, summary) {
-  const { id, at, title, origin, outcome, statements, transactionMs, waitMs, attempts } = summary;
-  const [request, status, end, sent, held, waited, time] = row.cells;
-  const link = request?.querySelector('a') ?? element('a', { href: `#${id}` });
-  link.textContent = title;
-  const remark = [origin === title ? '' : origin, attempts > 1 ? `${attempts} attempts` : '']
-    .filter(Boolean)
-    .join(', ');
-  // The link stays where it is, as it may have the focus.
-  while (link.nextSibling !== null) {
-    link.nextSibling.remove();
-  }
-  if (link.parentNode === null) {
-    request?.append(link);
-  }
-  request?.append(
-    ...[findingsChip(summary.findings), element('small', {}, remark)].filter(
-      (each) => each !== undefined,
+function newRow() {
+  return element(
+    'tr',
+    {},
+    element('th', { scope: 'row' }),
+    ...COLUMNS.slice(1).map(({ isNumber }) =>
+      element('td', { class: isNumber ? 'number' : undefined }),
     ),
   );
-  status?.replaceChildren(statusText(summary));
-  end?.replaceChildren(outcomeChip(outcome));
-  sent?.replaceChildren(`${statements}`);
-  held?.replaceChildren(transactionMs === 0 ? '' : duration(transactionMs));
-  waited?.replaceChildren(waitMs === 0 ? '' : duration(waitMs));
-  time?.replaceChildren(element('time', { datetime: new Date(at).toISOString() }, timeOfDay(at)));
 }

@@ -1,10 +1,9 @@
 /** @import { RequestDetail, RequestSummary } from '../view/view-types.js' */
+import { connect } from './connection.js';
 import { backLink, detailNodes } from './detail.js';
 import { element, replaceKeeping } from './dom.js';
 import { RequestList } from './list.js';
 
-/** After which time a stream that was refused is asked for again. */
-const REFUSED_RETRY_MS = 3_000;
 const TITLE = document.title;
 
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
@@ -21,30 +20,22 @@ function showConnection(state) {
   }
 }
 
-function connect() {
-  const source = new EventSource(new URL('stream', import.meta.url));
-  source.addEventListener('open', () => showConnection('Live'));
-  source.addEventListener('list', ({ data }) => {
-    list.reset(/** @type {RequestSummary[]} */ (JSON.parse(data)));
+/**
+ * @param {'list' | 'changed'} event
+ * @param {unknown} data
+ */
+function received(event, data) {
+  if (event === 'list') {
+    list.reset(/** @type {RequestSummary[]} */ (data));
     void refreshDetail();
-  });
-  source.addEventListener('changed', ({ data }) => {
-    const { changed, oldest } = /** @type {{ changed: RequestSummary[], oldest: number }} */ (
-      JSON.parse(data)
-    );
-    list.update(changed);
-    list.forgetBefore(oldest);
-    if (changed.some(({ id }) => id === shown)) {
-      void refreshDetail();
-    }
-  });
-  source.addEventListener('error', () => {
-    showConnection('Reconnecting');
-    // A browser tries again by itself, unless the server has refused it.
-    if (source.readyState === EventSource.CLOSED) {
-      setTimeout(connect, REFUSED_RETRY_MS);
-    }
-  });
+    return;
+  }
+  const { changed, oldest } = /** @type {{ changed: RequestSummary[], oldest: number }} */ (data);
+  list.update(changed);
+  list.forgetBefore(oldest);
+  if (changed.some(({ id }) => id === shown)) {
+    void refreshDetail();
+  }
 }
 
 async function refreshDetail() {
@@ -112,4 +103,14 @@ addEventListener('keydown', ({ key }) => {
 });
 main.replaceChildren(...list.nodes());
 void route();
-connect();
+connect({
+  received,
+  isNow: showConnection,
+  refused: ({ text, isForbidden }) => {
+    if (isForbidden) {
+      list.forgetAll();
+      void refreshDetail();
+    }
+    list.fail(text);
+  },
+});

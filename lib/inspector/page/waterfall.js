@@ -1,6 +1,7 @@
 /** @import { ShownFinding, ShownRow, ShownSpan, ShownTransaction } from '../view/view-types.js' */
 import { outcomeChip, WARNING_SIGN } from './chips.js';
 import { element } from './dom.js';
+import { foldedRows, WATERFALL_COLUMNS } from './folded-rows.js';
 import { counted, duration } from './format.js';
 
 /**
@@ -10,8 +11,6 @@ import { counted, duration } from './format.js';
  * @property {number} totalMs how long the axis is, which all waterfalls of a request share
  */
 
-const COLUMNS = 5;
-
 /**
  * A transaction as a table: a row for each thing that took time, with a bar on an axis.
  *
@@ -19,7 +18,7 @@ const COLUMNS = 5;
  * @param {Frame} frame
  */
 export function waterfall(transaction, frame) {
-  const { rows, left } = transaction;
+  const { rows } = transaction;
   return [
     heading(transaction),
     element(
@@ -47,30 +46,32 @@ export function waterfall(transaction, frame) {
       element(
         'tbody',
         {},
-        ...rows.map((row, index) => rowOf(row, `${frame.key}/${index}`, frame.totalMs)),
+        ...foldedRows(rows, frame.key, (row, index) =>
+          rowOf(row, `${frame.key}/${index}`, frame.totalMs),
+        ),
       ),
     ),
-    ...(left === 0
-      ? []
-      : [element('p', { class: 'empty' }, `${counted(left, 'more statement')} not kept.`)]),
   ];
 }
 
 /** @param {ShownTransaction} transaction */
-function heading({ isNone, outcome, ms, isolationLevel, isReadOnly, processId }) {
-  if (isNone) {
-    return element('h3', {}, 'In no transaction');
-  }
+function heading({ isNone, outcome, ms, waitMs, isolationLevel, isReadOnly, processId, left }) {
+  const notKept = left === 0 ? undefined : `${counted(left, 'more statement')} not kept`;
   const remarks = [
     isolationLevel,
     isReadOnly === true ? 'read only' : undefined,
     processId === undefined ? undefined : `backend ${processId}`,
+    notKept,
   ].filter((each) => each !== undefined);
   return element(
     'h3',
     {},
-    outcomeChip(outcome),
-    ` ${duration(ms)}`,
+    ...(isNone
+      ? ['In no transaction']
+      : [
+          outcomeChip(outcome),
+          ` waited ${duration(waitMs)} for a connection, in transaction ${duration(ms)}`,
+        ]),
     element('small', {}, remarks.length === 0 ? '' : ` ${remarks.join(', ')}`),
   );
 }
@@ -93,7 +94,7 @@ function axis(totalMs) {
  */
 function rowOf(row, key, totalMs) {
   if (row.kind === 'finding') {
-    const cell = element('td', { colspan: `${COLUMNS}` }, ...findingNote(row));
+    const cell = element('td', { colspan: `${WATERFALL_COLUMNS}` }, ...findingNote(row));
     indent(cell, row.depth);
     return element('tr', { class: 'finding' }, cell);
   }

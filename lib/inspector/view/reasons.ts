@@ -1,4 +1,4 @@
-import type { ErrorInfo } from '../../telemetry/error-info.js';
+import type { ShownError } from '../shown-error.js';
 import type { RequestRecord } from '../request-record.js';
 import { grouped } from './grouped.js';
 import type { ShownReason } from './view-types.js';
@@ -37,7 +37,7 @@ export function reasonsOf(record: RequestRecord): readonly ShownReason[] {
   return [{ text, error: undefined }];
 }
 
-function asReasons(text: string, errors: readonly (ErrorInfo | undefined)[]): ShownReason[] {
+function asReasons(text: string, errors: readonly (ShownError | undefined)[]): ShownReason[] {
   return errors.flatMap((error) => (error === undefined ? [] : [{ text, error }]));
 }
 

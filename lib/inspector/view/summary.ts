@@ -17,23 +17,33 @@ export function summaryOf(record: RequestRecord, showValues: boolean): RequestSu
     isAbandoned,
     attempts: 1 + contexts.filter(({ isRetried }) => isRetried).length,
     statements: record.statements,
-    transactionMs: rounded(
-      unionOf(
-        transactions
-          .filter(({ isNone, statements }) => !isNone && statements.length > 0)
-          .map((each) => [each.statements[0]!.startedAt, each.endedAt ?? now]),
-      ),
-    ),
-    waitMs: rounded(
-      transactions
-        .flatMap(({ waits }) => waits)
-        .reduce((sum, wait) => sum + (wait.durationMs ?? now - wait.startedAt), 0),
-    ),
+    transactionMs: transactionMsOf(transactions, now),
+    waitMs: waitMsOf(transactions, now),
     durationMs: rounded(now - startedAt),
     findings:
       record.findings.length +
       transactions.reduce((sum, { statements }) => sum + repeatsIn(statements).length, 0),
   };
+}
+
+/** How long one of some transactions was open: from its first statement to its end, in milliseconds. */
+export function transactionMsOf(transactions: RequestRecord['transactions'], now: number): number {
+  return rounded(
+    unionOf(
+      transactions
+        .filter(({ isNone, statements }) => !isNone && statements.length > 0)
+        .map((each) => [each.statements[0]!.startedAt, each.endedAt ?? now]),
+    ),
+  );
+}
+
+/** How long they have waited for a connection, in milliseconds. */
+export function waitMsOf(transactions: RequestRecord['transactions'], now: number): number {
+  return rounded(
+    transactions
+      .flatMap(({ waits }) => waits)
+      .reduce((sum, wait) => sum + (wait.durationMs ?? now - wait.startedAt), 0),
+  );
 }
 
 /** The path of a request as it may be shown: that of its route, or its first segment. */

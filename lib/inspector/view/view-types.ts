@@ -1,4 +1,4 @@
-import type { ErrorInfo } from '../../telemetry/error-info.js';
+import type { ShownError } from '../shown-error.js';
 
 /** How a request has ended: `running` where it has not. */
 export type ShownOutcome = 'running' | 'committed' | 'rolled-back' | 'unknown' | 'untouched';
@@ -28,7 +28,7 @@ export interface RequestSummary {
 /** Why something was rolled back. */
 export interface ShownReason {
   readonly text: string;
-  readonly error: ErrorInfo | undefined;
+  readonly error: ShownError | undefined;
 }
 
 /** What was found, as the page shows it. */
@@ -64,9 +64,11 @@ export interface ShownSpan {
   readonly rows?: number | undefined;
   readonly begins?: boolean;
   readonly commits?: boolean;
-  /** Which one of how many times that the same statement was sent. */
-  readonly repeat?: { readonly number: number; readonly count: number } | undefined;
-  readonly error?: ErrorInfo | undefined;
+  /** Which one of how many times that the same statement was sent, and which one of such statements it is. */
+  readonly repeat?:
+    | { readonly group: number; readonly number: number; readonly count: number }
+    | undefined;
+  readonly error?: ShownError | undefined;
   readonly place?: string | undefined;
   /** What the pool was like, for one. */
   readonly note?: string | undefined;
@@ -81,10 +83,21 @@ export interface ShownTransaction {
   readonly isolationLevel: string | undefined;
   readonly isReadOnly: boolean | undefined;
   readonly processId: number | undefined;
+  /** How long a connection was waited for, in milliseconds. */
+  readonly waitMs: number;
+  /** From its first statement to its end, in milliseconds. */
   readonly ms: number;
   readonly rows: readonly ShownRow[];
   /** How many statements were not kept. */
   readonly left: number;
+}
+
+/** Whether a page may have a stream. */
+export interface StreamsState {
+  /** How many pages have one. */
+  readonly open: number;
+  readonly most: number;
+  readonly isClosing: boolean;
 }
 
 /** One request, as the page gets it. */

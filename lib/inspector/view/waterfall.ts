@@ -6,7 +6,7 @@ import type {
   WaitRecord,
 } from '../request-record.js';
 import { repeatsIn } from './repeats.js';
-import { rounded } from './summary.js';
+import { rounded, transactionMsOf, waitMsOf } from './summary.js';
 import { shownFinding, shownRepeats } from './shown-findings.js';
 import type { ShownRow, ShownSpan, ShownTransaction } from './view-types.js';
 
@@ -24,8 +24,9 @@ export function waterfallOf(
     transaction;
   const repeats = repeatsIn(statements);
   const spans = statements.map((each): ShownSpan => {
-    const same = repeats.find((repeat) => repeat.statements.includes(each))?.statements;
-    const repeat = same && { number: same.indexOf(each) + 1, count: same.length };
+    const group = repeats.findIndex((repeat) => repeat.statements.includes(each));
+    const same = repeats[group]?.statements;
+    const repeat = same && { group, number: same.indexOf(each) + 1, count: same.length };
     return { ...statementSpan(each, depthOf(each, statements), clock), repeat };
   });
   const rows: ShownRow[] = [
@@ -47,7 +48,8 @@ export function waterfallOf(
     isolationLevel,
     isReadOnly,
     processId,
-    ms: rounded((endedAt ?? clock.now) - transaction.startedAt),
+    waitMs: waitMsOf([transaction], clock.now),
+    ms: transactionMsOf([transaction], clock.now),
     rows: rows.toSorted((one, other) => one.at - other.at),
     left,
   };

@@ -111,7 +111,7 @@ function predicted(filter: number, left: number, up: number, corner: number): nu
   }
 }
 
-/** The most frequent colours, and which of them stands for a colour. */
+/** The colours that are needed most, and which of them stands for a colour. */
 function paletteOf(lines: readonly Buffer[]): {
   readonly palette: Buffer;
   readonly indexOf: (colour: number) => number;
@@ -124,7 +124,7 @@ function paletteOf(lines: readonly Buffer[]): {
     }
   }
   const colours = [...counts]
-    .toSorted(([, one], [, other]) => other - one)
+    .toSorted((one, other) => weightOf(other) - weightOf(one))
     .slice(0, MOST_COLOURS)
     .map(([colour]) => colour);
   const palette = Buffer.alloc(colours.length * PIXEL_BYTES);
@@ -138,6 +138,12 @@ function paletteOf(lines: readonly Buffer[]): {
       return known;
     },
   };
+}
+
+/** How much a colour is needed: a small bar counts for more than the many greys at the edges of letters. */
+function weightOf([colour, count]: readonly [number, number]): number {
+  const parts = [16, 8, 0].map((shift) => (colour >> shift) & 255);
+  return count * (1 + (Math.max(...parts) - Math.min(...parts)) / 16);
 }
 
 function nearest(colours: readonly number[], wanted: number): number {

@@ -19,14 +19,17 @@ const TARGET = fileURLToPath(
   new URL('../../../../sample/06-inspector/screenshots/', import.meta.url),
 );
 const SCHEMES = ['light', 'dark'] as const;
-const VIEWPORT = { width: 920, height: 820 };
+const WIDE = { width: 1080, height: 820 };
+const NARROW = { width: 380, height: 820 };
 
 /** What is pictured: the list, and requests by the beginning of the text of their rows. */
 const PICTURES = [
-  { name: 'list', row: undefined },
-  { name: 'two-databases', row: /POST \/transfers.*committed/s },
-  { name: 'rolled-back', row: /POST \/transfers.*rolled back/s },
-  { name: 'n-plus-one', row: /n-plus-one/ },
+  { name: 'list', row: undefined, viewport: WIDE },
+  { name: 'list-narrow', row: undefined, viewport: NARROW },
+  { name: 'two-databases', row: /POST \/transfers.*committed/s, viewport: WIDE },
+  { name: 'two-databases-narrow', row: /POST \/transfers.*committed/s, viewport: NARROW },
+  { name: 'rolled-back', row: /POST \/transfers.*rolled back/s, viewport: WIDE },
+  { name: 'n-plus-one', row: /n-plus-one/, viewport: WIDE },
 ] as const;
 
 await runSample('npm run sample:inspector:screenshots', async (starter) => {
@@ -39,8 +42,9 @@ await runSample('npm run sample:inspector:screenshots', async (starter) => {
     args: ['--no-sandbox', '--disable-lcd-text'],
   });
   for (const colorScheme of SCHEMES) {
-    const page = await browser.newPage({ colorScheme, viewport: VIEWPORT });
-    for (const { name, row } of PICTURES) {
+    const page = await browser.newPage({ colorScheme });
+    for (const { name, row, viewport } of PICTURES) {
+      await page.setViewportSize(viewport);
       await page.goto(`${url}/__db`);
       await page.getByRole('row').nth(1).waitFor();
       if (row !== undefined) {
