@@ -1,4 +1,4 @@
-import type { Failure } from './failures.js';
+import { errorTypeOf, type Failure } from './failures.js';
 import { ERROR_TYPE, OUTCOME, POOL, type Labels } from './metrics.js';
 
 /** So many different errors are labels of their own; functions of a database may make up any SQLSTATE. */
@@ -12,7 +12,7 @@ export class LabelSets {
   readonly #errorTypes = new Set<string>();
 
   of(pool?: string, outcome?: string, failure?: Failure): Labels {
-    const errorType = failure && this.#bounded(failure.sqlState ?? failure.type);
+    const errorType = failure && this.#bounded(errorTypeOf(failure));
     const key = `${pool}\n${outcome}\n${errorType}`;
     const known = this.#sets.get(key);
     if (known !== undefined) {

@@ -9,7 +9,7 @@ import {
   type Tracer,
 } from '@opentelemetry/api';
 
-import type { Failure } from '../observability/failures.js';
+import { errorTypeOf, type Failure } from '../observability/failures.js';
 import { ERROR_TYPE, OUTCOME } from '../observability/metrics.js';
 import type { ConnectionInfo, ErrorInfo, PoolEvent } from '../telemetry/index.js';
 import {
@@ -29,7 +29,7 @@ export const OWN_DECISION = 'application';
 export interface SpanEnd {
   readonly outcome: string;
   readonly reason: Failure | undefined;
-  /** In words, where no error is the reason. */
+  /** A code, where no error is the reason. */
   readonly because: string;
   /** When, by `performance.now()`. */
   readonly at: number;
@@ -56,9 +56,14 @@ export class TransactionSpan {
     this.context = trace.setSpan(parent, this.#span);
   }
 
-  /** A statement of the application was answered. */
-  statementEnded(): void {
+  /** A statement of the application has left. */
+  statementSent(): void {
     this.#statements++;
+  }
+
+  /** The server has run nothing of one that had left. */
+  statementUnsent(): void {
+    this.#statements--;
   }
 
   set(name: string, value: string | number | boolean | undefined): void {
@@ -106,7 +111,7 @@ export class TransactionSpan {
     }
     const message = error && { [EXCEPTION_MESSAGE]: error.message };
     const codes = reason && {
-      [ERROR_TYPE]: reason.type,
+      [ERROR_TYPE]: errorTypeOf(reason),
       ...(reason.sqlState !== undefined && { [DB_RESPONSE_STATUS_CODE]: reason.sqlState }),
     };
     const shown = { [REASON]: reason?.type ?? because, ...codes, ...message };

@@ -1,6 +1,6 @@
 import { context, diag, trace, type Context, type TracerProvider } from '@opentelemetry/api';
 
-import { FailedStatements, failureOf } from '../observability/failures.js';
+import { errorTypeOf, FailedStatements, failureOf } from '../observability/failures.js';
 import { isWholeTransaction } from '../observability/single-read.js';
 import { Subscriptions } from '../observability/subscriptions.js';
 import {
@@ -24,7 +24,6 @@ import {
 import { RetryCounts } from './retry-counts.js';
 import { SCOPE_NAME, SCOPE_VERSION } from './scope.js';
 import { OWN_DECISION, TransactionSpan } from './transaction-span.js';
-import { UndecidedEnds } from './undecided-ends.js';
 
 /** What of the spans is up to the user. */
 export interface SpanOptions {
@@ -43,7 +42,6 @@ export class TransactionSpans {
   readonly #reads = new Map<StatementEvent, TransactionSpan>();
   readonly #failed = new FailedStatements();
   readonly #retries = new RetryCounts();
-  readonly #undecided = new UndecidedEnds();
   readonly #subscriptions = new Subscriptions((error) =>
     diag.error('nestjs-db-context: a span could not be written', error),
   );
@@ -61,6 +59,7 @@ export class TransactionSpans {
     to.listen(channels.transactionEnd, (event) => this.#ended(event));
     to.listen(channels.acquire.asyncEnd, (event) => this.#acquired(event));
     to.listen(channels.poolWait, (event) => this.#spanOf(event)?.waits(event));
+    to.listen(channels.statement.start, (event) => this.#sent(event));
     to.listen(channels.statement.asyncEnd, (event) => this.#answered(event));
     to.listen(channels.savepointSet, ({ transaction, name }) =>
       this.#spans.get(transaction)?.savepoint('set', name),
@@ -70,7 +69,6 @@ export class TransactionSpans {
       this.#spans.get(transaction)?.savepoint('end', name, outcome);
     });
     to.listen(channels.retry, (event) => this.#retried(event));
-    to.listen(channels.contextEnd, (event) => this.#undecided.ended(event));
     to.listen(channels.contextOpen, (event) => this.#retries.opened(event.context));
     to.bind(channels.acquire.start, store, (event) => this.#contextOf(event), activeContext);
     to.bind(
@@ -84,7 +82,6 @@ export class TransactionSpans {
   /** Ends with all spans that are open. */
   stop(): void {
     this.#subscriptions.end();
-    this.#undecided.finishAll();
     for (const span of [...this.#spans.values(), ...this.#reads.values()]) {
       span.end();
     }
@@ -115,7 +112,6 @@ export class TransactionSpans {
   }
 
   #started(transaction: TransactionInfo): void {
-    this.#undecided.goesOn(transaction.context);
     const span = this.#newSpan(transaction.connection);
     this.#spans.set(transaction, span);
     span.set(RETRIES, this.#retries.of(transaction));
@@ -127,10 +123,17 @@ export class TransactionSpans {
     }
   }
 
+  #sent(event: StatementEvent): void {
+    if (event.kind === 'statement') {
+      this.#spanOf(event)?.statementSent();
+    }
+  }
+
   #answered(event: StatementEvent): void {
     this.#failed.ended(event);
-    if (event.kind === 'statement' && event.hasRun) {
-      this.#spanOf(event)?.statementEnded();
+    if (event.kind === 'statement' && !event.hasRun) {
+      // It is sent again.
+      this.#spanOf(event)?.statementUnsent();
     }
     const read = this.#reads.get(event);
     if (read !== undefined) {
@@ -141,7 +144,7 @@ export class TransactionSpans {
 
   #readEnded(span: TransactionSpan, { context: unit, error, hasRun }: StatementEvent): void {
     if (hasRun) {
-      span.statementEnded();
+      span.statementSent();
     }
     const origin = originOf(unit);
     span.end({
@@ -155,36 +158,27 @@ export class TransactionSpans {
   }
 
   #ended(event: TransactionEndEvent): void {
-    const { transaction, outcome, error } = event;
+    const { transaction, outcome, endedBy, error } = event;
     const span = this.#spans.get(transaction);
     if (span === undefined) {
       return;
     }
     this.#spans.delete(transaction);
     const { isolationLevel, isReadOnly, processId, context: unit } = transaction;
-    const reason = this.#failed.reasonOf(event);
-    const at = performance.now();
-    const finish = (because: string): void => {
-      const origin = originOf(unit);
-      span.end({
-        outcome,
-        reason,
-        because,
-        at,
-        error: this.#options.errorMessages ? error : undefined,
-        attributes: {
-          ...(origin !== undefined && { [ORIGIN]: origin }),
-          ...(isolationLevel !== undefined && { [ISOLATION_LEVEL]: isolationLevel }),
-          ...(isReadOnly !== undefined && { [READ_ONLY]: isReadOnly }),
-          ...(processId !== undefined && { [SERVER_PROCESS_ID]: processId }),
-        },
-      });
-    };
-    if (outcome === 'rolled-back' && reason === undefined && unit?.isDetached === false) {
-      this.#undecided.add(unit, finish);
-    } else {
-      finish(OWN_DECISION);
-    }
+    const origin = originOf(unit);
+    span.end({
+      outcome,
+      reason: this.#failed.reasonOf(event),
+      because: endedBy?.code ?? OWN_DECISION,
+      at: performance.now(),
+      error: this.#options.errorMessages ? error : undefined,
+      attributes: {
+        ...(origin !== undefined && { [ORIGIN]: origin }),
+        ...(isolationLevel !== undefined && { [ISOLATION_LEVEL]: isolationLevel }),
+        ...(isReadOnly !== undefined && { [READ_ONLY]: isReadOnly }),
+        ...(processId !== undefined && { [SERVER_PROCESS_ID]: processId }),
+      },
+    });
   }
 
   #retried(event: RetryEvent): void {
@@ -195,7 +189,7 @@ export class TransactionSpans {
     trace.getActiveSpan()?.addEvent('db_context.retry', {
       [RETRIES]: attempt,
       'db_context.pause': pauseMs / 1_000,
-      ...(failure !== undefined && { 'error.type': failure.sqlState ?? failure.type }),
+      ...(failure !== undefined && { 'error.type': errorTypeOf(failure) }),
     });
   }
 }

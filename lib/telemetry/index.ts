@@ -6,6 +6,7 @@
  */
 export { dbContextChannels, type DbContextChannels } from './db-context-channels.js';
 export type { EventChannel, EventStore, OperationChannels } from './typed-channel.js';
+export type { EndCode } from '../errors.js';
 export type { Outcome } from '../outcome.js';
 export type { ErrorInfo } from './error-info.js';
 export type { FindingEvent, FindingKind } from './finding-event.js';
@@ -25,6 +26,7 @@ export type {
   ContextEndEvent,
   ContextEvent,
   ContextInfo,
+  EndedBy,
   FailoverEvent,
   HookEvent,
   HostChangeEvent,

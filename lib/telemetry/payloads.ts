@@ -1,4 +1,5 @@
 import type { Outcome } from '../outcome.js';
+import type { EndCode } from '../errors.js';
 import type { ErrorInfo } from './error-info.js';
 
 /** Counters of a pool, see `DbConnection.poolState()`. */
@@ -67,6 +68,18 @@ export interface ContextEvent {
   readonly context: ContextInfo;
 }
 
+/**
+ * What has ended a unit of work while its code was running.
+ *
+ * @publicApi
+ */
+export interface EndedBy {
+  /** Stable; where it is the code of an error, that error is in the event as well. */
+  readonly code: EndCode;
+  /** Goes on after "because". */
+  readonly what: string;
+}
+
 /** @publicApi */
 export interface ContextEndEvent extends ContextEvent {
   readonly outcome: 'committed' | 'rolled-back';
@@ -76,6 +89,8 @@ export interface ContextEndEvent extends ContextEvent {
   readonly durationMs: number | undefined;
   /** Why it was rolled back, where that was not decided by its own code: its client left, its time was over. */
   readonly reason: string | undefined;
+  /** The same with its code. */
+  readonly endedBy: EndedBy | undefined;
   /** Why its commit has failed. */
   readonly error: ErrorInfo | undefined;
 }
@@ -90,7 +105,15 @@ export interface TransactionEndEvent extends TransactionEvent {
   readonly outcome: Outcome;
   /** From its start, in milliseconds; `undefined` where nobody listened then. */
   readonly durationMs: number | undefined;
-  /** Why it is not committed; `undefined` where it is, or where its own code has rolled it back. */
+  /**
+   * What has ended its unit of work, where that is why it was rolled back, whatever of it was under way then;
+   * `undefined` where it had failed before.
+   */
+  readonly endedBy: EndedBy | undefined;
+  /**
+   * Why it is not committed; `undefined` where it is, where its own code has rolled it back, and where
+   * `endedBy` is no error (`CLIENT_GONE`).
+   */
   readonly error: ErrorInfo | undefined;
 }
 

@@ -74,7 +74,7 @@ export class StateMachine implements EventSource {
   get telemetry(): TransactionTelemetry | undefined {
     const { telemetry } = this.#source;
     if (telemetry !== undefined) {
-      this.#telemetry ??= new TransactionTelemetry(telemetry, this.#owner.holder?.telemetry, this);
+      this.#telemetry ??= new TransactionTelemetry(telemetry, this.#owner.holder, this);
     }
     return this.#telemetry;
   }
