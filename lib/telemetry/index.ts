@@ -12,17 +12,19 @@ export type { ErrorInfo } from './error-info.js';
 export type { FindingEvent, FindingKind } from './finding-event.js';
 export {
   UNMASKED,
-  type AcquireEvent,
   type EventOrigin,
   type StatementEvent,
   type StatementKind,
   type StatementRequest,
   type UnmaskedStatement,
 } from './operation-events.js';
+export type { AcquireEvent, LendEvent } from './connection-events.js';
 export type { FlushEvent, ForkEvent, RefusalEvent } from './session-events.js';
 export type { TimedEvent } from './timed-event.js';
 export type {
+  ConnectionEvent,
   ConnectionInfo,
+  ConnectionUse,
   ContextEndEvent,
   ContextEvent,
   ContextInfo,

@@ -63,6 +63,27 @@ export interface TransactionInfo {
   readonly processId: number | undefined;
 }
 
+/**
+ * The use of one connection outside of the transaction of a session: one object from the wait for the
+ * connection to its release.
+ *
+ * @publicApi
+ */
+export interface ConnectionUse {
+  /**
+   * - `read`: a read ahead of the first write (`begin: 'first-write'`), which is a transaction by itself
+   * - `autocommit`: statements in no transaction (propagation `not_supported`)
+   */
+  readonly kind: 'read' | 'autocommit';
+  /** The process of the server that serves it; `undefined` while it has no connection. */
+  readonly processId: number | undefined;
+}
+
+/** @publicApi */
+export interface ConnectionEvent {
+  readonly connection: ConnectionInfo;
+}
+
 /** @publicApi */
 export interface ContextEvent {
   readonly context: ContextInfo;
@@ -153,6 +174,8 @@ export interface PoolEvent {
   readonly connection: ConnectionInfo;
   readonly context: ContextInfo | undefined;
   readonly transaction: TransactionInfo | undefined;
+  /** What the connection is for where it is for no transaction of a session. */
+  readonly use: ConnectionUse | undefined;
   /** The counters of the pool that is meant, of a replica or the primary, at the time. */
   readonly pool: PoolInfo;
 }

@@ -43,9 +43,14 @@ export class TransactionTelemetry implements EventOrigin, TransactionInfo {
     this.#machine = machine;
   }
 
-  /** See {@link EventOrigin.transaction}: a read before the first write is in one of its own. */
-  get transaction(): TransactionInfo | undefined {
-    return this.#machine.state.tag === 'reading' ? undefined : this;
+  /** See {@link EventOrigin.transaction}. */
+  get transaction(): this {
+    return this;
+  }
+
+  /** See {@link EventOrigin.use}. */
+  get use(): undefined {
+    return undefined;
   }
 
   /** See {@link TransactionInfo.startedAt}. */
