@@ -20,6 +20,7 @@ import {
   SAVEPOINT,
   STATEMENTS,
   WAIT_TIME,
+  type SpanOperation,
 } from './attributes.js';
 
 /** Why a transaction is not committed where its own code decided that: it threw, or called `rollback()`. */
@@ -27,7 +28,8 @@ export const OWN_DECISION = 'application';
 
 /** How a transaction has ended. */
 export interface SpanEnd {
-  readonly outcome: string;
+  /** `undefined` for statements in no transaction. */
+  readonly outcome: string | undefined;
   readonly reason: Failure | undefined;
   /** A code, where no error is the reason. */
   readonly because: string;
@@ -45,12 +47,16 @@ export class TransactionSpan {
   readonly #span: Span;
   #statements = 0;
 
-  constructor(tracer: Tracer, connection: ConnectionInfo) {
+  constructor(
+    tracer: Tracer,
+    connection: ConnectionInfo,
+    operation: SpanOperation = 'TRANSACTION',
+  ) {
     const parent = context.active();
     const { database } = connection;
     this.#span = tracer.startSpan(
-      database === undefined ? 'TRANSACTION' : `TRANSACTION ${database}`,
-      { kind: SpanKind.CLIENT, attributes: attributesOf(connection) },
+      database === undefined ? operation : `${operation} ${database}`,
+      { kind: SpanKind.CLIENT, attributes: attributesOf(connection, operation) },
       parent,
     );
     this.context = trace.setSpan(parent, this.#span);
@@ -97,7 +103,7 @@ export class TransactionSpan {
     if (how !== undefined && this.#span.isRecording()) {
       this.#span.setAttributes({
         ...how.attributes,
-        [OUTCOME]: how.outcome,
+        ...(how.outcome !== undefined && { [OUTCOME]: how.outcome }),
         [STATEMENTS]: this.#statements,
       });
       this.#addReason(how);
@@ -115,7 +121,9 @@ export class TransactionSpan {
       ...(reason.sqlState !== undefined && { [DB_RESPONSE_STATUS_CODE]: reason.sqlState }),
     };
     const shown = { [REASON]: reason?.type ?? because, ...codes, ...message };
-    this.#span.addEvent('db_context.rollback', shown, at);
+    if (outcome !== undefined) {
+      this.#span.addEvent('db_context.rollback', shown, at);
+    }
     if (codes !== undefined || outcome === 'unknown') {
       this.#span.setAttributes(codes ?? {});
       const description = error?.message ?? reason?.type;
