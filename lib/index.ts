@@ -85,6 +85,7 @@ export {
   type HostAnswer,
   type ReplicaRefusal,
   type EndCause,
+  type EndCode,
   type RollbackReason,
   type StreamRefusalReason,
   type SettlementOutcome,

@@ -118,8 +118,8 @@ function askerOf({ holder, isPast = false }: Claim): {
 function publishWait({ source }: Claim, pool: PgPool): void {
   const origin = poolWait.hasSubscribers ? source?.telemetry : undefined;
   if (origin !== undefined && pool.totalCount >= pool.options.max) {
-    const { connection, context, transaction } = origin;
-    poolWait.publish({ connection, context, transaction, pool: poolState(pool) });
+    const { connection, context, transaction, use } = origin;
+    poolWait.publish({ connection, context, transaction, use, pool: poolState(pool) });
   }
 }
 

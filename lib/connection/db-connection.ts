@@ -21,7 +21,7 @@ import { ReplicaSet, type ReadSettings, type ReadYourWritesSettings } from './re
 import type { ReplicaState } from './replica.js';
 import { ReserveHooks } from './reserve-hooks.js';
 import { SessionReset, type ResetMode } from './session-reset.js';
-import { acquire } from '../telemetry/channels.js';
+import { acquire, connectionClose } from '../telemetry/channels.js';
 import type { ConnectionInfo } from '../telemetry/payloads.js';
 import { tracedAcquire } from '../telemetry/acquire-trace.js';
 import { ConnectionTelemetry } from './connection-telemetry.js';
@@ -297,10 +297,16 @@ export class DbConnection {
     let ormClosed: Promise<void> | undefined;
     // MikroORM waits for one pool after the other, and each of them has its own limit meanwhile.
     const closeOrm = (): Promise<void> => (ormClosed ??= this.orm.close(true));
-    await Promise.all([
-      this.#hosts.close(this.#ownsOrm, closeOrm),
-      this.#replicas?.close(this.#ownsOrm, closeOrm),
-    ]);
+    try {
+      await Promise.all([
+        this.#hosts.close(this.#ownsOrm, closeOrm),
+        this.#replicas?.close(this.#ownsOrm, closeOrm),
+      ]);
+    } finally {
+      if (connectionClose.hasSubscribers) {
+        connectionClose.publish({ connection: this.telemetry });
+      }
+    }
   }
 
   /**

@@ -45,6 +45,8 @@ export class Lease {
   readonly #source: EventSource | undefined;
   /** By the clock of `performance.now()`; 0 where nobody listened. */
   readonly #takenAt: number;
+  /** What it was taken for, where somebody listened: it may be given back after the end of that. */
+  readonly #takenFor: EventOrigin | undefined;
   #isEnded = false;
   /** A cancel request on its way, which must not hit a later statement. */
   #cancelling: Promise<void> | undefined;
@@ -64,6 +66,7 @@ export class Lease {
     this.client = client;
     this.#source = source;
     this.#takenAt = poolRelease.hasSubscribers ? performance.now() : 0;
+    this.#takenFor = this.#takenAt === 0 ? undefined : source?.telemetry;
     this.#onError = onError;
     this.#reset = reset;
     this.#sessionState = reset?.stateOf(client);
@@ -127,7 +130,15 @@ export class Lease {
   ): SentStatement | undefined {
     const origin = this.#observed;
     return (
-      origin && announced(origin, { kind: 'statement', texts: [sql], main: sql, values, request })
+      origin &&
+      announced(origin, {
+        kind: 'statement',
+        texts: [sql],
+        main: sql,
+        values,
+        request,
+        isLent: true,
+      })
     );
   }
 
@@ -246,11 +257,13 @@ export class Lease {
   }
 
   #publishRelease(isDestroyed: boolean): void {
-    const origin = poolRelease.hasSubscribers ? this.#source?.telemetry : undefined;
+    const origin = poolRelease.hasSubscribers
+      ? (this.#takenFor ?? this.#source?.telemetry)
+      : undefined;
     if (origin !== undefined) {
-      const { connection, context, transaction } = origin;
+      const { connection, context, transaction, use } = origin;
       const usedMs = this.#takenAt === 0 ? undefined : performance.now() - this.#takenAt;
-      poolRelease.publish({ connection, context, transaction, usedMs, isDestroyed });
+      poolRelease.publish({ connection, context, transaction, use, usedMs, isDestroyed });
     }
   }
 

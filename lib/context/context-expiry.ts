@@ -17,7 +17,11 @@ export function expireLater(
     if (!context.isClosed) {
       const { onExpire } = context;
       const error = new ContextTimeoutError(context.origin, timeoutMs);
-      void abandon({ what: 'it was open for longer than contextTimeoutMs', error });
+      void abandon({
+        code: 'CONTEXT_TIMEOUT',
+        what: 'it was open for longer than contextTimeoutMs',
+        error,
+      });
       onExpire?.(error);
     }
   };

@@ -7,6 +7,8 @@ import {
   ShuttingDownError,
   StreamFailedError,
   StreamTimeoutError,
+  type ContextTimeoutError,
+  type EndCause,
 } from '../errors.js';
 import type { Context } from './context.js';
 import type { ContextRegistry } from './context-registry.js';
@@ -41,6 +43,17 @@ type State =
 
 const ignore = (): void => undefined;
 
+function endCauseOf(error: ShuttingDownError | StreamTimeoutError | ContextTimeoutError): EndCause {
+  return error instanceof ShuttingDownError
+    ? { code: 'SHUTTING_DOWN', what: 'the application shuts down', error }
+    : { code: 'STREAM_TIMEOUT', what: 'it was open for longer than its timeoutMs', error };
+}
+
+const READER_GONE: EndCause = {
+  code: 'CLIENT_GONE',
+  what: 'its reader went away before the end of the stream',
+};
+
 /**
  * A stream with a context of its own, from the first read (L2) to its end: committed before the end is
  * passed on (W1), rolled back where the stream fails or is destroyed before.
@@ -58,6 +71,8 @@ export class ContextStream extends Readable {
   #held: { readonly chunk: unknown } | undefined;
   /** Why it has ended by itself. */
   #failure: Error | undefined;
+  /** What ends its context, unless its source has failed. */
+  #endCause: EndCause | undefined = READER_GONE;
 
   constructor(registry: ContextRegistry, plan: StreamPlan) {
     super({
@@ -209,14 +224,16 @@ export class ContextStream extends Readable {
       this.#cut(error);
     } else {
       this.#failure = new StreamFailedError(origin, error);
+      this.#endCause = undefined;
       this.#registry.report(`${origin} failed`, error);
       this.destroy(this.#failure);
     }
   }
 
-  #cut(failure: Error): void {
+  #cut(failure: ShuttingDownError | StreamTimeoutError | ContextTimeoutError): void {
     if (!this.destroyed) {
       this.#failure = failure;
+      this.#endCause = endCauseOf(failure);
       this.#registry.report(`${this.#plan.origin} was cut`, failure);
       this.destroy(failure);
     }
@@ -237,7 +254,7 @@ export class ContextStream extends Readable {
     }
     controller.abort(reason ?? undefined);
     // Its gates shut first: what the source still sends in its `finally` is refused, and not waited for.
-    await this.#registry.abandon(context);
+    await this.#registry.abandon(context, this.#endCause);
     void this.#registry
       .runIn(context, async () => iterator?.return?.())
       .catch((failure: unknown) => this.#reportClosing(failure));

@@ -1,4 +1,5 @@
 import { contextEnd, contextOpen, sessionRefuse } from '../telemetry/channels.js';
+import { endedByOf } from '../telemetry/ended-by.js';
 import { errorInfoOf } from '../telemetry/error-info.js';
 import { UNMASKED } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, ContextInfo } from '../telemetry/payloads.js';
@@ -86,6 +87,7 @@ export function publishEnded(
     connections: connectionNames,
     durationMs: openedAt === undefined ? undefined : performance.now() - openedAt,
     reason: endCause?.what,
+    endedBy: endCause && endedByOf(endCause),
     error: failure && errorInfoOf(failure.error),
     [UNMASKED]: { error: failure?.error },
   });

@@ -99,7 +99,11 @@ export class Shutdown {
     const { onExpire } = context;
     context.ends.hooks.giveUp();
     const error = new ShuttingDownError(context.origin);
-    await this.#abandon(context, { what: 'the application shuts down', error });
+    await this.#abandon(context, {
+      code: 'SHUTTING_DOWN',
+      what: 'the application shuts down',
+      error,
+    });
     if (isOpen) {
       // Its code may never return, and a request that nobody answers keeps the server open.
       onExpire?.(error);

@@ -13,7 +13,10 @@ import type { GraphQLOperations } from './operations.js';
 import { shapeOfField, type OperationShape } from './root-fields.js';
 import { SubscriptionEvent } from './subscription-event.js';
 
-const LEFT: EndCause = { what: 'the subscription of its event has ended' };
+const LEFT: EndCause = {
+  code: 'SUBSCRIPTION_ENDED',
+  what: 'the subscription of its event has ended',
+};
 
 /**
  * One subscription of a client. Its resolver, which makes the source of the events, has a context that is

@@ -103,7 +103,11 @@ export class RecordLookup {
   }
 
   /** As {@link RecordLookup.ofTransaction}, also for statements in none. */
-  transaction({ connection, context, transaction }: EventOrigin): KnownTransaction | undefined {
+  transaction({
+    connection,
+    context,
+    transaction,
+  }: Omit<EventOrigin, 'use'>): KnownTransaction | undefined {
     const record = this.of(transaction?.context ?? context)?.record;
     if (record === undefined) {
       return undefined;

@@ -1,7 +1,8 @@
 import type { ErrorInfo } from '../telemetry/error-info.js';
 import { dbContextChannels } from '../telemetry/db-context-channels.js';
 import type { FindingEvent } from '../telemetry/finding-event.js';
-import { UNMASKED, type AcquireEvent, type StatementEvent } from '../telemetry/operation-events.js';
+import type { AcquireEvent } from '../telemetry/connection-events.js';
+import { UNMASKED, type StatementEvent } from '../telemetry/operation-events.js';
 import type {
   ContextEndEvent,
   ContextEvent,

@@ -17,6 +17,16 @@ export interface Failure {
   readonly sqlState: string | undefined;
 }
 
+/** The error that stands for a statement that has failed, and whose own error was swallowed. */
+const STANDS_FOR_A_STATEMENT = 'UNEXPECTED_ROLLBACK';
+/** What the server refuses all further statements with. */
+const IS_ABORTED = '25P02';
+
+/** What `error.type` is of a failure: the same in spans and in metrics. */
+export function errorTypeOf({ type, sqlState }: Failure): string {
+  return sqlState ?? type;
+}
+
 /** What may be said of an error. */
 export function failureOf({ code, name }: ErrorInfo): Failure {
   const sqlState = code !== undefined && SQLSTATE.test(code) ? code : undefined;
@@ -32,7 +42,11 @@ export class FailedStatements {
 
   /** A statement is over. */
   ended({ transaction, error, hasRun }: StatementEvent): void {
-    if (transaction !== undefined && error !== undefined && hasRun) {
+    if (transaction === undefined || error === undefined || !hasRun) {
+      return;
+    }
+    const isFirst = error.code !== IS_ABORTED || !this.#failures.has(transaction);
+    if (isFirst) {
       this.#failures.set(transaction, failureOf(error));
     }
   }
@@ -42,13 +56,14 @@ export class FailedStatements {
     this.#failures.delete(transaction);
   }
 
-  /** Why a transaction is not committed; `undefined` where it is, or where its own code decided that. */
+  /** Why a transaction is not committed; `undefined` where it is, and where no error is the reason. */
   reasonOf({ transaction, error, outcome }: TransactionEndEvent): Failure | undefined {
     if (outcome === 'committed' || error === undefined) {
       return undefined;
     }
-    const { type, sqlState } = failureOf(error);
-    const statement = this.#failures.get(transaction)?.sqlState;
-    return { type, sqlState: sqlState ?? statement };
+    const failure = failureOf(error);
+    return failure.type === STANDS_FOR_A_STATEMENT
+      ? { ...failure, sqlState: this.#failures.get(transaction)?.sqlState }
+      : failure;
   }
 }

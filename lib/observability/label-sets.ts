@@ -1,5 +1,13 @@
-import type { Failure } from './failures.js';
+import { errorTypeOf, type Failure } from './failures.js';
 import { ERROR_TYPE, OUTCOME, POOL, type Labels } from './metrics.js';
+
+/** What the server itself says of faults that are to be seen, however many others have come before. */
+const KNOWN_ERROR_TYPES = new Set(
+  (
+    '08000 08001 08003 08006 22001 22P02 23502 23503 23505 23514 23P01 25006 25P02 25P03 25P04 40001 40P01 ' +
+    '42501 53100 53200 53300 53400 55P03 57014 57P01 57P02 57P03 57P05'
+  ).split(' '),
+);
 
 /** So many different errors are labels of their own; functions of a database may make up any SQLSTATE. */
 const MOST_ERROR_TYPES = 100;
@@ -12,7 +20,7 @@ export class LabelSets {
   readonly #errorTypes = new Set<string>();
 
   of(pool?: string, outcome?: string, failure?: Failure): Labels {
-    const errorType = failure && this.#bounded(failure.sqlState ?? failure.type);
+    const errorType = failure && this.#bounded(errorTypeOf(failure));
     const key = `${pool}\n${outcome}\n${errorType}`;
     const known = this.#sets.get(key);
     if (known !== undefined) {
@@ -28,6 +36,9 @@ export class LabelSets {
   }
 
   #bounded(type: string): string {
+    if (KNOWN_ERROR_TYPES.has(type)) {
+      return type;
+    }
     if (this.#errorTypes.size < MOST_ERROR_TYPES) {
       this.#errorTypes.add(type);
     }

@@ -1,6 +1,8 @@
 import {
   dbContextChannels,
   type AcquireEvent,
+  type ConnectionInfo,
+  type ConnectionUse,
   type ContextInfo,
   type PoolReleaseEvent,
   type RetryEvent,
@@ -12,23 +14,26 @@ import { FailedStatements, failureOf, type Failure } from './failures.js';
 import { LabelSets } from './label-sets.js';
 import type { GaugeName, MetricSink, Reading } from './metrics.js';
 import { PoolReadings } from './pool-readings.js';
-import { isWholeTransaction } from './single-read.js';
 import { Subscriptions, type ListenerFailed } from './subscriptions.js';
+
+/** A transaction that has not ended. */
+type OpenTransaction = Pick<TransactionInfo, 'connection' | 'startedAt'>;
 
 /** Counts what the library publishes, and writes it to a sink. It is all that Prometheus and OpenTelemetry share. */
 export class MetricsListener {
   readonly #sink: MetricSink;
   readonly #subscriptions: Subscriptions;
-  readonly #pools = new PoolReadings();
+  readonly #pools: PoolReadings;
   readonly #failed = new FailedStatements();
   readonly #contexts = new Set<ContextInfo>();
-  readonly #transactions = new Set<TransactionInfo>();
-  /** The connections of all transactions so far, of which those without any now have a zero. */
-  readonly #connectionNames = new Set<string>();
+  /** Also reads ahead of the first write, which are transactions by themselves. */
+  readonly #transactions = new Map<TransactionInfo | ConnectionUse, OpenTransaction>();
   readonly #labels = new LabelSets();
 
-  constructor(sink: MetricSink, failed: ListenerFailed) {
+  /** @param pools what is known from an earlier time */
+  constructor(sink: MetricSink, failed: ListenerFailed, pools = new PoolReadings()) {
     this.#sink = sink;
+    this.#pools = pools;
     this.#subscriptions = new Subscriptions(failed);
   }
 
@@ -42,9 +47,10 @@ export class MetricsListener {
     to.listen(channels.transactionEnd, (event) => this.#ended(event));
     to.listen(channels.statement.asyncEnd, (event) => this.#answered(event));
     to.listen(channels.savepointEnd, ({ transaction }) => this.#failed.undone(transaction));
-    to.listen(channels.acquire.start, ({ connection }) => this.#pools.know(connection));
+    to.listen(channels.acquire.start, (event) => this.#asked(event));
     to.listen(channels.acquire.asyncEnd, (event) => this.#acquired(event));
     to.listen(channels.poolRelease, (event) => this.#released(event));
+    to.listen(channels.connectionClose, ({ connection }) => this.#pools.forget(connection));
     to.listen(channels.retry, (event) => this.#retried(event));
   }
 
@@ -75,20 +81,45 @@ export class MetricsListener {
 
   /** A value for each connection, zero where it has no transaction. */
   #ofTransactions(
-    next: (value: number, transaction: TransactionInfo) => number,
+    next: (value: number, transaction: OpenTransaction) => number,
   ): readonly Reading[] {
-    const values = new Map([...this.#connectionNames].map((name) => [name, 0]));
-    for (const transaction of this.#transactions) {
+    const values = new Map(this.#pools.names.map((name) => [name, 0]));
+    for (const transaction of this.#transactions.values()) {
       const { name } = transaction.connection;
-      values.set(name, next(values.get(name)!, transaction));
+      values.set(name, next(values.get(name) ?? 0, transaction));
     }
     return [...values].map(([name, value]) => ({ labels: this.#labels.of(name), value }));
   }
 
   #started(transaction: TransactionInfo): void {
-    this.#transactions.add(transaction);
-    this.#connectionNames.add(transaction.connection.name);
-    this.#pools.know(transaction.connection);
+    this.#transactions.set(transaction, transaction);
+    this.#know(transaction.connection);
+  }
+
+  #asked({ connection, use, startedAt }: AcquireEvent): void {
+    this.#know(connection);
+    if (use?.kind === 'read') {
+      this.#transactions.set(use, { connection, startedAt });
+    }
+  }
+
+  /** What alerts ask for is there from the beginning, so that the first event is an increase. */
+  #know(connection: ConnectionInfo): void {
+    if (!this.#pools.know(connection)) {
+      return;
+    }
+    const ofPool = this.#labels.of(connection.name);
+    this.#sink.zero('db.client.connection.timeouts', ofPool);
+    this.#sink.zero('db_context.pool_deadlocks', ofPool);
+    const unknown = this.#labels.of(connection.name, 'unknown', {
+      type: 'COMMIT_OUTCOME_UNKNOWN',
+      sqlState: undefined,
+    });
+    this.#sink.zero('db_context.transactions', unknown);
+    for (const sqlState of ['40001', '40P01']) {
+      const labels = this.#labels.of(undefined, undefined, { type: sqlState, sqlState });
+      this.#sink.zero('db_context.retries', labels);
+    }
   }
 
   #ended(event: TransactionEndEvent): void {
@@ -99,11 +130,21 @@ export class MetricsListener {
 
   #answered(event: StatementEvent): void {
     this.#failed.ended(event);
-    if (event.hasRun && isWholeTransaction(event)) {
-      const { connection, error, durationMs } = event;
-      const outcome = error === undefined ? 'committed' : 'rolled-back';
-      this.#count(connection.name, outcome, durationMs, error && failureOf(error));
+    const { connection, error, use, kind, hasRun } = event;
+    if (use?.kind === 'read' && kind === 'statement' && hasRun) {
+      this.#readEnded(use, { connection, error, startedAt: event.startedAt });
     }
+  }
+
+  /** A read ahead has ended, or has got no connection. */
+  #readEnded(
+    use: ConnectionUse,
+    { connection, error, startedAt }: Pick<AcquireEvent, 'connection' | 'error' | 'startedAt'>,
+  ): void {
+    const outcome = error === undefined ? 'committed' : 'rolled-back';
+    const since = this.#transactions.get(use)?.startedAt ?? startedAt;
+    this.#transactions.delete(use);
+    this.#count(connection.name, outcome, performance.now() - since, error && failureOf(error));
   }
 
   #count(
@@ -120,7 +161,11 @@ export class MetricsListener {
     }
   }
 
-  #acquired({ connection, durationMs, error }: AcquireEvent): void {
+  #acquired(event: AcquireEvent): void {
+    const { connection, durationMs, error, use } = event;
+    if (error !== undefined && use?.kind === 'read') {
+      this.#readEnded(use, event);
+    }
     const labels = this.#labels.of(connection.name);
     if (error === undefined && durationMs !== undefined) {
       this.#sink.record('db.client.connection.wait_time', labels, durationMs / 1_000);
@@ -131,7 +176,11 @@ export class MetricsListener {
     }
   }
 
-  #released({ connection, usedMs }: PoolReleaseEvent): void {
+  #released({ connection, usedMs, use }: PoolReleaseEvent): void {
+    if (use !== undefined) {
+      // One that has sent nothing: the statement is to be sent in the transaction itself.
+      this.#transactions.delete(use);
+    }
     if (usedMs !== undefined) {
       const labels = this.#labels.of(connection.name);
       this.#sink.record('db.client.connection.use_time', labels, usedMs / 1_000);

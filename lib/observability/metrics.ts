@@ -15,8 +15,13 @@ export const STATE = 'db.client.connection.state';
 export const OUTCOME = 'db_context.outcome';
 export const ERROR_TYPE = 'error.type';
 
-/** Bounds of the histograms in seconds, those of `db.client.operation.duration` in the conventions. */
-export const BOUNDS_S: readonly number[] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10];
+/**
+ * Bounds of the histograms in seconds: those of `db.client.operation.duration` in the conventions, with more
+ * between them, and up to the limit of a stream.
+ */
+export const BOUNDS_S: readonly number[] = [
+  0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600,
+];
 
 /**
  * All metrics, by their names. `db.client.connection.*` are those of the semantic conventions of
@@ -141,5 +146,7 @@ export interface Reading {
 /** Where metrics are written to. Gauges are read from {@link MetricsListener}. */
 export interface MetricSink {
   count(name: CounterName, labels: Labels): void;
+  /** Writes a series that has counted nothing so far: its first event is an increase then. */
+  zero(name: CounterName, labels: Labels): void;
   record(name: HistogramName, labels: Labels, value: number): void;
 }

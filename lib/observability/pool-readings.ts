@@ -3,15 +3,32 @@ import { POOL, STATE, type GaugeName, type Reading } from './metrics.js';
 
 /** The pools of the connections that an event has named; they are read as they are asked for. */
 export class PoolReadings {
-  /** Weak, as no event says that a connection is closed: its application may be gone. */
+  /** Weak: an application may be gone without having closed its connections. */
   readonly #connections = new Set<WeakRef<ConnectionInfo>>();
   readonly #known = new WeakSet<ConnectionInfo>();
 
-  know(connection: ConnectionInfo): void {
-    if (!this.#known.has(connection)) {
+  /** @returns whether it was not known before; one that is closed stays known, and is not read any more */
+  know(connection: ConnectionInfo): boolean {
+    const isNew = !this.#known.has(connection);
+    if (isNew) {
       this.#known.add(connection);
       this.#connections.add(new WeakRef(connection));
     }
+    return isNew;
+  }
+
+  /** A connection is closed: its pools hold nothing. */
+  forget(closed: ConnectionInfo): void {
+    for (const reference of this.#connections) {
+      if (reference.deref() === closed) {
+        this.#connections.delete(reference);
+      }
+    }
+  }
+
+  /** The names of the connections that are not closed. */
+  get names(): readonly string[] {
+    return [...this.#connections].flatMap((reference) => reference.deref()?.name ?? []);
   }
 
   /** A gauge now: connections of the same name, of several applications, are added up. */

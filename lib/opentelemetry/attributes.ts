@@ -14,6 +14,7 @@ export const EXCEPTION_MESSAGE = 'exception.message';
 
 // This library's.
 export const ORIGIN = 'db_context.origin';
+export const OUTER_ORIGIN = 'db_context.outer_origin';
 export const ISOLATION_LEVEL = 'db_context.isolation_level';
 export const READ_ONLY = 'db_context.read_only';
 export const STATEMENTS = 'db_context.statements';
@@ -23,17 +24,37 @@ export const SERVER_PROCESS_ID = 'db_context.server_process_id';
 export const SAVEPOINT = 'db_context.savepoint';
 export const REASON = 'db_context.reason';
 
+/** What a span is of: `AUTOCOMMIT` is the use of a connection by a statement in no transaction. */
+export type SpanOperation = 'TRANSACTION' | 'AUTOCOMMIT';
+
 /** What the conventions say of a transaction before its first statement. */
-export function attributesOf(connection: ConnectionInfo): Attributes {
+export function attributesOf(
+  connection: ConnectionInfo,
+  operation: SpanOperation = 'TRANSACTION',
+): Attributes {
   const { name, database, host } = connection;
   const portAt = host.lastIndexOf(':');
   return {
     [DB_SYSTEM_NAME]: 'postgresql',
     ...(database !== undefined && { [DB_NAMESPACE]: database }),
-    [DB_OPERATION_NAME]: 'TRANSACTION',
+    [DB_OPERATION_NAME]: operation,
     [SERVER_ADDRESS]: host.slice(0, portAt).replace(/^\[(.*)\]$/, '$1'),
     [SERVER_PORT]: Number(host.slice(portAt + 1)),
     [POOL]: name,
+  };
+}
+
+/** What has opened a context, and the outermost one around it, which holds what it waits for. */
+export function originsOf(context: ContextInfo | undefined): Attributes {
+  let outermost = context;
+  while (outermost?.outer !== undefined) {
+    outermost = outermost.outer;
+  }
+  const own = originOf(context);
+  const outer = outermost === context ? undefined : originOf(outermost);
+  return {
+    ...(own !== undefined && { [ORIGIN]: own }),
+    ...(outer !== undefined && { [OUTER_ORIGIN]: outer }),
   };
 }
 

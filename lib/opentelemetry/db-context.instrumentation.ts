@@ -1,5 +1,6 @@
 import { metrics, trace, type MeterProvider, type TracerProvider } from '@opentelemetry/api';
 
+import { PoolReadings } from '../observability/pool-readings.js';
 import { shareListener } from '../observability/shared-listener.js';
 import { MetricsWriter } from './metrics-writer.js';
 import { SCOPE_NAME, SCOPE_VERSION } from './scope.js';
@@ -44,6 +45,8 @@ export class DbContextInstrumentation {
   readonly instrumentationName = SCOPE_NAME;
   readonly instrumentationVersion = SCOPE_VERSION;
   #config: DbContextInstrumentationConfig;
+  /** Known also after it was disabled for a while. */
+  readonly #pools = new PoolReadings();
   #tracerProvider: TracerProvider | undefined;
   #meterProvider: MeterProvider | undefined;
   /** Each gives up its listener; without them it is not enabled. */
@@ -112,7 +115,7 @@ export class DbContextInstrumentation {
   #beginMetrics(): () => void {
     const provider = this.#meterProvider;
     return shareListener('opentelemetry-metrics', provider ?? metrics, () => {
-      const writer = new MetricsWriter(() => provider ?? metrics.getMeterProvider());
+      const writer = new MetricsWriter(() => provider ?? metrics.getMeterProvider(), this.#pools);
       writer.start();
       return () => writer.stop();
     });

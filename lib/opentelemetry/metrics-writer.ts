@@ -19,6 +19,7 @@ import {
   type Labels,
   type MetricSink,
 } from '../observability/metrics.js';
+import type { PoolReadings } from '../observability/pool-readings.js';
 import { SCOPE_NAME, SCOPE_VERSION } from './scope.js';
 
 /** The instruments of one provider. */
@@ -33,13 +34,19 @@ interface Instruments {
 export class MetricsWriter implements MetricSink {
   readonly #providerNow: () => MeterProvider;
   readonly #listener: MetricsListener;
+  readonly #zeros: (readonly [CounterName, Labels])[] = [];
   #current: Instruments | undefined;
 
-  /** @param providerNow is asked again and again: the global provider may be registered later */
-  constructor(providerNow: () => MeterProvider) {
+  /**
+   * @param providerNow is asked again and again: the global provider may be registered later
+   * @param pools what is known from an earlier time
+   */
+  constructor(providerNow: () => MeterProvider, pools: PoolReadings) {
     this.#providerNow = providerNow;
-    this.#listener = new MetricsListener(this, (error) =>
-      diag.error('nestjs-db-context: a metric could not be written', error),
+    this.#listener = new MetricsListener(
+      this,
+      (error) => diag.error('nestjs-db-context: a metric could not be written', error),
+      pools,
     );
   }
 
@@ -59,6 +66,12 @@ export class MetricsWriter implements MetricSink {
     this.#instruments().counters.get(name)!.add(1, labels);
   }
 
+  /** See {@link MetricSink.zero}. */
+  zero(name: CounterName, labels: Labels): void {
+    this.#zeros.push([name, labels]);
+    this.#instruments().counters.get(name)!.add(0, labels);
+  }
+
   /** See {@link MetricSink.record}. */
   record(name: HistogramName, labels: Labels, value: number): void {
     this.#instruments().histograms.get(name)!.record(value, labels);
@@ -68,7 +81,8 @@ export class MetricsWriter implements MetricSink {
     const provider = this.#providerNow();
     if (this.#current?.provider !== provider) {
       this.#current?.dispose();
-      this.#current = this.#make(provider);
+      const { counters } = (this.#current = this.#make(provider));
+      this.#zeros.forEach(([name, labels]) => counters.get(name)!.add(0, labels));
     }
     return this.#current;
   }
@@ -103,12 +117,19 @@ export class MetricsWriter implements MetricSink {
         ];
       }),
     );
+    // A series that is not observed any more would keep its last value for ever: that of a closed pool is 0.
+    const seen = new Map<string, readonly [Observable, Labels]>();
     const observe: BatchObservableCallback = (result) => {
+      const gone = new Map(seen);
       for (const [name, gauge] of gauges) {
         for (const { labels, value } of this.#listener.read(name)) {
+          const key = `${name} ${Object.values(labels).join('\n')}`;
+          seen.set(key, [gauge, labels]);
+          gone.delete(key);
           result.observe(gauge, value, labels);
         }
       }
+      gone.forEach(([gauge, labels]) => result.observe(gauge, 0, labels));
     };
     meter.addBatchObservableCallback(observe, [...gauges.values()]);
     return () => meter.removeBatchObservableCallback(observe, [...gauges.values()]);

@@ -9,7 +9,7 @@ import {
   type Tracer,
 } from '@opentelemetry/api';
 
-import type { Failure } from '../observability/failures.js';
+import { errorTypeOf, type Failure } from '../observability/failures.js';
 import { ERROR_TYPE, OUTCOME } from '../observability/metrics.js';
 import type { ConnectionInfo, ErrorInfo, PoolEvent } from '../telemetry/index.js';
 import {
@@ -20,6 +20,7 @@ import {
   SAVEPOINT,
   STATEMENTS,
   WAIT_TIME,
+  type SpanOperation,
 } from './attributes.js';
 
 /** Why a transaction is not committed where its own code decided that: it threw, or called `rollback()`. */
@@ -27,9 +28,10 @@ export const OWN_DECISION = 'application';
 
 /** How a transaction has ended. */
 export interface SpanEnd {
-  readonly outcome: string;
+  /** `undefined` for statements in no transaction. */
+  readonly outcome: string | undefined;
   readonly reason: Failure | undefined;
-  /** In words, where no error is the reason. */
+  /** A code, where no error is the reason. */
   readonly because: string;
   /** When, by `performance.now()`. */
   readonly at: number;
@@ -45,20 +47,29 @@ export class TransactionSpan {
   readonly #span: Span;
   #statements = 0;
 
-  constructor(tracer: Tracer, connection: ConnectionInfo) {
+  constructor(
+    tracer: Tracer,
+    connection: ConnectionInfo,
+    operation: SpanOperation = 'TRANSACTION',
+  ) {
     const parent = context.active();
     const { database } = connection;
     this.#span = tracer.startSpan(
-      database === undefined ? 'TRANSACTION' : `TRANSACTION ${database}`,
-      { kind: SpanKind.CLIENT, attributes: attributesOf(connection) },
+      database === undefined ? operation : `${operation} ${database}`,
+      { kind: SpanKind.CLIENT, attributes: attributesOf(connection, operation) },
       parent,
     );
     this.context = trace.setSpan(parent, this.#span);
   }
 
-  /** A statement of the application was answered. */
-  statementEnded(): void {
+  /** A statement of the application has left. */
+  statementSent(): void {
     this.#statements++;
+  }
+
+  /** The server has run nothing of one that had left. */
+  statementUnsent(): void {
+    this.#statements--;
   }
 
   set(name: string, value: string | number | boolean | undefined): void {
@@ -92,7 +103,7 @@ export class TransactionSpan {
     if (how !== undefined && this.#span.isRecording()) {
       this.#span.setAttributes({
         ...how.attributes,
-        [OUTCOME]: how.outcome,
+        ...(how.outcome !== undefined && { [OUTCOME]: how.outcome }),
         [STATEMENTS]: this.#statements,
       });
       this.#addReason(how);
@@ -106,11 +117,13 @@ export class TransactionSpan {
     }
     const message = error && { [EXCEPTION_MESSAGE]: error.message };
     const codes = reason && {
-      [ERROR_TYPE]: reason.type,
+      [ERROR_TYPE]: errorTypeOf(reason),
       ...(reason.sqlState !== undefined && { [DB_RESPONSE_STATUS_CODE]: reason.sqlState }),
     };
     const shown = { [REASON]: reason?.type ?? because, ...codes, ...message };
-    this.#span.addEvent('db_context.rollback', shown, at);
+    if (outcome !== undefined) {
+      this.#span.addEvent('db_context.rollback', shown, at);
+    }
     if (codes !== undefined || outcome === 'unknown') {
       this.#span.setAttributes(codes ?? {});
       const description = error?.message ?? reason?.type;

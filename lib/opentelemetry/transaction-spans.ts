@@ -1,12 +1,16 @@
 import { context, diag, trace, type Context, type TracerProvider } from '@opentelemetry/api';
 
-import { FailedStatements, failureOf } from '../observability/failures.js';
-import { isWholeTransaction } from '../observability/single-read.js';
+import { errorTypeOf, FailedStatements, failureOf } from '../observability/failures.js';
 import { Subscriptions } from '../observability/subscriptions.js';
 import {
   dbContextChannels,
   type AcquireEvent,
+  type ConnectionInfo,
+  type ConnectionUse,
+  type ContextInfo,
+  type ErrorInfo,
   type EventOrigin,
+  type PoolReleaseEvent,
   type RetryEvent,
   type StatementEvent,
   type TransactionEndEvent,
@@ -15,20 +19,27 @@ import {
 import { ActiveContext } from './active-context.js';
 import {
   ISOLATION_LEVEL,
-  ORIGIN,
-  originOf,
+  originsOf,
   READ_ONLY,
   RETRIES,
   SERVER_PROCESS_ID,
+  type SpanOperation,
 } from './attributes.js';
 import { RetryCounts } from './retry-counts.js';
 import { SCOPE_NAME, SCOPE_VERSION } from './scope.js';
 import { OWN_DECISION, TransactionSpan } from './transaction-span.js';
-import { UndecidedEnds } from './undecided-ends.js';
 
 /** What of the spans is up to the user. */
 export interface SpanOptions {
   readonly errorMessages: boolean;
+}
+
+/** The span of a use of a connection outside of the transaction of a session. */
+interface UseSpan {
+  readonly span: TransactionSpan;
+  hasSent: boolean;
+  /** Why its last statement has failed. */
+  error: ErrorInfo | undefined;
 }
 
 function activeContext(): Context {
@@ -40,10 +51,9 @@ export class TransactionSpans {
   readonly #provider: TracerProvider;
   readonly #options: SpanOptions;
   readonly #spans = new Map<TransactionInfo, TransactionSpan>();
-  readonly #reads = new Map<StatementEvent, TransactionSpan>();
+  readonly #uses = new Map<ConnectionUse, UseSpan>();
   readonly #failed = new FailedStatements();
   readonly #retries = new RetryCounts();
-  readonly #undecided = new UndecidedEnds();
   readonly #subscriptions = new Subscriptions((error) =>
     diag.error('nestjs-db-context: a span could not be written', error),
   );
@@ -61,6 +71,7 @@ export class TransactionSpans {
     to.listen(channels.transactionEnd, (event) => this.#ended(event));
     to.listen(channels.acquire.asyncEnd, (event) => this.#acquired(event));
     to.listen(channels.poolWait, (event) => this.#spanOf(event)?.waits(event));
+    to.listen(channels.statement.start, (event) => this.#sent(event));
     to.listen(channels.statement.asyncEnd, (event) => this.#answered(event));
     to.listen(channels.savepointSet, ({ transaction, name }) =>
       this.#spans.get(transaction)?.savepoint('set', name),
@@ -70,9 +81,10 @@ export class TransactionSpans {
       this.#spans.get(transaction)?.savepoint('end', name, outcome);
     });
     to.listen(channels.retry, (event) => this.#retried(event));
-    to.listen(channels.contextEnd, (event) => this.#undecided.ended(event));
     to.listen(channels.contextOpen, (event) => this.#retries.opened(event.context));
-    to.bind(channels.acquire.start, store, (event) => this.#contextOf(event), activeContext);
+    to.listen(channels.poolRelease, (event) => this.#released(event));
+    to.bind(channels.acquire.start, store, (event) => this.#contextOfWait(event), activeContext);
+    to.bind(channels.lend.start, store, (event) => this.#contextOf(event), activeContext);
     to.bind(
       channels.statement.start,
       store,
@@ -84,107 +96,131 @@ export class TransactionSpans {
   /** Ends with all spans that are open. */
   stop(): void {
     this.#subscriptions.end();
-    this.#undecided.finishAll();
-    for (const span of [...this.#spans.values(), ...this.#reads.values()]) {
-      span.end();
-    }
+    this.#spans.forEach((span) => span.end());
+    this.#uses.forEach(({ span }) => span.end());
     this.#spans.clear();
-    this.#reads.clear();
+    this.#uses.clear();
   }
 
   /** Asked for each time: the global provider may be registered later. */
-  #newSpan(connection: TransactionInfo['connection']): TransactionSpan {
-    return new TransactionSpan(this.#provider.getTracer(SCOPE_NAME, SCOPE_VERSION), connection);
+  #newSpan(connection: ConnectionInfo, operation?: SpanOperation): TransactionSpan {
+    const tracer = this.#provider.getTracer(SCOPE_NAME, SCOPE_VERSION);
+    return new TransactionSpan(tracer, connection, operation);
   }
 
-  #spanOf({ transaction }: Pick<EventOrigin, 'transaction'>): TransactionSpan | undefined {
-    return transaction && this.#spans.get(transaction);
+  #spanOf({
+    transaction,
+    use,
+  }: Pick<EventOrigin, 'transaction' | 'use'>): TransactionSpan | undefined {
+    return transaction === undefined
+      ? use && this.#uses.get(use)?.span
+      : this.#spans.get(transaction);
   }
 
   #contextOf(event: EventOrigin): Context {
     return this.#spanOf(event)?.context ?? context.active();
   }
 
-  #contextOfStatement(event: StatementEvent): Context {
-    if (isWholeTransaction(event)) {
-      const span = this.#newSpan(event.connection);
-      this.#reads.set(event, span);
-      return span.context;
+  #contextOfWait(event: AcquireEvent): Context {
+    const { use, connection } = event;
+    if (use !== undefined) {
+      const span = this.#newSpan(connection, use.kind === 'read' ? 'TRANSACTION' : 'AUTOCOMMIT');
+      this.#uses.set(use, { span, hasSent: false, error: undefined });
     }
     return this.#contextOf(event);
   }
 
+  #contextOfStatement(event: StatementEvent): Context {
+    // Code that has the client itself is in the span of the transaction, or in one of its own there.
+    return event.isLent ? context.active() : this.#contextOf(event);
+  }
+
   #started(transaction: TransactionInfo): void {
-    this.#undecided.goesOn(transaction.context);
     const span = this.#newSpan(transaction.connection);
     this.#spans.set(transaction, span);
     span.set(RETRIES, this.#retries.of(transaction));
   }
 
   #acquired(event: AcquireEvent): void {
-    if (event.error === undefined && event.durationMs !== undefined) {
-      this.#spanOf(event)?.acquired(event.durationMs);
+    const { durationMs, error, use } = event;
+    if (error === undefined && durationMs !== undefined) {
+      this.#spanOf(event)?.acquired(durationMs);
+    } else if (error !== undefined && use !== undefined) {
+      this.#useEnded(use, event.context, { hasSent: true, error });
+    }
+  }
+
+  #sent(event: StatementEvent): void {
+    if (event.kind === 'statement') {
+      this.#spanOf(event)?.statementSent();
     }
   }
 
   #answered(event: StatementEvent): void {
     this.#failed.ended(event);
-    if (event.kind === 'statement' && event.hasRun) {
-      this.#spanOf(event)?.statementEnded();
+    if (event.kind === 'statement' && !event.hasRun) {
+      // It is sent again.
+      this.#spanOf(event)?.statementUnsent();
     }
-    const read = this.#reads.get(event);
-    if (read !== undefined) {
-      this.#reads.delete(event);
-      this.#readEnded(read, event);
+    const used = event.use && this.#uses.get(event.use);
+    if (used !== undefined && event.kind === 'statement') {
+      used.hasSent = true;
+      used.error = event.error;
     }
   }
 
-  #readEnded(span: TransactionSpan, { context: unit, error, hasRun }: StatementEvent): void {
-    if (hasRun) {
-      span.statementEnded();
+  #released({ use, context: unit }: PoolReleaseEvent): void {
+    const used = use && this.#uses.get(use);
+    if (use !== undefined && used !== undefined) {
+      this.#useEnded(use, unit, used);
     }
-    const origin = originOf(unit);
-    span.end({
-      outcome: error === undefined ? 'committed' : 'rolled-back',
+  }
+
+  /** Ends the span of a use, with what has come of its statement. */
+  #useEnded(
+    use: ConnectionUse,
+    unit: ContextInfo | undefined,
+    { hasSent, error }: Pick<UseSpan, 'hasSent' | 'error'>,
+  ): void {
+    const { span } = this.#uses.get(use) ?? {};
+    this.#uses.delete(use);
+    const { processId, kind } = use;
+    const outcome = hasSent ? (error === undefined ? 'committed' : 'rolled-back') : 'untouched';
+    span?.end({
+      outcome: kind === 'read' ? outcome : undefined,
       reason: error && failureOf(error),
       because: OWN_DECISION,
       at: performance.now(),
       error: this.#options.errorMessages ? error : undefined,
-      attributes: { [READ_ONLY]: true, ...(origin !== undefined && { [ORIGIN]: origin }) },
+      attributes: {
+        ...originsOf(unit),
+        ...(kind === 'read' && { [READ_ONLY]: true }),
+        ...(processId !== undefined && { [SERVER_PROCESS_ID]: processId }),
+      },
     });
   }
 
   #ended(event: TransactionEndEvent): void {
-    const { transaction, outcome, error } = event;
+    const { transaction, outcome, endedBy, error } = event;
     const span = this.#spans.get(transaction);
     if (span === undefined) {
       return;
     }
     this.#spans.delete(transaction);
     const { isolationLevel, isReadOnly, processId, context: unit } = transaction;
-    const reason = this.#failed.reasonOf(event);
-    const at = performance.now();
-    const finish = (because: string): void => {
-      const origin = originOf(unit);
-      span.end({
-        outcome,
-        reason,
-        because,
-        at,
-        error: this.#options.errorMessages ? error : undefined,
-        attributes: {
-          ...(origin !== undefined && { [ORIGIN]: origin }),
-          ...(isolationLevel !== undefined && { [ISOLATION_LEVEL]: isolationLevel }),
-          ...(isReadOnly !== undefined && { [READ_ONLY]: isReadOnly }),
-          ...(processId !== undefined && { [SERVER_PROCESS_ID]: processId }),
-        },
-      });
-    };
-    if (outcome === 'rolled-back' && reason === undefined && unit?.isDetached === false) {
-      this.#undecided.add(unit, finish);
-    } else {
-      finish(OWN_DECISION);
-    }
+    span.end({
+      outcome,
+      reason: this.#failed.reasonOf(event),
+      because: endedBy?.code ?? OWN_DECISION,
+      at: performance.now(),
+      error: this.#options.errorMessages ? error : undefined,
+      attributes: {
+        ...originsOf(unit),
+        ...(isolationLevel !== undefined && { [ISOLATION_LEVEL]: isolationLevel }),
+        ...(isReadOnly !== undefined && { [READ_ONLY]: isReadOnly }),
+        ...(processId !== undefined && { [SERVER_PROCESS_ID]: processId }),
+      },
+    });
   }
 
   #retried(event: RetryEvent): void {
@@ -195,7 +231,7 @@ export class TransactionSpans {
     trace.getActiveSpan()?.addEvent('db_context.retry', {
       [RETRIES]: attempt,
       'db_context.pause': pauseMs / 1_000,
-      ...(failure !== undefined && { 'error.type': failure.sqlState ?? failure.type }),
+      ...(failure !== undefined && { 'error.type': errorTypeOf(failure) }),
     });
   }
 }

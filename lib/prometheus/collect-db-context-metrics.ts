@@ -1,5 +1,6 @@
 import { register as defaultRegistry, type Registry, type RegistryContentType } from 'prom-client';
 
+import { BOUNDS_S } from '../observability/metrics.js';
 import { shareListener } from '../observability/shared-listener.js';
 import { PrometheusMetrics } from './prometheus-metrics.js';
 
@@ -14,6 +15,12 @@ export interface CollectDbContextMetricsOptions {
    * @defaultValue the default registry of `prom-client`
    */
   readonly register?: Registry<RegistryContentType>;
+  /**
+   * Upper bounds of the buckets of all histograms, in seconds, in rising order. Of several calls for a registry
+   * the first one decides.
+   * @defaultValue from 1 ms to 10 minutes, see docs/observability.md
+   */
+  readonly buckets?: readonly number[];
 }
 
 /**
@@ -33,9 +40,10 @@ export interface CollectDbContextMetricsOptions {
  */
 export function collectDbContextMetrics({
   register = defaultRegistry,
+  buckets = BOUNDS_S,
 }: CollectDbContextMetricsOptions = {}): () => void {
   return shareListener('prometheus', register, () => {
-    const metrics = new PrometheusMetrics(register);
+    const metrics = new PrometheusMetrics(register, buckets);
     metrics.start();
     return () => metrics.stop();
   });

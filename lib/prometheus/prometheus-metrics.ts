@@ -2,7 +2,6 @@ import { Counter, Gauge, Histogram, type Registry, type RegistryContentType } fr
 
 import { MetricsListener } from '../observability/metrics-listener.js';
 import {
-  BOUNDS_S,
   METRICS,
   metricsOf,
   type CounterName,
@@ -17,14 +16,17 @@ import { labelName, metricName } from './names.js';
 /** Writes the metrics to a registry of `prom-client`. */
 export class PrometheusMetrics implements MetricSink {
   readonly #register: Registry<RegistryContentType>;
+  /** In seconds. */
+  readonly #buckets: readonly number[];
   readonly #counters = new Map<CounterName, Counter>();
   readonly #histograms = new Map<HistogramName, Histogram>();
   /** The labels as Prometheus writes them; those of events are always the same objects. */
   readonly #translated = new WeakMap<Labels, Record<string, string>>();
   readonly #listener: MetricsListener;
 
-  constructor(register: Registry<RegistryContentType>) {
+  constructor(register: Registry<RegistryContentType>, buckets: readonly number[]) {
     this.#register = register;
+    this.#buckets = buckets;
     this.#listener = new MetricsListener(this, (error) =>
       process.emitWarning(
         `A metric of nestjs-db-context could not be written: ${String(error)}`,
@@ -38,7 +40,7 @@ export class PrometheusMetrics implements MetricSink {
       this.#counters.set(name, new Counter(this.#optionsOf(name)));
     }
     for (const name of metricsOf('histogram')) {
-      const buckets = [...BOUNDS_S];
+      const buckets = [...this.#buckets];
       this.#histograms.set(name, new Histogram({ ...this.#optionsOf(name), buckets }));
     }
     for (const name of metricsOf('gauge')) {
@@ -57,6 +59,11 @@ export class PrometheusMetrics implements MetricSink {
   /** See {@link MetricSink.count}. */
   count(name: CounterName, labels: Labels): void {
     this.#counters.get(name)!.inc(this.#translate(labels));
+  }
+
+  /** See {@link MetricSink.zero}. */
+  zero(name: CounterName, labels: Labels): void {
+    this.#counters.get(name)!.inc(this.#translate(labels), 0);
   }
 
   /** See {@link MetricSink.record}. */

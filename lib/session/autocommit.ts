@@ -1,10 +1,10 @@
 import type { DbConnection } from '../connection/db-connection.js';
-import type { Claim, Holder } from '../connection/claim.js';
+import type { Holder } from '../connection/claim.js';
 import { Lease, type Answer } from '../connection/lease.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { InvalidTransactionStateError, SessionClosedError } from '../errors.js';
 import { requested } from '../telemetry/request-trace.js';
-import type { EventOrigin, EventSource } from '../telemetry/operation-events.js';
+import { AutocommitClaim } from './autocommit-claim.js';
 import { STREAM_CURSOR } from '../postgresql/session-state-text.js';
 import { assertTakesCursor, readCursor } from './cursor.js';
 import type {
@@ -22,7 +22,7 @@ const ignore = (): void => undefined;
  * Statements in no transaction: those of a callback with the propagation `not_supported`. Each has a
  * client of the pool for as long as it runs, and all end with the unit of work (W3).
  */
-export class Autocommit implements OwnedWork, EventSource {
+export class Autocommit implements OwnedWork {
   readonly #connection: DbConnection;
   readonly #holder: Holder | undefined;
   readonly #leases = new Set<Lease>();
@@ -38,12 +38,6 @@ export class Autocommit implements OwnedWork, EventSource {
 
   get connectionName(): string {
     return this.#connection.name;
-  }
-
-  /** See {@link EventSource.telemetry}. */
-  get telemetry(): EventOrigin {
-    const connection = this.#connection.telemetry;
-    return { connection, context: this.#holder?.telemetry, transaction: undefined };
   }
 
   /** Refuses later statements: its callback has returned. */
@@ -74,19 +68,15 @@ export class Autocommit implements OwnedWork, EventSource {
   /** Runs `work` with a connection that is taken for it, and given back after it. */
   async withConnection<T>(work: (connection: StatementConnection) => Promise<T>): Promise<T> {
     this.#assertOpen();
-    let lease: Lease | undefined;
-    const claim: Claim = {
-      holder: this.#holder,
-      isBusy: true,
-      source: this,
-      kill: () => void lease?.destroy(),
-      whenOver: (leave) => this.#whenShut(() => leave(this.#refusal())),
-    };
+    const claim = new AutocommitClaim(this.#connection, this.#holder, (leave) =>
+      this.#whenShut(() => leave(this.#refusal())),
+    );
     const client = await this.#connection.checkOut(claim);
-    lease = new Lease(client, ignore, this.#connection.sessionReset, this);
+    const lease = new Lease(client, ignore, this.#connection.sessionReset, claim);
+    claim.got(lease);
     this.#leases.add(lease);
     try {
-      return await work(new AutocommitConnection(this, lease));
+      return await work(new AutocommitConnection(this, claim, lease));
     } finally {
       this.#leases.delete(lease);
       lease.giveBack();
@@ -102,13 +92,14 @@ export class Autocommit implements OwnedWork, EventSource {
    * @throws {@link InvalidTransactionStateError} it has begun a transaction, which nobody could end
    */
   async send(
+    claim: AutocommitClaim,
     lease: Lease,
     { sql, parameters }: CompiledStatement,
     options: ExecuteOptions | undefined,
   ): Promise<Answer> {
     this.#assertOpen();
     options?.signal?.throwIfAborted();
-    const request = requested(this, sql);
+    const request = requested(claim, sql);
     let answer: Answer;
     try {
       answer = await lease.query(sql, parameters, 'statement', request);
@@ -156,10 +147,12 @@ export class Autocommit implements OwnedWork, EventSource {
 /** What Kysely takes for a connection, for one statement or one stream. */
 class AutocommitConnection implements StatementConnection {
   readonly #work: Autocommit;
+  readonly #claim: AutocommitClaim;
   readonly #lease: Lease;
 
-  constructor(work: Autocommit, lease: Lease) {
+  constructor(work: Autocommit, claim: AutocommitClaim, lease: Lease) {
     this.#work = work;
+    this.#claim = claim;
     this.#lease = lease;
   }
 
@@ -167,7 +160,7 @@ class AutocommitConnection implements StatementConnection {
     statement: CompiledStatement,
     options?: ExecuteOptions,
   ): Promise<StatementResult> {
-    return toStatementResult(await this.#work.send(this.#lease, statement, options));
+    return toStatementResult(await this.#work.send(this.#claim, this.#lease, statement, options));
   }
 
   /** As in a transaction, through a cursor of the server, which has to be one WITH HOLD here. */

@@ -1,7 +1,9 @@
 import type { FindingEvent } from './finding-event.js';
 import type { FlushEvent, ForkEvent, RefusalEvent } from './session-events.js';
-import type { AcquireEvent, StatementEvent, StatementRequest } from './operation-events.js';
+import type { AcquireEvent, LendEvent } from './connection-events.js';
+import type { StatementEvent, StatementRequest } from './operation-events.js';
 import type {
+  ConnectionEvent,
   ContextEndEvent,
   ContextEvent,
   FailoverEvent,
@@ -35,6 +37,7 @@ export const hookEnd = eventChannel<HookEvent>('hook:end');
 export const retry = eventChannel<RetryEvent>('retry');
 export const poolWait = eventChannel<PoolEvent>('pool:wait');
 export const poolRelease = eventChannel<PoolReleaseEvent>('pool:release');
+export const connectionClose = eventChannel<ConnectionEvent>('connection:close');
 export const hostChange = eventChannel<HostChangeEvent>('host:change');
 export const hostDrain = eventChannel<HostDrainEvent>('host:drain');
 export const failover = eventChannel<FailoverEvent>('failover');
@@ -43,5 +46,6 @@ export const replicaReturn = eventChannel<ReplicaEvent>('replica:return');
 export const replicaWait = eventChannel<ReplicaWaitEvent>('replica:wait');
 export const finding = eventChannel<FindingEvent>('finding');
 export const acquire = new Operation<AcquireEvent>('acquire');
+export const lend = new Operation<LendEvent>('lend');
 export const flush = new Operation<FlushEvent>('flush');
 export const statement = new Operation<StatementEvent>('statement');

@@ -1,5 +1,6 @@
 import * as channels from './channels.js';
 import type {
+  ConnectionEvent,
   ContextEndEvent,
   ContextEvent,
   FailoverEvent,
@@ -18,7 +19,8 @@ import type {
 } from './payloads.js';
 import type { FindingEvent } from './finding-event.js';
 import type { FlushEvent, ForkEvent, RefusalEvent } from './session-events.js';
-import type { AcquireEvent, StatementEvent, StatementRequest } from './operation-events.js';
+import type { AcquireEvent, LendEvent } from './connection-events.js';
+import type { StatementEvent, StatementRequest } from './operation-events.js';
 import type { EventChannel, OperationChannels } from './typed-channel.js';
 
 /**
@@ -55,6 +57,8 @@ export interface DbContextChannels {
   readonly poolWait: EventChannel<PoolEvent>;
   /** `nestjs-db-context:pool:release`: a client is not in use any more. */
   readonly poolRelease: EventChannel<PoolReleaseEvent>;
+  /** `nestjs-db-context:connection:close`: its pools are closed, and it is of no use any more. */
+  readonly connectionClose: EventChannel<ConnectionEvent>;
   /** `nestjs-db-context:host:change` */
   readonly hostChange: EventChannel<HostChangeEvent>;
   /** `nestjs-db-context:host:drain`: the pool of a former host is closed. */
@@ -71,6 +75,8 @@ export interface DbContextChannels {
   readonly finding: EventChannel<FindingEvent>;
   /** `tracing:nestjs-db-context:acquire:*`: a connection is taken. */
   readonly acquire: OperationChannels<AcquireEvent>;
+  /** `tracing:nestjs-db-context:lend:*`: the client of a transaction is lent to a callback of `withClient()`. */
+  readonly lend: OperationChannels<LendEvent>;
   /** `tracing:nestjs-db-context:flush:*`: a flush of a session. */
   readonly flush: OperationChannels<FlushEvent>;
   /** `tracing:nestjs-db-context:statement:*`: one message to the server. */

@@ -6,25 +6,29 @@
  */
 export { dbContextChannels, type DbContextChannels } from './db-context-channels.js';
 export type { EventChannel, EventStore, OperationChannels } from './typed-channel.js';
+export type { EndCode } from '../errors.js';
 export type { Outcome } from '../outcome.js';
 export type { ErrorInfo } from './error-info.js';
 export type { FindingEvent, FindingKind } from './finding-event.js';
 export {
   UNMASKED,
-  type AcquireEvent,
   type EventOrigin,
   type StatementEvent,
   type StatementKind,
   type StatementRequest,
   type UnmaskedStatement,
 } from './operation-events.js';
+export type { AcquireEvent, LendEvent } from './connection-events.js';
 export type { FlushEvent, ForkEvent, RefusalEvent } from './session-events.js';
 export type { TimedEvent } from './timed-event.js';
 export type {
+  ConnectionEvent,
   ConnectionInfo,
+  ConnectionUse,
   ContextEndEvent,
   ContextEvent,
   ContextInfo,
+  EndedBy,
   FailoverEvent,
   HookEvent,
   HostChangeEvent,

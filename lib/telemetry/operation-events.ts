@@ -1,8 +1,7 @@
 import { errorInfoOf, type ErrorInfo } from './error-info.js';
 import { maskedSql } from './masked-sql.js';
-import type { ConnectionInfo, ContextInfo, TransactionInfo } from './payloads.js';
+import type { ConnectionInfo, ConnectionUse, ContextInfo, TransactionInfo } from './payloads.js';
 import { callers, placeHere, placeOfPublisher, showsApplication, type Place } from './place.js';
-import { TimedEvent } from './timed-event.js';
 import { UNMASKED } from './unmasked.js';
 
 export { UNMASKED } from './unmasked.js';
@@ -25,6 +24,8 @@ export interface EventOrigin {
   readonly context: ContextInfo | undefined;
   /** `undefined` for a statement in no transaction, and for a read in one of its own. */
   readonly transaction: TransactionInfo | undefined;
+  /** What the connection is for that it is sent on, or that is waited for, where that is for no `transaction`. */
+  readonly use: ConnectionUse | undefined;
 }
 
 /** What knows, where somebody listens, what its events are part of; without that it has none. */
@@ -44,15 +45,17 @@ export class StatementRequest implements EventOrigin {
   readonly connection: ConnectionInfo;
   readonly context: ContextInfo | undefined;
   readonly transaction: TransactionInfo | undefined;
+  readonly use: ConnectionUse | undefined;
   readonly #text: string;
   #masked: string | undefined;
   #place: Place | undefined;
 
   /** @internal */
-  constructor({ connection, context, transaction }: EventOrigin, text: string) {
+  constructor({ connection, context, transaction, use }: EventOrigin, text: string) {
     this.connection = connection;
     this.context = context;
     this.transaction = transaction;
+    this.use = use;
     this.#text = text;
   }
 
@@ -129,6 +132,8 @@ export interface Message {
   /** Which of them is the application's, or the only one. */
   readonly main: string;
   readonly values: readonly unknown[];
+  /** Whether code sends it that has the client itself. */
+  readonly isLent?: boolean;
   /** Where it was asked for, if anybody has listened to that. */
   readonly request?: StatementRequest | undefined;
 }
@@ -142,6 +147,7 @@ export class StatementEvent implements EventOrigin {
   readonly connection: ConnectionInfo;
   readonly context: ContextInfo | undefined;
   readonly transaction: TransactionInfo | undefined;
+  readonly use: ConnectionUse | undefined;
   readonly kind: StatementKind;
   /** When it was sent, by `performance.now()`. */
   readonly startedAt = performance.now();
@@ -154,10 +160,11 @@ export class StatementEvent implements EventOrigin {
   #hasRun = true;
 
   /** @internal */
-  constructor({ connection, context, transaction }: EventOrigin, message: Message) {
+  constructor({ connection, context, transaction, use }: EventOrigin, message: Message) {
     this.connection = connection;
     this.context = context;
     this.transaction = transaction;
+    this.use = use;
     this.kind = message.kind;
     this.#message = message;
   }
@@ -170,6 +177,11 @@ export class StatementEvent implements EventOrigin {
   /** See {@link StatementRequest.stack}. */
   get stack(): string | undefined {
     return this.request?.stack;
+  }
+
+  /** Whether code sends it that has the client itself, of `withClient()`. */
+  get isLent(): boolean {
+    return this.#message.isLent === true;
   }
 
   /** Its text; each literal is a question mark. */
@@ -222,25 +234,5 @@ export class StatementEvent implements EventOrigin {
     this.#durationMs = performance.now() - this.startedAt;
     this.#hasRun = hasRun;
     this.#failure = { error, info: errorInfoOf(error) };
-  }
-}
-
-/**
- * The wait for a connection: all events of it are this object. Its `error` says why none came:
- * `ACQUIRE_TIMEOUT`, `POOL_DEADLOCK`, `CONNECTION_FAILED`.
- *
- * @publicApi
- */
-export class AcquireEvent extends TimedEvent implements EventOrigin {
-  readonly connection: ConnectionInfo;
-  readonly context: ContextInfo | undefined;
-  readonly transaction: TransactionInfo | undefined;
-
-  /** @internal */
-  constructor({ connection, context, transaction }: EventOrigin) {
-    super();
-    this.connection = connection;
-    this.context = context;
-    this.transaction = transaction;
   }
 }

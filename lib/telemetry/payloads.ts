@@ -1,4 +1,5 @@
 import type { Outcome } from '../outcome.js';
+import type { EndCode } from '../errors.js';
 import type { ErrorInfo } from './error-info.js';
 import type { UNMASKED } from './unmasked.js';
 
@@ -63,9 +64,42 @@ export interface TransactionInfo {
   readonly processId: number | undefined;
 }
 
+/**
+ * The use of one connection outside of the transaction of a session: one object from the wait for the
+ * connection to its release.
+ *
+ * @publicApi
+ */
+export interface ConnectionUse {
+  /**
+   * - `read`: a read ahead of the first write (`begin: 'first-write'`), which is a transaction by itself
+   * - `autocommit`: statements in no transaction (propagation `not_supported`)
+   */
+  readonly kind: 'read' | 'autocommit';
+  /** The process of the server that serves it; `undefined` while it has no connection. */
+  readonly processId: number | undefined;
+}
+
+/** @publicApi */
+export interface ConnectionEvent {
+  readonly connection: ConnectionInfo;
+}
+
 /** @publicApi */
 export interface ContextEvent {
   readonly context: ContextInfo;
+}
+
+/**
+ * What has ended a unit of work while its code was running.
+ *
+ * @publicApi
+ */
+export interface EndedBy {
+  /** Stable; where it is the code of an error, that error is in the event as well. */
+  readonly code: EndCode;
+  /** Goes on after "because". */
+  readonly what: string;
 }
 
 /** @publicApi */
@@ -77,6 +111,8 @@ export interface ContextEndEvent extends ContextEvent {
   readonly durationMs: number | undefined;
   /** Why it was rolled back, where that was not decided by its own code: its client left, its time was over. */
   readonly reason: string | undefined;
+  /** The same with its code. */
+  readonly endedBy: EndedBy | undefined;
   /** Why its commit has failed. */
   readonly error: ErrorInfo | undefined;
   /** What is not shown by default. */
@@ -93,7 +129,15 @@ export interface TransactionEndEvent extends TransactionEvent {
   readonly outcome: Outcome;
   /** From its start, in milliseconds; `undefined` where nobody listened then. */
   readonly durationMs: number | undefined;
-  /** Why it is not committed; `undefined` where it is, or where its own code has rolled it back. */
+  /**
+   * What has ended its unit of work, where that is why it was rolled back, whatever of it was under way then;
+   * `undefined` where it had failed before.
+   */
+  readonly endedBy: EndedBy | undefined;
+  /**
+   * Why it is not committed; `undefined` where it is, where its own code has rolled it back, and where
+   * `endedBy` is no error (`CLIENT_GONE`).
+   */
   readonly error: ErrorInfo | undefined;
   /** What is not shown by default. */
   readonly [UNMASKED]: { readonly error: unknown };
@@ -135,6 +179,8 @@ export interface PoolEvent {
   readonly connection: ConnectionInfo;
   readonly context: ContextInfo | undefined;
   readonly transaction: TransactionInfo | undefined;
+  /** What the connection is for where it is for no transaction of a session. */
+  readonly use: ConnectionUse | undefined;
   /** The counters of the pool that is meant, of a replica or the primary, at the time. */
   readonly pool: PoolInfo;
 }

@@ -118,7 +118,7 @@ export class Begin {
     const scope = new BeginScope(this);
     const judgedBy = this.#source.knownCode.names;
     const begin = await this.#whileOpen(scope.during(() => this.#owner.planOfRead(settings)));
-    const lease = await this.#take((taken) => this.#machine.reading(taken));
+    const lease = await this.#takeToRead();
     const { knownCode, server } = this.#source;
     try {
       knownCode.names ??= await askHiddenCode(lease, this.#source);
@@ -171,6 +171,17 @@ export class Begin {
 
   async #acquire(): Promise<Lease> {
     return this.#orBreak(this.#take((lease) => this.#machine.acquired(lease)));
+  }
+
+  async #takeToRead(): Promise<Lease> {
+    const machine = this.#machine;
+    machine.asksToRead();
+    try {
+      return await this.#take((lease) => machine.reading(lease));
+    } catch (error) {
+      machine.cannotRead();
+      throw error;
+    }
   }
 
   /**

@@ -1,4 +1,6 @@
 import type { Answer, Lease } from '../connection/lease.js';
+import { tracedLoan } from '../telemetry/acquire-trace.js';
+import { lend } from '../telemetry/channels.js';
 import { requested } from '../telemetry/request-trace.js';
 import type { SentStatement } from '../telemetry/statement-trace.js';
 import { isQuietWithin } from '../connection/quiet-client.js';
@@ -57,7 +59,9 @@ export class Loan extends AsyncScope implements Lender {
     return this.#lease.lend(async (client, onSend) => {
       this.#onSend = onSend;
       const lent = new LentClient(client as LendableClient, this);
-      const work = this.during(async () => callback(lent.standIn));
+      const call = (): Promise<T> => this.during(async () => callback(lent.standIn));
+      const origin = lend.hasSubscribers ? this.#of.machine.telemetry : undefined;
+      const work = origin === undefined ? call() : tracedLoan(origin, call);
       const [ended] = await Promise.allSettled([whileOpen(this.#of.machine, this.#name, work)]);
       // The gate may have shut under the callback, which then has the client no longer.
       this.isOver = true;

@@ -7,7 +7,8 @@ import {
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { HiddenCode } from '../postgresql/hidden-code.js';
-import type { EventSource } from '../telemetry/operation-events.js';
+import type { EventOrigin, EventSource } from '../telemetry/operation-events.js';
+import { UseTelemetry } from '../telemetry/use-telemetry.js';
 import {
   limitOf,
   type BeginPlan,
@@ -39,6 +40,8 @@ export class StateMachine implements EventSource {
   readonly #onEnd: () => void;
   #current: TransactionState = { tag: 'idle' };
   #telemetry: TransactionTelemetry | undefined;
+  /** The read ahead that is under way, where somebody listens. */
+  #read: UseTelemetry | undefined;
   /** Called as the gate shuts. */
   readonly #onShut = new Set<() => void>();
   #destroyed: Promise<void> | undefined;
@@ -66,15 +69,24 @@ export class StateMachine implements EventSource {
     const before = this.#current;
     this.#current = next;
     if (isTransactionObserved()) {
-      this.telemetry?.moved(before, next);
+      this.transactionInfo?.moved(before, next);
     }
   }
 
-  /** See {@link EventSource.telemetry}; made where somebody listens. */
-  get telemetry(): TransactionTelemetry | undefined {
+  /** See {@link EventSource.telemetry}; made where somebody listens. A read ahead is in a transaction of its own. */
+  get telemetry(): EventOrigin | undefined {
+    const info = this.transactionInfo;
+    if (info === undefined || this.#state.tag !== 'reading') {
+      return info;
+    }
+    return (this.#read ??= new UseTelemetry({ kind: 'read' }, info));
+  }
+
+  /** What events call the transaction; made where somebody listens. */
+  get transactionInfo(): TransactionTelemetry | undefined {
     const { telemetry } = this.#source;
     if (telemetry !== undefined) {
-      this.#telemetry ??= new TransactionTelemetry(telemetry, this.#owner.holder?.telemetry, this);
+      this.#telemetry ??= new TransactionTelemetry(telemetry, this.#owner.holder, this);
     }
     return this.#telemetry;
   }
@@ -162,9 +174,25 @@ export class StateMachine implements EventSource {
     return outranked(this.#state, error);
   }
 
-  /** A read before the first write is sent in a transaction of its own. */
+  /** A read before the first write asks for a connection, for a transaction of its own. */
+  asksToRead(): void {
+    if (this.#state.tag === 'idle') {
+      this.#read = undefined;
+      this.#state = { tag: 'reading', lease: undefined };
+    }
+  }
+
+  /** It has got one. */
   reading(lease: Lease): void {
+    this.#read?.servedBy(lease.client);
     this.#state = { tag: 'reading', lease };
+  }
+
+  /** It has got none. */
+  cannotRead(): void {
+    if (this.#state.tag === 'reading') {
+      this.#state = { tag: 'idle' };
+    }
   }
 
   /** Such a read has ended, and its connection is given back. */
@@ -295,7 +323,7 @@ export class StateMachine implements EventSource {
   /** COMMIT has failed, which the events of the end are to say. */
   commitFailed(error: unknown): void {
     if (isTransactionObserved()) {
-      this.telemetry?.commitFailed(error);
+      this.transactionInfo?.commitFailed(error);
     }
   }
 

@@ -32,8 +32,8 @@ export type ShutReason = 'unawaited-statements' | 'context-ended';
 export type TransactionState =
   /** No statement has been sent. */
   | { readonly tag: 'idle' }
-  /** A plain read before the first write is under way, in a transaction of its own. */
-  | { readonly tag: 'reading'; readonly lease: Lease }
+  /** A plain read before the first write is under way, in a transaction of its own; it may wait for its connection. */
+  | { readonly tag: 'reading'; readonly lease: Lease | undefined }
   /** Somebody has asked for the first statement; the plan is missing while it is made. */
   | {
       readonly tag: 'beginning';

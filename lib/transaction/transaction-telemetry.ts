@@ -1,5 +1,8 @@
+import type { Holder } from '../connection/claim.js';
+import type { EndCause } from '../errors.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { transactionBegin, transactionEnd, transactionStart } from '../telemetry/channels.js';
+import { endedByOf } from '../telemetry/ended-by.js';
 import { errorInfoOf } from '../telemetry/error-info.js';
 import { UNMASKED, type EventOrigin } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, ContextInfo, TransactionInfo } from '../telemetry/payloads.js';
@@ -23,22 +26,31 @@ interface Observed {
 export class TransactionTelemetry implements EventOrigin, TransactionInfo {
   readonly connection: ConnectionInfo;
   readonly context: ContextInfo | undefined;
+  readonly #holder: Holder | undefined;
   readonly #machine: Observed;
   #startedAt: number | undefined;
   #settings: TransactionSettings | undefined;
   #processId: number | undefined;
   #hasBegun = false;
   #failure: Failure | undefined;
+  /** What had ended its unit of work as its gate shut. */
+  #endCause: EndCause | undefined;
 
-  constructor(connection: ConnectionInfo, context: ContextInfo | undefined, machine: Observed) {
+  constructor(connection: ConnectionInfo, holder: Holder | undefined, machine: Observed) {
     this.connection = connection;
-    this.context = context;
+    this.context = holder?.telemetry;
+    this.#holder = holder;
     this.#machine = machine;
   }
 
-  /** See {@link EventOrigin.transaction}: a read before the first write is in one of its own. */
-  get transaction(): TransactionInfo | undefined {
-    return this.#machine.state.tag === 'reading' ? undefined : this;
+  /** See {@link EventOrigin.transaction}. */
+  get transaction(): this {
+    return this;
+  }
+
+  /** See {@link EventOrigin.use}. */
+  get use(): undefined {
+    return undefined;
   }
 
   /** See {@link TransactionInfo.startedAt}. */
@@ -77,6 +89,8 @@ export class TransactionTelemetry implements EventOrigin, TransactionInfo {
       transactionBegin.publish({ transaction: this });
     } else if (now.tag === 'broken') {
       this.#failure ??= now.cause;
+    } else if (now.tag === 'shut') {
+      this.#endCause = this.#holder?.endCause;
     } else if (now.tag === 'ended' && this.#hasBegun && transactionEnd.hasSubscribers) {
       this.#ended(now);
     }
@@ -89,13 +103,19 @@ export class TransactionTelemetry implements EventOrigin, TransactionInfo {
 
   #ended({ outcome, blocker, killedBy }: TransactionState & { readonly tag: 'ended' }): void {
     const isCommitted = outcome === 'committed';
-    const reason = isCommitted ? undefined : (killedBy ?? this.#failure?.error ?? blocker);
+    // What is under way fails for the end of the unit of work, and is no reason of its own.
+    const isEnded = outcome === 'rolled-back' && this.#failure === undefined;
+    const cause = isEnded ? this.#endCause : undefined;
+    const reason =
+      cause === undefined ? (killedBy ?? this.#failure?.error ?? blocker) : cause.error;
+    const error = isCommitted ? undefined : reason;
     transactionEnd.publish({
       transaction: this,
       outcome,
       durationMs: this.#startedAt === undefined ? undefined : performance.now() - this.#startedAt,
-      error: reason === undefined ? undefined : errorInfoOf(reason),
-      [UNMASKED]: { error: reason },
+      endedBy: cause && endedByOf(cause),
+      error: error === undefined ? undefined : errorInfoOf(error),
+      [UNMASKED]: { error },
     });
   }
 }

@@ -92,7 +92,7 @@ export class Transaction
 
   /** See {@link WholeTransaction.telemetry}. */
   get telemetry(): TransactionInfo | undefined {
-    return this.#machine.telemetry;
+    return this.#machine.transactionInfo;
   }
 
   /** See {@link Claim.isBusy}. */

@@ -148,8 +148,12 @@ export function clientHasLeft(response: HttpResponse): boolean {
 
 /** What ends the context of a client that has left, with `onDisconnect: 'rollback'`. */
 export const CLIENT_LEFT: EndCause = {
+  code: 'CLIENT_GONE',
   what: "the client went away (onDisconnect: 'rollback')",
 };
+
+/** What ends the context of a client that has left, where what sends it the answer stops for that. */
+export const CLIENT_GONE: EndCause = { code: 'CLIENT_GONE', what: 'the client went away' };
 
 /**
  * Calls `listener` when the client disconnects before the response is complete, or at once when it has

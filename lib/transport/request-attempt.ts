@@ -8,12 +8,13 @@ import {
 } from 'rxjs';
 
 import type { Context } from '../context/context.js';
-import { SessionClosedError, ShuttingDownError } from '../errors.js';
+import { SessionClosedError, ShuttingDownError, type EndCause } from '../errors.js';
 import type { RequestOutcome } from '../options/context-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { HandlerFlush } from './handler-flush.js';
 import { warnOfCache } from './cache-warning.js';
 import {
+  CLIENT_GONE,
   CLIENT_LEFT,
   clientHasLeft,
   headersWereSent,
@@ -28,7 +29,7 @@ import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
 import { unavailable } from './unavailable.js';
 
-const GIVEN_UP = { because: { what: 'its request was given up' } };
+const GIVEN_UP: EndCause = { code: 'REQUEST_GIVEN_UP', what: 'its request was given up' };
 
 /**
  * One run of a handler in a context of its own. The context is settled before the last value of the
@@ -178,8 +179,11 @@ export class RequestAttempt {
       subscription.unsubscribe();
       stopListening();
       if (!isFinishing) {
-        this.#answer?.giveWay(new SessionClosedError(DEFAULT_CONNECTION_NAME, undefined, GIVEN_UP));
-        void registry.abandon(context);
+        const because = GIVEN_UP;
+        this.#answer?.giveWay(
+          new SessionClosedError(DEFAULT_CONNECTION_NAME, undefined, { because }),
+        );
+        void registry.abandon(context, this.#clientIsGone ? CLIENT_GONE : because);
       } else {
         this.#answer?.leaveToOthers();
       }
@@ -236,8 +240,12 @@ export class RequestAttempt {
    * that started now would work for nobody.
    */
   get #hasLostItsClient(): boolean {
-    const { response, rollsBackOnDisconnect } = this.#request;
-    return rollsBackOnDisconnect && response !== undefined && clientHasLeft(response);
+    return this.#request.rollsBackOnDisconnect && this.#clientIsGone;
+  }
+
+  get #clientIsGone(): boolean {
+    const { response } = this.#request;
+    return response !== undefined && clientHasLeft(response);
   }
 
   /**

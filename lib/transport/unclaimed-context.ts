@@ -127,7 +127,10 @@ export class UnclaimedContext implements HoldListener {
     }
     // The context stays claimable: the work of the guards is undone, so the handler must fail rather
     // than work in a new context without it.
-    void registry.abandon(context, { what: 'its response was closed before the handler began' });
+    void registry.abandon(context, {
+      code: clientHasLeft(this.#raw) ? 'CLIENT_GONE' : 'RESPONSE_CLOSED',
+      what: 'its response was closed before the handler began',
+    });
   }
 
   #expired(error: ContextTimeoutError | ShuttingDownError): void {

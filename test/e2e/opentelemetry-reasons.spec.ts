@@ -72,7 +72,7 @@ describe('O1: a span says why its transaction was rolled back', () => {
     await request;
     expect(await treeOfOne()).toEqual([
       'TRANSACTION (rolled-back, statements 1)',
-      "  * db_context.rollback the client went away (onDisconnect: 'rollback')",
+      '  * db_context.rollback CLIENT_GONE',
     ]);
   });
 

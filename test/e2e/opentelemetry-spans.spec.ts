@@ -175,8 +175,8 @@ describe.each<AdapterName>(['express', 'fastify'])('O1: the spans over %s', (ada
   it('of a request that is rolled back since a statement has failed', async () => {
     expect(await treeOf('/twice', 'POST', 500)).toEqual([
       'POST /twice (500)',
-      '  TRANSACTION (rolled-back, statements 2, error UNEXPECTED_ROLLBACK, failed)',
-      '    * db_context.rollback UNEXPECTED_ROLLBACK UNEXPECTED_ROLLBACK 23505',
+      '  TRANSACTION (rolled-back, statements 2, error 23505, failed)',
+      '    * db_context.rollback UNEXPECTED_ROLLBACK 23505 23505',
       '    pg.query:BEGIN;INSERT',
       '    pg.query:INSERT (failed)',
       '    pg.query:ROLLBACK',
@@ -187,8 +187,8 @@ describe.each<AdapterName>(['express', 'fastify'])('O1: the spans over %s', (ada
     expect(await treeOf('/retried', 'POST', 200)).toEqual([
       'POST /retried (200)',
       '  * db_context.retry 40001',
-      '  TRANSACTION (rolled-back, statements 2, error UNEXPECTED_ROLLBACK, failed)',
-      '    * db_context.rollback UNEXPECTED_ROLLBACK UNEXPECTED_ROLLBACK 40001',
+      '  TRANSACTION (rolled-back, statements 2, error 40001, failed)',
+      '    * db_context.rollback UNEXPECTED_ROLLBACK 40001 40001',
       '    pg.query:BEGIN;SELECT',
       '    pg.query:DO (failed)',
       '    pg.query:ROLLBACK',
@@ -206,8 +206,8 @@ describe.each<AdapterName>(['express', 'fastify'])('O1: the spans over %s', (ada
       '  TRANSACTION (committed, statements 1)',
       '    pg.query:BEGIN;SELECT',
       '    pg.query:COMMIT',
-      '  TRANSACTION (rolled-back, statements 1, error UNEXPECTED_ROLLBACK, failed)',
-      '    * db_context.rollback UNEXPECTED_ROLLBACK UNEXPECTED_ROLLBACK 40001',
+      '  TRANSACTION (rolled-back, statements 1, error 40001, failed)',
+      '    * db_context.rollback UNEXPECTED_ROLLBACK 40001 40001',
       '    pg.query:BEGIN;DO (failed)',
       '    pg.query:ROLLBACK',
       '  TRANSACTION (committed, statements 1, retries 1)',

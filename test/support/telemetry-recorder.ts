@@ -2,12 +2,15 @@ import { channel } from 'node:diagnostics_channel';
 
 import type {
   AcquireEvent,
+  ConnectionEvent,
+  ConnectionUse,
   ContextEndEvent,
   ContextEvent,
   FailoverEvent,
   HookEvent,
   HostChangeEvent,
   HostDrainEvent,
+  LendEvent,
   PoolEvent,
   PoolReleaseEvent,
   RetryEvent,
@@ -26,29 +29,30 @@ export interface TelemetryRecorder {
   stop(): void;
 }
 
-type AnyOperation = Pick<AcquireEvent, 'connection' | 'error' | 'transaction'>;
+type AnyOperation = Pick<AcquireEvent, 'connection' | 'error' | 'transaction' | 'use'>;
 
 /**
  * Records all events by the names of their channels, as a subscriber does that does not import the library.
- * Transactions are numbered in the order of their first events.
+ * Transactions are numbered in the order of their first events, and so are other uses of connections.
  */
 export function recordTelemetry(): TelemetryRecorder {
   const lines: string[] = [];
   const events: TelemetryRecorder['events'] = [];
   const numbers = new Map<object, number>();
-  const label = (transaction: object | undefined): string => {
-    if (transaction === undefined) {
+  const label = (transaction: object | undefined, use?: ConnectionUse): string => {
+    const of = transaction ?? use;
+    if (of === undefined) {
       return '-';
     }
-    numbers.set(transaction, numbers.get(transaction) ?? numbers.size + 1);
-    return `t${numbers.get(transaction)}`;
+    numbers.set(of, numbers.get(of) ?? numbers.size + 1);
+    return `${use?.kind ?? 't'}${numbers.get(of)}`;
   };
   const codeOf = (error: { code: string | undefined; name: string } | undefined): string =>
     error === undefined ? '' : ` [${error.code ?? error.name}]`;
-  const operation = ({ transaction, connection, error }: AnyOperation): string =>
-    `${label(transaction)} ${connection.name}${codeOf(error)}`;
+  const operation = ({ transaction, use, connection, error }: AnyOperation): string =>
+    `${label(transaction, use)} ${connection.name}${codeOf(error)}`;
   const sent = (event: StatementEvent): string =>
-    `${operation(event)} ${event.kind}: ${event.texts.join('; ')}`;
+    `${operation(event)} ${event.isLent ? 'lent ' : ''}${event.kind}: ${event.texts.join('; ')}`;
 
   const printers: Record<string, (event: never) => string> = {
     'nestjs-db-context:context:open': ({ context }: ContextEvent) => context.origin,
@@ -74,14 +78,16 @@ export function recordTelemetry(): TelemetryRecorder {
       `${kind} of ${origin}${codeOf(error)}`,
     'nestjs-db-context:retry': ({ origin, attempt, error }: RetryEvent) =>
       `${origin} after attempt ${attempt}${codeOf(error)}`,
-    'nestjs-db-context:pool:wait': ({ transaction, connection, pool }: PoolEvent) =>
-      `${label(transaction)} ${connection.name} ${pool.checkedOut} of ${pool.size} in use, ${pool.waiting} waiting`,
+    'nestjs-db-context:pool:wait': ({ transaction, use, connection, pool }: PoolEvent) =>
+      `${label(transaction, use)} ${connection.name} ${pool.checkedOut} of ${pool.size} in use, ${pool.waiting} waiting`,
     'nestjs-db-context:pool:release': ({
       transaction,
+      use,
       connection,
       isDestroyed,
     }: PoolReleaseEvent) =>
-      `${label(transaction)} ${connection.name}${isDestroyed ? ' destroyed' : ''}`,
+      `${label(transaction, use)} ${connection.name}${isDestroyed ? ' destroyed' : ''}`,
+    'nestjs-db-context:connection:close': ({ connection }: ConnectionEvent) => connection.name,
     'nestjs-db-context:host:change': ({ connection }: HostChangeEvent) => connection.name,
     'nestjs-db-context:host:drain': ({ connection, isForced }: HostDrainEvent) =>
       `${connection.name}${isForced ? ' forced' : ''}`,
@@ -89,6 +95,8 @@ export function recordTelemetry(): TelemetryRecorder {
       `${connection.name} ${answers.map(({ role }) => role).join(', ')}`,
     'tracing:nestjs-db-context:acquire:start': operation,
     'tracing:nestjs-db-context:acquire:asyncEnd': operation,
+    'tracing:nestjs-db-context:lend:start': (event: LendEvent) => operation(event),
+    'tracing:nestjs-db-context:lend:asyncEnd': (event: LendEvent) => operation(event),
     'tracing:nestjs-db-context:statement:start': sent,
     'tracing:nestjs-db-context:statement:asyncEnd': (event: StatementEvent) =>
       `${operation(event)} ${event.rows ?? 'no'} rows`,
