@@ -1,11 +1,11 @@
 import type { Holder } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
-import { isQuietWithin } from '../connection/quiet-client.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import { mayHaveEnded } from '../postgresql/transaction-end-statements.js';
 import type { Asked, QueryAnswer } from './asked.js';
 import { TestIsolationError } from './errors.js';
 import { GuardedTransaction } from './guarded-transaction.js';
+import { RealClientErrors } from './real-client-errors.js';
 import { SharedClient } from './shared-client.js';
 import type { FirstText, SharedConnection, SharedParty } from './shared-connection.js';
 import { SharedLevels } from './shared-levels.js';
@@ -37,22 +37,27 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
   readonly #layers: TestLayers;
   readonly #turns: Turns;
   readonly #place: TestPlace;
-  // Kept here, since the real client warns of more than ten.
-  readonly errorListeners = new Set<(error: Error) => void>();
+  readonly errors: RealClientErrors;
 
   private constructor(connection: DbConnection, real: GuardedTransaction, place: TestPlace) {
     this.connection = connection;
     this.#real = real;
     this.#place = place;
     this.#levels = new SharedLevels(real);
-    const { acquireTimeoutMs, endTimeoutMs } = connection.limits;
+    const { name, limits } = connection;
     const refusal = this.refusal.bind(this);
-    this.#turns = new Turns(acquireTimeoutMs, refusal);
+    this.#turns = new Turns(limits.acquireTimeoutMs, refusal);
+    this.errors = new RealClientErrors(name, real.client, () => {
+      // Their savepoints are gone.
+      this.#levels.forget();
+      this.#turns.change();
+    });
     this.#layers = new TestLayers({
       real,
+      errors: this.errors,
       levels: this.#levels,
       turns: this.#turns,
-      endTimeoutMs,
+      endTimeoutMs: limits.endTimeoutMs,
       refusal,
     });
   }
@@ -71,7 +76,6 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
       client = await place.takeRealClient();
       const real = await GuardedTransaction.begin(client, connection);
       const shared = new SharedTransaction(connection, real, place);
-      client.on('error', shared.#onError);
       place.serve(shared);
       return shared;
     } catch (error) {
@@ -101,7 +105,7 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
     return new SharedClient(this, holder);
   }
 
-  /** See {@link TestLayers.enter}. All work belongs to that layer then, which no longer rests. */
+  /** See {@link TestLayers.enter}: all work belongs to that layer then, which no longer rests. */
   async enter(): Promise<Layer> {
     this.#place.begin();
     try {
@@ -133,7 +137,7 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
 
   async #endAll(layer: Layer, deadline: number): Promise<void> {
     const onShut = (): void => {
-      this.realClient.off('error', this.#onError);
+      this.errors.stop();
       this.#place.leave();
     };
     try {
@@ -176,7 +180,9 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
   /** See {@link SharedConnection.send}. */
   send(client: SharedParty, asked: Asked): Promise<QueryAnswer> {
     if (isTest(client)) {
-      return this.sendAlone(client, asked);
+      return this.sendAlone(client, asked).catch((error: unknown) => {
+        throw this.errors.lost ?? error;
+      });
     }
     this.#assertEndsNothing(asked.sql);
     return this.#whenOnTop(client, () => this.#levels.send(client, asked));
@@ -208,20 +214,9 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
       try {
         return await this.#turns.lent(() => use(this.realClient, onSend));
       } finally {
-        await this.#refuseIfStuck();
+        await this.#layers.refuseIfStuck(this.connection.limits.drainTimeoutMs);
       }
     });
-  }
-
-  /** Refuses all that follows where the server awaits the rest of a copy rather than a statement. */
-  async #refuseIfStuck(): Promise<void> {
-    if (!(await isQuietWithin(this.realClient, this.connection.limits.drainTimeoutMs))) {
-      this.#layers.isStuck = true;
-      this.#layers.refuseAll(
-        'the callback of withClient() has returned, and its client was still at work. Await every query, ' +
-          'end or destroy every copy, and close every cursor before it returns.',
-      );
-    }
   }
 
   /** See {@link SharedConnection.commit}. */
@@ -272,10 +267,6 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
     }
   }
 
-  readonly #onError = (error: Error): void => {
-    this.errorListeners.forEach((listener) => listener(error));
-  };
-
   #assertEndsNothing(sql: string, where = 'as SQL'): void {
     if (mayHaveEnded(sql)) {
       throw this.refusal(`a COMMIT or ROLLBACK was to be sent ${where}, ${ENDS_TEST}`);
@@ -291,7 +282,7 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
   }
 
   #take<T>(client: SharedParty, may: () => boolean, run: () => Promise<T>): Promise<T> {
-    return this.#turns.take({ refusedFor: () => client.layer.refusedFor, may, run });
+    return this.#turns.take({ refused: () => this.#layers.refusalIn(client.layer), may, run });
   }
 }
 

@@ -16,7 +16,7 @@ import {
   type TestTransactionOptions,
 } from './test-connections.js';
 import type { TestOwner } from './test-owner.js';
-import { TestIsolationError } from './errors.js';
+import { TestConnectionLostError, TestIsolationError } from './errors.js';
 import { graceFromNow } from './test-layers.js';
 import { TestRouting } from './test-routing.js';
 import { TestRun, type TestRunOptions } from './test-run.js';
@@ -262,7 +262,10 @@ async function partOf(
     server: {
       ...server,
       // No statement ends the transaction of a test: what would is refused before it is sent.
-      isRefusal: (error) => error instanceof TestIsolationError || server.isRefusal(error),
+      isRefusal: (error) =>
+        error instanceof TestIsolationError ||
+        error instanceof TestConnectionLostError ||
+        server.isRefusal(error),
       mayHaveEnded: () => false,
     },
     // A test under a debugger may take any time.

@@ -14,8 +14,8 @@ class LentScope extends AsyncScope {
 
 /** A piece of work that waits for its turn. */
 interface Task<T> {
-  /** Why it is not done any more, if it is not. */
-  readonly refusedFor: () => string | undefined;
+  /** The error with which it is refused, if it is. */
+  readonly refused: () => Error | undefined;
   readonly may: () => boolean;
   readonly run: () => Promise<T>;
 }
@@ -47,7 +47,7 @@ export class Turns {
     return this.#changed.promise;
   }
 
-  /** A transaction of the application has ended. */
+  /** A transaction of the application has ended, or all are over: those that wait look again. */
   change(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
@@ -78,7 +78,7 @@ export class Turns {
     }
   }
 
-  async #take<T>({ refusedFor, may, run }: Task<T>): Promise<T> {
+  async #take<T>({ refused, may, run }: Task<T>): Promise<T> {
     const deadline = performance.now() + this.#limitMs;
     if (AsyncScope.innermost(LentScope, ({ turns, isOver }) => turns === this && !isOver)) {
       throw this.#refusal(
@@ -88,9 +88,9 @@ export class Turns {
     }
     for (;;) {
       const turn = await this.#queue.run(async () => {
-        const reason = refusedFor();
-        if (reason !== undefined) {
-          throw this.#refusal(reason);
+        const refusal = refused();
+        if (refusal !== undefined) {
+          throw refusal;
         }
         return may() ? { result: await run() } : { wait: this.#changed.promise };
       });
