@@ -23,7 +23,8 @@ export class TestIsolationError extends DbContextError {
 
 /**
  * A test of those that run at the same time took longer than the test runner lets it: it waited for a
- * connection of its own, or its body is still at work. Its transactions are rolled back.
+ * connection of its own, or its body is still at work. Its transactions are rolled back. Or the transaction of
+ * a test could not begin, since a fake clock holds it back, or the begin of the test before.
  *
  * @publicApi
  */

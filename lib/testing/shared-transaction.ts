@@ -12,6 +12,7 @@ import { SharedLevels } from './shared-levels.js';
 import type { Layer } from './test-layer.js';
 import { graceFromNow, TestLayers } from './test-layers.js';
 import type { TestOwner } from './test-owner.js';
+import { unlessGivenUp } from './unless-given-up.js';
 import { TestRouting, type ServedTransaction, type TestPlace } from './test-routing.js';
 import { Turns } from './turns.js';
 
@@ -66,15 +67,20 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
    * Takes a connection and begins. From then on the work of its test gets shared clients on the connection.
    *
    * @param owner the test; `undefined` where all work belongs to the test that runs
-   * @throws {@link AcquireTimeoutError}, {@link ConnectionFailedError}
+   * @param signal gives it up
+   * @throws the reason of the signal, {@link AcquireTimeoutError}, {@link ConnectionFailedError}
    * @throws {@link TestIsolationError} one has begun for that work and not ended
    */
-  static async begin(connection: DbConnection, owner?: TestOwner): Promise<SharedTransaction> {
+  static async begin(
+    connection: DbConnection,
+    owner?: TestOwner,
+    signal?: AbortSignal,
+  ): Promise<SharedTransaction> {
     const place = TestRouting.of(connection).reserve(owner);
     let client: PgClient | undefined;
     try {
-      client = await place.takeRealClient();
-      const real = await GuardedTransaction.begin(client, connection);
+      client = await unlessGivenUp(signal, place.takeRealClient(), (late) => late.release(true));
+      const real = await unlessGivenUp(signal, GuardedTransaction.begin(client, connection));
       const shared = new SharedTransaction(connection, real, place);
       place.serve(shared);
       return shared;
@@ -282,7 +288,8 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
   }
 
   #take<T>(client: SharedParty, may: () => boolean, run: () => Promise<T>): Promise<T> {
-    return this.#turns.take({ refused: () => this.#layers.refusalIn(client.layer), may, run });
+    const refused = (): Error | undefined => this.#layers.refusalIn(client.layer);
+    return this.#turns.take({ refused, may, run });
   }
 }
 

@@ -27,7 +27,7 @@ interface Waiting {
 }
 
 /** Work that was refused, whose error perhaps nobody saw. */
-interface RefusedWork {
+export interface RefusedWork {
   readonly error: OutsideTestError;
   /** The name of the unit of work. */
   readonly origin?: string | undefined;
@@ -64,7 +64,7 @@ export class TestWatch {
         this.#watched.add(connection);
         const stop = await TestRouting.of(connection).watch(
           leftOut.includes(connection)
-            ? refusingLeftOut(connection, block)
+            ? refusingLeftOut(connection, (refused) => this.note(refused), block)
             : {
                 block,
                 outside: (claim, owner, changed) =>
@@ -87,7 +87,7 @@ export class TestWatch {
     this.#ended.resolve();
     this.#stops.forEach((stop) => stop());
     this.#stops = [];
-    const [first, ...more] = this.#refused;
+    const [first, ...more] = this.#refused.splice(0);
     if (first !== undefined) {
       const { error, origin, owner } = first;
       const times = more.length + 1;
@@ -104,7 +104,8 @@ export class TestWatch {
 
   /** Work was refused, with which the end fails as well, unless its test has failed already. */
   note(refused: RefusedWork): void {
-    if (this.#options.outside === 'refuse' && refused.owner?.hasFailed !== true) {
+    const isNews = this.#options.outside === 'refuse' || refused.error.reason === 'left-out';
+    if (isNews && refused.owner?.hasFailed !== true) {
       this.#refused.push(refused);
     }
   }
@@ -164,11 +165,23 @@ export class TestWatch {
   }
 }
 
-/** Refuses all work on a connection that is not part of the shared transaction. */
-export function refusingLeftOut({ name }: DbConnection, block?: ConcurrentBlock): OutsideWatch {
+/**
+ * Refuses all work on a connection that is not part of the shared transaction.
+ *
+ * @param note is called with each refusal, since nobody else may see it
+ */
+export function refusingLeftOut(
+  { name }: DbConnection,
+  note: (refused: RefusedWork) => void = () => undefined,
+  block?: ConcurrentBlock,
+): OutsideWatch {
   return {
     block,
-    outside: ({ holder }) =>
-      Promise.reject(new OutsideTestError(name, 'left-out', { origin: originOf(holder) })),
+    outside: ({ holder }, owner) => {
+      const origin = originOf(holder);
+      const error = new OutsideTestError(name, 'left-out', { origin });
+      note({ error, origin, owner });
+      return Promise.reject(error);
+    },
   };
 }
