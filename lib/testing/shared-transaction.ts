@@ -101,9 +101,10 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
     return this.#layers.innermost;
   }
 
-  /** Number of transactions of the application that are open. */
+  /** Number of transactions of the application that are open, or about to begin. */
   get openTransactions(): number {
-    return this.#levels.count;
+    const clients = [...this.#levels.clients, ...this.#turns.clients];
+    return new Set(clients.filter((each) => !isTest(each))).size;
   }
 
   /** See {@link ServedTransaction.clientFor}. */
@@ -289,7 +290,7 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
 
   #take<T>(client: SharedParty, may: () => boolean, run: () => Promise<T>): Promise<T> {
     const refused = (): Error | undefined => this.#layers.refusalIn(client.layer);
-    return this.#turns.take({ refused, may, run });
+    return this.#turns.take({ client, refused, may, run });
   }
 }
 

@@ -1,6 +1,7 @@
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
+import type { SharedParty } from './shared-connection.js';
 
 /** Code that has the real client to itself. */
 class LentScope extends AsyncScope {
@@ -14,6 +15,7 @@ class LentScope extends AsyncScope {
 
 /** A piece of work that waits for its turn. */
 interface Task<T> {
+  readonly client: SharedParty;
   /** The error with which it is refused, if it is. */
   readonly refused: () => Error | undefined;
   readonly may: () => boolean;
@@ -26,7 +28,7 @@ export class Turns {
   readonly #refusal: (reason: string) => Error;
   readonly #queue = new SerialQueue();
   #changed = Promise.withResolvers<void>();
-  #underWay = 0;
+  readonly #underWay = new Set<Task<unknown>>();
 
   /**
    * @param limitMs the longest wait of a transaction for another one, in milliseconds
@@ -39,7 +41,12 @@ export class Turns {
 
   /** Number of tasks that wait or run. */
   get underWay(): number {
-    return this.#underWay;
+    return this.#underWay.size;
+  }
+
+  /** Those of which a task waits or runs. */
+  get clients(): readonly SharedParty[] {
+    return [...this.#underWay].map(({ client }) => client);
   }
 
   /** Resolves when a transaction of the application has ended, or no task is left. */
@@ -68,11 +75,12 @@ export class Turns {
    * check and the task.
    */
   async take<T>(task: Task<T>): Promise<T> {
-    this.#underWay++;
+    this.#underWay.add(task);
     try {
       return await this.#take(task);
     } finally {
-      if (--this.#underWay === 0) {
+      this.#underWay.delete(task);
+      if (this.#underWay.size === 0) {
         this.change();
       }
     }
