@@ -13,7 +13,8 @@ import type { Layer } from './test-layer.js';
 import { graceFromNow, TestLayers } from './test-layers.js';
 import type { TestOwner } from './test-owner.js';
 import { unlessGivenUp } from './unless-given-up.js';
-import { TestRouting, type ServedTransaction, type TestPlace } from './test-routing.js';
+import type { ServedTransaction, TestPlace } from './test-place.js';
+import { TestRouting } from './test-routing.js';
 import { Turns } from './turns.js';
 
 const LOST_WORK =

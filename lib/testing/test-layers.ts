@@ -178,7 +178,8 @@ export class TestLayers {
     if (count > 0) {
       throw this.#of.refusal(
         `${count} transaction(s) of the application were still open when ${when}. Await the ` +
-          'request or the call that opened them.',
+          'request or the call that opened them, and commit or roll back what begin() of a session or a ' +
+          'fork has begun.',
       );
     }
   }

@@ -33,6 +33,8 @@ export interface RefusedWork {
   readonly origin?: string | undefined;
   /** The test that it belongs to, where that has ended. */
   readonly owner?: TestOwner | undefined;
+  /** The test that had run before. */
+  readonly after?: string | undefined;
 }
 
 interface TestWatchOptions extends TestTransactionOptions {
@@ -50,6 +52,7 @@ export class TestWatch {
   readonly #ended = Promise.withResolvers<void>();
   #stops: readonly (() => void)[] = [];
   #isOver = false;
+  #lastTest: string | undefined;
 
   constructor(options: TestWatchOptions) {
     this.#options = options;
@@ -89,17 +92,23 @@ export class TestWatch {
     this.#stops = [];
     const [first, ...more] = this.#refused.splice(0);
     if (first !== undefined) {
-      const { error, origin, owner } = first;
+      const { error, origin, owner, after } = first;
       const times = more.length + 1;
       throw times === 1
         ? error
         : new OutsideTestError(error.connectionName, error.reason, {
             times,
             origin,
+            after,
             test: owner?.name,
             cause: error,
           });
     }
+  }
+
+  /** A test is over, which messages about the work that comes then name. */
+  testIsOver(name: string | undefined): void {
+    this.#lastTest = name;
   }
 
   /** Work was refused, with which the end fails as well, unless its test has failed already. */
@@ -159,8 +168,9 @@ export class TestWatch {
     waitedMs?: number,
   ): never {
     const origin = originOf(holder);
-    const error = new OutsideTestError(name, reason, { origin, waitedMs });
-    this.note({ error, origin });
+    const after = this.#lastTest;
+    const error = new OutsideTestError(name, reason, { origin, after, waitedMs });
+    this.note({ error, origin, after });
     throw error;
   }
 }

@@ -179,6 +179,7 @@ function useTestsInTurn(
         return;
       }
       const ended = tests.over();
+      watch?.testIsOver(test?.name);
       if (ended !== undefined && keeper.isDue(test)) {
         throw keeper.noteKept(await blocks.keep(ended), shared(), test);
       }
