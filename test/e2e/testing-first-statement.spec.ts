@@ -1,6 +1,7 @@
 import {
   expectNoOpenConnections,
   TestTransaction,
+  useTestTransaction,
   type TestTarget,
 } from 'nestjs-db-context/testing';
 
@@ -98,4 +99,33 @@ it('T1: the first statement of a concurrent test is seen by it, and refused at i
   });
   await block.hooks.run('afterAll');
   expect(world.pool()).toMatchObject({ checkedOut: 0, waiting: 0 });
+});
+
+it('T1: with concurrent: true too, a subtest is part of the test of node:test around it', async () => {
+  const hooks = new Map<string, (context?: unknown) => Promise<void>>();
+  const register = (name: string) => (callback: () => Promise<void>) => hooks.set(name, callback);
+  const db = useTestTransaction(() => world.app, {
+    concurrent: true,
+    beforeAll: register('beforeAll'),
+    afterAll: register('afterAll'),
+    beforeEach: register('beforeEach'),
+    afterEach: register('afterEach'),
+  });
+  const contextOf = (fullName: string): unknown => ({
+    name: fullName,
+    fullName,
+    passed: true,
+    diagnostic: () => undefined,
+  });
+  const [outer, inner] = [contextOf('steps'), contextOf('steps > the first step')];
+  await hooks.get('beforeAll')!();
+  await hooks.get('beforeEach')!(outer);
+  await db.session().insert(Note, { text: 'of the test' });
+  await hooks.get('beforeEach')!(inner);
+  expect(await db.session().count(Note)).toBe(1);
+  await hooks.get('afterEach')!(inner);
+  expect(await db.session().count(Note)).toBe(1);
+  await hooks.get('afterEach')!(outer);
+  await hooks.get('afterAll')!();
+  expect(await world.savedTexts()).toEqual([]);
 });
