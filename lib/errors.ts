@@ -65,6 +65,7 @@ export type DbContextErrorCode =
   | 'STREAM_FAILED'
   | 'STREAM_REFUSED'
   | 'STREAM_TIMEOUT'
+  | 'TEST_CONNECTION_LOST'
   | 'TEST_ISOLATION'
   | 'TEST_ROWS_KEPT'
   | 'TEST_TIMEOUT'

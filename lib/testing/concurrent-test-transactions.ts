@@ -4,7 +4,9 @@ import { InvalidOptionsError } from '../errors.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 import { ConcurrentTests, type RunningTest } from './concurrent-tests.js';
 import { OWNER_HEADER } from './request-ownership.js';
+import { withRunnerTest } from './runner-contexts.js';
 import { hooksOf, type RunnerHooks } from './runner-hooks.js';
+import { isInside, type RunnerTest } from './runner-test.js';
 import type { BlockSetUp } from './test-blocks.js';
 import type { TestTransactionOptions } from './test-connections.js';
 import { testLimitOf } from './test-limit.js';
@@ -95,7 +97,9 @@ export function useConcurrentTests(
   const isWatching = Promise.withResolvers<void>();
   isWatching.promise.catch(() => undefined);
   /** The tests that are not registered by `test()`, of which only the hooks know. */
-  const hooked: RunningTest[] = [];
+  const hooked: { readonly test: RunningTest; readonly runnerTest: RunnerTest | undefined }[] = [];
+  const isPart = (runnerTest: RunnerTest | undefined): boolean =>
+    hooked.some((each) => isInside(runnerTest, each.runnerTest));
   let hasOwnTests = false;
 
   const { beforeAll, afterAll, beforeEach, afterEach } = hooksOf(
@@ -111,19 +115,23 @@ export function useConcurrentTests(
       throw error;
     }
   });
-  beforeEach(async () => {
-    if (!hasOwnTests) {
-      hooked.push(await tests.begin());
-    }
-  });
-  afterEach(async () => {
-    const test = hooked.shift();
-    await (test && tests.end(test));
-  });
+  beforeEach(
+    withRunnerTest(async (runnerTest) => {
+      if (!hasOwnTests && !isPart(runnerTest)) {
+        hooked.push({ test: await tests.begin(), runnerTest });
+      }
+    }),
+  );
+  afterEach(
+    withRunnerTest(async (runnerTest) => {
+      const ended = isPart(runnerTest) ? undefined : hooked.shift();
+      await (ended && tests.end(ended.test));
+    }),
+  );
   afterAll(() => tests.close());
 
   const current = (): RunningTest => {
-    const test = tests.current() ?? (hooked.length === 1 ? hooked[0] : undefined);
+    const test = tests.current() ?? (hooked.length === 1 ? hooked[0]!.test : undefined);
     if (test === undefined) {
       throw new InvalidOptionsError(
         'useTestTransaction() with { concurrent: true } was asked for the test that runs by code that ' +

@@ -4,6 +4,7 @@ import { SqlReader } from '../postgresql/sql-reader.js';
 import { isQuietWithin } from '../connection/quiet-client.js';
 import { sendInCompany, type Asked, type QueryAnswer } from './asked.js';
 import { DEFERRABLE_CONSTRAINTS, DeferrableConstraints } from './deferrable-constraints.js';
+import { NO_LIMIT_ON_IDLING } from './no-limit-on-idling.js';
 
 /** Each savepoint of this name hides the one before. */
 const GUARD = 'db_context_guard';
@@ -38,7 +39,7 @@ export class GuardedTransaction {
   /** Begins on a client, in one message. */
   static async begin(client: PgClient, connection: DbConnection): Promise<GuardedTransaction> {
     const constraints = new DeferrableConstraints(connection);
-    const texts = ['begin', SET_GUARD];
+    const texts = ['begin', NO_LIMIT_ON_IDLING, SET_GUARD];
     if (constraints.checks === undefined) {
       texts.push(DEFERRABLE_CONSTRAINTS);
     }

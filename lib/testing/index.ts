@@ -1,7 +1,7 @@
 export { captureOnCommit, type CaptureOptions } from './capture-on-commit.js';
 export type { ConcurrentTestTransactions, RegisterTest } from './concurrent-test-transactions.js';
 export { provideTestDbContext, provideTestRepository, provideTestSession } from './doubles.js';
-export { TestIsolationError, TestTimeoutError } from './errors.js';
+export { TestConnectionLostError, TestIsolationError, TestTimeoutError } from './errors.js';
 export { expectNoOpenConnections } from './expect-no-open-connections.js';
 export {
   expectCommitted,

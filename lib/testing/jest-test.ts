@@ -7,6 +7,8 @@ interface CircusState {
     /** Whether it is a `test.failing()`. */
     readonly failing: boolean;
     readonly errors: readonly unknown[];
+    /** How often it has begun. */
+    readonly invocations?: number;
   } | null;
   readonly testTimeout?: number;
 }
@@ -26,8 +28,15 @@ export function jestTest(): RunnerTest | undefined {
     ? {
         name: test.name,
         hasFailed: () => test.errors.length > 0 && !test.failing,
+        willRetry: () => (test.invocations ?? 1) <= retryTimes(),
       }
     : undefined;
+}
+
+/** The number of `jest.retryTimes()`, which Jest keeps under this symbol. */
+function retryTimes(): number {
+  const realm = globalThis as unknown as Readonly<Record<symbol, unknown>>;
+  return Number(realm[Symbol.for('RETRY_TIMES')] ?? 0);
 }
 
 /** How long Jest lets a test take that says nothing of it, in milliseconds; `undefined` in another runner. */

@@ -24,7 +24,12 @@ export class Keeping {
       await real.send(['commit']);
       this.outcome = { kind: 'kept' };
     } catch (error) {
-      this.outcome = { kind: 'failed', cause: error as Error };
+      this.failed(error as Error);
     }
+  }
+
+  /** There is nothing that could be committed. */
+  failed(cause: Error): void {
+    this.outcome = { kind: 'failed', cause };
   }
 }

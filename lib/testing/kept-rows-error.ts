@@ -13,8 +13,9 @@ export class KeptRowsError extends DbContextError {
     message: string,
     /** What became of the rows, by connection. */
     readonly kept: readonly KeptRows[],
+    cause?: KeptRowsError,
   ) {
-    super('TEST_ROWS_KEPT', message);
+    super('TEST_ROWS_KEPT', message, cause);
   }
 
   /** @internal The error at the end of the test. */
@@ -34,13 +35,22 @@ export class KeptRowsError extends DbContextError {
     );
   }
 
-  /** @internal The error at the beginning of a later test. */
-  static after(test: string, kept: readonly KeptRows[]): KeptRowsError {
-    const urls = kept.map(({ connectionName, url }) => `"${connectionName}" (${url})`).join(', ');
+  /**
+   * @internal The error at the beginning of a later test, or of the same one that is tried again: where it is
+   * all that the runner shows, it says how to look at the rows as well.
+   *
+   * @param first the error at the end of the test
+   */
+  static after(test: string, kept: readonly KeptRows[], first: KeptRowsError): KeptRowsError {
     return new KeptRowsError(
-      `The rows of ${test} were to be kept on the connection ${urls}. This test would see them, and ` +
-        'does not run. Run the failed test alone, or without keepOnFailure.',
+      [
+        `The rows of ${test} were to be kept:`,
+        ...kept.flatMap((each) => linesOf(each)),
+        'This test would see them, or is that one once more, and does not run. Run the failed test alone, or ' +
+          'without keepOnFailure.',
+      ].join('\n'),
       kept,
+      first,
     );
   }
 }

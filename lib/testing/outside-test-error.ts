@@ -44,6 +44,8 @@ interface OutsideTestDetails {
   readonly origin?: string | undefined;
   /** The name of the test that has ended. */
   readonly test?: string | undefined;
+  /** The test that had run before. */
+  readonly after?: string | undefined;
   /** How long it has waited for a test, in milliseconds. */
   readonly waitedMs?: number | undefined;
   /** How often the same has happened. */
@@ -74,17 +76,18 @@ export class OutsideTestError extends DbContextError {
 function usedBy(
   connectionName: string,
   reason: OutsideTestReason,
-  { origin, test, waitedMs }: OutsideTestDetails,
+  { origin, test, after, waitedMs }: OutsideTestDetails,
 ): string {
   const who = origin ?? 'code that is in no context';
   const what =
     test === undefined ? WHAT[reason] : `which belongs to the test "${test}", which has ended`;
+  const when = after === undefined ? '' : ` The test before was "${after}".`;
   const where = reason === 'test-ended' ? 'be a part of another test, or really' : 'really';
   const waited =
     waitedMs === undefined ? '' : ` It has waited ${waitedMs} ms (acquireTimeoutMs) for one.`;
   return (
     `Connection "${connectionName}" was used by ${who}, ${what}. What that writes would ${where} ` +
-    `be committed, so it is refused.${waited}`
+    `be committed, so it is refused.${waited}${when}`
   );
 }
 

@@ -16,7 +16,8 @@ export interface KeepOptions {
    * connection, and later tests on the application are refused.
    *
    * Jest (jest-circus), Vitest, Mocha and `node:test` say whether a test has failed; for another runner give
-   * a function that says so, which is called after each test.
+   * a function that says so, which is called after each test. A test that the runner is to try again is rolled
+   * back, and only the last try is kept.
    *
    * @defaultValue whether the environment variable `DB_CONTEXT_KEEP_ON_FAILURE` is `1`
    */
@@ -26,7 +27,10 @@ export interface KeepOptions {
 const VARIABLE = 'DB_CONTEXT_KEEP_ON_FAILURE';
 
 /** What was kept of a test, by the connections that have the rows now. */
-const keptOn = new WeakMap<DbConnection, { readonly test: string; readonly rows: KeptRows }>();
+const keptOn = new WeakMap<
+  DbConnection,
+  { readonly test: string; readonly rows: KeptRows; readonly error: KeptRowsError }
+>();
 
 /** Decides which tests keep their rows, and refuses those that would see them. */
 export class RowKeeper {
@@ -69,21 +73,31 @@ export class RowKeeper {
     this.#isAsked = true;
   }
 
-  /** Whether the rows of a test that has run are to be kept. */
+  /** A part of the test that runs has run, in the same transaction. */
+  partIsOver(test: RunnerTest | undefined): void {
+    this.#isAsked = this.isDue(test);
+  }
+
+  /** Whether the rows of a test that has run are to be kept: not while it is tried again. */
   isDue(test: RunnerTest | undefined): boolean {
+    if (this.#isAsked) {
+      return true;
+    }
     const onFailure = this.#onFailure;
     const hasFailed =
       typeof onFailure === 'function' ? onFailure() : onFailure && test?.hasFailed() === true;
-    return this.#isAsked || hasFailed;
+    return hasFailed && test?.willRetry?.() !== true;
   }
 
   /** @throws {@link KeptRowsError} the rows of an earlier test are on one of the connections */
   assertNoneKept(connections: readonly DbConnection[]): void {
     const kept = connections.flatMap((each) => keptOn.get(each) ?? []);
-    if (kept.length > 0) {
+    const [first] = kept;
+    if (first !== undefined) {
       throw KeptRowsError.after(
-        kept[0]!.test,
+        first.test,
         kept.map(({ rows }) => rows),
+        first.error,
       );
     }
   }
@@ -100,14 +114,14 @@ export class RowKeeper {
     runnerTest: RunnerTest | undefined,
   ): KeptRowsError {
     const test = runnerTest === undefined ? 'the test' : `the test "${runnerTest.name}"`;
+    const error = KeptRowsError.of(test, kept);
     this.hasKept = true;
     for (const connection of connections) {
       const rows = kept.find(({ connectionName }) => connectionName === connection.name);
       if (rows !== undefined) {
-        keptOn.set(connection, { test, rows });
+        keptOn.set(connection, { test, rows, error });
       }
     }
-    const error = KeptRowsError.of(test, kept);
     runnerTest?.note?.(error.message);
     return error;
   }

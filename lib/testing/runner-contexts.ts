@@ -15,13 +15,16 @@ interface VitestContext {
     readonly name: string;
     /** Whether it is a `test.fails()`. */
     readonly fails?: boolean;
-    readonly result?: { readonly state?: string };
+    /** How often it is tried again. */
+    readonly retry?: number | { readonly count?: number };
+    readonly result?: { readonly state?: string; readonly retryCount?: number };
   };
 }
 
 /** The context of `node:test`. */
 interface NodeContext {
   readonly name: string;
+  readonly fullName?: string;
   readonly passed: boolean;
   diagnostic(text: string): void;
 }
@@ -49,11 +52,13 @@ function testOf({ self, argument }: HookCall): RunnerTest | undefined {
     return {
       name: task.name,
       hasFailed: () => task.result?.state === 'fail' && task.fails !== true,
+      willRetry: () => (task.result?.retryCount ?? 0) < retriesOf(task),
     };
   }
   if (isNode(argument)) {
     return {
       name: argument.name,
+      ...(argument.fullName !== undefined && { path: argument.fullName }),
       hasFailed: () => !argument.passed,
       note: (text) => argument.diagnostic(text),
     };
@@ -66,6 +71,10 @@ function testOf({ self, argument }: HookCall): RunnerTest | undefined {
     };
   }
   return jestTest();
+}
+
+function retriesOf({ retry = 0 }: VitestContext['task']): number {
+  return typeof retry === 'number' ? retry : (retry.count ?? 0);
 }
 
 function isVitest(context: unknown): context is VitestContext {

@@ -79,12 +79,15 @@ export class SharedClient implements PgClient, SharedParty {
   }
 
   on(_event: 'error', listener: (error: Error) => void): this {
-    this.#shared.errorListeners.add(listener);
+    // The session of the test is refused with an error that says more.
+    if (this.holder !== this.layer.holder) {
+      this.#shared.errors.listeners.add(listener);
+    }
     return this;
   }
 
   off(_event: 'error', listener: (error: Error) => void): this {
-    this.#shared.errorListeners.delete(listener);
+    this.#shared.errors.listeners.delete(listener);
     return this;
   }
 

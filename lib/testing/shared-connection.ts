@@ -1,6 +1,7 @@
 import type { Holder } from '../connection/claim.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import type { Asked, QueryAnswer } from './asked.js';
+import type { RealClientErrors } from './real-client-errors.js';
 import type { Layer } from './test-layer.js';
 
 /** A client that stands for the real one, and whose transaction is a savepoint. */
@@ -21,8 +22,8 @@ export interface FirstText {
 export interface SharedConnection {
   /** The client that sends the statements of all shared clients. */
   readonly realClient: PgClient;
-  /** The error listeners of all shared clients. */
-  readonly errorListeners: Set<(error: Error) => void>;
+  /** The errors of that client, with the listeners of all shared clients. */
+  readonly errors: RealClientErrors;
   /** What a client that is made now belongs to. */
   readonly layer: Layer;
 

@@ -33,6 +33,10 @@ export class SharedLevels {
     return this.#all.length;
   }
 
+  get clients(): readonly SharedParty[] {
+    return this.#all.map(({ client }) => client);
+  }
+
   /** The client of the innermost one. */
   get topClient(): SharedParty | undefined {
     return this.#all.at(-1)?.client;

@@ -1,18 +1,20 @@
 import type { Holder } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
-import { isQuietWithin } from '../connection/quiet-client.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import { mayHaveEnded } from '../postgresql/transaction-end-statements.js';
 import type { Asked, QueryAnswer } from './asked.js';
 import { TestIsolationError } from './errors.js';
 import { GuardedTransaction } from './guarded-transaction.js';
+import { RealClientErrors } from './real-client-errors.js';
 import { SharedClient } from './shared-client.js';
 import type { FirstText, SharedConnection, SharedParty } from './shared-connection.js';
 import { SharedLevels } from './shared-levels.js';
 import type { Layer } from './test-layer.js';
 import { graceFromNow, TestLayers } from './test-layers.js';
 import type { TestOwner } from './test-owner.js';
-import { TestRouting, type ServedTransaction, type TestPlace } from './test-routing.js';
+import { unlessGivenUp } from './unless-given-up.js';
+import type { ServedTransaction, TestPlace } from './test-place.js';
+import { TestRouting } from './test-routing.js';
 import { Turns } from './turns.js';
 
 const LOST_WORK =
@@ -37,22 +39,27 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
   readonly #layers: TestLayers;
   readonly #turns: Turns;
   readonly #place: TestPlace;
-  // Kept here, since the real client warns of more than ten.
-  readonly errorListeners = new Set<(error: Error) => void>();
+  readonly errors: RealClientErrors;
 
   private constructor(connection: DbConnection, real: GuardedTransaction, place: TestPlace) {
     this.connection = connection;
     this.#real = real;
     this.#place = place;
     this.#levels = new SharedLevels(real);
-    const { acquireTimeoutMs, endTimeoutMs } = connection.limits;
+    const { name, limits } = connection;
     const refusal = this.refusal.bind(this);
-    this.#turns = new Turns(acquireTimeoutMs, refusal);
+    this.#turns = new Turns(limits.acquireTimeoutMs, refusal);
+    this.errors = new RealClientErrors(name, real.client, () => {
+      // Their savepoints are gone.
+      this.#levels.forget();
+      this.#turns.change();
+    });
     this.#layers = new TestLayers({
       real,
+      errors: this.errors,
       levels: this.#levels,
       turns: this.#turns,
-      endTimeoutMs,
+      endTimeoutMs: limits.endTimeoutMs,
       refusal,
     });
   }
@@ -61,17 +68,21 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
    * Takes a connection and begins. From then on the work of its test gets shared clients on the connection.
    *
    * @param owner the test; `undefined` where all work belongs to the test that runs
-   * @throws {@link AcquireTimeoutError}, {@link ConnectionFailedError}
+   * @param signal gives it up
+   * @throws the reason of the signal, {@link AcquireTimeoutError}, {@link ConnectionFailedError}
    * @throws {@link TestIsolationError} one has begun for that work and not ended
    */
-  static async begin(connection: DbConnection, owner?: TestOwner): Promise<SharedTransaction> {
+  static async begin(
+    connection: DbConnection,
+    owner?: TestOwner,
+    signal?: AbortSignal,
+  ): Promise<SharedTransaction> {
     const place = TestRouting.of(connection).reserve(owner);
     let client: PgClient | undefined;
     try {
-      client = await place.takeRealClient();
-      const real = await GuardedTransaction.begin(client, connection);
+      client = await unlessGivenUp(signal, place.takeRealClient(), (late) => late.release(true));
+      const real = await unlessGivenUp(signal, GuardedTransaction.begin(client, connection));
       const shared = new SharedTransaction(connection, real, place);
-      client.on('error', shared.#onError);
       place.serve(shared);
       return shared;
     } catch (error) {
@@ -91,9 +102,10 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
     return this.#layers.innermost;
   }
 
-  /** Number of transactions of the application that are open. */
+  /** Number of transactions of the application that are open, or about to begin. */
   get openTransactions(): number {
-    return this.#levels.count;
+    const clients = [...this.#levels.clients, ...this.#turns.clients];
+    return new Set(clients.filter((each) => !isTest(each))).size;
   }
 
   /** See {@link ServedTransaction.clientFor}. */
@@ -101,7 +113,7 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
     return new SharedClient(this, holder);
   }
 
-  /** See {@link TestLayers.enter}. All work belongs to that layer then, which no longer rests. */
+  /** See {@link TestLayers.enter}: all work belongs to that layer then, which no longer rests. */
   async enter(): Promise<Layer> {
     this.#place.begin();
     try {
@@ -133,7 +145,7 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
 
   async #endAll(layer: Layer, deadline: number): Promise<void> {
     const onShut = (): void => {
-      this.realClient.off('error', this.#onError);
+      this.errors.stop();
       this.#place.leave();
     };
     try {
@@ -176,7 +188,9 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
   /** See {@link SharedConnection.send}. */
   send(client: SharedParty, asked: Asked): Promise<QueryAnswer> {
     if (isTest(client)) {
-      return this.sendAlone(client, asked);
+      return this.sendAlone(client, asked).catch((error: unknown) => {
+        throw this.errors.lost ?? error;
+      });
     }
     this.#assertEndsNothing(asked.sql);
     return this.#whenOnTop(client, () => this.#levels.send(client, asked));
@@ -208,20 +222,9 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
       try {
         return await this.#turns.lent(() => use(this.realClient, onSend));
       } finally {
-        await this.#refuseIfStuck();
+        await this.#layers.refuseIfStuck(this.connection.limits.drainTimeoutMs);
       }
     });
-  }
-
-  /** Refuses all that follows where the server awaits the rest of a copy rather than a statement. */
-  async #refuseIfStuck(): Promise<void> {
-    if (!(await isQuietWithin(this.realClient, this.connection.limits.drainTimeoutMs))) {
-      this.#layers.isStuck = true;
-      this.#layers.refuseAll(
-        'the callback of withClient() has returned, and its client was still at work. Await every query, ' +
-          'end or destroy every copy, and close every cursor before it returns.',
-      );
-    }
   }
 
   /** See {@link SharedConnection.commit}. */
@@ -272,10 +275,6 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
     }
   }
 
-  readonly #onError = (error: Error): void => {
-    this.errorListeners.forEach((listener) => listener(error));
-  };
-
   #assertEndsNothing(sql: string, where = 'as SQL'): void {
     if (mayHaveEnded(sql)) {
       throw this.refusal(`a COMMIT or ROLLBACK was to be sent ${where}, ${ENDS_TEST}`);
@@ -291,7 +290,8 @@ export class SharedTransaction implements SharedConnection, ServedTransaction {
   }
 
   #take<T>(client: SharedParty, may: () => boolean, run: () => Promise<T>): Promise<T> {
-    return this.#turns.take({ refusedFor: () => client.layer.refusedFor, may, run });
+    const refused = (): Error | undefined => this.#layers.refusalIn(client.layer);
+    return this.#turns.take({ client, refused, may, run });
   }
 }
 

@@ -33,13 +33,13 @@ interface Block {
  * transaction, an inner one and each test a savepoint in it.
  */
 export class TestBlocks {
-  readonly #begin: () => Promise<TestTransaction>;
+  readonly #begin: (signal?: AbortSignal) => Promise<TestTransaction>;
   readonly #open: Block[] = [];
   /** The block whose set-up runs. */
   #setUp: Block | undefined;
 
   /** @param begin begins the transaction of the outermost block, or of a test that is in none */
-  constructor(begin: () => Promise<TestTransaction>) {
+  constructor(begin: (signal?: AbortSignal) => Promise<TestTransaction>) {
     this.#begin = begin;
   }
 
@@ -58,17 +58,22 @@ export class TestBlocks {
    * Begins the transaction of a test.
    *
    * @param name what the test runner calls it
+   * @param signal gives it up, where it is in no block
    */
-  async beginTest(app: () => TestTarget, name: string | undefined): Promise<TestTransaction> {
-    const transaction = await this.#beginTest();
+  async beginTest(
+    app: () => TestTarget,
+    name: string | undefined,
+    signal: AbortSignal,
+  ): Promise<TestTransaction> {
+    const transaction = await this.#beginTest(signal);
     transaction.ownContexts(app(), { name });
     return transaction;
   }
 
-  async #beginTest(): Promise<TestTransaction> {
+  async #beginTest(signal: AbortSignal): Promise<TestTransaction> {
     const block = this.#open.at(-1);
     if (block === undefined) {
-      return this.#begin();
+      return this.#begin(signal);
     }
     const transaction = await block.transaction.nested();
     try {

@@ -1,7 +1,9 @@
+import { isQuietWithin } from '../connection/quiet-client.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import type { TestIsolationError } from './errors.js';
 import { cancelBackend } from '../postgresql/cancel-request.js';
 import type { GuardedTransaction } from './guarded-transaction.js';
+import type { RealClientErrors } from './real-client-errors.js';
 import type { SharedLevels } from './shared-levels.js';
 import { Layer } from './test-layer.js';
 import type { Turns } from './turns.js';
@@ -24,6 +26,7 @@ interface LayersOf {
   /** The longest wait for the answer to a rollback, in milliseconds. */
   readonly endTimeoutMs: number;
   readonly refusal: (reason: string) => TestIsolationError;
+  readonly errors: RealClientErrors;
 }
 
 /** The layers of one shared transaction: each begins when no transaction of the application is open. */
@@ -49,11 +52,15 @@ export class TestLayers {
    * Begins one inside of the innermost one.
    *
    * @throws {@link TestIsolationError} a transaction of the application is still open
+   * @throws {@link TestConnectionLostError}
    */
   async enter(): Promise<Layer> {
-    const { levels, real, turns } = this.#of;
+    const { levels, real, turns, errors } = this.#of;
     await this.#untilNoneIsOpen(graceFromNow());
     return turns.next(async () => {
+      if (errors.lost !== undefined) {
+        throw errors.lost;
+      }
       this.#assertNoneWasOpen(levels.count, 'a test began');
       const layer = new Layer(await real.mark());
       this.#all.push(layer);
@@ -74,7 +81,7 @@ export class TestLayers {
     layer: Layer,
     { deadline, onShut }: { readonly deadline: number; readonly onShut: () => void },
   ): Promise<void> {
-    const { levels, real, turns, endTimeoutMs } = this.#of;
+    const { levels, real, turns, endTimeoutMs, errors } = this.#of;
     await this.#untilNoneIsOpen(deadline);
     const left = levels.count;
     const underWay = turns.underWay;
@@ -89,6 +96,12 @@ export class TestLayers {
     const undo = async (): Promise<boolean> => {
       const hasOpen = levels.count > 0;
       levels.forget();
+      const { lost } = errors;
+      if (lost !== undefined) {
+        // The server has undone it.
+        keeping?.failed(lost);
+        return true;
+      }
       if (!this.isStuck) {
         await keeping?.commit(real, { hasOpen });
       }
@@ -122,6 +135,29 @@ export class TestLayers {
     }
   }
 
+  /** The error with which a statement of a layer is refused, if it is. */
+  refusalIn({ isOver, refusedFor }: Layer): Error | undefined {
+    const { errors, refusal } = this.#of;
+    const lost = isOver ? undefined : errors.lost;
+    return lost ?? (refusedFor === undefined ? undefined : refusal(refusedFor));
+  }
+
+  /**
+   * Refuses all that follows where the server awaits the rest of a copy rather than a statement.
+   *
+   * @param limitMs longest wait for its answers to what was sent, in milliseconds
+   */
+  async refuseIfStuck(limitMs: number): Promise<void> {
+    const { real, errors } = this.#of;
+    if (errors.lost === undefined && !(await isQuietWithin(real.client, limitMs))) {
+      this.isStuck = true;
+      this.refuseAll(
+        'the callback of withClient() has returned, and its client was still at work. Await every query, ' +
+          'end or destroy every copy, and close every cursor before it returns.',
+      );
+    }
+  }
+
   /** Lets no statement through any more. */
   refuseAll(reason: string): void {
     this.#all.forEach((layer) => {
@@ -142,7 +178,8 @@ export class TestLayers {
     if (count > 0) {
       throw this.#of.refusal(
         `${count} transaction(s) of the application were still open when ${when}. Await the ` +
-          'request or the call that opened them.',
+          'request or the call that opened them, and commit or roll back what begin() of a session or a ' +
+          'fork has begun.',
       );
     }
   }

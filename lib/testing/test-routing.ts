@@ -1,24 +1,15 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
-
 import type { Claim, Holder } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import { tapPool } from '../connection/pool-tap.js';
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { tapClose } from './close-tap.js';
 import { TestIsolationError } from './errors.js';
+import { ask, isOwnRequest } from './own-requests.js';
 import { originOf, OutsideTestError, refusalOf } from './outside-test-error.js';
 import { ownerAmong, UnknownOwner, type TestOwner } from './test-owner.js';
+import { Place, type TestPlace } from './test-place.js';
 import { TestRun } from './test-run.js';
-
-/** The transaction of a test, of which its work gets clients. */
-export interface ServedTransaction {
-  /** Number of transactions of the application that are open in it. */
-  readonly openTransactions: number;
-  /** A client for the unit of work of this holder. */
-  clientFor(holder: Holder | undefined): PgClient;
-  /** Rolls it back. */
-  end(): Promise<void>;
-}
+import { tapReconnect } from './reconnect-tap.js';
 
 /** Tests that run at the same time. */
 export interface ConcurrentBlock {
@@ -40,27 +31,19 @@ export interface OutsideWatch {
   outside(claim: Claim, owner: TestOwner | undefined, changed: Promise<void>): Promise<void>;
 }
 
-/** One request of the kit itself for a client of the pool, which is not routed until it is answered. */
-interface OwnRequest {
-  isAnswered: boolean;
-}
+const HAS_BEGUN =
+  'one has begun already and not ended. Tests that share a transaction run one after another, unless ' +
+  'useTestTransaction() is called with { concurrent: true }.';
 
-const ownRequests = new AsyncLocalStorage<OwnRequest>();
-
-function isOwnRequest(): boolean {
-  return ownRequests.getStore()?.isAnswered === false;
-}
-
-/** Asks for a client of the pool itself. */
-async function ask(forClient: () => Promise<PgClient>): Promise<PgClient> {
-  const request = { isAnswered: false };
-  try {
-    return await ownRequests.run(request, forClient);
-  } finally {
-    // The sockets of a new client keep the async context that they were made in.
-    request.isAnswered = true;
-  }
-}
+/** Why a second transaction cannot begin, by the state of the first one. */
+const WHY_TAKEN: Record<Place['state'], string> = {
+  begins:
+    'another one is about to begin, and has not yet. Its begin() was not awaited, or waits in vain: for the ' +
+    'server, for a connection, or for a clock that a test has replaced and forgotten. Tests that begin at the ' +
+    'same time need useTestTransaction() with { concurrent: true }.',
+  serves: HAS_BEGUN,
+  rests: HAS_BEGUN,
+};
 
 const routings = new WeakMap<DbConnection, TestRouting>();
 
@@ -141,12 +124,9 @@ export class TestRouting {
    * @throws {@link TestIsolationError} it is taken
    */
   reserve(owner: TestOwner | undefined): TestPlace {
-    if (this.#places.has(owner)) {
-      throw new TestIsolationError(
-        this.#connection.name,
-        'one has begun already and not ended. Tests that share a transaction run one after another, ' +
-          'unless useTestTransaction() is called with { concurrent: true }.',
-      );
+    const taken = this.#places.get(owner);
+    if (taken !== undefined) {
+      throw new TestIsolationError(this.#connection.name, WHY_TAKEN[taken.state]);
     }
     const place = new Place(this, this.#connection, () => {
       if (this.#places.get(owner) === place) {
@@ -190,10 +170,22 @@ export class TestRouting {
       isOwnRequest() ? fromPool() : this.#clientFor(claim, fromPool),
     );
     const restoreClose = tapClose(this.#connection, () => this.#endAll());
+    const restoreReconnect = tapReconnect(this.#connection, () => this.#reconnectRefusal());
     return () => {
       restoreSource();
       restoreClose();
+      restoreReconnect();
     };
+  }
+
+  #reconnectRefusal(): Error | undefined {
+    return this.#places.size === 0
+      ? undefined
+      : new TestIsolationError(
+          this.#connection.name,
+          'MikroORM was to reconnect, which closes the pool and waits for the connection of the test. Use ' +
+            'changeHost() of the connection, or reconnect between two tests.',
+        );
   }
 
   /** Ends the transactions of all tests, each of which has a client of the pool until then. */
@@ -250,63 +242,5 @@ export class TestRouting {
       }
     }
     return undefined;
-  }
-}
-
-/** The place of the transaction of one test on one connection, or of a block of tests. */
-export interface TestPlace {
-  /** Takes a client of the pool itself. */
-  takeRealClient(): Promise<PgClient>;
-  /** From now on the work of the test gets clients of this transaction. */
-  serve(transaction: ServedTransaction): void;
-  /** A test of a block begins, and its work waits until the place serves again. */
-  begin(): void;
-  /** Between two tests of a block work belongs to none, where that is watched; until it serves again. */
-  rest(): void;
-  leave(): void;
-}
-
-class Place implements TestPlace {
-  state: 'begins' | 'serves' | 'rests' = 'begins';
-  served: ServedTransaction | undefined;
-  readonly #routing: TestRouting;
-  readonly #connection: DbConnection;
-  readonly #onLeave: () => void;
-
-  constructor(routing: TestRouting, connection: DbConnection, onLeave: () => void) {
-    this.#routing = routing;
-    this.#connection = connection;
-    this.#onLeave = onLeave;
-  }
-
-  async takeRealClient(): Promise<PgClient> {
-    await this.#routing.intercept();
-    return ask(() => this.#connection.checkOut({ holder: undefined, isBusy: true }));
-  }
-
-  serve(transaction: ServedTransaction): void {
-    this.served = transaction;
-    this.state = 'serves';
-    this.#routing.change();
-  }
-
-  begin(): void {
-    this.state = 'begins';
-  }
-
-  rest(): void {
-    this.state = 'rests';
-    this.#routing.change();
-  }
-
-  /** The transaction that work gets clients of now; where nobody watches, also between the tests of a block. */
-  servedUnder(watch: OutsideWatch | undefined): ServedTransaction | undefined {
-    return this.state === 'serves' || (this.state === 'rests' && watch === undefined)
-      ? this.served
-      : undefined;
-  }
-
-  leave(): void {
-    this.#onLeave();
   }
 }

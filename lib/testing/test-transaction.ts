@@ -1,15 +1,9 @@
 import type { EntityManager } from '@mikro-orm/core';
 
-import { LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { InvalidOptionsError, UnknownConnectionError } from '../errors.js';
-import type { KyselyTransaction } from '../session/kysely-transaction.js';
-import type { SessionFactory } from '../session/session-factory.js';
-import type { TransactionOwner, TransactionSource } from '../transaction/begin-plan.js';
-import { Transaction } from '../transaction/transaction.js';
 import { keepRows, type KeptRows } from './kept-rows.js';
 import { SharedTransaction } from './shared-transaction.js';
-import type { Layer } from './test-layer.js';
 import {
   checkTestConnections,
   testConnectionsOf,
@@ -18,20 +12,19 @@ import {
 import type { TestOwner } from './test-owner.js';
 import { TestIsolationError } from './errors.js';
 import { graceFromNow } from './test-layers.js';
+import { partOf, type TestPart } from './test-part.js';
 import { TestRouting } from './test-routing.js';
 import { TestRun, type TestRunOptions } from './test-run.js';
 import { registryOf, type TestTarget } from './test-target.js';
-import { refusingLeftOut } from './test-watch.js';
+import { refusingLeftOut, type RefusedWork } from './test-watch.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
-/** The shared transaction of one connection, with the transaction of the test itself in it. */
-interface TestPart {
-  readonly shared: SharedTransaction;
-  /** What is undone at the end. */
-  readonly layer: Layer;
-  readonly factory: SessionFactory;
-  readonly transaction: Transaction;
-  readonly context: KyselyTransaction;
+/** How the kit itself begins. */
+interface OwnedBegin {
+  /** Gives it up. */
+  readonly signal?: AbortSignal | undefined;
+  /** Is called with work that was refused on a connection that is left out. */
+  readonly note?: ((refused: RefusedWork) => void) | undefined;
 }
 
 /**
@@ -87,15 +80,16 @@ export class TestTransaction {
     app: TestTarget,
     options: TestTransactionOptions,
     owner: TestOwner | undefined,
+    { signal, note }: OwnedBegin = {},
   ): Promise<TestTransaction> {
     checkTestConnections(options);
     const { connections: all } = registryOf(app);
     const { shared: toShare, leftOut } = testConnectionsOf(app, options);
     const watched = (owner === undefined ? leftOut : []).map((connection) =>
-      TestRouting.of(connection).watch(refusingLeftOut(connection)),
+      TestRouting.of(connection).watch(refusingLeftOut(connection, note)),
     );
     const begun = toShare.map(async (connection) => {
-      const shared = await SharedTransaction.begin(connection, owner);
+      const shared = await SharedTransaction.begin(connection, owner, signal);
       return partOf(shared, shared.layer, all.factory(connection.name));
     });
     const transaction = await TestTransaction.#of(begun, watched);
@@ -247,50 +241,4 @@ export class TestTransaction {
 
 function fulfilled<T>(results: readonly PromiseSettledResult<T>[]): readonly T[] {
   return results.filter((each) => each.status === 'fulfilled').map(({ value }) => value);
-}
-
-/** Begins the transaction of the test itself, which sends nothing: its layer has begun. */
-async function partOf(
-  shared: SharedTransaction,
-  layer: Layer,
-  factory: SessionFactory,
-): Promise<TestPart> {
-  const { connection } = factory;
-  const { name, server, limits } = connection;
-  const source: TransactionSource = {
-    name,
-    server: {
-      ...server,
-      // No statement ends the transaction of a test: what would is refused before it is sent.
-      isRefusal: (error) => error instanceof TestIsolationError || server.isRefusal(error),
-      mayHaveEnded: () => false,
-    },
-    // A test under a debugger may take any time.
-    limits: { ...limits, transactionTimeoutMs: LONGEST_LIMIT_MS },
-    transactionOptions: {},
-    knownCode: { names: undefined },
-    checkOut: ({ holder }) => Promise.resolve(shared.clientFor(holder)),
-    onFailure: () => undefined,
-    onStatement: (sql, tookMs) => connection.onStatement(sql, tookMs),
-    report: connection.report,
-  };
-  // This transaction belongs to no session of the application, so it has none of the variables, the role
-  // or the hooks of one.
-  const statements = [{ sql: 'begin', values: [] }];
-  const owner: TransactionOwner = {
-    holder: layer.holder,
-    plan: (settings) => ({ settings, statements, before: undefined, after: undefined }),
-    planMisused: () => shared.refusal('its begin is under way.'),
-    mayReadAhead: () => false,
-    planOfRead: () => Promise.resolve(statements),
-    announce: () => undefined,
-  };
-  const transaction = new Transaction(source, owner, {});
-  try {
-    await transaction.begin({});
-  } catch (error) {
-    await shared.end(layer);
-    throw error;
-  }
-  return { shared, layer, factory, transaction, context: factory.contextOf(transaction) };
 }

@@ -27,12 +27,14 @@ interface Waiting {
 }
 
 /** Work that was refused, whose error perhaps nobody saw. */
-interface RefusedWork {
+export interface RefusedWork {
   readonly error: OutsideTestError;
   /** The name of the unit of work. */
   readonly origin?: string | undefined;
   /** The test that it belongs to, where that has ended. */
   readonly owner?: TestOwner | undefined;
+  /** The test that had run before. */
+  readonly after?: string | undefined;
 }
 
 interface TestWatchOptions extends TestTransactionOptions {
@@ -50,6 +52,7 @@ export class TestWatch {
   readonly #ended = Promise.withResolvers<void>();
   #stops: readonly (() => void)[] = [];
   #isOver = false;
+  #lastTest: string | undefined;
 
   constructor(options: TestWatchOptions) {
     this.#options = options;
@@ -64,7 +67,7 @@ export class TestWatch {
         this.#watched.add(connection);
         const stop = await TestRouting.of(connection).watch(
           leftOut.includes(connection)
-            ? refusingLeftOut(connection, block)
+            ? refusingLeftOut(connection, (refused) => this.note(refused), block)
             : {
                 block,
                 outside: (claim, owner, changed) =>
@@ -87,24 +90,31 @@ export class TestWatch {
     this.#ended.resolve();
     this.#stops.forEach((stop) => stop());
     this.#stops = [];
-    const [first, ...more] = this.#refused;
+    const [first, ...more] = this.#refused.splice(0);
     if (first !== undefined) {
-      const { error, origin, owner } = first;
+      const { error, origin, owner, after } = first;
       const times = more.length + 1;
       throw times === 1
         ? error
         : new OutsideTestError(error.connectionName, error.reason, {
             times,
             origin,
+            after,
             test: owner?.name,
             cause: error,
           });
     }
   }
 
+  /** A test is over, which messages about the work that comes then name. */
+  testIsOver(name: string | undefined): void {
+    this.#lastTest = name;
+  }
+
   /** Work was refused, with which the end fails as well, unless its test has failed already. */
   note(refused: RefusedWork): void {
-    if (this.#options.outside === 'refuse' && refused.owner?.hasFailed !== true) {
+    const isNews = this.#options.outside === 'refuse' || refused.error.reason === 'left-out';
+    if (isNews && refused.owner?.hasFailed !== true) {
       this.#refused.push(refused);
     }
   }
@@ -158,17 +168,30 @@ export class TestWatch {
     waitedMs?: number,
   ): never {
     const origin = originOf(holder);
-    const error = new OutsideTestError(name, reason, { origin, waitedMs });
-    this.note({ error, origin });
+    const after = this.#lastTest;
+    const error = new OutsideTestError(name, reason, { origin, after, waitedMs });
+    this.note({ error, origin, after });
     throw error;
   }
 }
 
-/** Refuses all work on a connection that is not part of the shared transaction. */
-export function refusingLeftOut({ name }: DbConnection, block?: ConcurrentBlock): OutsideWatch {
+/**
+ * Refuses all work on a connection that is not part of the shared transaction.
+ *
+ * @param note is called with each refusal, since nobody else may see it
+ */
+export function refusingLeftOut(
+  { name }: DbConnection,
+  note: (refused: RefusedWork) => void = () => undefined,
+  block?: ConcurrentBlock,
+): OutsideWatch {
   return {
     block,
-    outside: ({ holder }) =>
-      Promise.reject(new OutsideTestError(name, 'left-out', { origin: originOf(holder) })),
+    outside: ({ holder }, owner) => {
+      const origin = originOf(holder);
+      const error = new OutsideTestError(name, 'left-out', { origin });
+      note({ error, origin, owner });
+      return Promise.reject(error);
+    },
   };
 }

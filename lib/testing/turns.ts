@@ -1,6 +1,7 @@
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
+import type { SharedParty } from './shared-connection.js';
 
 /** Code that has the real client to itself. */
 class LentScope extends AsyncScope {
@@ -14,8 +15,9 @@ class LentScope extends AsyncScope {
 
 /** A piece of work that waits for its turn. */
 interface Task<T> {
-  /** Why it is not done any more, if it is not. */
-  readonly refusedFor: () => string | undefined;
+  readonly client: SharedParty;
+  /** The error with which it is refused, if it is. */
+  readonly refused: () => Error | undefined;
   readonly may: () => boolean;
   readonly run: () => Promise<T>;
 }
@@ -26,7 +28,7 @@ export class Turns {
   readonly #refusal: (reason: string) => Error;
   readonly #queue = new SerialQueue();
   #changed = Promise.withResolvers<void>();
-  #underWay = 0;
+  readonly #underWay = new Set<Task<unknown>>();
 
   /**
    * @param limitMs the longest wait of a transaction for another one, in milliseconds
@@ -39,7 +41,12 @@ export class Turns {
 
   /** Number of tasks that wait or run. */
   get underWay(): number {
-    return this.#underWay;
+    return this.#underWay.size;
+  }
+
+  /** Those of which a task waits or runs. */
+  get clients(): readonly SharedParty[] {
+    return [...this.#underWay].map(({ client }) => client);
   }
 
   /** Resolves when a transaction of the application has ended, or no task is left. */
@@ -47,7 +54,7 @@ export class Turns {
     return this.#changed.promise;
   }
 
-  /** A transaction of the application has ended. */
+  /** A transaction of the application has ended, or all are over: those that wait look again. */
   change(): void {
     this.#changed.resolve();
     this.#changed = Promise.withResolvers();
@@ -68,17 +75,18 @@ export class Turns {
    * check and the task.
    */
   async take<T>(task: Task<T>): Promise<T> {
-    this.#underWay++;
+    this.#underWay.add(task);
     try {
       return await this.#take(task);
     } finally {
-      if (--this.#underWay === 0) {
+      this.#underWay.delete(task);
+      if (this.#underWay.size === 0) {
         this.change();
       }
     }
   }
 
-  async #take<T>({ refusedFor, may, run }: Task<T>): Promise<T> {
+  async #take<T>({ refused, may, run }: Task<T>): Promise<T> {
     const deadline = performance.now() + this.#limitMs;
     if (AsyncScope.innermost(LentScope, ({ turns, isOver }) => turns === this && !isOver)) {
       throw this.#refusal(
@@ -88,9 +96,9 @@ export class Turns {
     }
     for (;;) {
       const turn = await this.#queue.run(async () => {
-        const reason = refusedFor();
-        if (reason !== undefined) {
-          throw this.#refusal(reason);
+        const refusal = refused();
+        if (refusal !== undefined) {
+          throw refusal;
         }
         return may() ? { result: await run() } : { wait: this.#changed.promise };
       });

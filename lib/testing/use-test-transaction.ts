@@ -20,7 +20,8 @@ import {
 } from './test-connections.js';
 import type { TestTarget } from './test-target.js';
 import { TestTransaction } from './test-transaction.js';
-import { TestWatch, type OutsideMode } from './test-watch.js';
+import { TestsInTurn } from './tests-in-turn.js';
+import { TestWatch, type OutsideMode, type RefusedWork } from './test-watch.js';
 
 /** Options of {@link useTestTransaction}. */
 export interface UseTestTransactionOptions
@@ -143,14 +144,17 @@ function useTestsInTurn(
   };
   const { beforeEach, afterEach } = hooksOf(['beforeEach', 'afterEach'], hooks);
   const watch = outside === 'commit' ? undefined : new TestWatch({ ...options, outside });
-  let current: TestTransaction | undefined;
   const keeper = new RowKeeper(keepOnFailure === undefined ? {} : { keepOnFailure });
   const shared = (): readonly DbConnection[] => testConnectionsOf(app(), options).shared;
-  const blocks = new TestBlocks(async () => {
+  const blocks = new TestBlocks(async (signal) => {
     const target = app();
     keeper.assertNoneKept(shared());
     await watch?.cover(target);
-    return TestTransaction.beginOwned(target, options, undefined);
+    const note = watch && ((refused: RefusedWork) => watch.note(refused));
+    return TestTransaction.beginOwned(target, options, undefined, { signal, note });
+  });
+  const tests = new TestsInTurn({
+    begin: (test, signal) => blocks.beginTest(app, test?.name, signal),
   });
   if (watch !== undefined) {
     const { beforeAll, afterAll } = hooksOf(['beforeAll', 'afterAll'], hooks);
@@ -162,15 +166,20 @@ function useTestsInTurn(
   }
   beforeEach(
     withRunnerTest(async (test) => {
-      keeper.testBegins(test);
-      current = await blocks.beginTest(app, test?.name);
+      if (!tests.isPart(test)) {
+        keeper.testBegins(test);
+        await tests.begin(test);
+      }
     }),
   );
   afterEach(
     withRunnerTest(async (test) => {
-      // There is no transaction where it could not begin.
-      const ended = current;
-      current = undefined;
+      if (tests.isPart(test)) {
+        keeper.partIsOver(test);
+        return;
+      }
+      const ended = tests.over();
+      watch?.testIsOver(test?.name);
       if (ended !== undefined && keeper.isDue(test)) {
         throw keeper.noteKept(await blocks.keep(ended), shared(), test);
       }
@@ -178,7 +187,7 @@ function useTestsInTurn(
     }),
   );
   const running = (): TestTransaction => {
-    const transaction = current ?? blocks.current;
+    const transaction = tests.current ?? blocks.current;
     if (transaction === undefined) {
       throw new InvalidOptionsError(
         'useTestTransaction() was asked for its session outside of a test. Ask in a test, in a ' +
@@ -195,7 +204,7 @@ function useTestsInTurn(
       return running().openTransactions;
     },
     keep: () => {
-      if (current === undefined) {
+      if (tests.current === undefined) {
         throw new InvalidOptionsError(
           'keep() of useTestTransaction() was called outside of a test. Call it in the test.',
         );

@@ -77,7 +77,15 @@ it('T1: a connection that was left out commits nothing, in a test and between tw
     expect((await world.post('/notes', 'b')).status).toBe(201);
     expect(await db.session().count(Note)).toBe(1);
   });
-  await world.hooks.run('afterAll');
+  await expect(world.insert('between', 'audit')).rejects.toMatchObject({ reason: 'left-out' });
+  // The error of a job is seen by nobody, in a test as little as between two.
+  expect(await world.endOfBlock()).toMatchObject({
+    name: 'OutsideTestError',
+    reason: 'left-out',
+    connectionName: 'audit',
+    message: expect.stringContaining('3 times'),
+    cause: { message: expect.stringContaining('NotesController.addAudited') },
+  });
   expect(await world.saved()).toEqual([]);
 
   const begun = await TestTransaction.begin(world.app.app, { connections: ['default'] });
@@ -92,6 +100,25 @@ it('T1: a connection that was left out commits nothing, in a test and between tw
   expect(await world.endOfBlock()).toMatchObject({ reason: 'no-test', connectionName: 'audit' });
   expect(await world.saved()).toEqual([]);
 });
+
+it.each([
+  ['refuse', 1],
+  ['hold', 1],
+  ['commit', 0],
+] as const)(
+  "T1: with outside: '%s', work on a left-out connection fails the block %i times",
+  async (outside, times) => {
+    world.use({ connections: ['default'], outside });
+    await world.hooks.run('beforeAll');
+    await world.hooks.runTest(async () => {
+      // As a job does whose error is in the log alone.
+      await world.insert('a', 'audit').catch(() => undefined);
+    });
+    const end = await world.endOfBlock();
+    expect(end).toEqual(times === 0 ? undefined : expect.objectContaining({ reason: 'left-out' }));
+    expect(await world.saved()).toEqual([]);
+  },
+);
 
 it('T1: one that is named as committing does commit', async () => {
   const db = world.use({ committing: ['audit'] });

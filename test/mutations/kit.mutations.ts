@@ -61,4 +61,20 @@ export const KIT_MUTATIONS: readonly Mutation[] = [
     spec: 'e2e/testing-keep.spec',
     test: 'T1: rolls a passed test back',
   },
+  {
+    id: 'T1',
+    what: 'Work of a test whose connection was lost waits for what is gone.',
+    file: 'lib/testing/test-layers.ts',
+    find: 'const lost = isOver ? undefined : errors.lost;',
+    replace: 'const lost = isOver ? errors.lost : undefined;',
+    spec: 'e2e/testing-connection-lost.spec',
+  },
+  {
+    id: 'T1',
+    what: 'Limits of the server on idling end the transaction of a test.',
+    file: 'lib/testing/guarded-transaction.ts',
+    find: "['begin', NO_LIMIT_ON_IDLING, SET_GUARD]",
+    replace: "['begin', SET_GUARD]",
+    spec: 'e2e/testing-server-limits.spec',
+  },
 ];
