@@ -138,14 +138,21 @@ export class TestRouting {
   /**
    * Takes the place of a transaction that is about to begin. Work of its test waits for that from now on.
    *
-   * @throws {@link TestIsolationError} it is taken
+   * @throws {@link TestIsolationError} it is taken, or tests that run at the same time use the connection
    */
   reserve(owner: TestOwner | undefined): TestPlace {
-    if (this.#places.has(owner)) {
+    if (this.#places.has(owner) || (owner !== undefined && this.#places.has(undefined))) {
       throw new TestIsolationError(
         this.#connection.name,
         'one has begun already and not ended. Tests that share a transaction run one after another, ' +
           'unless useTestTransaction() is called with { concurrent: true }.',
+      );
+    }
+    if (owner === undefined && this.#watches.some(({ block }) => block !== undefined)) {
+      throw new TestIsolationError(
+        this.#connection.name,
+        'useTestTransaction() was called with { concurrent: true }, and its afterAll() has not run. The tests ' +
+          'of that call have transactions of their own. Tests that share a transaction run one after another.',
       );
     }
     const place = new Place(this, this.#connection, () => {
