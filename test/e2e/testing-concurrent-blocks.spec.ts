@@ -64,7 +64,7 @@ describe.each(['express', 'fastify'] as const)(
     beforeAll(async () => {
       database = await createTestDatabase();
       await database.query(NOTE_SCHEMA);
-      const limits = { poolMax: POOL_MAX, acquireTimeoutMs: 1_000 };
+      const limits = { poolMax: POOL_MAX };
       app = await startApp({
         adapter,
         connections: NAMES.map((name) => noteConnection(database.url, { ...limits, name })),
