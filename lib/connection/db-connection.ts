@@ -357,11 +357,11 @@ export class DbConnection {
   }
 
   /**
-   * @internal Resets what is left in the sessions of the clients that are given back. Those that replace the
-   * clients of the pool are in one transaction, which no reset may end.
+   * @internal Resets what is left in the sessions of the clients of the pool that are given back. It knows
+   * nothing of those that replace them, which are in one transaction that no reset may end.
    */
   get sessionReset(): SessionReset | undefined {
-    return this.#clientSource === undefined ? this.#sessionReset : undefined;
+    return this.#sessionReset;
   }
 
   /** @internal The pool, which is made if there is none; this connects to nothing. */

@@ -2,6 +2,11 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import { InvalidOptionsError } from '../errors.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
+import {
+  concurrentTestFunction,
+  type ConcurrentTest,
+  type RegisterTest,
+} from './concurrent-test-function.js';
 import { ConcurrentTests, type RunningTest } from './concurrent-tests.js';
 import { OWNER_HEADER } from './request-ownership.js';
 import { withRunnerTest } from './runner-contexts.js';
@@ -9,17 +14,9 @@ import { hooksOf, type RunnerHooks } from './runner-hooks.js';
 import { isInside, type RunnerTest } from './runner-test.js';
 import type { BlockSetUp } from './test-blocks.js';
 import type { TestTransactionOptions } from './test-connections.js';
-import { testLimitOf } from './test-limit.js';
 import { testRequests, type TestRequests } from './test-requests.js';
 import type { TestTarget } from './test-target.js';
 import type { TestTransaction } from './test-transaction.js';
-
-/**
- * Registers a test with the test runner.
- *
- * @publicApi
- */
-export type RegisterTest = (name: string, body: () => Promise<void>, timeoutMs?: number) => unknown;
 
 interface ConcurrentOptions extends TestTransactionOptions, RunnerHooks {
   readonly test?: RegisterTest | undefined;
@@ -37,21 +34,13 @@ export interface ConcurrentTestTransactions extends Pick<
 > {
   /**
    * Registers a test that may run at the same time as others. All that it awaits belongs to it, whatever
-   * the runner does about hooks: Jest calls no `beforeEach()` for `it.concurrent`.
+   * the runner does about hooks: Jest calls no `beforeEach()` for `it.concurrent`. It has `only()`, `skip()`,
+   * `todo()` and `each()` where the test function of the runner has them.
    *
    * A test that times out ends at once: its transactions are rolled back, and what its body goes on with is
    * refused. The wait for a connection of each pool counts towards the timeout.
-   *
-   * @param body gets what the runner hands to a test: the context of Vitest, the `t` of `node:test`
-   * @param timeoutMs longest time that it may take, in milliseconds; the default is the test runner's
-   * @throws {@link InvalidOptionsError} the runner has no global test function, and none is given
    */
-  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its runner
-  test<Args extends readonly unknown[]>(
-    name: string,
-    body: (...args: Args) => unknown,
-    timeoutMs?: number,
-  ): void;
+  readonly test: ConcurrentTest;
   /** Names the test, for the data of a job or the handshake of a socket; see `allow()`. */
   readonly token: string;
   /** The header that makes a request belong to the test. */
@@ -166,46 +155,14 @@ export function useConcurrentTests(
           'share before useTestTransaction() begins to watch: in a beforeAll() that stands before it.',
       );
     },
-    test: (name, body, timeoutMs) => {
-      hasOwnTests = true;
-      const registered = withArguments(body, async (args, call) => {
-        const limit = testLimitOf(args[0], timeoutMs);
+    test: concurrentTestFunction(options.test, {
+      registers: () => {
+        hasOwnTests = true;
+      },
+      run: async (name, body, limit) => {
         await isWatching.promise;
-        await tests.run(name, call, limit);
-      });
-      registerOf(options.test)(name, registered, timeoutMs);
-    },
+        await tests.run(name, body, limit);
+      },
+    }),
   };
-}
-
-/**
- * The body of a test for its runner, which hands over arguments though it has no parameter: Jest would wait
- * for one to be called. Vitest reads the names of fixtures in the text of the function.
- *
- * @param runTest gets those arguments, and a function that calls `body` with them
- */
-function withArguments(
-  body: (...args: never) => unknown,
-  runTest: (args: readonly unknown[], call: () => unknown) => Promise<void>,
-): () => Promise<void> {
-  function test(this: unknown): Promise<void> {
-    const args: readonly unknown[] = [...arguments];
-    return runTest(args, () => Reflect.apply(body, this, args) as unknown);
-  }
-  return Object.assign(test, { toString: () => body.toString() });
-}
-
-/** Test functions of the runners that are global; `concurrent` runs a test at the same time as others. */
-type GlobalTest = RegisterTest & { readonly concurrent?: RegisterTest };
-
-function registerOf(given: RegisterTest | undefined): RegisterTest {
-  const { test, it } = globalThis as { readonly test?: GlobalTest; readonly it?: GlobalTest };
-  const found = given ?? test?.concurrent ?? it?.concurrent ?? it ?? test;
-  if (found === undefined) {
-    throw new InvalidOptionsError(
-      'db.test() found no global test function. Give the one of your test runner: ' +
-        'useTestTransaction(() => app, { concurrent: true, test: test.concurrent }).',
-    );
-  }
-  return found;
 }

@@ -8,7 +8,7 @@ import { testConnectionsOf, type TestTransactionOptions } from './test-connectio
 import { untilTimeout, type TestLimit } from './test-limit.js';
 import { ownerIn, runOwned, TestOwner } from './test-owner.js';
 import { TestSlots } from './test-slots.js';
-import type { TestTarget } from './test-target.js';
+import { registryOf, type TestTarget } from './test-target.js';
 import { TestTransaction } from './test-transaction.js';
 import { TestWatch } from './test-watch.js';
 
@@ -19,6 +19,8 @@ const WAIT_SHARE = 0.9;
 export interface RunningTest {
   readonly owner: TestOwner;
   readonly transaction: TestTransaction;
+  /** Lets the next test begin. */
+  readonly giveBack: () => void;
 }
 
 /**
@@ -33,7 +35,8 @@ export class ConcurrentTests {
   /** All tests that have begun, by their tokens, which stay those of these tests after their end. */
   readonly #owners = new Map<string, TestOwner>();
   readonly #servers = new Map<EventEmitter, () => void>();
-  #slots: Promise<TestSlots> | undefined;
+  /** Those of the applications that its tests have run on. */
+  readonly #slots = new Set<TestSlots>();
 
   constructor(app: () => TestTarget, options: TestTransactionOptions) {
     this.#app = app;
@@ -71,8 +74,9 @@ export class ConcurrentTests {
   async begin(name = 'a test', limitMs?: number): Promise<RunningTest> {
     const app = this.#app();
     await this.cover(app);
-    const slots = await (this.#slots ??= this.#makeSlots(app));
-    await slots.take(name, limitMs);
+    const { shared: connections } = testConnectionsOf(app, this.#options);
+    const slots = this.#slotsOf(app);
+    const giveBack = await slots.take({ name, block: this, connections, limitMs });
     const owner = new TestOwner(this, name);
     this.#owners.set(owner.token, owner);
     try {
@@ -80,18 +84,18 @@ export class ConcurrentTests {
         TestTransaction.beginOwned(app, this.#options, owner),
       );
       transaction.ownContexts(app, { name, isMine: () => ownerIn(this) === owner });
-      const test = { owner, transaction };
+      const test = { owner, transaction, giveBack };
       this.#running.set(owner.token, test);
       return test;
     } catch (error) {
       owner.isOver = true;
-      slots.giveBack(name);
+      giveBack();
       throw error;
     }
   }
 
   /** Rolls back what a test did; see {@link TestTransaction.end}. */
-  async end({ owner, transaction }: RunningTest): Promise<void> {
+  async end({ owner, transaction, giveBack }: RunningTest): Promise<void> {
     if (owner.isOver) {
       return;
     }
@@ -100,8 +104,7 @@ export class ConcurrentTests {
       await transaction.end();
     } finally {
       this.#running.delete(owner.token);
-      const slots = await this.#slots;
-      slots?.giveBack(owner.name);
+      giveBack();
     }
   }
 
@@ -130,7 +133,7 @@ export class ConcurrentTests {
 
   /** Ends the tests that still run, and the watch. */
   async close(): Promise<void> {
-    (await this.#slots)?.close();
+    this.#slots.forEach((slots) => slots.close(this));
     const running = [...this.#running.values()];
     running.forEach(({ owner }) => {
       // The runner has given it up: its body is still at work.
@@ -194,10 +197,9 @@ export class ConcurrentTests {
     return new OutsideTestError(first?.name ?? DEFAULT_CONNECTION_NAME, reason, { what });
   }
 
-  /** A test holds one connection of each pool, and waits for no second one while it holds the first. */
-  async #makeSlots(app: TestTarget): Promise<TestSlots> {
-    const { shared } = testConnectionsOf(app, this.#options);
-    const sizes = await Promise.all(shared.map((connection) => connection.poolSize()));
-    return new TestSlots(Math.min(...sizes));
+  #slotsOf(app: TestTarget): TestSlots {
+    const slots = TestSlots.of(registryOf(app));
+    this.#slots.add(slots);
+    return slots;
   }
 }

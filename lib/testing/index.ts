@@ -1,5 +1,12 @@
 export { captureOnCommit, type CaptureOptions } from './capture-on-commit.js';
-export type { ConcurrentTestTransactions, RegisterTest } from './concurrent-test-transactions.js';
+export type {
+  ConcurrentTest,
+  RegisterConcurrentTest,
+  RegisterTest,
+  RowArguments,
+  RunnerTestOptions,
+} from './concurrent-test-function.js';
+export type { ConcurrentTestTransactions } from './concurrent-test-transactions.js';
 export { provideTestDbContext, provideTestRepository, provideTestSession } from './doubles.js';
 export { TestConnectionLostError, TestIsolationError, TestTimeoutError } from './errors.js';
 export { expectNoOpenConnections } from './expect-no-open-connections.js';

@@ -6,6 +6,8 @@ export interface TestLimit {
   readonly timeoutMs: number | undefined;
   /** Aborted by Vitest and `node:test` when the test has timed out. */
   readonly signal: AbortSignal | undefined;
+  /** Whether the runner itself knows of that timeout, and says by the signal when it is over. */
+  readonly isSignalled: boolean;
   /** When the runner called the body, by `performance.now()`. */
   readonly startedAt: number;
 }
@@ -26,6 +28,8 @@ export function testLimitOf(argument: unknown, givenMs: number | undefined): Tes
   return {
     timeoutMs: timeoutMs && Number.isFinite(timeoutMs) ? timeoutMs : undefined,
     signal: signal instanceof AbortSignal ? signal : undefined,
+    // A test function of node:test takes a timeout as an option, not as a number.
+    isSignalled: signal instanceof AbortSignal && (task !== undefined || givenMs === undefined),
     startedAt: performance.now(),
   };
 }
@@ -38,14 +42,14 @@ export function testLimitOf(argument: unknown, givenMs: number | undefined): Tes
  * @throws what `work` throws, the reason of the signal, or the error of `timedOut`
  */
 export async function untilTimeout<T>(
-  { timeoutMs, signal, startedAt }: TestLimit,
+  { timeoutMs, signal, isSignalled, startedAt }: TestLimit,
   work: Promise<T>,
   timedOut: () => Error,
 ): Promise<T> {
   const over = Promise.withResolvers<never>();
   const onAbort = (): void => over.reject(signal?.reason);
   const leftMs =
-    signal === undefined && timeoutMs !== undefined
+    !isSignalled && timeoutMs !== undefined
       ? timeoutMs - (performance.now() - startedAt)
       : undefined;
   const timer =

@@ -121,12 +121,20 @@ export class TestRouting {
   /**
    * Takes the place of a transaction that is about to begin. Work of its test waits for that from now on.
    *
-   * @throws {@link TestIsolationError} it is taken
+   * @throws {@link TestIsolationError} it is taken, or tests that run at the same time use the connection
    */
   reserve(owner: TestOwner | undefined): TestPlace {
-    const taken = this.#places.get(owner);
+    // A transaction that serves all tests leaves no room for those of single ones.
+    const taken = this.#places.get(owner) ?? this.#places.get(undefined);
     if (taken !== undefined) {
       throw new TestIsolationError(this.#connection.name, WHY_TAKEN[taken.state]);
+    }
+    if (owner === undefined && this.#watches.some(({ block }) => block !== undefined)) {
+      throw new TestIsolationError(
+        this.#connection.name,
+        'useTestTransaction() was called with { concurrent: true }, and its afterAll() has not run. The tests ' +
+          'of that call have transactions of their own. Tests that share a transaction run one after another.',
+      );
     }
     const place = new Place(this, this.#connection, () => {
       if (this.#places.get(owner) === place) {

@@ -1,82 +1,139 @@
+import type { DbConnection } from '../connection/db-connection.js';
+import type { ContextRegistry } from '../context/context-registry.js';
 import { TestTimeoutError } from './errors.js';
 
+/** A test that is to begin. */
+interface ToBegin {
+  /** What the test runner calls it. */
+  readonly name: string;
+  /** The block that it is a test of. */
+  readonly block: object;
+  /** Those of whose pools it holds one connection each. */
+  readonly connections: readonly DbConnection[];
+  /** Longest wait in milliseconds. */
+  readonly limitMs: number | undefined;
+}
+
+interface Pool {
+  readonly connection: DbConnection;
+  readonly size: number;
+}
+
+/** A test that has a slot, or waits for one. */
+interface Place {
+  readonly name: string;
+  readonly pools: readonly Pool[];
+}
+
 /** A test that waits for a slot. */
-interface Waiter {
+interface Waiter extends Place {
+  readonly block: object;
   readonly begin: () => void;
   readonly giveUp: (error: Error) => void;
 }
 
-/** Lets a number of tests run at the same time, in the order in which they came. */
-export class TestSlots {
-  readonly #size: number;
-  readonly #waiting = new Set<Waiter>();
-  /** The names of the tests that have a slot. */
-  readonly #holding: string[] = [];
-  #isClosed = false;
+const slotsOf = new WeakMap<ContextRegistry, TestSlots>();
 
-  constructor(size: number) {
-    this.#size = size;
+/**
+ * Lets as many tests of one application run at the same time as its pools have connections, those of all
+ * blocks together, in the order in which they came. A test gets its connections of all pools at once, so that
+ * no two tests wait for one another.
+ */
+export class TestSlots {
+  readonly #waiting = new Set<Waiter>();
+  readonly #holding = new Set<Place>();
+  readonly #closed = new WeakSet<object>();
+
+  static of(registry: ContextRegistry): TestSlots {
+    let slots = slotsOf.get(registry);
+    if (slots === undefined) {
+      slots = new TestSlots();
+      slotsOf.set(registry, slots);
+    }
+    return slots;
   }
 
   /**
-   * @param name of the test
-   * @param limitMs longest wait in milliseconds
-   * @throws {@link TestTimeoutError} it is over, or the block of the tests is
+   * @returns a function that gives the slot to the next in the queue
+   * @throws {@link TestTimeoutError} the limit is over, or the block of the test is
    */
-  async take(name: string, limitMs: number | undefined): Promise<void> {
-    if (this.#isClosed) {
-      throw this.#error(name, 'when the tests had ended');
+  async take({ name, block, connections, limitMs }: ToBegin): Promise<() => void> {
+    const pools = await Promise.all(
+      connections.map(async (connection) => ({ connection, size: await connection.poolSize() })),
+    );
+    const place = { name, pools };
+    if (this.#closed.has(block)) {
+      throw this.#error(place, 'when the tests had ended');
     }
-    if (this.#holding.length < this.#size) {
-      this.#holding.push(name);
+    if (this.#fullPoolOf(place) === undefined) {
+      this.#holding.add(place);
     } else {
-      await this.#wait(name, limitMs);
+      await this.#wait(place, block, limitMs);
+    }
+    return () => this.#giveBack(place);
+  }
+
+  /** Lets no more tests of a block begin. */
+  close(block: object): void {
+    this.#closed.add(block);
+    for (const waiter of this.#waiting) {
+      if (waiter.block === block) {
+        this.#waiting.delete(waiter);
+        waiter.giveUp(new Error());
+      }
     }
   }
 
-  /** Gives the slot of a test to the next in the queue. */
-  giveBack(name: string): void {
-    this.#holding.splice(this.#holding.indexOf(name), 1);
-    const [next] = this.#waiting;
-    if (next !== undefined) {
-      this.#waiting.delete(next);
-      next.begin();
+  #giveBack(place: Place): void {
+    this.#holding.delete(place);
+    for (const waiter of this.#waiting) {
+      if (this.#fullPoolOf(waiter) === undefined) {
+        this.#waiting.delete(waiter);
+        waiter.begin();
+      }
     }
   }
 
-  /** Lets no more tests begin. */
-  close(): void {
-    this.#isClosed = true;
-    this.#waiting.forEach(({ giveUp }) => giveUp(new Error()));
-    this.#waiting.clear();
+  #fullPoolOf({ pools }: Place): Pool | undefined {
+    return pools.find(({ connection, size }) => this.#holdersOf(connection).length >= size);
   }
 
-  async #wait(name: string, limitMs: number | undefined): Promise<void> {
+  #holdersOf(connection: DbConnection): readonly Place[] {
+    return [...this.#holding].filter(({ pools }) =>
+      pools.some((pool) => pool.connection === connection),
+    );
+  }
+
+  async #wait(place: Place, block: object, limitMs: number | undefined): Promise<void> {
     const startedAt = performance.now();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const begin = (): void => {
-      this.#holding.push(name);
+      this.#holding.add(place);
       resolve();
     };
-    const waiter: Waiter = { begin, giveUp: reject };
+    const waiter: Waiter = { ...place, block, begin, giveUp: reject };
     this.#waiting.add(waiter);
     const timer = limitMs === undefined ? undefined : setTimeout(reject, limitMs);
     try {
       await promise;
     } catch {
       this.#waiting.delete(waiter);
-      throw this.#error(name, `for ${Math.round(performance.now() - startedAt)} ms`);
+      throw this.#error(place, `for ${Math.round(performance.now() - startedAt)} ms`);
     } finally {
       clearTimeout(timer);
     }
   }
 
-  #error(name: string, when: string): TestTimeoutError {
-    const held = this.#holding.map((each) => `"${each}"`).join(', ') || 'no test any more';
+  #error(place: Place, when: string): TestTimeoutError {
+    const { name } = place;
+    const [smallest] = place.pools.toSorted((a, b) => a.size - b.size);
+    const { connection, size } = this.#fullPoolOf(place) ?? smallest!;
+    const held = this.#holdersOf(connection).map((each) => `"${each.name}"`);
     return new TestTimeoutError(
       `The test "${name}" did not begin: it waited ${when} for a connection of its own. Each concurrent ` +
-        `test holds one of each pool, and the smallest pool has ${this.#size}, held by: ${held}. End what ` +
-        'hangs there, enlarge pool.max, or let the runner begin fewer tests at a time (maxConcurrency).',
+        `test holds one of each pool, and that of "${connection.name}" has ${size}, held by: ` +
+        `${held.join(', ') || 'no test any more'}. End what hangs there, enlarge pool.max, or let the ` +
+        'runner begin fewer tests at a time (maxConcurrency).',
     );
   }
 }

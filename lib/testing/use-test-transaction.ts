@@ -4,10 +4,10 @@ import type { DbConnection } from '../connection/db-connection.js';
 import { InvalidOptionsError } from '../errors.js';
 import { DEFAULT_CONNECTION_NAME, DEFAULTS } from '../options/defaults.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
+import type { RegisterTest } from './concurrent-test-function.js';
 import {
   useConcurrentTests,
   type ConcurrentTestTransactions,
-  type RegisterTest,
 } from './concurrent-test-transactions.js';
 import { assertKeepsNothing, RowKeeper, type KeepOptions } from './row-keeper.js';
 import { withRunnerTest } from './runner-contexts.js';

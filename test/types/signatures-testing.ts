@@ -96,6 +96,15 @@ export async function concurrentTests(fastify: NestFastifyApplication): Promise<
   expectTypeOf(tests.run(() => 1)).toEqualTypeOf<number>();
   expectTypeOf(tests.allow('token', async () => 'done')).toEqualTypeOf<Promise<string>>();
   tests.test('a test', () => undefined, 1_000);
+  tests.test('with an option', { timeout: 1_000, retry: 1 }, () => undefined);
+  tests.test.only('alone', () => undefined);
+  tests.test.skip('left out', () => undefined);
+  tests.test.todo('to be written');
+  tests.test.each([[1, 'a'] as const])('pairs', (n, letter) => {
+    expectTypeOf(n).toEqualTypeOf<1>();
+    expectTypeOf(letter).toEqualTypeOf<'a'>();
+  });
+  tests.test.each(['a'])('one', (letter) => expectTypeOf(letter).toEqualTypeOf<string>());
   expectTypeOf(tests.request(app).get('/')).toEqualTypeOf<TestCall>();
   expectTypeOf(await tests.request(app).get('/').expect(200)).toEqualTypeOf<TestAnswer>();
   expectTypeOf(tests.request(fastify).inject).toEqualTypeOf<NestFastifyApplication['inject']>();
