@@ -118,7 +118,8 @@ export class Begin {
     const scope = new BeginScope(this);
     const judgedBy = this.#source.knownCode.names;
     const begin = await this.#whileOpen(scope.during(() => this.#owner.planOfRead(settings)));
-    const lease = await this.#takeToRead();
+    this.#machine.asksToRead();
+    const lease = await this.#take((taken) => this.#machine.reading(taken));
     const { knownCode, server } = this.#source;
     try {
       knownCode.names ??= await askHiddenCode(lease, this.#source);
@@ -173,17 +174,6 @@ export class Begin {
     return this.#orBreak(this.#take((lease) => this.#machine.acquired(lease)));
   }
 
-  async #takeToRead(): Promise<Lease> {
-    const machine = this.#machine;
-    machine.asksToRead();
-    try {
-      return await this.#take((lease) => machine.reading(lease));
-    } catch (error) {
-      machine.cannotRead();
-      throw error;
-    }
-  }
-
   /**
    * Takes a connection, for `transactionTimeoutMs` at most from then on (F6).
    *
@@ -197,6 +187,7 @@ export class Begin {
       client = await this.#source.checkOut(this.#claim);
     } catch (error) {
       resumeDeadline();
+      machine.cannotRead();
       throw error;
     }
     if (!machine.isOpen) {
