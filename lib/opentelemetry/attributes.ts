@@ -13,8 +13,8 @@ const SERVER_PORT = 'server.port';
 export const EXCEPTION_MESSAGE = 'exception.message';
 
 // This library's.
-export const ORIGIN = 'db_context.origin';
-export const OUTER_ORIGIN = 'db_context.outer_origin';
+const ORIGIN = 'db_context.origin';
+const OUTER_ORIGIN = 'db_context.outer_origin';
 export const ISOLATION_LEVEL = 'db_context.isolation_level';
 export const READ_ONLY = 'db_context.read_only';
 export const STATEMENTS = 'db_context.statements';
