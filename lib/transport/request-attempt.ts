@@ -8,7 +8,13 @@ import {
 } from 'rxjs';
 
 import type { Context } from '../context/context.js';
-import { SessionClosedError, ShuttingDownError, type EndCause } from '../errors.js';
+import {
+  ContextTimeoutError,
+  DbContextError,
+  SessionClosedError,
+  ShuttingDownError,
+  type EndCause,
+} from '../errors.js';
 import type { RequestOutcome } from '../options/context-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { HandlerFlush } from './handler-flush.js';
@@ -249,16 +255,27 @@ export class RequestAttempt {
   }
 
   /**
-   * The error that the client gets: that of a shutdown in place of a {@link SessionClosedError}, since it
-   * was the shutdown, not the handler, that closed the session.
+   * The error that the client gets: where the request was cut off, that says so in place of what the library
+   * threw for it, since it was not the handler that ended the session or the transaction.
    */
   #errorForClient(error: unknown): unknown {
-    const { registry, isRequest } = this.#request;
-    if (!registry.shutdown.hasBegun || !(error instanceof SessionClosedError)) {
+    const { isRequest } = this.#request;
+    const cutOff = error instanceof DbContextError ? this.#cutOff(error) : undefined;
+    if (cutOff === undefined) {
       return error;
     }
-    const cutOff = new ShuttingDownError(this.#context.origin);
-    return isRequest ? unavailable(cutOff, error) : Object.assign(cutOff, { cause: error });
+    return isRequest ? unavailable(cutOff, error) : cutOff;
+  }
+
+  #cutOff(error: DbContextError): ContextTimeoutError | ShuttingDownError | undefined {
+    const ended = this.#context.endCause?.error;
+    if (ended instanceof ShuttingDownError || ended instanceof ContextTimeoutError) {
+      return ended;
+    }
+    // A session that was closed by the shutdown, rather than its context.
+    return this.#request.registry.shutdown.hasBegun && error instanceof SessionClosedError
+      ? Object.assign(new ShuttingDownError(this.#context.origin), { cause: error })
+      : undefined;
   }
 
   #watchDisconnect(): () => void {

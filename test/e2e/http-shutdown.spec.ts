@@ -2,8 +2,10 @@ import { Controller, Get } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { InjectSession, SessionClosedError, ShuttingDownError } from 'nestjs-db-context';
 
+import type { Context } from '../../lib/context/context.js';
 import { ContextRegistry } from '../../lib/context/context-registry.js';
 import { deferred, type Deferred } from '../support/deferred.js';
+import { holdStatement } from '../support/hold-statement.js';
 import { Note } from '../support/note.entity.js';
 import type { AdapterName } from '../support/test-app.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
@@ -12,6 +14,8 @@ import { waitFor } from '../support/wait-for.js';
 let reached: Deferred<void>;
 let mayGoOn: Deferred<void>;
 let done: Deferred<unknown>;
+
+const QUESTION = 'select 1 as question';
 
 @Controller()
 class SlowController {
@@ -30,6 +34,13 @@ class SlowController {
       done.resolve(error);
       throw error;
     }
+  }
+
+  @Get('asking')
+  async asking(): Promise<string> {
+    await this.session.persist(new Note('first')).flush();
+    await this.session.execute(QUESTION);
+    return 'asked';
   }
 
   @Get('quick')
@@ -96,6 +107,30 @@ describe.each<AdapterName>(['express', 'fastify'])('shutdown over %s', (adapter)
     expect(world.proxy.openConnections).toBe(1);
     await world.app.close();
     await poolIsClosed();
+  });
+
+  it('H3: one that is cut off while a statement runs is answered with 503 as well', async () => {
+    await start({ shutdownTimeoutMs: 100 });
+    let context: Context | undefined;
+    const registry = world.app.get(ContextRegistry);
+    const detach = registry.attach({ opened: (opened) => (context = opened) });
+    const question = holdStatement(world.proxy, QUESTION);
+    const answer = world.fetch('/asking');
+    await question.reached;
+    closing = world.app.close();
+    await waitFor(() => context!.isClosed, { what: 'the context to be cut off' });
+    question.release();
+    detach();
+    const response = await answer;
+    expect([response.status, await response.json()]).toMatchObject([
+      503,
+      {
+        message:
+          'The application is shutting down. The request took too long, and was rolled back.',
+      },
+    ]);
+    await closing;
+    expect([await world.savedTexts(), ends()]).toEqual([[], ['rollback']]);
   });
 
   it('H3: a handler that does not is rolled back, once', async () => {
