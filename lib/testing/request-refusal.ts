@@ -6,7 +6,7 @@ import type { DbContextError } from '../errors.js';
 export const REFUSAL_HEADER = 'x-db-context-refused';
 
 /** The part of a response that is needed to set a header. */
-export interface RefusableResponse {
+interface RefusableResponse {
   readonly headersSent: boolean;
   hasHeader(name: string): boolean;
   setHeader(name: string, value: string): unknown;
