@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 
 import { replaceMethod } from '../connection/replace-method.js';
+import { answering } from './request-refusal.js';
 import { runOwned, UnknownOwner, type TestOwner } from './test-owner.js';
 
 /** The header that says which test a request belongs to. */
@@ -35,7 +36,7 @@ const gates = new WeakMap<EventEmitter, RequestGate>();
  * A request without the header belongs to no test, also where the test that made the server listen, or that
  * opened the connection, is known: those contexts would outlive their test. One whose header names a test
  * that has ended belongs to that, for the life of the server, so that it is refused rather than served as an
- * ordinary one (T1).
+ * ordinary one (T1). A header of the response says why.
  *
  * @returns a function that ends this, for a block no test of which has begun
  */
@@ -77,10 +78,11 @@ class RequestGate {
       if (token === NO_REQUEST) {
         return before.call(target, event, ...args);
       }
+      const within = <T>(work: () => T): T => this.#runAs(token, () => answering(args[1], work));
       for (const emitter of args.slice(0, 2)) {
-        bindEvents(emitter as Rebound, (work) => this.#runAs(token, work));
+        bindEvents(emitter as Rebound, within);
       }
-      return this.#runAs(token, () => before.call(target, event, ...args));
+      return within(() => before.call(target, event, ...args));
     });
   }
 

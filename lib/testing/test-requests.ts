@@ -2,6 +2,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
 import { InvalidOptionsError } from '../errors.js';
+import { explainRefusal } from './refused-request.js';
 
 /**
  * What a server has answered, the part of it that most tests look at.
@@ -16,7 +17,8 @@ export interface TestAnswer {
 }
 
 /**
- * A request of supertest, the part of it that most tests use. It is sent when it is awaited.
+ * A request of supertest, the part of it that most tests use. It is sent when it is awaited. Where
+ * work of it was refused, the error of an expectation that failed says why.
  *
  * @publicApi
  */
@@ -82,7 +84,7 @@ export function testRequests<T extends object>(
     verb,
     (path: string) => {
       const agent = load()(getHttpServer === undefined ? app : getHttpServer.call(app));
-      return agent[verb](path).set(owner.headers());
+      return explainRefusal(agent[verb](path).set(owner.headers()));
     },
   ]);
   return {

@@ -6,6 +6,7 @@ import { tapClose } from './close-tap.js';
 import { TestIsolationError } from './errors.js';
 import { ask, isOwnRequest } from './own-requests.js';
 import { originOf, OutsideTestError, refusalOf } from './outside-test-error.js';
+import { sayRefused } from './request-refusal.js';
 import { ownerAmong, UnknownOwner, type TestOwner } from './test-owner.js';
 import { Place, type TestPlace } from './test-place.js';
 import { TestRun } from './test-run.js';
@@ -203,6 +204,17 @@ export class TestRouting {
   }
 
   async #clientFor(claim: Claim, fromPool: () => Promise<PgClient>): Promise<PgClient> {
+    try {
+      return await this.#route(claim, fromPool);
+    } catch (error) {
+      if (error instanceof OutsideTestError) {
+        sayRefused(error);
+      }
+      throw error;
+    }
+  }
+
+  async #route(claim: Claim, fromPool: () => Promise<PgClient>): Promise<PgClient> {
     const run = TestRun.of(claim.holder);
     for (;;) {
       if (run?.isOver === true) {

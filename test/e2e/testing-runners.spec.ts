@@ -20,11 +20,13 @@ const TIMED_OUT = /timed out after 200ms|Test timed out in 200ms|Exceeded timeou
 /** Longest time of a run, on a machine that is busy with others. */
 const LIMIT_MS = 120_000;
 
-/** The sample suites; that of Jest is one of the run that this spec is part of. */
+/** The sample suites; those of Jest are of the run that this spec is part of. */
 const SAMPLES = {
   Jest: [],
-  Vitest: ['sample/04-testing/vitest/orders.test.ts'],
-  'node:test': ['sample/04-testing/node-test/orders.test.ts'],
+  Vitest: ['orders', 'concurrent'].map((suite) => `sample/04-testing/vitest/${suite}.test.ts`),
+  'node:test': ['orders', 'concurrent'].map(
+    (suite) => `sample/04-testing/node-test/${suite}.test.ts`,
+  ),
 };
 
 describe.each(['Jest', 'Vitest', 'node:test'] as const)('the testing kit in %s', (name) => {
@@ -84,11 +86,15 @@ describe.each(['Jest', 'Vitest', 'node:test'] as const)('the testing kit in %s',
     run.tests.find((each) => each.title === title)?.failureMessages[0] ?? run.output;
 
   if (SAMPLES[name].length > 0) {
-    it('passes the suite of the sample', () => {
+    it('passes the suites of the sample', () => {
       for (const title of [
         'sells the only radio, in one test',
         'sells the only radio, and again in the next one',
         'takes no payment for an order of yesterday',
+        'sells ada@example.com a radio, and takes a payment for it',
+        'sells grace@example.com a radio, and takes a payment for it',
+        'works off a job, whose token says which test it belongs to',
+        'sells nothing to a stranger',
       ]) {
         expect(testOf(title)).toMatchObject({ status: 'passed' });
       }

@@ -15,6 +15,8 @@ class NotedCall {
   }
 }
 
+type Done = (error: Error | null, answer: unknown) => void;
+
 const VERBS = ['get', 'head', 'post', 'put', 'patch', 'delete', 'options'] as const;
 
 /** Stands for supertest, which is no dependency of this repository. */
@@ -47,6 +49,29 @@ describe('db.request()', () => {
   it('takes the server itself as well', () => {
     const call: unknown = testRequests(server, owner, () => supertest).get('/');
     expect(call).toMatchObject({ server });
+  });
+
+  it('a failed call says why the work of its request was refused', () => {
+    const answer = { headers: { 'x-db-context-refused': 'OUTSIDE_TEST: as it says' } };
+    const endedWith = (error: Error | null, got: unknown): Error | null => {
+      const call = { set: () => call, end: (done: Done) => done(error, got) };
+      const agent = () => () => ({ get: () => call }) as never;
+      let ended: Error | null = null;
+      const sent = testRequests(app, owner, agent).get('/notes') as unknown as typeof call;
+      sent.end((each) => {
+        ended = each;
+      });
+      return ended;
+    };
+    const ofStatus = (): Error => new Error('expected 201 "Created", got 500');
+    const refused = endedWith(ofStatus(), answer);
+    const message = 'expected 201 "Created", got 500\nRefused was OUTSIDE_TEST: as it says';
+    expect(refused).toMatchObject({ message });
+    // Runners print that.
+    expect(refused?.stack).toContain(message);
+    expect(endedWith(ofStatus(), { headers: {} })?.message).toBe(ofStatus().message);
+    expect(endedWith(ofStatus(), undefined)?.message).toBe(ofStatus().message);
+    expect(endedWith(null, answer)).toBeNull();
   });
 
   it('has inject() only where the application has it, and calls it as part of the test', () => {

@@ -14,7 +14,7 @@ export interface Shop {
   readonly database: SpecDatabase;
   readonly auditDatabase: SpecDatabase;
   readonly doubles: Doubles;
-  post(path: string, body?: object): Promise<Response>;
+  post(path: string, body?: object, headers?: Readonly<Record<string, string>>): Promise<Response>;
   /** For tests that really commit. */
   reset(): Promise<void>;
   close(): Promise<void>;
@@ -59,10 +59,10 @@ export async function openShop(): Promise<Shop> {
     database,
     auditDatabase,
     doubles,
-    post: (path, body = {}) =>
+    post: (path, body = {}, headers = {}) =>
       fetch(`${url}${path}`, {
         method: 'POST',
-        headers: { 'content-type': 'application/json' },
+        headers: { 'content-type': 'application/json', ...headers },
         body: JSON.stringify(body),
       }),
     reset: async () => {
