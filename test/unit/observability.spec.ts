@@ -48,7 +48,7 @@ describe('O1: the entry points of OpenTelemetry and Prometheus', () => {
     ['prometheus', ['prom-client']],
   ])('load nothing that others instrument: %s', (name, own) => {
     const packages = packagesOf(new URL(`lib/${name}/index.ts`, ROOT));
-    const builtIn = ['node:async_hooks', 'node:diagnostics_channel', 'node:url'];
+    const builtIn = ['node:async_hooks', 'node:diagnostics_channel', 'node:url', 'node:util'];
     expect([...packages].filter((each) => !builtIn.includes(each)).toSorted()).toEqual([
       '@mikro-orm/core',
       ...own,
