@@ -8,7 +8,7 @@ import { dbContextChannels, type ContextInfo } from 'nestjs-db-context/telemetry
 import { LabelSets } from '../../lib/observability/label-sets.js';
 import { METRICS, type MetricName } from '../../lib/observability/metrics.js';
 import { shareListener } from '../../lib/observability/shared-listener.js';
-import { Subscriptions } from '../../lib/observability/subscriptions.js';
+import { Subscriptions } from '../../lib/telemetry/subscriptions.js';
 import { ActiveContext } from '../../lib/opentelemetry/active-context.js';
 import {
   attributesOf,
