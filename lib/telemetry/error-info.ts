@@ -11,7 +11,7 @@ import { DbContextError } from '../errors.js';
 export interface ErrorInfo {
   /** Name of its class. */
   readonly name: string;
-  /** Code of an error of this library, or the SQLSTATE of the server's. */
+  /** Code of an error of this library, the SQLSTATE of the server's, or the `code` of the application's own. */
   readonly code: string | undefined;
   /** Its message; of an error of the server without the values that it quotes. */
   readonly message: string;
