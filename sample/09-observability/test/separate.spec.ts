@@ -73,7 +73,7 @@ POST /orders 201
 POST /orders/more 200
   * db_context.retry 1 40001
   TRANSACTION ${database.name} rolled-back FAILED
-    * db_context.rollback UNEXPECTED_ROLLBACK UNEXPECTED_ROLLBACK 40001
+    * db_context.rollback UNEXPECTED_ROLLBACK 40001 40001
 `);
     expect(text).not.toContain('4111');
     const [, , , more, metrics] = answers;
