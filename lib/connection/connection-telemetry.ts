@@ -5,6 +5,7 @@ interface Observed {
   readonly name: string;
   readonly host: string;
   readonly database: string | undefined;
+  readonly isClosed: boolean;
   poolState(): PoolInfo | undefined;
 }
 
@@ -33,6 +34,8 @@ export class ConnectionTelemetry implements ConnectionInfo {
 
   /** See {@link ConnectionInfo.pool}. */
   get pool(): PoolInfo | undefined {
-    return this.#connection.poolState();
+    const state = this.#connection.poolState();
+    // A listener that was away as the pools were closed would go on to count their sizes.
+    return this.#connection.isClosed && state?.checkedOut === 0 ? undefined : state;
   }
 }

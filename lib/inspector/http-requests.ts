@@ -1,3 +1,4 @@
+import { guarded, type ListenerFailed } from '../telemetry/subscriptions.js';
 import { clientHasLeft, type HttpRequest, type HttpResponse } from '../transport/http-exchange.js';
 import type { OwnPaths } from './own-paths.js';
 import type { RecordLookup } from './record-lookup.js';
@@ -36,6 +37,13 @@ export interface RequestSource {
   readonly instance: unknown;
 }
 
+/** What the records are kept in, and who hears of its faults. */
+export interface RequestRecords {
+  readonly log: RequestLog;
+  readonly lookup: RecordLookup;
+  readonly failed: ListenerFailed;
+}
+
 /**
  * Begins a record for each request of a server, before the application sees it: before all middleware, and
  * with Express and Fastify alike.
@@ -44,12 +52,12 @@ export interface RequestSource {
  */
 export function recordRequests(
   { server, instance }: RequestSource,
-  log: RequestLog,
-  lookup: RecordLookup,
+  { log, lookup, failed }: RequestRecords,
   own: OwnPaths,
 ): () => void {
   const records = new WeakMap<object, RequestRecord>();
-  const listener: Listener = (request, response) => {
+  // What these listeners threw would be an uncaught exception, and leave a request without an answer.
+  const listener: Listener = guarded((request, response) => {
     const path = pathOf(request);
     if (own.has(path)) {
       lookup.enterUnseen();
@@ -62,14 +70,15 @@ export function recordRequests(
     }
     const record = lookup.enter({ method: request.method, path });
     records.set(request, record);
-    response.once?.('close', () => {
+    const closed = (): void => {
       record.endedAt = performance.now();
       record.isAbandoned = clientHasLeft(response);
       record.status = response.headersSent === true ? response.statusCode : undefined;
       record.route ??= routeOfExpress(request);
       log.changed(record);
-    });
-  };
+    };
+    response.once?.('close', guarded(closed, failed));
+  }, failed);
   server.prependListener('request', listener);
   noteRoutesOfFastify(instance as FastifyInstance, records);
   return () => void server.off('request', listener);

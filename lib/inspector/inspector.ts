@@ -10,7 +10,7 @@ import { ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
 import { ContextRegistry } from '../context/context-registry.js';
 import { announceAt, type ListeningServer } from './boot-line.js';
 import { EventStreams, MOST_STREAMS } from './event-streams.js';
-import { recordRequests, type ListenedServer } from './http-requests.js';
+import { recordRequests, type ListenedServer, type RequestRecords } from './http-requests.js';
 import {
   INSPECTOR_PLACE,
   INSPECTOR_SETTINGS,
@@ -18,6 +18,7 @@ import {
   type InspectorSettings,
 } from './inspector-options.js';
 import { OwnPaths } from './own-paths.js';
+import { RecordingFailures } from './recording-failures.js';
 import { RecordLookup } from './record-lookup.js';
 import { RequestLog } from './request-log.js';
 import { RequestRecorder } from './request-recorder.js';
@@ -32,7 +33,7 @@ type Server = ListenedServer & ConnectedServer & ListeningServer;
 export class Inspector implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown {
   readonly lookup: RecordLookup;
   readonly streams: EventStreams;
-  readonly #log: RequestLog;
+  readonly #records: RequestRecords;
   readonly #recorder: RequestRecorder;
   readonly #host: HttpAdapterHost;
   readonly #own: OwnPaths;
@@ -50,10 +51,12 @@ export class Inspector implements OnModuleInit, BeforeApplicationShutdown, OnApp
     host: HttpAdapterHost,
   ) {
     this.#showValues = settings.showValues;
-    this.#log = new RequestLog(settings);
-    this.lookup = new RecordLookup(this.#log);
-    this.streams = new EventStreams(this.#log, settings.showValues);
-    this.#recorder = new RequestRecorder(this.#log, this.lookup, settings, registry.application);
+    const log = new RequestLog(settings);
+    this.lookup = new RecordLookup(log);
+    this.streams = new EventStreams(log, settings.showValues);
+    this.#records = { log, lookup: this.lookup, failed: new RecordingFailures().report };
+    const { application } = registry;
+    this.#recorder = new RequestRecorder({ ...this.#records, application }, settings);
     this.#own = new OwnPaths(path, config);
     this.#host = host;
     this.#hasGuard = hasGuard;
@@ -67,7 +70,8 @@ export class Inspector implements OnModuleInit, BeforeApplicationShutdown, OnApp
 
   /** One request, if it is still kept. */
   detail(id: number): RequestDetail | undefined {
-    const record = this.#log.get(id);
+    const { log } = this.#records;
+    const record = log.get(id);
     return record && detailOf(record, this.#showValues);
   }
 
@@ -78,7 +82,7 @@ export class Inspector implements OnModuleInit, BeforeApplicationShutdown, OnApp
     const server = adapter?.getHttpServer() as Server | undefined;
     if (server !== undefined) {
       const source = { server, instance: adapter.getInstance<unknown>() };
-      this.#stopRecording = recordRequests(source, this.#log, this.lookup, this.#own);
+      this.#stopRecording = recordRequests(source, this.#records, this.#own);
       this.#unused = new UnusedSockets(server);
       announceAt(server, () => this.#own.path, { hasGuard: this.#hasGuard });
     }

@@ -12,7 +12,7 @@ import type {
   TransactionEndEvent,
   TransactionEvent,
 } from '../telemetry/payloads.js';
-import type { EventChannel } from '../telemetry/typed-channel.js';
+import { Subscriptions, type ListenerFailed } from '../telemetry/subscriptions.js';
 import type { RecordLookup } from './record-lookup.js';
 import type { RequestLog } from './request-log.js';
 import { placeText } from './place-text.js';
@@ -37,53 +37,58 @@ interface Settings {
   readonly showPlaces: boolean;
 }
 
+/** What it writes into, and who hears of its faults. */
+interface Surroundings {
+  readonly log: RequestLog;
+  readonly lookup: RecordLookup;
+  /** Contexts of other applications in this process are theirs. */
+  readonly application: object;
+  readonly failed: ListenerFailed;
+}
+
 /** Writes what the channels of the library say into the records of requests. */
 export class RequestRecorder {
   readonly #log: RequestLog;
   readonly #lookup: RecordLookup;
   readonly #settings: Settings;
-  /** Contexts of other applications in this process are theirs. */
   readonly #application: object;
   readonly #statements = new WeakMap<StatementEvent, StatementRecord>();
   readonly #waits = new WeakMap<AcquireEvent, WaitRecord>();
-  readonly #stops: (() => void)[] = [];
+  readonly #subscriptions: Subscriptions;
 
-  constructor(log: RequestLog, lookup: RecordLookup, settings: Settings, application: object) {
+  constructor({ log, lookup, application, failed }: Surroundings, settings: Settings) {
     this.#log = log;
     this.#lookup = lookup;
     this.#settings = settings;
     this.#application = application;
+    this.#subscriptions = new Subscriptions(failed);
   }
 
   /** Subscribes to the channels. */
   start(): void {
     const { acquire, statement, ...channels } = dbContextChannels;
-    this.#on(channels.contextOpen, (event) => this.#contextOpened(event));
-    this.#on(channels.contextEnd, (event) => this.#contextEnded(event));
-    this.#on(channels.transactionBegin, (event) => this.#transactionBegun(event));
-    this.#on(channels.transactionEnd, (event) => this.#transactionEnded(event));
-    this.#on(channels.savepointSet, (event) => this.#savepointSet(event));
-    this.#on(channels.savepointEnd, (event) => this.#savepointEnded(event));
-    this.#on(channels.finding, (event) => this.#found(event));
-    this.#on(channels.retry, () => this.#retried());
-    this.#on(channels.poolWait, (event) => this.#queued(event));
-    this.#on(acquire.start, (event) => this.#acquires(event));
-    this.#on(acquire.asyncEnd, (event) => this.#acquired(event));
+    const to = this.#subscriptions;
+    to.listen(channels.contextOpen, (event) => this.#contextOpened(event));
+    to.listen(channels.contextEnd, (event) => this.#contextEnded(event));
+    to.listen(channels.transactionBegin, (event) => this.#transactionBegun(event));
+    to.listen(channels.transactionEnd, (event) => this.#transactionEnded(event));
+    to.listen(channels.savepointSet, (event) => this.#savepointSet(event));
+    to.listen(channels.savepointEnd, (event) => this.#savepointEnded(event));
+    to.listen(channels.finding, (event) => this.#found(event));
+    to.listen(channels.retry, () => this.#retried());
+    to.listen(channels.poolWait, (event) => this.#queued(event));
+    to.listen(acquire.start, (event) => this.#acquires(event));
+    to.listen(acquire.asyncEnd, (event) => this.#acquired(event));
     if (this.#settings.showPlaces) {
-      this.#on(channels.statementRequest, (request) => request.keepStack());
+      to.listen(channels.statementRequest, (request) => request.keepStack());
     }
-    this.#on(statement.start, (event) => this.#sent(event));
-    this.#on(statement.asyncEnd, (event) => this.#answered(event));
+    to.listen(statement.start, (event) => this.#sent(event));
+    to.listen(statement.asyncEnd, (event) => this.#answered(event));
   }
 
   /** Unsubscribes. */
   stop(): void {
-    this.#stops.splice(0).forEach((stop) => stop());
-  }
-
-  #on<T>(channel: EventChannel<T>, listener: (event: T) => void): void {
-    channel.subscribe(listener);
-    this.#stops.push(() => channel.unsubscribe(listener));
+    this.#subscriptions.end();
   }
 
   #contextOpened({ context }: ContextEvent): void {

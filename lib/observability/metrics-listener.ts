@@ -14,7 +14,7 @@ import { FailedStatements, failureOf, type Failure } from './failures.js';
 import { LabelSets } from './label-sets.js';
 import type { GaugeName, MetricSink, Reading } from './metrics.js';
 import { PoolReadings } from './pool-readings.js';
-import { Subscriptions, type ListenerFailed } from './subscriptions.js';
+import { Subscriptions, type ListenerFailed } from '../telemetry/subscriptions.js';
 
 /** A transaction that has not ended. */
 type OpenTransaction = Pick<TransactionInfo, 'connection' | 'startedAt'>;

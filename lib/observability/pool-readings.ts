@@ -1,11 +1,13 @@
 import type { ConnectionInfo } from '../telemetry/index.js';
-import { POOL, STATE, type GaugeName, type Reading } from './metrics.js';
+import { POOL, STATE, type GaugeName, type Labels, type Reading } from './metrics.js';
 
 /** The pools of the connections that an event has named; they are read as they are asked for. */
 export class PoolReadings {
   /** Weak: an application may be gone without having closed its connections. */
   readonly #connections = new Set<WeakRef<ConnectionInfo>>();
   readonly #known = new WeakSet<ConnectionInfo>();
+  /** The series that were ever written: for those who have to write a 0 once one is not read any more. */
+  readonly series = new Map<string, readonly [GaugeName, Labels]>();
 
   /** @returns whether it was not known before; one that is closed stays known, and is not read any more */
   know(connection: ConnectionInfo): boolean {

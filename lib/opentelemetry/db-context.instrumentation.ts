@@ -19,7 +19,8 @@ export interface DbContextInstrumentationConfig {
   readonly enabled?: boolean;
   /**
    * Whether spans show the messages of errors. They are masked as in `nestjs-db-context/telemetry`, which
-   * leaves messages of the application's own errors, and of its database functions, as they are.
+   * leaves messages of the application's own errors as they are, and shows none that a function in PL/pgSQL has
+   * raised.
    * @defaultValue false
    */
   readonly errorMessages?: boolean;

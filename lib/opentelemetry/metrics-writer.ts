@@ -34,6 +34,7 @@ interface Instruments {
 export class MetricsWriter implements MetricSink {
   readonly #providerNow: () => MeterProvider;
   readonly #listener: MetricsListener;
+  readonly #pools: PoolReadings;
   readonly #zeros: (readonly [CounterName, Labels])[] = [];
   #current: Instruments | undefined;
 
@@ -43,6 +44,7 @@ export class MetricsWriter implements MetricSink {
    */
   constructor(providerNow: () => MeterProvider, pools: PoolReadings) {
     this.#providerNow = providerNow;
+    this.#pools = pools;
     this.#listener = new MetricsListener(
       this,
       (error) => diag.error('nestjs-db-context: a metric could not be written', error),
@@ -118,18 +120,18 @@ export class MetricsWriter implements MetricSink {
       }),
     );
     // A series that is not observed any more would keep its last value for ever: that of a closed pool is 0.
-    const seen = new Map<string, readonly [Observable, Labels]>();
+    const { series } = this.#pools;
     const observe: BatchObservableCallback = (result) => {
-      const gone = new Map(seen);
+      const gone = new Map(series);
       for (const [name, gauge] of gauges) {
         for (const { labels, value } of this.#listener.read(name)) {
           const key = `${name} ${Object.values(labels).join('\n')}`;
-          seen.set(key, [gauge, labels]);
+          series.set(key, [name, labels]);
           gone.delete(key);
           result.observe(gauge, value, labels);
         }
       }
-      gone.forEach(([gauge, labels]) => result.observe(gauge, 0, labels));
+      gone.forEach(([name, labels]) => result.observe(gauges.get(name)!, 0, labels));
     };
     meter.addBatchObservableCallback(observe, [...gauges.values()]);
     return () => meter.removeBatchObservableCallback(observe, [...gauges.values()]);

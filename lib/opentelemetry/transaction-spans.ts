@@ -1,7 +1,7 @@
 import { context, diag, trace, type Context, type TracerProvider } from '@opentelemetry/api';
 
 import { errorTypeOf, FailedStatements, failureOf } from '../observability/failures.js';
-import { Subscriptions } from '../observability/subscriptions.js';
+import { Subscriptions } from '../telemetry/subscriptions.js';
 import {
   dbContextChannels,
   type AcquireEvent,

@@ -1,3 +1,5 @@
+import { types } from 'node:util';
+
 import { DbContextError } from '../errors.js';
 
 /**
@@ -9,7 +11,7 @@ import { DbContextError } from '../errors.js';
 export interface ErrorInfo {
   /** Name of its class. */
   readonly name: string;
-  /** Code of an error of this library, or the SQLSTATE of the server's. */
+  /** Code of an error of this library, the SQLSTATE of the server's, or the `code` of the application's own. */
   readonly code: string | undefined;
   /** Its message; of an error of the server without the values that it quotes. */
   readonly message: string;
@@ -40,7 +42,7 @@ export function errorInfoOf(error: unknown): ErrorInfo {
 }
 
 function infoOf(error: unknown): ErrorInfo {
-  if (!(error instanceof Error)) {
+  if (!isError(error)) {
     return { name: typeof error, code: undefined, message: '' };
   }
   const { name } = error;
@@ -68,11 +70,16 @@ function withMasked({ message, cause }: DbContextError, masked: string): string 
 function causesOf(error: unknown): readonly Error[] {
   const causes: Error[] = [];
   let each = error;
-  while (each instanceof Error && causes.length < MOST_CAUSES) {
+  while (isError(each) && causes.length < MOST_CAUSES) {
     causes.push(each);
     each = each.cause;
   }
   return causes;
+}
+
+/** Also one that Node has made outside of the realm of the application, as the tests of Jest have their own. */
+function isError(error: unknown): error is Error {
+  return error instanceof Error || types.isNativeError(error);
 }
 
 function codeOf(error: Error): string | undefined {

@@ -42,9 +42,12 @@ export function maskedSql(sql: string): string {
   return (masked + sql.slice(writtenTo)).trim();
 }
 
-/** Finds the values of SET, which need no quotes: `set local app.user to secret`. */
+/**
+ * Finds the values of SET, which need no quotes: `set local app.user to secret`. In ALTER (of a role, a database)
+ * and CREATE (of a function) SET is in the midst; all words that follow one there are taken for it.
+ */
 class SettingReader {
-  #state: 'begin' | 'other' | 'name' | 'value' = 'begin';
+  #state: 'begin' | 'definition' | 'other' | 'name' | 'value' = 'begin';
 
   /** Whether the current token is one; is asked for each token in order. */
   isValue(reader: SqlReader): boolean {
@@ -55,7 +58,9 @@ class SettingReader {
     if (text === ';') {
       this.#state = 'begin';
     } else if (this.#state === 'begin') {
-      this.#state = kind === 'word' && reader.word === 'set' ? 'name' : 'other';
+      this.#state = stateAfter(kind === 'word' ? reader.word : '');
+    } else if (this.#state === 'definition') {
+      this.#state = kind === 'word' && reader.word === 'set' ? 'name' : 'definition';
     } else if (this.#state === 'name' && (text === '=' || reader.word === 'to')) {
       this.#state = 'value';
     } else {
@@ -63,4 +68,11 @@ class SettingReader {
     }
     return false;
   }
+}
+
+function stateAfter(firstWord: string): 'name' | 'definition' | 'other' {
+  if (firstWord === 'alter' || firstWord === 'create') {
+    return 'definition';
+  }
+  return firstWord === 'set' ? 'name' : 'other';
 }

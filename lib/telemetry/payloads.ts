@@ -22,7 +22,10 @@ export interface ConnectionInfo {
   readonly host: string;
   /** Name of the database. */
   readonly database: string | undefined;
-  /** The counters of its pools now; `undefined` while nothing has been asked of the database. */
+  /**
+   * The counters of its pools now; `undefined` while nothing has been asked of the database, and once it is
+   * closed and nothing is in use any more.
+   */
   readonly pool: PoolInfo | undefined;
 }
 

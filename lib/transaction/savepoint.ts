@@ -114,7 +114,7 @@ export abstract class TransactionPart {
         child.finish('rolled-back');
         throw error;
       }
-      publishSet(child);
+      child.wasSet();
       return child;
     });
   }
@@ -176,6 +176,8 @@ export class Savepoint extends TransactionPart {
   readonly whole: WholeTransaction<TransactionPart>;
   readonly parent: TransactionPart;
   readonly name: string;
+  /** Whether the server has set it, for those who listen. */
+  isSet = false;
   #state: SavepointState = { tag: 'open' };
   /** Resolves when it has ended. */
   readonly ended: Promise<void>;
@@ -207,6 +209,12 @@ export class Savepoint extends TransactionPart {
 
   override get isUndoneSavepoint(): boolean {
     return this.outcome === 'rolled-back' || this.parent.isUndoneSavepoint;
+  }
+
+  /** Takes note that the server has set it; the whole transaction may have ended meanwhile. */
+  wasSet(): void {
+    this.isSet = this.outcome === undefined;
+    publishSet(this);
   }
 
   /**

@@ -12,6 +12,7 @@ import {
 import { APP_FILTER } from '@nestjs/core';
 import type { Response as ExpressResponse } from 'express';
 import { InjectSession, NoPrimaryError } from 'nestjs-db-context';
+import { dbContextChannels, type FailoverEvent } from 'nestjs-db-context/telemetry';
 import { Client, type QueryResultRow } from 'pg';
 
 import { Cluster } from '../../sample/starter/cluster.js';
@@ -71,6 +72,7 @@ describe('failover of a real cluster', () => {
   let primaryUrl: string;
   let standbyUrl: string;
   let app: TestApp | undefined;
+  let stopRecording: (() => void) | undefined;
 
   beforeEach(async () => {
     cluster = await Cluster.start({ isSynchronous: true });
@@ -79,6 +81,8 @@ describe('failover of a real cluster', () => {
     await query(primaryUrl, NOTE_SCHEMA);
   }, 60_000);
   afterEach(async () => {
+    stopRecording?.();
+    stopRecording = undefined;
     const left = app?.pool();
     await app?.close();
     app = undefined;
@@ -221,6 +225,15 @@ describe('failover of a real cluster', () => {
     return { host, names: (await textsOn(standbyUrl)).at(-1)! };
   }
 
+  /** What is published of searches for the primary, until the end of the test. */
+  function recordSearches(): FailoverEvent[] {
+    const searches: FailoverEvent[] = [];
+    const listener = (event: FailoverEvent): void => void searches.push(event);
+    dbContextChannels.failover.subscribe(listener);
+    stopRecording = () => dbContextChannels.failover.unsubscribe(listener);
+    return searches;
+  }
+
   async function waitForNoPrimary(): Promise<NoPrimaryError> {
     let refusal: NoPrimaryError | undefined;
     await waitFor(
@@ -234,8 +247,9 @@ describe('failover of a real cluster', () => {
     return refusal!;
   }
 
-  it('a write that meets a standby (25006) fails, and the next transaction is on the primary', async () => {
+  it('O1: a write that meets a standby (25006) fails, and the next transaction is on the primary; each search for it is published', async () => {
     const { connection, fetch } = await start();
+    const searches = recordSearches();
     expect((await fetch('/notes/a', { method: 'POST' })).status).toBe(201);
     // As if the server in use had become a standby: nothing is lost, and nothing refused.
     await connection().changeHost(hostOf(standbyUrl));
@@ -244,16 +258,36 @@ describe('failover of a real cluster', () => {
     expect((await fetch('/notes/c', { method: 'POST' })).status).toBe(201);
     expect(connection().host).toBe(hostOf(primaryUrl));
     expect(await textsOn(primaryUrl)).toEqual(['a', 'c']);
+    // The answer of the server that is not the primary is not waited for.
+    expect(searches).toHaveLength(2);
+    expect(searches).toMatchObject(
+      searches.map(() => ({
+        connection: { name: 'default' },
+        primary: hostOf(primaryUrl),
+        answers: [{ host: hostOf(primaryUrl), role: 'primary' }, { host: hostOf(standbyUrl) }],
+        durationMs: expect.any(Number) as number,
+      })),
+    );
   });
 
-  it('a standby that is up is no primary', async () => {
+  it('O1: a standby that is up is no primary, which is published', async () => {
     await start(60_000, standbyUrl);
     await cluster.kill('primary');
+    const searches = recordSearches();
     const error = await save('a').catch((reason: unknown) => reason as NoPrimaryError);
     expect((error as NoPrimaryError).answers).toMatchObject([
       { host: hostOf(primaryUrl), role: 'unknown', error: { code: 'ECONNREFUSED' } },
       { host: hostOf(standbyUrl), role: 'standby' },
     ]);
     expect((error as NoPrimaryError).message).toContain(`${hostOf(standbyUrl)}: standby)`);
+    expect(searches).toMatchObject([
+      {
+        primary: undefined,
+        answers: [
+          { host: hostOf(primaryUrl), role: 'unknown', error: { code: 'ECONNREFUSED' } },
+          { host: hostOf(standbyUrl), role: 'standby', error: undefined },
+        ],
+      },
+    ]);
   });
 });

@@ -1,5 +1,6 @@
 import { get } from 'node:http';
 import { text } from 'node:stream/consumers';
+import { setImmediate } from 'node:timers/promises';
 
 import {
   Injectable,
@@ -9,8 +10,10 @@ import {
   type INestApplication,
 } from '@nestjs/common';
 
+import { RequestLog } from '../../lib/inspector/request-log.js';
 import type { RequestDetail, RequestSummary } from '../../lib/inspector/view/view-types.js';
 import { SECRET, startInspectedApp, type InspectedApp } from '../support/inspector-app.js';
+import { LogRecorder } from '../support/log-recorder.js';
 import type { AdapterName } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -303,6 +306,45 @@ describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (ada
     await app.close();
     await waitFor(() => stream.ended, { what: 'the stream to end' });
   });
+});
+
+describe('O1: what fails in the inspector', () => {
+  it.each<AdapterName>(['express', 'fastify'])(
+    'costs no request, and is one warning, over %s',
+    async (adapter) => {
+      const logger = new LogRecorder();
+      const configure = (nest: INestApplication): void => nest.useLogger(logger);
+      const app = await startInspectedApp({ adapter, configure });
+      const whole = Object.getOwnPropertyDescriptor(RequestLog.prototype, 'changed')!;
+      let calls = 0;
+      RequestLog.prototype.changed = () => {
+        calls++;
+        throw new Error('no room');
+      };
+      try {
+        const saved = await app.fetch('/notes/both', { method: 'POST' });
+        expect(saved.status).toBe(201);
+        const found = await app.fetch(`/notes/find/${SECRET} in one`);
+        expect(await found.json()).toHaveLength(1);
+        const refused = await app.fetch('/notes/refused', { method: 'POST' });
+        expect(refused.status).toBe(409);
+        await setImmediate();
+        expect(calls).toBeGreaterThan(20);
+      } finally {
+        Object.defineProperty(RequestLog.prototype, 'changed', whole);
+        await app.close();
+      }
+      const ofInspector = logger.lines.filter(
+        ({ level, context }) => level !== 'log' && context === 'DbContextInspectorModule',
+      );
+      expect(ofInspector.map(({ message }) => message)).toEqual([
+        expect.stringMatching(/^The inspector is at /),
+        expect.stringMatching(
+          /^The inspector could not record a part .*Error: no room\..*later ones are not reported\.\n +at /s,
+        ),
+      ]);
+    },
+  );
 });
 
 describe('the inspector keeps little', () => {

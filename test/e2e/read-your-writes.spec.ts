@@ -19,6 +19,7 @@ import {
   type DbConnectionOptions,
   type ReadYourWritesOptions,
 } from 'nestjs-db-context';
+import { dbContextChannels, type ReplicaWaitEvent } from 'nestjs-db-context/telemetry';
 
 import { Note } from '../support/note.entity.js';
 import { startReplicated, type ReplicatedDatabase } from '../support/replicated-database.js';
@@ -300,6 +301,32 @@ describe('reading your own writes', () => {
       { standby: true, found: true },
       { standby: true, found: true },
     ]);
+  });
+
+  it('O1: the wait of a read for the replica is published, whether that had the write in time or not, and no read that has not waited', async () => {
+    await start({ via: 'cookie', waitMs: 20 });
+    const waits: ReplicaWaitEvent[] = [];
+    const listener = (event: ReplicaWaitEvent): void => void waits.push(event);
+    dbContextChannels.replicaWait.subscribe(listener);
+    try {
+      await database.pause(0);
+      const cookie = cookieOf(await post('/notes/published'))!;
+      await read('not mine');
+      expect(await read('published', { cookie })).toEqual({ standby: false, found: true });
+      await database.resume(0);
+      await database.caughtUp(0);
+      expect(await read('published', { cookie })).toEqual({ standby: true, found: true });
+      expect(waits).toMatchObject([
+        {
+          connection: { name: 'default' },
+          context: { origin: 'NotesController.read' },
+          isReached: false,
+        },
+      ]);
+      expect(waits[0]!.durationMs).toBeGreaterThanOrEqual(20);
+    } finally {
+      dbContextChannels.replicaWait.unsubscribe(listener);
+    }
   });
 
   it('Read-your-own-writes: a read waits for the replica, and holds no connection meanwhile', async () => {

@@ -1,6 +1,11 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Sse, type MessageEvent } from '@nestjs/common';
 import { DbContext, InjectSession, SkipDbContext } from 'nestjs-db-context';
+import {
+  dbContextChannels,
+  type ContextEndEvent,
+  type TransactionEndEvent,
+} from 'nestjs-db-context/telemetry';
 import { exhaustMap, interval, type Observable } from 'rxjs';
 
 import { LogRecorder } from '../support/log-recorder.js';
@@ -86,6 +91,36 @@ describe.each<AdapterName>(['express', 'fastify'])('server-sent events over %s',
     listeners.forEach(({ leave }) => leave());
     expect(logger.ofLibrary('warn')).toEqual([]);
     await waitFor(() => world.pool().checkedOut === 0, { what: 'the connections to come back' });
+  });
+
+  it('O1: the end of a stream whose client has left is published as CLIENT_GONE', async () => {
+    const ended: (ContextEndEvent | TransactionEndEvent)[] = [];
+    const keep = (event: ContextEndEvent | TransactionEndEvent): void => {
+      const context = 'context' in event ? event.context : event.transaction.context;
+      // A stream of another test may end as well.
+      if (context?.origin === 'EventsController.heldCounts') {
+        ended.push(event);
+      }
+    };
+    const { contextEnd, transactionEnd } = dbContextChannels;
+    contextEnd.subscribe(keep);
+    transactionEnd.subscribe(keep);
+    try {
+      const { leave } = await listen('/held-counts', (text) => eventsIn(text) > 0);
+      leave();
+      await waitFor(() => ended.length === 2, { what: 'the context to end' });
+    } finally {
+      contextEnd.unsubscribe(keep);
+      transactionEnd.unsubscribe(keep);
+    }
+    expect(ended).toMatchObject(
+      ended.map(() => ({
+        outcome: 'rolled-back',
+        endedBy: { code: 'CLIENT_GONE', what: 'the client went away' },
+        error: undefined,
+      })),
+    );
+    await waitFor(() => world.pool().checkedOut === 0, { what: 'the connection to come back' });
   });
 
   it('warns of a stream that goes on while its context holds a connection, once', async () => {

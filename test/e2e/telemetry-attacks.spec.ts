@@ -8,6 +8,7 @@ import {
 import { deferred } from '../support/deferred.js';
 import { endLeftoverSubscriptions } from '../support/leftover-subscribers.js';
 import { Note } from '../support/note.entity.js';
+import { recordTelemetry } from '../support/telemetry-recorder.js';
 import { startWorld } from '../support/test-world.js';
 import { useWorld } from '../support/use-world.js';
 import { waitFor } from '../support/wait-for.js';
@@ -57,6 +58,25 @@ describe('O1: a subscriber', () => {
     for (const xid of await Promise.all(seen)) {
       expect(xid).not.toBe(outer);
     }
+  });
+
+  it('learns of no end of a savepoint that the server has not set', async () => {
+    const recorder = recordTelemetry();
+    try {
+      const error: unknown = await at
+        .run(async () => {
+          await at.session.execute('select 1 / 0').catch(() => undefined);
+          await at.session.transactional(() => at.insert('never'));
+        })
+        .catch((reason: unknown) => reason);
+      expect(error).toMatchObject({ code: 'TRANSACTION_ABORTED' });
+      await at.run(() => at.session.transactional(() => at.insert('saved')));
+    } finally {
+      recorder.stop();
+    }
+    const ofSavepoints = recorder.lines.filter((line) => line.startsWith('savepoint:'));
+    expect(ofSavepoints).toEqual(['savepoint:set t2 trx1', 'savepoint:end t2 trx1 committed']);
+    expect(await at.world.savedTexts()).toEqual(['saved']);
   });
 
   it('learns of a connection that is closed, also where the status of it comes after the error', async () => {

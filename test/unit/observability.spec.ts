@@ -8,7 +8,7 @@ import { dbContextChannels, type ContextInfo } from 'nestjs-db-context/telemetry
 import { LabelSets } from '../../lib/observability/label-sets.js';
 import { METRICS, type MetricName } from '../../lib/observability/metrics.js';
 import { shareListener } from '../../lib/observability/shared-listener.js';
-import { Subscriptions } from '../../lib/observability/subscriptions.js';
+import { Subscriptions } from '../../lib/telemetry/subscriptions.js';
 import { ActiveContext } from '../../lib/opentelemetry/active-context.js';
 import {
   attributesOf,
@@ -48,7 +48,7 @@ describe('O1: the entry points of OpenTelemetry and Prometheus', () => {
     ['prometheus', ['prom-client']],
   ])('load nothing that others instrument: %s', (name, own) => {
     const packages = packagesOf(new URL(`lib/${name}/index.ts`, ROOT));
-    const builtIn = ['node:async_hooks', 'node:diagnostics_channel', 'node:url'];
+    const builtIn = ['node:async_hooks', 'node:diagnostics_channel', 'node:url', 'node:util'];
     expect([...packages].filter((each) => !builtIn.includes(each)).toSorted()).toEqual([
       '@mikro-orm/core',
       ...own,

@@ -12,6 +12,20 @@ describe('what events show of a statement', () => {
     ['select 1 -- secret\n, 2 /* secret */', 'select ? \n, ?'],
     ["insert into t values ('secret", 'insert into t values (?'],
     ['limit 5)', 'limit ?)'],
+    ['set local app.user to secret', 'set local app.user to ?'],
+    ['alter role app set app.key to secret', 'alter role app set app.key to ?'],
+    [
+      'ALTER DATABASE shop SET app.key = secret; select 1',
+      'ALTER DATABASE shop SET app.key = ?; select ?',
+    ],
+    [
+      'create function f() returns int set app.key = secret',
+      'create function f() returns int set app.key = ?',
+    ],
+    // These are names, which stay everywhere.
+    ['update note set text = other', 'update note set text = other'],
+    ['alter table a rename column b to c', 'alter table a rename column b to c'],
+    ['alter table a alter b set default now()', 'alter table a alter b set default now()'],
     // With `standard_conforming_strings = off` the text goes on behind such a quote.
     [String.raw`select 1, 'it\'s secret', 'x'`, 'select ?, ?'],
     [String.raw`select 'a\''secret' or 'b'`, 'select ?'],

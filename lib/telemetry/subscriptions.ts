@@ -1,7 +1,21 @@
-import type { EventChannel, EventStore } from '../telemetry/index.js';
+import type { EventChannel, EventStore } from './typed-channel.js';
 
 /** Is called with what a listener has thrown. */
 export type ListenerFailed = (error: unknown) => void;
+
+/** A listener that throws nothing: what it would throw is reported. */
+export function guarded<A extends unknown[]>(
+  listener: (...event: A) => void,
+  failed: ListenerFailed,
+): (...event: A) => void {
+  return (...event) => {
+    try {
+      listener(...event);
+    } catch (error) {
+      failed(error);
+    }
+  };
+}
 
 /**
  * Subscriptions that end together. What a listener throws is reported: on a channel it would become an
@@ -16,15 +30,9 @@ export class Subscriptions {
   }
 
   listen<T>(channel: EventChannel<T>, listener: (event: T) => void): void {
-    const guarded = (event: T): void => {
-      try {
-        listener(event);
-      } catch (error) {
-        this.#failed(error);
-      }
-    };
-    channel.subscribe(guarded);
-    this.#ends.push(() => channel.unsubscribe(guarded));
+    const subscribed = guarded(listener, this.#failed);
+    channel.subscribe(subscribed);
+    this.#ends.push(() => channel.unsubscribe(subscribed));
   }
 
   /** Runs what the channel announces with a value in a store; with `fallback()` where `valueOf` fails. */
