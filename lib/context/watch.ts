@@ -4,7 +4,7 @@ import * as channels from '../telemetry/channels.js';
 import { shorten } from '../telemetry/finding-event.js';
 import { UNMASKED } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, ContextEndEvent, ContextInfo } from '../telemetry/payloads.js';
-import { placeHere, showsApplication, type Place } from '../telemetry/place.js';
+import { NO_PLACE, placeHere, showsApplication, type Place } from '../telemetry/place.js';
 import type { ForkEvent, RefusalEvent } from '../telemetry/session-events.js';
 import { subscribeWeakly } from '../telemetry/weak-subscription.js';
 import type { StatementPast } from '../session/statements-past.js';
@@ -179,7 +179,7 @@ export class ContextWatch {
     this.#findings.add(context, {
       kind: 'self-wait',
       what: `waits ${text}. ${what}`,
-      place: isShown ? sent : (forks?.lastPlace ?? place ?? {}),
+      place: isShown ? sent : (forks?.lastPlace ?? place ?? NO_PLACE),
       connection,
       sql: wait.sql,
     });
@@ -253,7 +253,7 @@ function lateUseOf(connectionName: string, reason: string | undefined): string {
 }
 
 /** Tools of MikroORM write on the connection by themselves; `orm.schema.execute()` sends what it is given. */
-function isOfTools({ stack = '' }: Place): boolean {
+function isOfTools({ stack }: Place): boolean {
   const frames = stack.split('\n').filter((frame) => !/SchemaGenerator\.execute \(/.test(frame));
   return frames.some((frame) =>
     /@mikro-orm[/\\](?:migrations|seeder|sql[/\\]schema)[/\\]/.test(frame),

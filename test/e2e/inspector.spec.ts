@@ -11,6 +11,7 @@ import {
 
 import type { RequestDetail, RequestSummary } from '../../lib/inspector/view/view-types.js';
 import { SECRET, startInspectedApp, type InspectedApp } from '../support/inspector-app.js';
+import { withPrepareStackTrace } from '../support/prepare-stack-trace.js';
 import type { AdapterName } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -236,6 +237,23 @@ describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (ada
     });
     const inner = await inspect('GET', 'job', 200);
     expect(inner).toMatchObject({ title: 'GET /api/v1/notes/job', outcome: 'committed' });
+  });
+
+  it.each<[string, () => unknown]>([
+    ['no text', () => []],
+    [
+      'an error',
+      () => {
+        throw new Error('of prepareStackTrace');
+      },
+    ],
+  ])('O1: changes no answer where Error.prepareStackTrace gives %s', async (_what, prepare) => {
+    await withPrepareStackTrace(prepare, async () => {
+      const detail = await inspect('GET', `find/${SECRET}`, 200);
+      const [, select] = detail.connections[0]!.transactions[0]!.rows;
+      expect(select).toMatchObject({ kind: 'statement' });
+      expect(select!.place).toBeUndefined();
+    });
   });
 
   it('names no value where a backslash escapes a quote (standard_conforming_strings = off)', async () => {
