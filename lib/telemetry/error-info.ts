@@ -105,8 +105,8 @@ function maskedMessage({ code, message, routine = '' }: ServerError): string {
   if (SAYS_WORDS_OF_A_FUNCTION.test(routine)) {
     return 'an error that a function of the database has raised';
   }
-  // MikroORM writes the detail into the message, which quotes the row.
-  const [own = ''] = message.split('\n - detail: ', 1);
+  // MikroORM writes the detail into the message, which quotes the row, and the hint.
+  const [own = ''] = message.split(/\n - (?:detail|hint): /, 1);
   if (code.startsWith('23')) {
     return own;
   }

@@ -169,6 +169,16 @@ describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (ada
     ]);
   });
 
+  it('O1: shows a message of the server, and not what the application has made of it', async () => {
+    const reason = async (how: string): Promise<unknown> =>
+      (await inspect('GET', `enriched/${how}`, 500)).reasons[0]!.error;
+    const code = '22012';
+    expect(await reason('passed')).toMatchObject({ code, message: 'division by zero' });
+    expect(await reason('changed')).toMatchObject({ code, message: '' });
+    expect(await reason('another')).toMatchObject({ code, message: '' });
+    expect(await reason('made')).toMatchObject({ code: '23505', message: '' });
+  });
+
   it('says why a commit became a rollback, or has failed: the message, the reason and the cause', async () => {
     const cause = {
       code: '23505',
