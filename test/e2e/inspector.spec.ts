@@ -179,6 +179,19 @@ describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (ada
     expect(await reason('made')).toMatchObject({ code: '23505', message: '' });
   });
 
+  it('O1: shows a request whose error has a name that is no text, or a long one', async () => {
+    const reason = async (what: string): Promise<unknown> =>
+      (await inspect('GET', `odd/${what}`, 500)).reasons[0]!.error;
+    expect(await reason('symbol')).toEqual({ name: 'Error', message: '' });
+    expect(await reason('bigint')).toEqual({ name: 'Error', message: '' });
+    expect(await reason('object')).toEqual({ name: 'Error', message: '' });
+    expect(await reason('long')).toEqual({
+      name: `${'N'.repeat(200)} …`,
+      code: `${'C'.repeat(200)} …`,
+      message: '',
+    });
+  });
+
   it('says why a commit became a rollback, or has failed: the message, the reason and the cause', async () => {
     const cause = {
       code: '23505',
