@@ -4,12 +4,12 @@ import * as channels from '../telemetry/channels.js';
 import { shorten } from '../telemetry/finding-event.js';
 import { UNMASKED } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, ContextEndEvent, ContextInfo } from '../telemetry/payloads.js';
-import { placeHere, showsApplication, type Place } from '../telemetry/place.js';
+import { NO_PLACE, placeHere, showsApplication, type Place } from '../telemetry/place.js';
 import type { ForkEvent, RefusalEvent } from '../telemetry/session-events.js';
 import { subscribeWeakly } from '../telemetry/weak-subscription.js';
 import type { StatementPast } from '../session/statements-past.js';
 import { Findings, type Found } from './findings.js';
-import { pastTheSession, placeOf, type Obstacle } from './obstacle.js';
+import { pastTheSession, placeOf, type Obstacle, type SentStatement } from './obstacle.js';
 import type { WatchLimits } from './watch-limits.js';
 import { WatchedContext } from './watched-context.js';
 
@@ -179,7 +179,7 @@ export class ContextWatch {
     this.#findings.add(context, {
       kind: 'self-wait',
       what: `waits ${text}. ${what}`,
-      place: isShown ? sent : (forks?.lastPlace ?? place ?? {}),
+      place: isShown ? sent : (forks?.lastPlace ?? place ?? NO_PLACE),
       connection,
       sql: wait.sql,
     });
@@ -212,13 +212,13 @@ export class ContextWatch {
   #foundIdle(context: ContextInfo, idle: ReturnType<WatchedContext['ended']>): void {
     if (idle !== undefined) {
       const { connection, last } = idle;
-      const { sql, place } = last;
+      const { what: sent, place } = whereItWasSent(last);
       const limitMs = context.timeoutMs ?? this.#limits.idleInTransactionMs;
       const what =
         `held a connection of "${connection.name}" for more than ${limitMs} ms without ` +
         'asking anything of it. Commit or close the session before slow work ' +
-        '(dbContext.commit(), dbContext.close()), or do that first. ' +
-        `Its last statement (${shorten(sql)}) was sent`;
+        `(dbContext.commit(), dbContext.close()), or do that first. ${sent}`;
+      const { sql } = last;
       this.#findings.add(context, { kind: 'idle-in-transaction', what, place, connection, sql });
     }
   }
@@ -233,10 +233,21 @@ function whereItIs({
     return { what: '. It was opened', place };
   }
   // The context of a request is opened by the framework, in no code of the application.
-  const last = lastStatements.findLast((each) => showsApplication(each.place));
-  return last === undefined
-    ? { what: ', and has no transaction now.', place: undefined }
-    : { ...last, what: `. Its last statement (${shorten(last.sql)}) was sent` };
+  const last =
+    lastStatements.findLast((each) => showsApplication(each.place)) ?? lastStatements.at(-1);
+  if (last === undefined) {
+    return { what: ', and has no transaction now.', place: undefined };
+  }
+  const { what, ...rest } = whereItWasSent(last);
+  return { what: `. ${what}`, ...rest };
+}
+
+/** The sentence about the last statement of a transaction, which names no place where no stack leads to it. */
+function whereItWasSent({ sql, place }: SentStatement): Pick<Found, 'what' | 'place' | 'sql'> {
+  const what = `Its last statement (${shorten(sql)}) was sent`;
+  return showsApplication(place)
+    ? { what, place, sql }
+    : { what: `${what} by code that its stack does not show.`, place: undefined, sql };
 }
 
 function lateUseOf(connectionName: string, reason: string | undefined): string {
@@ -253,7 +264,7 @@ function lateUseOf(connectionName: string, reason: string | undefined): string {
 }
 
 /** Tools of MikroORM write on the connection by themselves; `orm.schema.execute()` sends what it is given. */
-function isOfTools({ stack = '' }: Place): boolean {
+function isOfTools({ stack }: Place): boolean {
   const frames = stack.split('\n').filter((frame) => !/SchemaGenerator\.execute \(/.test(frame));
   return frames.some((frame) =>
     /@mikro-orm[/\\](?:migrations|seeder|sql[/\\]schema)[/\\]/.test(frame),

@@ -1,6 +1,6 @@
 import { UNMASKED, type StatementEvent } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, TransactionInfo } from '../telemetry/payloads.js';
-import { placeHere, type Place } from '../telemetry/place.js';
+import { NO_PLACE, placeHere, type Place } from '../telemetry/place.js';
 import type { StatementRequest } from '../telemetry/operation-events.js';
 import type { SentStatement } from './obstacle.js';
 import { WatchedForks } from './watched-forks.js';
@@ -51,8 +51,7 @@ export class WatchedContext {
     const known = this.#transactions.get(transaction);
     const idle = known && this.#lookAt(transaction, known);
     request.keepStack();
-    const last = { sql: request[UNMASKED].text, place: request.place! };
-    this.#transactions.set(transaction, { last, idleSince: undefined });
+    this.#transactions.set(transaction, { last: sentBy(request), idleSince: undefined });
     return idle;
   }
 
@@ -109,4 +108,14 @@ export class WatchedContext {
     known.idleSince = undefined;
     return { connection, last };
   }
+}
+
+/** MikroORM's promises lead to the code of the application a moment after the request. */
+function sentBy(request: StatementRequest): SentStatement {
+  return {
+    sql: request[UNMASKED].text,
+    get place() {
+      return request.place ?? NO_PLACE;
+    },
+  };
 }

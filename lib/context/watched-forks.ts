@@ -60,12 +60,12 @@ function isUnsaved({ fork }: WatchedFork): boolean {
   return !isOfTransactional(fork) && unsavedEntities(fork).length > 0;
 }
 
-function isOfRequestContext({ stack = '' }: Place): boolean {
+function isOfRequestContext({ stack }: Place): boolean {
   return /@mikro-orm[/\\]core[/\\].*RequestContext/.test(stack);
 }
 
 /** Whether `@CreateRequestContext()` has made it, which says in the code what it does. */
-function isOfDecorator({ stack = '' }: Place): boolean {
+function isOfDecorator({ stack }: Place): boolean {
   return /@mikro-orm[/\\]decorators[/\\]/.test(stack);
 }
 

@@ -50,7 +50,9 @@ export class HandlerErrorsInterceptor implements NestInterceptor {
   }
 
   #failed(record: RequestRecord, error: unknown): void {
-    record.handlerError = this.#showValues ? errorInfoOf(error) : knownWithoutOthersWords(error);
+    record.handlerError = this.#showValues
+      ? errorInfoOf(error)
+      : knownWithoutOthersWords(error, record.serverMessages);
   }
 }
 

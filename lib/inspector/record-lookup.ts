@@ -4,6 +4,7 @@ import type { EventOrigin } from '../telemetry/operation-events.js';
 import type { ContextInfo, TransactionInfo } from '../telemetry/payloads.js';
 import type { RequestLog } from './request-log.js';
 import type { ContextRecord, RequestRecord, TransactionRecord } from './request-record.js';
+import { ServerMessages } from './server-messages.js';
 
 /** What is not recorded: requests of the page itself. */
 const UNSEEN = Symbol('nestjs-db-context:inspector-unseen');
@@ -157,6 +158,7 @@ function newRecord(id: number, { method, path }: RequestStart): RequestRecord {
     contexts: [],
     transactions: [],
     findings: [],
+    serverMessages: new ServerMessages(),
     statements: 0,
     open: 0,
     bytes: 0,

@@ -1,5 +1,6 @@
 import type { StatementKind } from '../telemetry/operation-events.js';
 import type { Outcome } from '../outcome.js';
+import type { ServerMessages } from './server-messages.js';
 import type { ShownError } from './shown-error.js';
 
 /** What is kept of a request, or of another unit of work. All times are those of `performance.now()`. */
@@ -24,6 +25,7 @@ export interface RequestRecord {
   readonly contexts: ContextRecord[];
   readonly transactions: TransactionRecord[];
   readonly findings: FindingRecord[];
+  readonly serverMessages: ServerMessages;
   /** How many statements it has sent, without BEGIN and COMMIT, and with those that are not kept. */
   statements: number;
   /** How many contexts of it have not ended. */

@@ -16,8 +16,18 @@ import { Subscriptions, type ListenerFailed } from '../telemetry/subscriptions.j
 import type { RecordLookup } from './record-lookup.js';
 import type { RequestLog } from './request-log.js';
 import { placeText } from './place-text.js';
-import type { FindingRecord, StatementRecord, WaitRecord } from './request-record.js';
-import { knownWithoutOthersWords, withoutOthersWords, type ShownError } from './shown-error.js';
+import type {
+  FindingRecord,
+  RequestRecord,
+  StatementRecord,
+  WaitRecord,
+} from './request-record.js';
+import {
+  isOfServer,
+  knownWithoutOthersWords,
+  withoutOthersWords,
+  type ShownError,
+} from './shown-error.js';
 import { bytesOf, textsOf } from './statement-texts.js';
 
 /** What a record of a statement takes besides its texts, about, in bytes. */
@@ -108,7 +118,7 @@ export class RequestRecorder {
     own.outcome = outcome;
     own.hasSessions = connections.length > 0;
     own.reason = reason;
-    own.error = this.#shownOf(event);
+    own.error = this.#shownOf(event, record);
     // The name of its route is known by now, if there is one.
     record.origin = own.isInner ? record.origin : context.origin;
     record.open--;
@@ -133,7 +143,7 @@ export class RequestRecorder {
     if (known !== undefined) {
       known.of.endedAt = performance.now();
       known.of.outcome = event.outcome;
-      known.of.error = this.#shownOf(event);
+      known.of.error = this.#shownOf(event, known.record);
       this.#log.changed(known.record);
     }
   }
@@ -245,25 +255,30 @@ export class RequestRecorder {
   }
 
   #answered(event: StatementEvent): void {
+    const record = this.#lookup.transaction(event)?.record;
+    if (record === undefined) {
+      return;
+    }
+    if (event.error !== undefined && isOfServer(event[UNMASKED].error)) {
+      // The application has not had the error yet.
+      record.serverMessages.add(event.error);
+    }
     const statement = this.#statements.get(event);
     if (statement !== undefined) {
       statement.durationMs = event.durationMs;
       statement.rows = event.rows;
-      statement.error = this.#shownOf(event);
+      statement.error = this.#shownOf(event, record);
       statement.hasRun = event.hasRun;
-      const record = this.#lookup.transaction(event)?.record;
-      if (record !== undefined) {
-        this.#log.changed(record);
-      }
+      this.#log.changed(record);
     }
   }
 
   /** What is kept of the error of an event that knows the error itself. */
-  #shownOf(event: FailedEvent): ShownError | undefined {
+  #shownOf(event: FailedEvent, { serverMessages }: RequestRecord): ShownError | undefined {
     const { error } = event;
     return error === undefined || this.#settings.showValues
       ? error
-      : knownWithoutOthersWords(event[UNMASKED].error, error);
+      : knownWithoutOthersWords(event[UNMASKED].error, serverMessages, error);
   }
 
   #shown(error: ErrorInfo | undefined): ErrorInfo | undefined {

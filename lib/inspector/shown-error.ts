@@ -1,5 +1,6 @@
-import { DbContextError, UnexpectedRollbackError } from '../errors.js';
+import { ConnectionFailedError, DbContextError, UnexpectedRollbackError } from '../errors.js';
 import { errorInfoOf, type ErrorInfo } from '../telemetry/error-info.js';
+import type { ServerMessages } from './server-messages.js';
 
 /** What is kept of an error. */
 export interface ShownError extends ErrorInfo {
@@ -19,8 +20,6 @@ const QUOTES: Readonly<Record<string, RegExp>> = {
 };
 /** The parts of the server that say what functions of the application have written (`raise`, `assert`). */
 const SAYS_OTHERS_WORDS = /^exec_stmt_/;
-/** MikroORM adds it to the message of the server's error, values included. */
-const DETAIL = /\n - detail: .*/s;
 
 /**
  * What may be shown of an error that an event tells of, where the error itself is not known: its message only
@@ -35,8 +34,14 @@ export function withoutOthersWords(info: ErrorInfo | undefined): ErrorInfo | und
 /**
  * As {@link withoutOthersWords}, where the error itself is known: messages of the server are shown as well, and
  * what has led to an error of this library is shown by itself.
+ *
+ * @param heard what the server has said in the request; the application may have changed the error since
  */
-export function knownWithoutOthersWords(error: unknown, info = errorInfoOf(error)): ShownError {
+export function knownWithoutOthersWords(
+  error: unknown,
+  heard: ServerMessages,
+  info = errorInfoOf(error),
+): ShownError {
   // What the application has written may have a code that looks like one of this library.
   if (error instanceof DbContextError) {
     const { cause } = error;
@@ -44,10 +49,19 @@ export function knownWithoutOthersWords(error: unknown, info = errorInfoOf(error
       ...info,
       message: ownMessage(info),
       reason: error instanceof UnexpectedRollbackError ? error.reason : undefined,
-      cause: cause === undefined ? undefined : withoutCause(knownWithoutOthersWords(cause)),
+      cause: cause === undefined ? undefined : withoutCause(causeOf(error, heard)),
     };
   }
-  return { ...info, message: isOfServer(error) ? info.message.replace(DETAIL, '') : '' };
+  return { ...info, message: isOfServer(error) && heard.has(info) ? info.message : '' };
+}
+
+function causeOf(error: DbContextError, heard: ServerMessages): ShownError {
+  const { cause } = error;
+  const info = errorInfoOf(cause);
+  // No code of the application has seen it, and no statement was answered by it.
+  return error instanceof ConnectionFailedError && isOfServer(cause)
+    ? info
+    : knownWithoutOthersWords(cause, heard, info);
 }
 
 function withoutCause({ name, code, message }: ErrorInfo): ErrorInfo {
@@ -59,8 +73,8 @@ function ownMessage({ code = '', message }: ErrorInfo): string {
   return quotes === undefined ? message : message.replace(quotes, '');
 }
 
-/** Whether the server has written the message of an error. */
-function isOfServer(error: unknown): boolean {
+/** Whether an error has the fields of one that the server has sent, in words of its own. */
+export function isOfServer(error: unknown): boolean {
   if (!(error instanceof Error)) {
     return false;
   }

@@ -30,6 +30,8 @@ interface ServerError {
 const SAYS_WORDS_OF_A_FUNCTION = /^exec_stmt_/;
 
 const MOST_CAUSES = 8;
+/** Of longer names and codes the beginning is kept, in characters. */
+const LONGEST_NAME = 200;
 
 /** What may be published of an error. */
 export function errorInfoOf(error: unknown): ErrorInfo {
@@ -45,7 +47,7 @@ function infoOf(error: unknown): ErrorInfo {
   if (!isError(error)) {
     return { name: typeof error, code: undefined, message: '' };
   }
-  const { name } = error;
+  const name = asName((error as { name: unknown }).name) ?? 'Error';
   const code = codeOf(error);
   const server = serverErrorIn(error);
   if (server === undefined) {
@@ -55,7 +57,7 @@ function infoOf(error: unknown): ErrorInfo {
   // MikroORM puts the statement before the server's message, with all its values.
   return error instanceof DbContextError
     ? { name, code, message: withMasked(error, masked) }
-    : { name, code: code ?? server.code, message: masked };
+    : { name, code: code ?? asName(server.code), message: masked };
 }
 
 /** The message of an error of this library, which may quote those of its causes as they stand. */
@@ -83,8 +85,15 @@ function isError(error: unknown): error is Error {
 }
 
 function codeOf(error: Error): string | undefined {
-  const { code } = error as { code?: unknown };
-  return typeof code === 'string' ? code : undefined;
+  return asName((error as { code?: unknown }).code);
+}
+
+/** A name or a code; the application may have put anything there, of any length. */
+function asName(value: unknown): string | undefined {
+  if (typeof value !== 'string') {
+    return undefined;
+  }
+  return value.length > LONGEST_NAME ? `${value.slice(0, LONGEST_NAME)} …` : value;
 }
 
 /** The error of the server that an error is, or stands for. */
@@ -112,8 +121,8 @@ function maskedMessage({ code, message, routine = '' }: ServerError): string {
   if (SAYS_WORDS_OF_A_FUNCTION.test(routine)) {
     return 'an error that a function of the database has raised';
   }
-  // MikroORM writes the detail into the message, which quotes the row.
-  const [own = ''] = message.split('\n - detail: ', 1);
+  // MikroORM writes the detail into the message, which quotes the row, and the hint.
+  const [own = ''] = message.split(/\n - (?:detail|hint): /, 1);
   if (code.startsWith('23')) {
     return own;
   }

@@ -99,7 +99,7 @@ export class StatementRequest implements EventOrigin {
     const after = placeHere();
     this.#place = {
       get stack() {
-        return (showsApplication(before) ? before.stack : after.stack) ?? '';
+        return showsApplication(before) ? before.stack : after.stack;
       },
     };
   }

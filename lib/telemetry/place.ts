@@ -1,7 +1,12 @@
 import { fileURLToPath } from 'node:url';
 
-/** A place in the code; its text is only made when it is asked for. */
-export type Place = Pick<Error, 'stack'>;
+/** A place in the code; its text is only made when it is asked for, and is empty where none can be made. */
+export interface Place {
+  readonly stack: string;
+}
+
+/** A place that shows nothing. */
+export const NO_PLACE: Place = { stack: '' };
 
 /** Deeper than usual: between the application and here are MikroORM and Kysely. */
 const STACK_DEPTH = 60;
@@ -9,10 +14,15 @@ const STACK_DEPTH = 60;
 /** The place that is running now. */
 export function placeHere(): Place {
   const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = STACK_DEPTH;
-  const place = new Error('here');
-  Error.stackTraceLimit = stackTraceLimit;
-  return place;
+  // Where the intrinsics of the language are frozen, it stays as it is.
+  Reflect.set(Error, 'stackTraceLimit', STACK_DEPTH);
+  const error = new Error('here');
+  Reflect.set(Error, 'stackTraceLimit', stackTraceLimit);
+  return {
+    get stack() {
+      return textOf(error);
+    },
+  };
 }
 
 /** The place that publishes an event; called by a listener of it, whose own frames are left out. */
@@ -20,11 +30,21 @@ export function placeOfPublisher(): Place {
   const here = placeHere();
   return {
     get stack() {
-      const [head = '', ...frames] = here.stack?.split('\n') ?? [];
+      const [head = '', ...frames] = here.stack.split('\n');
       const publish = frames.findIndex((frame) => frame.includes('(node:diagnostics_channel:'));
       return [head, ...frames.slice(publish + 1)].join('\n');
     },
   };
+}
+
+/** `Error.prepareStackTrace` of the application makes the stack: it may make no text of it, or throw. */
+function textOf(error: Error): string {
+  try {
+    const stack: unknown = error.stack;
+    return typeof stack === 'string' ? stack : '';
+  } catch {
+    return '';
+  }
 }
 
 const LIBRARY = fileURLToPath(new URL('..', import.meta.url));
@@ -41,7 +61,7 @@ export function showsApplication(place: Place): boolean {
   return framesOf(place).some(isOfApplication);
 }
 
-function framesOf({ stack = '' }: Place): readonly string[] {
+function framesOf({ stack }: Place): readonly string[] {
   return stack.split('\n').slice(1);
 }
 

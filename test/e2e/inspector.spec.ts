@@ -14,6 +14,7 @@ import { RequestLog } from '../../lib/inspector/request-log.js';
 import type { RequestDetail, RequestSummary } from '../../lib/inspector/view/view-types.js';
 import { SECRET, startInspectedApp, type InspectedApp } from '../support/inspector-app.js';
 import { LogRecorder } from '../support/log-recorder.js';
+import { withPrepareStackTrace } from '../support/prepare-stack-trace.js';
 import type { AdapterName } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -171,6 +172,29 @@ describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (ada
     ]);
   });
 
+  it('O1: shows a message of the server, and not what the application has made of it', async () => {
+    const reason = async (how: string): Promise<unknown> =>
+      (await inspect('GET', `enriched/${how}`, 500)).reasons[0]!.error;
+    const code = '22012';
+    expect(await reason('passed')).toMatchObject({ code, message: 'division by zero' });
+    expect(await reason('changed')).toMatchObject({ code, message: '' });
+    expect(await reason('another')).toMatchObject({ code, message: '' });
+    expect(await reason('made')).toMatchObject({ code: '23505', message: '' });
+  });
+
+  it('O1: shows a request whose error has a name that is no text, or a long one', async () => {
+    const reason = async (what: string): Promise<unknown> =>
+      (await inspect('GET', `odd/${what}`, 500)).reasons[0]!.error;
+    expect(await reason('symbol')).toEqual({ name: 'Error', message: '' });
+    expect(await reason('bigint')).toEqual({ name: 'Error', message: '' });
+    expect(await reason('object')).toEqual({ name: 'Error', message: '' });
+    expect(await reason('long')).toEqual({
+      name: `${'N'.repeat(200)} …`,
+      code: `${'C'.repeat(200)} …`,
+      message: '',
+    });
+  });
+
   it('says why a commit became a rollback, or has failed: the message, the reason and the cause', async () => {
     const cause = {
       code: '23505',
@@ -239,6 +263,23 @@ describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (ada
     });
     const inner = await inspect('GET', 'job', 200);
     expect(inner).toMatchObject({ title: 'GET /api/v1/notes/job', outcome: 'committed' });
+  });
+
+  it.each<[string, () => unknown]>([
+    ['no text', () => []],
+    [
+      'an error',
+      () => {
+        throw new Error('of prepareStackTrace');
+      },
+    ],
+  ])('O1: changes no answer where Error.prepareStackTrace gives %s', async (_what, prepare) => {
+    await withPrepareStackTrace(prepare, async () => {
+      const detail = await inspect('GET', `find/${SECRET}`, 200);
+      const [, select] = detail.connections[0]!.transactions[0]!.rows;
+      expect(select).toMatchObject({ kind: 'statement' });
+      expect(select!.place).toBeUndefined();
+    });
   });
 
   it('names no value where a backslash escapes a quote (standard_conforming_strings = off)', async () => {

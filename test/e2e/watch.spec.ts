@@ -11,6 +11,7 @@ import {
 import { deferred, type Deferred } from '../support/deferred.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
+import { withPrepareStackTrace } from '../support/prepare-stack-trace.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -32,6 +33,13 @@ class SlowController {
   @Get('holding')
   async holding(): Promise<string> {
     await this.session.count(Note);
+    await mayGoOn.promise;
+    return 'done';
+  }
+
+  @Get('executing')
+  async executing(): Promise<string> {
+    await this.session.execute('select 1 as one');
     await mayGoOn.promise;
     return 'done';
   }
@@ -130,6 +138,37 @@ describe('the watch', () => {
     expect(warnings()[0]).toMatch(/at .*SlowController\.holding/);
     mayGoOn.resolve();
     await answer;
+  });
+
+  it('O1: names the code of the application behind session.execute(), on a pool that has connections', async () => {
+    const { fetch, dbContext } = await start({ watch: quick });
+    await dbContext.run(() => dbContext.session().execute('select 0'));
+    const answer = fetch('/executing');
+    await waitFor(() => warnings().length > 1, { what: 'two warnings' });
+    mayGoOn.resolve();
+    await answer;
+    for (const what of ['held a connection of "default"', 'has been open for more than 100 ms']) {
+      const warning = warnings().find((each) => each.includes(what));
+      expect(warning).toMatch(
+        /Its last statement \(select 1 as one\) was sent:\n\s+at .*SlowController\.executing/,
+      );
+    }
+  });
+
+  it('O1: names the last statement also where no stack leads to the code that has sent it', async () => {
+    const { fetch } = await start({ watch: quick });
+    await withPrepareStackTrace(
+      () => [],
+      async () => {
+        const answer = fetch('/executing');
+        await waitFor(() => warnings().length > 1, { what: 'two warnings' });
+        mayGoOn.resolve();
+        await answer;
+      },
+    );
+    const sent =
+      'Its last statement (select 1 as one) was sent by code that its stack does not show.';
+    expect(warnings()).toEqual([expect.stringContaining(sent), expect.stringContaining(sent)]);
   });
 
   it('does not, where the session was closed before', async () => {

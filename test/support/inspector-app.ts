@@ -25,6 +25,14 @@ export const SECRET = 'a-secret-of-the-client';
 /** A text that would run in a page that takes it for HTML. */
 export const SCRIPT = '<script>globalThis.attacked = true</script>';
 
+/** What errors of an application may have in place of texts. */
+const ODD_FIELDS = {
+  symbol: { name: Symbol('name') },
+  bigint: { name: 10n, code: 10n },
+  object: { name: { secret: SECRET }, code: { secret: SECRET } },
+  long: { name: 'N'.repeat(100_000), code: 'C'.repeat(100_000) },
+} as const;
+
 @Injectable()
 class Nobody implements CanActivate {
   canActivate(): boolean {
@@ -131,6 +139,33 @@ export class InspectedController {
   @Post('unique')
   async unique(): Promise<void> {
     await this.session.execute(`insert into code (code) values ('${SECRET}'), ('${SECRET}')`);
+  }
+
+  /** Fails with an error of the server, or of the application, that is not what it was. */
+  @Get('enriched/:how')
+  async enriched(@Param('how') how: string): Promise<void> {
+    if (how === 'made') {
+      await this.session.count(Note);
+      const fields = { code: '23505', severity: 'ERROR', routine: 'x', length: 9 };
+      throw Object.assign(new Error(SECRET), fields);
+    }
+    try {
+      await this.session.execute('select 1 / 0');
+    } catch (error) {
+      if (how === 'another') {
+        throw Object.assign(new Error(`${SECRET} exists`), error);
+      }
+      if (how === 'changed') {
+        (error as Error).message = `${SECRET}: ${(error as Error).message}`;
+      }
+      throw error;
+    }
+  }
+
+  @Get('odd/:what')
+  async odd(@Param('what') what: keyof typeof ODD_FIELDS): Promise<void> {
+    await this.session.count(Note);
+    throw Object.assign(new Error(SECRET), ODD_FIELDS[what]);
   }
 
   @Get('old-quotes')
