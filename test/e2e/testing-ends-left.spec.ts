@@ -1,0 +1,32 @@
+import { openTestContext } from 'nestjs-db-context/testing';
+
+import { deferred } from '../support/deferred.js';
+import { Note } from '../support/note.entity.js';
+import { useTestsAndJobs } from '../support/tests-and-jobs.js';
+
+const world = useTestsAndJobs();
+
+function failure(work: Promise<unknown>): Promise<unknown> {
+  return work.catch((error: unknown) => error);
+}
+
+describe('openTestContext()', () => {
+  it('T1: one that a test leaves open ends with the test', async () => {
+    const db = world.use();
+    await world.hooks.run('beforeAll');
+    let context: ReturnType<typeof openTestContext> | undefined;
+    await world.hooks.runTest(async () => {
+      context = openTestContext(world.app.app);
+      await world.app.session().insert(Note, { text: 'of the first' });
+    });
+    await world.hooks.runTest(async () => {
+      await world.insert('of the second');
+      expect((await world.post('/notes', 'of a request')).status).toBe(201);
+      expect(await db.session().count(Note)).toBe(2);
+      await context!.close();
+      expect(await db.session().count(Note)).toBe(2);
+    });
+    await world.hooks.run('afterAll');
+    expect(await world.saved()).toEqual([]);
+  });
+});
