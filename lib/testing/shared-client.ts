@@ -5,6 +5,7 @@ import type { Holder } from '../connection/claim.js';
 import { COMMIT_WITH_QUESTION, HAS_WRITTEN } from '../postgresql/commit-message.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import { lengthOf, moved, type Asked, type QueryAnswer } from './asked.js';
+import { TestIsolationError } from './errors.js';
 import type { SharedConnection, SharedParty } from './shared-connection.js';
 import type { Layer } from './test-layer.js';
 
@@ -216,7 +217,9 @@ export class SharedClient implements PgClient, SharedParty {
     if (!this.#isOpen) {
       return [answerTo('COMMIT')];
     }
-    const answers = await this.#shared.commit(this, questions);
+    const answers = await this.#shared.commit(this, questions).catch((error: unknown) => {
+      throw asRefusal(error);
+    });
     this.#isOpen = false;
     return answers === undefined ? [answerTo('ROLLBACK')] : [...answers, answerTo('COMMIT')];
   }
@@ -242,6 +245,16 @@ export class SharedClient implements PgClient, SharedParty {
       this.#isRunning = false;
     }
   }
+}
+
+/**
+ * Makes an error of the kit, with which a COMMIT was not sent, one of a server that has refused it: nothing is
+ * saved, where any other error would mean that it may be.
+ */
+function asRefusal(error: unknown): unknown {
+  return error instanceof TestIsolationError
+    ? Object.defineProperty(error, 'severity', { value: 'ERROR' })
+    : error;
 }
 
 function answerTo(command: string): PgResult {

@@ -30,3 +30,27 @@ describe('openTestContext()', () => {
     expect(await world.saved()).toEqual([]);
   });
 });
+
+it('T1: a commit that comes after the end of its test says that, and not that it may be saved', async () => {
+  world.use();
+  await world.hooks.run('beforeAll');
+  await world.hooks.run('beforeEach');
+  const mayCommit = deferred();
+  const hasWritten = deferred();
+  const left = failure(
+    world.app.dbContext.run(async () => {
+      await world.app.session().insert(Note, { text: 'late' });
+      hasWritten.resolve();
+      await mayCommit.promise;
+    }),
+  );
+  await hasWritten.promise;
+  expect(await failure(world.hooks.run('afterEach'))).toMatchObject({ code: 'TEST_ISOLATION' });
+  mayCommit.resolve();
+  expect(await left).toMatchObject({
+    name: 'TestIsolationError',
+    message: expect.stringContaining('it has ended, and this statement came later'),
+  });
+  await world.hooks.run('afterAll');
+  expect(await world.saved()).toEqual([]);
+});
