@@ -134,7 +134,8 @@ export class SharedClient implements PgClient, SharedParty {
     const asked = this.#asked(args);
     const { sql } = asked;
     const begin = BEGIN.exec(sql);
-    if (begin !== null) {
+    // In an open transaction the server takes it as a statement, with a warning.
+    if (begin !== null && !this.#isOpen) {
       return this.#begin(sql, begin.groups!['modes']!, begin.groups!['rest']!);
     }
     if (sql === COMMIT_WITH_QUESTION) {

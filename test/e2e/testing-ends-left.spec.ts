@@ -54,3 +54,18 @@ it('T1: a commit that comes after the end of its test says that, and not that it
   await world.hooks.run('afterAll');
   expect(await world.saved()).toEqual([]);
 });
+
+it.each(['begin; select 1', 'begin read only; select 1', 'begin'])(
+  'T1: %s in the session of a test holds nothing up',
+  async (sql) => {
+    const db = world.use();
+    await world.hooks.run('beforeAll');
+    await world.hooks.runTest(async () => {
+      await db.session().execute(sql);
+      await world.insert('of a job');
+      expect(await db.session().count(Note)).toBe(1);
+    });
+    await world.hooks.run('afterAll');
+    expect(await world.saved()).toEqual([]);
+  },
+);
