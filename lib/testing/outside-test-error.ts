@@ -73,6 +73,19 @@ export class OutsideTestError extends DbContextError {
   }
 }
 
+/** Work that was refused, whose error perhaps nobody saw. */
+export interface RefusedWork {
+  readonly error: OutsideTestError;
+  /** The name of the unit of work. */
+  readonly origin?: string | undefined;
+  /** The test that it belongs to, of those that run at the same time, where that has ended. */
+  readonly owner?: TestOwner | undefined;
+  /** The name of the test that it belongs to, of those that run one after another. */
+  readonly test?: string | undefined;
+  /** The test that had run before. */
+  readonly after?: string | undefined;
+}
+
 function usedBy(
   connectionName: string,
   reason: OutsideTestReason,

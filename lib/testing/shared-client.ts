@@ -5,6 +5,7 @@ import type { Holder } from '../connection/claim.js';
 import { COMMIT_WITH_QUESTION, HAS_WRITTEN } from '../postgresql/commit-message.js';
 import type { OnSend, PgClient, PgResult } from '../postgresql/pg-client.js';
 import { lengthOf, moved, type Asked, type QueryAnswer } from './asked.js';
+import { TestIsolationError } from './errors.js';
 import type { SharedConnection, SharedParty } from './shared-connection.js';
 import type { Layer } from './test-layer.js';
 
@@ -133,7 +134,8 @@ export class SharedClient implements PgClient, SharedParty {
     const asked = this.#asked(args);
     const { sql } = asked;
     const begin = BEGIN.exec(sql);
-    if (begin !== null) {
+    // In an open transaction the server takes it as a statement, with a warning.
+    if (begin !== null && !this.#isOpen) {
       return this.#begin(sql, begin.groups!['modes']!, begin.groups!['rest']!);
     }
     if (sql === COMMIT_WITH_QUESTION) {
@@ -216,7 +218,9 @@ export class SharedClient implements PgClient, SharedParty {
     if (!this.#isOpen) {
       return [answerTo('COMMIT')];
     }
-    const answers = await this.#shared.commit(this, questions);
+    const answers = await this.#shared.commit(this, questions).catch((error: unknown) => {
+      throw asRefusal(error);
+    });
     this.#isOpen = false;
     return answers === undefined ? [answerTo('ROLLBACK')] : [...answers, answerTo('COMMIT')];
   }
@@ -242,6 +246,16 @@ export class SharedClient implements PgClient, SharedParty {
       this.#isRunning = false;
     }
   }
+}
+
+/**
+ * Makes an error of the kit, with which a COMMIT was not sent, one of a server that has refused it: nothing is
+ * saved, where any other error would mean that it may be.
+ */
+function asRefusal(error: unknown): unknown {
+  return error instanceof TestIsolationError
+    ? Object.defineProperty(error, 'severity', { value: 'ERROR' })
+    : error;
 }
 
 function answerTo(command: string): PgResult {

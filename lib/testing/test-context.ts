@@ -28,6 +28,7 @@ export class TestContext {
   readonly #registry: ContextRegistry;
   readonly #context: Context;
   readonly #leave: () => void;
+  #closing: Promise<void> | undefined;
 
   /** @internal */
   constructor(registry: ContextRegistry) {
@@ -35,6 +36,8 @@ export class TestContext {
     this.#context = registry.open('openTestContext()');
     TestRun.expectLater(this.#context);
     this.#leave = registry.attach({ common: this.#context });
+    // A test that fails or times out may never come to its close().
+    TestRun.stopAtEnd(registry, () => void this.#closeLeft());
   }
 
   /**
@@ -62,10 +65,23 @@ export class TestContext {
     await this.#registry.runIn(this.#context, () => this.#context.commitEarly());
   }
 
-  /** Rolls back what is not committed; other code no longer joins. May be called again. */
-  async close(): Promise<void> {
+  /**
+   * Rolls back what is not committed; other code no longer joins. May be called again. Together with
+   * {@link useTestTransaction} or {@link TestTransaction} the end of the test does it as well.
+   */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
     this.#leave();
     await this.#registry.settle(this.#context, 'rollback');
+  }
+
+  async #closeLeft(): Promise<void> {
+    await this.close().catch((error: unknown) =>
+      this.#registry.report('openTestContext() could not be closed at the end of its test', error),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -74,7 +90,7 @@ export class TestContext {
 }
 
 /**
- * Opens a {@link TestContext}. The caller has to close it.
+ * Opens a {@link TestContext}. The caller has to close it; where a {@link TestTransaction} runs, its end does so too.
  *
  * @throws {@link ShuttingDownError} the application is closing
  * @publicApi

@@ -5,7 +5,7 @@ import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { tapClose } from './close-tap.js';
 import { TestIsolationError } from './errors.js';
 import { ask, isOwnRequest } from './own-requests.js';
-import { originOf, OutsideTestError, refusalOf } from './outside-test-error.js';
+import { originOf, OutsideTestError, refusalOf, type RefusedWork } from './outside-test-error.js';
 import { sayRefused } from './request-refusal.js';
 import { ownerAmong, UnknownOwner, type TestOwner } from './test-owner.js';
 import { Place, type TestPlace } from './test-place.js';
@@ -30,6 +30,8 @@ export interface OutsideWatch {
    * @throws {@link OutsideTestError}
    */
   outside(claim: Claim, owner: TestOwner | undefined, changed: Promise<void>): Promise<void>;
+  /** Work of a test that has ended was refused, of which nobody else may learn. */
+  note(refused: RefusedWork): void;
 }
 
 const HAS_BEGUN =
@@ -215,11 +217,11 @@ export class TestRouting {
   }
 
   async #route(claim: Claim, fromPool: () => Promise<PgClient>): Promise<PgClient> {
-    const run = TestRun.of(claim.holder);
+    const holder = claim.holder ?? TestRun.holderHere();
+    const run = TestRun.of(holder);
     for (;;) {
       if (run?.isOver === true) {
-        const details = { origin: originOf(claim.holder), test: run.name };
-        throw new OutsideTestError(this.#connection.name, 'test-ended', details);
+        throw this.#lateRefusal(claim, holder, run);
       }
       const owner = this.#currentOwner() ?? this.#ownerOf(claim.holder);
       const place = this.#places.get(owner);
@@ -241,6 +243,20 @@ export class TestRouting {
         throw refusalOf(this.#connection.name, claim.holder, owner);
       }
     }
+  }
+
+  #lateRefusal(claim: Claim, holder: Holder | undefined, run: TestRun): OutsideTestError {
+    const origin = originOf(holder);
+    const details = {
+      origin: claim.holder === undefined ? `a fork or a pool in ${origin}` : origin,
+      test: run.name,
+    };
+    const error = new OutsideTestError(this.#connection.name, 'test-ended', details);
+    // The end of the test has named what was open then, but not what else that would do.
+    if (claim.holder === undefined || !TestRun.isNamed(holder)) {
+      this.#watchOver(undefined)?.note({ error, ...details });
+    }
+    return error;
   }
 
   /** That of its own block for the work of a test, and for all other work the last one. */

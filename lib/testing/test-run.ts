@@ -2,6 +2,7 @@ import type { Holder } from '../connection/claim.js';
 import { withinLimit } from '../connection/time-limit.js';
 import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
+import { innermostContext } from '../context/context-storage.js';
 
 /** Which test a {@link TestRun} is, as far as that is known. */
 export interface TestRunOptions {
@@ -13,6 +14,8 @@ export interface TestRunOptions {
 
 const runs = new WeakMap<Holder, TestRun>();
 const running = new WeakMap<ContextRegistry, readonly TestRun[]>();
+/** The units of work that the end of their test has named. */
+const named = new WeakSet<Holder>();
 
 /**
  * The time from the beginning of one test to its end. A context that was opened meanwhile belongs to that test
@@ -25,30 +28,46 @@ export class TestRun {
   readonly #open = new Set<Context>();
   readonly #registry: ContextRegistry;
   readonly #isMine: () => boolean;
+  /** Whether all code belongs to it until its end. */
+  readonly #isAlone: boolean;
   /** Called at its end. */
   readonly #stops = new Set<() => void>();
   #onNoneOpen: (() => void) | undefined;
 
-  constructor(registry: ContextRegistry, { name, isMine = () => true }: TestRunOptions) {
+  constructor(registry: ContextRegistry, { name, isMine }: TestRunOptions) {
     this.name = name;
     this.#registry = registry;
-    this.#isMine = isMine;
-    running.set(registry, [...(running.get(registry) ?? []), this]);
-    const detach = registry.attach({
-      opened: (context, within) => {
-        const run = within?.slot === undefined ? undefined : runs.get(within);
-        if (run === undefined ? isMine() : run === this) {
-          runs.set(context, this);
-          this.#open.add(context);
-        }
-      },
-      ended: (context) => {
-        if (this.#open.delete(context) && this.#open.size === 0) {
-          this.#onNoneOpen?.();
-        }
-      },
-    });
-    this.#stops.add(detach);
+    this.#isMine = isMine ?? ((): boolean => true);
+    this.#isAlone = isMine === undefined;
+    const before = running.get(registry);
+    running.set(registry, [...(before ?? []), this]);
+    if (before === undefined) {
+      // For good: what a test has left may open contexts at any time.
+      registry.attach({
+        opened: (context, within) => TestRun.#opened(registry, context, within),
+        ended: TestRun.#ended,
+      });
+    }
+  }
+
+  static #opened(registry: ContextRegistry, context: Context, within: Context | undefined): void {
+    const outer = within && runs.get(within);
+    // What a context that has ended still opens is of its test; of tests at the same time, their owners know.
+    const isOfOuter = outer !== undefined && (outer.#isAlone || within?.slot !== undefined);
+    const run = isOfOuter ? outer : TestRun.current(registry);
+    if (run !== undefined) {
+      runs.set(context, run);
+      if (!run.isOver) {
+        run.#open.add(context);
+      }
+    }
+  }
+
+  static #ended(this: void, context: Context): void {
+    const run = runs.get(context);
+    if (run !== undefined && run.#open.delete(context) && run.#open.size === 0) {
+      run.#onNoneOpen?.();
+    }
   }
 
   /** The test that a unit of work belongs to, by the context that it runs in. */
@@ -60,6 +79,26 @@ export class TestRun {
       }
     }
     return undefined;
+  }
+
+  /**
+   * The unit of work that the code runs in which asks for a client past all sessions, as a fork does, where that
+   * is of a test, of those that run one after another; also where it has ended.
+   */
+  static holderHere(): Holder | undefined {
+    const context = innermostContext();
+    const run = context && runs.get(context);
+    return run !== undefined && run.#isAlone ? context : undefined;
+  }
+
+  /** Whether the end of its test has named the unit of work, or one around it, as still open. */
+  static isNamed(holder: Holder | undefined): boolean {
+    for (let each = holder; each !== undefined; each = each.outer) {
+      if (named.has(each)) {
+        return true;
+      }
+    }
+    return false;
   }
 
   /** The test that the code belongs to which runs now, where it shares a transaction with the application. */
@@ -116,6 +155,7 @@ export class TestRun {
       this.#registry,
       (running.get(this.#registry) ?? []).filter((each) => each !== this),
     );
+    this.#open.forEach((context) => named.add(context));
     return [...this.#open].map(({ origin }) => origin);
   }
 }

@@ -16,7 +16,8 @@ import { partOf, type TestPart } from './test-part.js';
 import { TestRouting } from './test-routing.js';
 import { TestRun, type TestRunOptions } from './test-run.js';
 import { registryOf, type TestTarget } from './test-target.js';
-import { refusingLeftOut, type RefusedWork } from './test-watch.js';
+import type { RefusedWork } from './outside-test-error.js';
+import { refusingLeftOut } from './test-watch.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 /** How the kit itself begins. */

@@ -1,7 +1,7 @@
 import type { Claim } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { originOf, OutsideTestError, refusalOf } from './outside-test-error.js';
+import { originOf, OutsideTestError, refusalOf, type RefusedWork } from './outside-test-error.js';
 import { testConnectionsOf, type TestTransactionOptions } from './test-connections.js';
 import type { TestOwner } from './test-owner.js';
 import { TestRouting, type ConcurrentBlock, type OutsideWatch } from './test-routing.js';
@@ -24,17 +24,6 @@ export type OutsideMode = 'refuse' | 'hold' | 'commit';
 interface Waiting {
   readonly limitMs: number;
   readonly deadline: number;
-}
-
-/** Work that was refused, whose error perhaps nobody saw. */
-export interface RefusedWork {
-  readonly error: OutsideTestError;
-  /** The name of the unit of work. */
-  readonly origin?: string | undefined;
-  /** The test that it belongs to, where that has ended. */
-  readonly owner?: TestOwner | undefined;
-  /** The test that had run before. */
-  readonly after?: string | undefined;
 }
 
 interface TestWatchOptions extends TestTransactionOptions {
@@ -72,6 +61,7 @@ export class TestWatch {
                 block,
                 outside: (claim, owner, changed) =>
                   this.#outside(connection, claim, owner, changed),
+                note: (refused) => this.note(refused),
               },
         );
         this.#stops = [...this.#stops, stop];
@@ -92,7 +82,7 @@ export class TestWatch {
     this.#stops = [];
     const [first, ...more] = this.#refused.splice(0);
     if (first !== undefined) {
-      const { error, origin, owner, after } = first;
+      const { error, origin, owner, test, after } = first;
       const times = more.length + 1;
       throw times === 1
         ? error
@@ -100,7 +90,7 @@ export class TestWatch {
             times,
             origin,
             after,
-            test: owner?.name,
+            test: owner?.name ?? test,
             cause: error,
           });
     }
@@ -187,6 +177,7 @@ export function refusingLeftOut(
 ): OutsideWatch {
   return {
     block,
+    note,
     outside: ({ holder }, owner) => {
       const origin = originOf(holder);
       const error = new OutsideTestError(name, 'left-out', { origin });

@@ -21,7 +21,8 @@ import {
 import type { TestTarget } from './test-target.js';
 import { TestTransaction } from './test-transaction.js';
 import { TestsInTurn } from './tests-in-turn.js';
-import { TestWatch, type OutsideMode, type RefusedWork } from './test-watch.js';
+import type { RefusedWork } from './outside-test-error.js';
+import { TestWatch, type OutsideMode } from './test-watch.js';
 
 /** Options of {@link useTestTransaction}. */
 export interface UseTestTransactionOptions
