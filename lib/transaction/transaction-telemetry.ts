@@ -4,8 +4,9 @@ import type { TransactionSettings } from '../postgresql/transaction-settings.js'
 import { transactionBegin, transactionEnd, transactionStart } from '../telemetry/channels.js';
 import { endedByOf } from '../telemetry/ended-by.js';
 import { errorInfoOf } from '../telemetry/error-info.js';
-import { UNMASKED, type EventOrigin } from '../telemetry/operation-events.js';
+import type { EventOrigin } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, ContextInfo, TransactionInfo } from '../telemetry/payloads.js';
+import { withUnmasked } from '../telemetry/unmasked.js';
 import { hasBegun, leaseOf, type Failure, type TransactionState } from './transaction-state.js';
 
 /** Whether anybody listens to what becomes of transactions (O1). */
@@ -109,14 +110,14 @@ export class TransactionTelemetry implements EventOrigin, TransactionInfo {
     const reason =
       cause === undefined ? (killedBy ?? this.#failure?.error ?? blocker) : cause.error;
     const error = isCommitted ? undefined : reason;
-    transactionEnd.publish({
+    const event = {
       transaction: this,
       outcome,
       durationMs: this.#startedAt === undefined ? undefined : performance.now() - this.#startedAt,
       endedBy: cause && endedByOf(cause),
       error: error === undefined ? undefined : errorInfoOf(error),
-      [UNMASKED]: { error },
-    });
+    };
+    transactionEnd.publish(withUnmasked(event, { error }));
   }
 }
 
