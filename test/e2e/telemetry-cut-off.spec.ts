@@ -219,4 +219,27 @@ describe('O1: what cuts a context off', () => {
       });
     });
   });
+
+  it.each(WAYS)('is no reason of what had failed before: %s, %s', async (adapter, _, way) => {
+    const look = async (): Promise<object> => {
+      await waitFor(() => recorder.spans().length === 1, { what: 'the span to end' });
+      const [{ endedBy, error }] = transactions as [TransactionEndEvent];
+      const [span] = recorder.spans();
+      return {
+        endedBy,
+        error,
+        type: span!.attributes['error.type'],
+        status: span!.status,
+        rolledBack: await rolledBack(),
+      };
+    };
+    const message = 'a statement had failed: invalid input syntax for type integer: "?"';
+    expect(await cutOff(adapter, way, { path: '/failed', look })).toEqual({
+      endedBy: undefined,
+      error: { name: 'UnexpectedRollbackError', code: 'UNEXPECTED_ROLLBACK', message },
+      type: '22P02',
+      status: { code: SpanStatusCode.ERROR, message },
+      rolledBack: ['22P02'],
+    });
+  });
 });
