@@ -320,7 +320,7 @@ export class DbConnection {
     const origin = acquire.hasSubscribers ? claim.source?.telemetry : undefined;
     return origin === undefined
       ? this.#checkOut(claim)
-      : tracedAcquire(origin, () => this.#checkOut(claim));
+      : tracedAcquire(origin, claim.holder, () => this.#checkOut(claim));
   }
 
   #checkOut(claim: Claim): Promise<PgClient> {

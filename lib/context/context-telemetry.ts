@@ -1,8 +1,8 @@
 import { contextEnd, contextOpen, sessionRefuse } from '../telemetry/channels.js';
 import { endedByOf } from '../telemetry/ended-by.js';
 import { errorInfoOf } from '../telemetry/error-info.js';
-import { UNMASKED } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, ContextInfo } from '../telemetry/payloads.js';
+import { withUnmasked } from '../telemetry/unmasked.js';
 import type { EndCause } from '../errors.js';
 
 /** A context, as far as events show it. */
@@ -81,14 +81,14 @@ export function publishEnded(
   failure: { readonly error: unknown } | undefined,
 ): void {
   const { openedAt } = telemetry;
-  contextEnd.publish({
+  const event = {
     context: telemetry,
-    outcome: isCommitted ? 'committed' : 'rolled-back',
+    outcome: isCommitted ? ('committed' as const) : ('rolled-back' as const),
     connections: connectionNames,
     durationMs: openedAt === undefined ? undefined : performance.now() - openedAt,
     reason: endCause?.what,
     endedBy: endCause && endedByOf(endCause),
     error: failure && errorInfoOf(failure.error),
-    [UNMASKED]: { error: failure?.error },
-  });
+  };
+  contextEnd.publish(withUnmasked(event, { error: failure?.error }));
 }

@@ -1,4 +1,5 @@
 import type {
+  AcquireEvent,
   ErrorInfo,
   StatementEvent,
   TransactionEndEvent,
@@ -31,6 +32,14 @@ export function errorTypeOf({ type, sqlState }: Failure): string {
 export function failureOf({ code, name }: ErrorInfo): Failure {
   const sqlState = code !== undefined && SQLSTATE.test(code) ? code : undefined;
   return { type: code !== undefined && (sqlState ?? CODE.test(code)) ? code : name, sqlState };
+}
+
+/** Why a wait got no connection, where that is an error: a client that has left is none. */
+export function errorOfWait({
+  error,
+  endedBy,
+}: Pick<AcquireEvent, 'error' | 'endedBy'>): ErrorInfo | undefined {
+  return endedBy === undefined || endedBy.code === error?.code ? error : undefined;
 }
 
 /**

@@ -10,7 +10,7 @@ import {
   type TransactionEndEvent,
   type TransactionInfo,
 } from '../telemetry/index.js';
-import { FailedStatements, failureOf, type Failure } from './failures.js';
+import { errorOfWait, FailedStatements, failureOf, type Failure } from './failures.js';
 import { LabelSets } from './label-sets.js';
 import type { GaugeName, MetricSink, Reading } from './metrics.js';
 import { PoolReadings } from './pool-readings.js';
@@ -132,16 +132,17 @@ export class MetricsListener {
     this.#failed.ended(event);
     const { connection, error, use, kind, hasRun } = event;
     if (use?.kind === 'read' && kind === 'statement' && hasRun) {
-      this.#readEnded(use, { connection, error, startedAt: event.startedAt });
+      const outcome = error === undefined ? 'committed' : 'rolled-back';
+      this.#readEnded(use, outcome, { connection, error, startedAt: event.startedAt });
     }
   }
 
   /** A read ahead has ended, or has got no connection. */
   #readEnded(
     use: ConnectionUse,
+    outcome: 'committed' | 'rolled-back',
     { connection, error, startedAt }: Pick<AcquireEvent, 'connection' | 'error' | 'startedAt'>,
   ): void {
-    const outcome = error === undefined ? 'committed' : 'rolled-back';
     const since = this.#transactions.get(use)?.startedAt ?? startedAt;
     this.#transactions.delete(use);
     this.#count(connection.name, outcome, performance.now() - since, error && failureOf(error));
@@ -162,9 +163,9 @@ export class MetricsListener {
   }
 
   #acquired(event: AcquireEvent): void {
-    const { connection, durationMs, error, use } = event;
+    const { connection, durationMs, error, use, startedAt } = event;
     if (error !== undefined && use?.kind === 'read') {
-      this.#readEnded(use, event);
+      this.#readEnded(use, 'rolled-back', { connection, error: errorOfWait(event), startedAt });
     }
     const labels = this.#labels.of(connection.name);
     if (error === undefined && durationMs !== undefined) {

@@ -123,6 +123,8 @@ export class TransactionSpan {
     const shown = { [REASON]: reason?.type ?? because, ...codes, ...message };
     if (outcome !== undefined) {
       this.#span.addEvent('db_context.rollback', shown, at);
+    } else if (because !== OWN_DECISION) {
+      this.#span.setAttributes({ [REASON]: because });
     }
     if (codes !== undefined || outcome === 'unknown') {
       this.#span.setAttributes(codes ?? {});

@@ -1,6 +1,11 @@
 import { context, diag, trace, type Context, type TracerProvider } from '@opentelemetry/api';
 
-import { errorTypeOf, FailedStatements, failureOf } from '../observability/failures.js';
+import {
+  errorOfWait,
+  errorTypeOf,
+  FailedStatements,
+  failureOf,
+} from '../observability/failures.js';
 import { Subscriptions } from '../telemetry/subscriptions.js';
 import {
   dbContextChannels,
@@ -8,6 +13,7 @@ import {
   type ConnectionInfo,
   type ConnectionUse,
   type ContextInfo,
+  type EndedBy,
   type ErrorInfo,
   type EventOrigin,
   type PoolReleaseEvent,
@@ -40,6 +46,12 @@ interface UseSpan {
   hasSent: boolean;
   /** Why its last statement has failed. */
   error: ErrorInfo | undefined;
+}
+
+/** How such a use has ended. */
+interface UseEnd extends Pick<UseSpan, 'hasSent' | 'error'> {
+  /** What has ended its unit of work while it waited for its connection. */
+  readonly endedBy?: EndedBy | undefined;
 }
 
 function activeContext(): Context {
@@ -146,7 +158,8 @@ export class TransactionSpans {
     if (error === undefined && durationMs !== undefined) {
       this.#spanOf(event)?.acquired(durationMs);
     } else if (error !== undefined && use !== undefined) {
-      this.#useEnded(use, event.context, { hasSent: true, error });
+      const { context: unit, endedBy } = event;
+      this.#useEnded(use, unit, { hasSent: true, error: errorOfWait(event), endedBy });
     }
   }
 
@@ -180,16 +193,17 @@ export class TransactionSpans {
   #useEnded(
     use: ConnectionUse,
     unit: ContextInfo | undefined,
-    { hasSent, error }: Pick<UseSpan, 'hasSent' | 'error'>,
+    { hasSent, error, endedBy }: UseEnd,
   ): void {
     const { span } = this.#uses.get(use) ?? {};
     this.#uses.delete(use);
     const { processId, kind } = use;
-    const outcome = hasSent ? (error === undefined ? 'committed' : 'rolled-back') : 'untouched';
+    const isCommitted = error === undefined && endedBy === undefined;
+    const outcome = hasSent ? (isCommitted ? 'committed' : 'rolled-back') : 'untouched';
     span?.end({
       outcome: kind === 'read' ? outcome : undefined,
       reason: error && failureOf(error),
-      because: OWN_DECISION,
+      because: endedBy?.code ?? OWN_DECISION,
       at: performance.now(),
       error: this.#options.errorMessages ? error : undefined,
       attributes: {

@@ -1,6 +1,19 @@
+import { SessionClosedError, type EndCause } from '../errors.js';
+import { endedByOf } from './ended-by.js';
 import type { EventOrigin } from './operation-events.js';
-import type { ConnectionInfo, ConnectionUse, ContextInfo, TransactionInfo } from './payloads.js';
+import type {
+  ConnectionInfo,
+  ConnectionUse,
+  ContextInfo,
+  EndedBy,
+  TransactionInfo,
+} from './payloads.js';
 import { TimedEvent } from './timed-event.js';
+
+/** What may be ended while it waits. */
+interface Endable {
+  readonly endCause?: EndCause | undefined;
+}
 
 /**
  * The wait for a connection: all events of it are this object. Its `error` says why none came:
@@ -14,19 +27,39 @@ export class AcquireEvent extends TimedEvent implements EventOrigin {
   readonly transaction: TransactionInfo | undefined;
   readonly use: ConnectionUse | undefined;
 
+  readonly #unit: Endable | undefined;
+  #endedBy: EndedBy | undefined;
+
   /** @internal */
-  constructor({ connection, context, transaction, use }: EventOrigin) {
+  constructor({ connection, context, transaction, use }: EventOrigin, unit: Endable | undefined) {
     super();
     this.connection = connection;
     this.context = context;
     this.transaction = transaction;
     this.use = use;
+    this.#unit = unit;
+  }
+
+  /**
+   * What has ended its unit of work, where that has cut it off. Its `error` is then the error of that, where it
+   * is one, and `SESSION_CLOSED` otherwise (`CLIENT_GONE`).
+   */
+  get endedBy(): EndedBy | undefined {
+    return this.#endedBy;
+  }
+
+  /** @internal */
+  override failed(error: unknown): void {
+    const cause = error instanceof SessionClosedError ? this.#unit?.endCause : undefined;
+    this.#endedBy = cause && endedByOf(cause);
+    super.failed(cause?.error ?? error);
   }
 }
 
 /**
  * The client of a transaction is lent to a callback of `withClient()`: all events of it are this object. Its
- * `error` is what the callback has thrown, or why the transaction was over before it had returned.
+ * `error` is what the callback has thrown, or why the transaction was over before it had returned. It has no
+ * `endedBy`, which is in `transaction:end`.
  *
  * @publicApi
  */

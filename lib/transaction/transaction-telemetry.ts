@@ -1,12 +1,19 @@
 import type { Holder } from '../connection/claim.js';
-import type { EndCause } from '../errors.js';
+import { UnexpectedRollbackError, type DbContextError, type EndCause } from '../errors.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { transactionBegin, transactionEnd, transactionStart } from '../telemetry/channels.js';
 import { endedByOf } from '../telemetry/ended-by.js';
-import { errorInfoOf } from '../telemetry/error-info.js';
-import { UNMASKED, type EventOrigin } from '../telemetry/operation-events.js';
+import { errorInfoOf, type ErrorInfo } from '../telemetry/error-info.js';
+import type { EventOrigin } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, ContextInfo, TransactionInfo } from '../telemetry/payloads.js';
-import { hasBegun, leaseOf, type Failure, type TransactionState } from './transaction-state.js';
+import { withUnmasked } from '../telemetry/unmasked.js';
+import {
+  commitBlockerOf,
+  hasBegun,
+  leaseOf,
+  type Failure,
+  type TransactionState,
+} from './transaction-state.js';
 
 /** Whether anybody listens to what becomes of transactions (O1). */
 export function isTransactionObserved(): boolean {
@@ -33,6 +40,8 @@ export class TransactionTelemetry implements EventOrigin, TransactionInfo {
   #processId: number | undefined;
   #hasBegun = false;
   #failure: Failure | undefined;
+  /** A statement that had failed before its gate shut, and that nothing has undone. */
+  #failedBefore: DbContextError | undefined;
   /** What had ended its unit of work as its gate shut. */
   #endCause: EndCause | undefined;
 
@@ -90,6 +99,8 @@ export class TransactionTelemetry implements EventOrigin, TransactionInfo {
     } else if (now.tag === 'broken') {
       this.#failure ??= now.cause;
     } else if (now.tag === 'shut') {
+      this.#failedBefore =
+        before.tag === 'open' ? commitBlockerOf(before, this.connection.name) : undefined;
       this.#endCause = this.#holder?.endCause;
     } else if (now.tag === 'ended' && this.#hasBegun && transactionEnd.hasSubscribers) {
       this.#ended(now);
@@ -104,20 +115,31 @@ export class TransactionTelemetry implements EventOrigin, TransactionInfo {
   #ended({ outcome, blocker, killedBy }: TransactionState & { readonly tag: 'ended' }): void {
     const isCommitted = outcome === 'committed';
     // What is under way fails for the end of the unit of work, and is no reason of its own.
-    const isEnded = outcome === 'rolled-back' && this.#failure === undefined;
-    const cause = isEnded ? this.#endCause : undefined;
+    const failedBefore = this.#failure === undefined ? this.#failedBefore : undefined;
+    const hasFailed = failedBefore !== undefined || this.#failure !== undefined;
+    const cause = outcome === 'rolled-back' && !hasFailed ? this.#endCause : undefined;
     const reason =
-      cause === undefined ? (killedBy ?? this.#failure?.error ?? blocker) : cause.error;
+      cause === undefined
+        ? (failedBefore ?? killedBy ?? this.#failure?.error ?? blocker)
+        : cause.error;
     const error = isCommitted ? undefined : reason;
-    transactionEnd.publish({
+    const event = {
       transaction: this,
       outcome,
       durationMs: this.#startedAt === undefined ? undefined : performance.now() - this.#startedAt,
       endedBy: cause && endedByOf(cause),
-      error: error === undefined ? undefined : errorInfoOf(error),
-      [UNMASKED]: { error },
-    });
+      error: error === undefined ? undefined : infoOf(error),
+    };
+    transactionEnd.publish(withUnmasked(event, { error }));
   }
+}
+
+/** Whether its error was swallowed is not known here, and is said by the commit that was refused for it. */
+function infoOf(error: unknown): ErrorInfo {
+  const info = errorInfoOf(error);
+  return error instanceof UnexpectedRollbackError && error.reason === 'failed-statement'
+    ? { ...info, message: `a statement had failed: ${errorInfoOf(error.cause).message}` }
+    : info;
 }
 
 function processIdIn(state: TransactionState): number | undefined {
