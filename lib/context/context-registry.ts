@@ -261,7 +261,7 @@ export class ContextRegistry {
 
   /** Ends a context, see {@link Context.settle}. */
   async settle(context: Context, decision: Decision, cause?: EndCause): Promise<void> {
-    if (this.endUntouched(context, decision)) {
+    if (this.endUntouched(context, decision, cause)) {
       return;
     }
     let failure: { readonly error: unknown } | undefined;
@@ -279,8 +279,8 @@ export class ContextRegistry {
   }
 
   /** Ends a context at once, see {@link Context.endUntouched}. */
-  endUntouched(context: Context, decision: Decision): boolean {
-    const isOver = context.endUntouched(decision);
+  endUntouched(context: Context, decision: Decision, cause?: EndCause): boolean {
+    const isOver = context.endUntouched(decision, cause);
     if (isOver) {
       this.#hasEnded(context);
     }

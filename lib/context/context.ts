@@ -175,10 +175,11 @@ export class Context extends ContextSessions {
    *
    * @returns whether it did
    */
-  endUntouched(decision: Decision): boolean {
+  endUntouched(decision: Decision, cause?: EndCause): boolean {
     if (this.#phase !== 'open' || !this.isUntouched) {
       return false;
     }
+    this.endCause = cause;
     this.#phase = decision === 'commit' ? 'committed' : 'closed';
     return true;
   }

@@ -242,4 +242,29 @@ describe('O1: what cuts a context off', () => {
       rolledBack: ['22P02'],
     });
   });
+
+  describe('is in context:end, also where it had no session', () => {
+    const look = async (): Promise<object> => {
+      await waitFor(() => contexts.length > 0, { what: 'the context to end' });
+      return contexts.map(({ outcome, endedBy, reason }) => [
+        outcome,
+        endedBy?.code,
+        endedBy?.what === reason,
+      ]);
+    };
+
+    it.each(WAYS)('%s, %s', async (adapter, code, way) => {
+      for (const path of ['/sleeps', '/sleeps-after-commit']) {
+        isThere = deferred();
+        mayGoOn = deferred();
+        const seen = await cutOff(adapter, way, { path, look });
+        expect([path, seen]).toEqual([path, [['rolled-back', code, true]]]);
+      }
+    });
+
+    it('of the context around another one', async () => {
+      const all = await cutOff('express', GONE, { path: '/sleeps-outside', look });
+      expect(all).toContainEqual(['rolled-back', 'CLIENT_GONE', true]);
+    });
+  });
 });
