@@ -1,5 +1,6 @@
 import { ContextTimeoutError, type EndCause } from '../errors.js';
 import type { Context } from './context.js';
+import { endCauseOf } from './end-cause.js';
 
 /**
  * Rolls a context back when it has been open for too long.
@@ -17,11 +18,7 @@ export function expireLater(
     if (!context.isClosed) {
       const { onExpire } = context;
       const error = new ContextTimeoutError(context.origin, timeoutMs);
-      void abandon({
-        code: 'CONTEXT_TIMEOUT',
-        what: 'it was open for longer than contextTimeoutMs',
-        error,
-      });
+      void abandon(endCauseOf(error));
       onExpire?.(error);
     }
   };

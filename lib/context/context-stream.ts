@@ -7,10 +7,10 @@ import {
   ShuttingDownError,
   StreamFailedError,
   StreamTimeoutError,
-  type ContextTimeoutError,
   type EndCause,
 } from '../errors.js';
 import type { Context } from './context.js';
+import { endCauseOf, type CutOffError } from './end-cause.js';
 import type { ContextRegistry } from './context-registry.js';
 
 /** What a stream is made of, with its options filled in. */
@@ -42,12 +42,6 @@ type State =
   | { readonly tag: 'over' };
 
 const ignore = (): void => undefined;
-
-function endCauseOf(error: ShuttingDownError | StreamTimeoutError | ContextTimeoutError): EndCause {
-  return error instanceof ShuttingDownError
-    ? { code: 'SHUTTING_DOWN', what: 'the application shuts down', error }
-    : { code: 'STREAM_TIMEOUT', what: 'it was open for longer than its timeoutMs', error };
-}
 
 const READER_GONE: EndCause = {
   code: 'CLIENT_GONE',
@@ -230,7 +224,7 @@ export class ContextStream extends Readable {
     }
   }
 
-  #cut(failure: ShuttingDownError | StreamTimeoutError | ContextTimeoutError): void {
+  #cut(failure: CutOffError): void {
     if (!this.destroyed) {
       this.#failure = failure;
       this.#endCause = endCauseOf(failure);

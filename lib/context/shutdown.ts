@@ -1,5 +1,6 @@
 import { ShuttingDownError, type EndCause } from '../errors.js';
 import type { Context } from './context.js';
+import { endCauseOf } from './end-cause.js';
 import type { RunningContexts } from './running-contexts.js';
 
 /**
@@ -99,11 +100,7 @@ export class Shutdown {
     const { onExpire } = context;
     context.ends.hooks.giveUp();
     const error = new ShuttingDownError(context.origin);
-    await this.#abandon(context, {
-      code: 'SHUTTING_DOWN',
-      what: 'the application shuts down',
-      error,
-    });
+    await this.#abandon(context, endCauseOf(error));
     if (isOpen) {
       // Its code may never return, and a request that nobody answers keeps the server open.
       onExpire?.(error);

@@ -1,10 +1,9 @@
 import { guarded, type ListenerFailed } from '../telemetry/subscriptions.js';
 import { clientHasLeft, type HttpRequest, type HttpResponse } from '../transport/http-exchange.js';
+import { keepFromOtherOrigins, type HeaderWriter } from './own-answer.js';
 import type { OwnPaths } from './own-paths.js';
 import type { RecordLookup } from './record-lookup.js';
 import type { RequestLog } from './request-log.js';
-
-import { keepFromOtherOrigins, type HeaderWriter } from './own-answer.js';
 import type { RequestRecord } from './request-record.js';
 
 /** The route, below that of the page, that leads from a slash at the end to the page. */

@@ -10,17 +10,12 @@ const MOST_MESSAGES = 100;
 export class ServerMessages {
   readonly #heard = new Set<string>();
 
-  /** @returns whether it is new */
-  add({ message }: ErrorInfo): boolean {
-    if (this.#heard.has(message)) {
-      return false;
-    }
+  add({ message }: ErrorInfo): void {
     this.#heard.add(message);
     const [oldest] = this.#heard;
     if (this.#heard.size > MOST_MESSAGES && oldest !== undefined) {
       this.#heard.delete(oldest);
     }
-    return true;
   }
 
   has({ message }: ErrorInfo): boolean {

@@ -15,6 +15,6 @@ export function tracedAcquire<T>(
 
 /** Publishes the loan of a client; called where somebody listens. */
 export function tracedLoan<T>(origin: EventOrigin, run: () => Promise<T>): Promise<T> {
-  const event = new LendEvent(origin, undefined);
+  const event = new LendEvent(origin);
   return lend.run(event, run, event);
 }

@@ -16,27 +16,39 @@ interface Endable {
 }
 
 /**
- * The wait for a connection: all events of it are this object. Its `error` says why none came:
- * `ACQUIRE_TIMEOUT`, `POOL_DEADLOCK`, `CONNECTION_FAILED`.
+ * What takes time on a connection: all events of it are one object.
  *
  * @publicApi
  */
-export class AcquireEvent extends TimedEvent implements EventOrigin {
+export abstract class ConnectionOperationEvent extends TimedEvent implements EventOrigin {
   readonly connection: ConnectionInfo;
   readonly context: ContextInfo | undefined;
   readonly transaction: TransactionInfo | undefined;
   readonly use: ConnectionUse | undefined;
 
-  readonly #unit: Endable | undefined;
-  #endedBy: EndedBy | undefined;
-
   /** @internal */
-  constructor({ connection, context, transaction, use }: EventOrigin, unit: Endable | undefined) {
+  constructor({ connection, context, transaction, use }: EventOrigin) {
     super();
     this.connection = connection;
     this.context = context;
     this.transaction = transaction;
     this.use = use;
+  }
+}
+
+/**
+ * The wait for a connection: all events of it are this object. Its `error` says why none came:
+ * `ACQUIRE_TIMEOUT`, `POOL_DEADLOCK`, `CONNECTION_FAILED`.
+ *
+ * @publicApi
+ */
+export class AcquireEvent extends ConnectionOperationEvent {
+  readonly #unit: Endable | undefined;
+  #endedBy: EndedBy | undefined;
+
+  /** @internal */
+  constructor(origin: EventOrigin, unit: Endable | undefined) {
+    super(origin);
     this.#unit = unit;
   }
 
@@ -58,9 +70,8 @@ export class AcquireEvent extends TimedEvent implements EventOrigin {
 
 /**
  * The client of a transaction is lent to a callback of `withClient()`: all events of it are this object. Its
- * `error` is what the callback has thrown, or why the transaction was over before it had returned. It has no
- * `endedBy`, which is in `transaction:end`.
+ * `error` is what the callback has thrown, or why the transaction was over before it had returned.
  *
  * @publicApi
  */
-export class LendEvent extends AcquireEvent {}
+export class LendEvent extends ConnectionOperationEvent {}

@@ -18,7 +18,7 @@ export {
   type StatementRequest,
   type UnmaskedStatement,
 } from './operation-events.js';
-export type { AcquireEvent, LendEvent } from './connection-events.js';
+export type { AcquireEvent, ConnectionOperationEvent, LendEvent } from './connection-events.js';
 export type { FlushEvent, ForkEvent, RefusalEvent } from './session-events.js';
 export type { TimedEvent } from './timed-event.js';
 export type {

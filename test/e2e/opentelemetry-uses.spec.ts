@@ -13,6 +13,7 @@ import {
 } from '../support/span-recorder.js';
 import { noteConnection, startApp, type TestApp } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
+import { readAhead, readInNone } from '../support/uses-of-connections.js';
 
 describe('O1: the spans and metrics of what is in no transaction of a session', () => {
   let database: TestDatabase;
@@ -45,7 +46,7 @@ describe('O1: the spans and metrics of what is in no transaction of a session', 
         }),
       ],
     });
-    await app.dbContext.run(readAhead);
+    await app.dbContext.run(() => readAhead(app));
   });
   afterAll(async () => {
     stops.forEach((stop) => stop());
@@ -54,12 +55,6 @@ describe('O1: the spans and metrics of what is in no transaction of a session', 
   });
   beforeEach(() => recorder.reset());
 
-  const readAhead = (): Promise<unknown> =>
-    app.dbContext.atomic(() => app.session().find(Note, {}), { begin: 'first-write' });
-  const readInNone = (): Promise<unknown> =>
-    app
-      .session()
-      .transactional((em) => em.find(Note, {}), { propagation: 'not_supported' as never });
   const treeOf = async (work: () => Promise<unknown>): Promise<string[]> => {
     await within(recorder.tracer, 'a job', () => app.dbContext.run(work));
     return recorder.tree();
@@ -70,7 +65,7 @@ describe('O1: the spans and metrics of what is in no transaction of a session', 
     recorder.spans().find((span) => span.name.startsWith(name))!.attributes;
 
   it('of a read ahead of the first write have its wait and its process', async () => {
-    expect(await treeOf(readAhead)).toEqual([
+    expect(await treeOf(() => readAhead(app))).toEqual([
       'a job',
       '  TRANSACTION (committed, statements 1)',
       '    pg.query:BEGIN',
@@ -83,7 +78,7 @@ describe('O1: the spans and metrics of what is in no transaction of a session', 
   });
 
   it('of a statement in no transaction have its wait and its process', async () => {
-    expect(await treeOf(readInNone)).toEqual([
+    expect(await treeOf(() => readInNone(app))).toEqual([
       'a job',
       '  AUTOCOMMIT (statements 1)',
       '    pg.query:SELECT',
@@ -99,7 +94,9 @@ describe('O1: the spans and metrics of what is in no transaction of a session', 
     const client = await (await app.connection().pool()).connect();
     try {
       const works = [readAhead, readInNone].map((work) =>
-        expect(app.dbContext.run(work)).rejects.toMatchObject({ code: 'ACQUIRE_TIMEOUT' }),
+        expect(app.dbContext.run(() => work(app))).rejects.toMatchObject({
+          code: 'ACQUIRE_TIMEOUT',
+        }),
       );
       await waitFor(() => app.pool().waiting === 2, { what: 'both to wait' });
       expect(await metric(/^db_context_active_transactions\{/)).toEqual([

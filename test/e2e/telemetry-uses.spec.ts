@@ -4,6 +4,7 @@ import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { recordTelemetry, type TelemetryRecorder } from '../support/telemetry-recorder.js';
 import { noteConnection, startApp, type TestApp } from '../support/test-app.js';
+import { readAhead, readInNone } from '../support/uses-of-connections.js';
 
 const SELECT = 'select "n0".* from "note" as "n0"';
 
@@ -25,12 +26,6 @@ describe('O1: the events of connections', () => {
   });
   afterEach(() => recorder?.stop());
 
-  const readAhead = (): Promise<unknown> =>
-    app.dbContext.atomic(() => app.session().find(Note, {}), { begin: 'first-write' });
-  const readInNone = (): Promise<unknown> =>
-    app
-      .session()
-      .transactional((em) => em.find(Note, {}), { propagation: 'not_supported' as never });
   const record = async (work: () => Promise<unknown>): Promise<string[]> => {
     recorder = recordTelemetry();
     await app.dbContext.run(work);
@@ -48,8 +43,8 @@ describe('O1: the events of connections', () => {
   };
 
   it('of a read ahead of the first write are those of a use of its own', async () => {
-    await app.dbContext.run(readAhead);
-    expect(await record(readAhead)).toEqual([
+    await app.dbContext.run(() => readAhead(app));
+    expect(await record(() => readAhead(app))).toEqual([
       'acquire:start read1 default',
       'acquire:done read1 default',
       `statement:start read1 default statement: begin isolation level read committed read only; ${SELECT}; commit`,
@@ -92,7 +87,7 @@ describe('O1: the events of connections', () => {
   });
 
   it('of a statement in no transaction are those of a use of its own', async () => {
-    expect(await record(readInNone)).toEqual([
+    expect(await record(() => readInNone(app))).toEqual([
       'acquire:start autocommit1 default',
       'acquire:done autocommit1 default',
       `statement:start autocommit1 default statement: ${SELECT}`,
@@ -105,7 +100,7 @@ describe('O1: the events of connections', () => {
     ['read', readAhead],
     ['autocommit', readInNone],
   ])('of a wait of a use that is given up: %s', async (kind, work) => {
-    expect(await whileTaken(work)).toEqual([
+    expect(await whileTaken(() => work(app))).toEqual([
       `acquire:start ${kind}1 default`,
       `pool:wait ${kind}1 default 1 of 1 in use, 1 waiting`,
       `acquire:done ${kind}1 default [ACQUIRE_TIMEOUT]`,
