@@ -119,4 +119,13 @@ export const REQUEST_MUTATIONS: readonly Mutation[] = [
     spec: 'e2e/survivors.spec',
     test: 'S8: ',
   },
+  {
+    id: 'H3',
+    what: 'A request that a shutdown cuts off in a statement is answered as a fault of its own.',
+    file: 'lib/transport/request-attempt.ts',
+    find: 'return ended;',
+    replace: 'return undefined;',
+    spec: 'e2e/http-shutdown.spec',
+    test: 'H3: one that is cut off',
+  },
 ];
