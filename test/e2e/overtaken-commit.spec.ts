@@ -32,7 +32,7 @@ it('C5, H3: hooks come after it, and so does the end of the context', async () =
   expect([calls, registry.runningCount]).toEqual([[], 1]);
   rollback.release();
   expect(await error).toBeInstanceOf(ContextTimeoutError);
-  // The caller is told when time is over; the context ends when the server has answered.
+  // The caller gets its error when time is over; the context ends when the server has answered.
   await waitFor(() => registry.runningCount === 0, { what: 'the context to end' });
   expect([calls, await current.world.savedTexts()]).toEqual([['onRollback'], []]);
 });
