@@ -15,7 +15,7 @@ export const CANDIDATES = [
 ] as const;
 
 /** The library with somebody listening to it, and without: the candidates of the part `observed`. */
-export const OBSERVED = ['library', 'open-telemetry', 'prometheus'] as const;
+export const OBSERVED = ['library', 'open-telemetry', 'prometheus', 'inspector'] as const;
 
 export type Candidate = (typeof CANDIDATES | typeof OBSERVED)[number];
 
