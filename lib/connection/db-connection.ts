@@ -270,6 +270,11 @@ export class DbConnection {
       : called.then(() => failover?.ensurePrimary());
   }
 
+  /** @internal Whether `beforeSession()` may run code of the application. */
+  get asksBeforeSession(): boolean {
+    return this.#beforeSession !== undefined || this.#failover !== undefined;
+  }
+
   /** @internal Is called with each statement that failed. */
   onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void {
     this.#failover?.onFailure(error, client, isReadOnly);

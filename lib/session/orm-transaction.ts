@@ -40,6 +40,10 @@ interface SessionContextSupport {
   applySessionContext(context: unknown, sessionContext: unknown): Promise<void>;
 }
 
+function beginOfRead({ settings }: BeginPlan): readonly Statement[] {
+  return beginStatements({ ...settings, readOnly: true });
+}
+
 /** A transaction as MikroORM and its subscribers see it. */
 export class OrmTransaction implements TransactionOwner {
   readonly transaction: Transaction;
@@ -63,6 +67,12 @@ export class OrmTransaction implements TransactionOwner {
 
   get holder(): Holder | undefined {
     return this.#owner.holder;
+  }
+
+  /** See {@link TransactionOwner.plansAlone}. */
+  get plansAlone(): boolean {
+    const { connection } = this.#parts;
+    return !connection.asksBeforeSession && !computesSettings(connection);
   }
 
   /** See {@link TransactionOwner.plan}; at once where nothing has to be waited for. */
@@ -138,9 +148,9 @@ export class OrmTransaction implements TransactionOwner {
   }
 
   /** See {@link TransactionOwner.planOfRead}. */
-  async planOfRead(settings: TransactionSettings): Promise<readonly Statement[]> {
-    const plan = await this.plan(settings);
-    return beginStatements({ ...plan.settings, readOnly: true });
+  planOfRead(settings: TransactionSettings): readonly Statement[] | Promise<readonly Statement[]> {
+    const plan = this.plan(settings);
+    return plan instanceof Promise ? plan.then(beginOfRead) : beginOfRead(plan);
   }
 
   /** Tells subscribers that a commit is to come; they may still send statements, or throw. */

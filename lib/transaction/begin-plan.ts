@@ -38,12 +38,14 @@ export interface TransactionOwner {
    * @param settings those of the transaction itself, which win over those of the connection
    */
   plan(settings: TransactionSettings): BeginPlan | Promise<BeginPlan>;
+  /** Whether no code of the application has a say in its plan, which then comes at once. */
+  readonly plansAlone: boolean;
   /** Why a statement cannot be sent by the code that the plan is waiting for. */
   planMisused(): Error;
   /** Whether a plain read may be a transaction of its own, before the first write begins this one. */
   mayReadAhead(settings: TransactionSettings): boolean;
   /** What begins such a read. */
-  planOfRead(settings: TransactionSettings): Promise<readonly Statement[]>;
+  planOfRead(settings: TransactionSettings): readonly Statement[] | Promise<readonly Statement[]>;
   /** Announces an end to subscribers, who cannot change it; never throws. `undefined`: nobody listens. */
   announce(event: TransactionEvent): Promise<void> | undefined;
 }

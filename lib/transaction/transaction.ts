@@ -289,11 +289,10 @@ export class Transaction
    * @throws {@link SessionClosedError} it had ended before
    * @throws the server's own error, when it refused (a deferred constraint, 40001)
    */
-  async commit(): Promise<Outcome> {
+  commit(): Promise<Outcome> {
     const blocker = this.shut();
     if (blocker !== undefined) {
-      await this.rollback();
-      throw blocker;
+      return this.#refuse(blocker);
     }
     const { effective } = this.#settings;
     return this.#end.commit({
@@ -310,6 +309,11 @@ export class Transaction
   async rollback(): Promise<void> {
     this.shut();
     await this.#end.rollback(this.#statements.currentQueue);
+  }
+
+  async #refuse(blocker: DbContextError): Promise<never> {
+    await this.rollback();
+    throw blocker;
   }
 
   #hasEnded(): void {
