@@ -66,9 +66,13 @@ export function checkOut(
           }, acquireTimeoutMs);
     const waitIn = (pool: PgPool): void => {
       const detector = PoolDeadlockDetector.of(pool);
+      // A client that is free is given out before anything else happens. Else the limit is set before the pool sets its
+      // own, which would come first where both are the same.
+      if (pool.waitingCount >= pool.idleCount) {
+        timer ??= startTimer();
+      }
       const { client: given, leave, hurry } = ask(pool);
       place = { pool, leave };
-      // A client that is free is given out before anything else happens.
       const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
       if (!isServed) {
         timer ??= startTimer();

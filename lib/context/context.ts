@@ -100,6 +100,11 @@ export class Context extends ContextSessions {
     );
   }
 
+  /** See {@link Holder.waitsForCommits}. */
+  get waitsForCommits(): boolean {
+    return !this.ends.hooks.isEmpty;
+  }
+
   /** Whether work of it is under way that nobody awaits. */
   get #isWorking(): boolean {
     return this.hasWorkBeside || this.ends.hasBlocks;

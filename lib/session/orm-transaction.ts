@@ -162,11 +162,14 @@ export class OrmTransaction implements TransactionOwner {
       : undefined;
   }
 
+  /** See {@link TransactionOwner.hears}. */
+  hears(event: TransactionEvent): boolean {
+    return this.#owner.hasListeners(EventType[event]);
+  }
+
   /** See {@link TransactionOwner.announce}. */
   announce(event: TransactionEvent): Promise<void> | undefined {
-    return this.#owner.hasListeners(EventType[event])
-      ? this.#announce(EventType[event])
-      : undefined;
+    return this.hears(event) ? this.#announce(EventType[event]) : undefined;
   }
 
   async #announce(event: TransactionEventType): Promise<void> {
@@ -184,12 +187,13 @@ export class OrmTransaction implements TransactionOwner {
   /**
    * Commits. Once.
    *
+   * @param isLast whether nothing comes after it in its unit of work
    * @throws {@link UnexpectedRollbackError}, {@link CommitOutcomeUnknownError},
    *   {@link TransactionTimeoutError}, or MikroORM's exception for the server's error
    */
-  async commit(): Promise<Outcome> {
+  async commit(isLast = false): Promise<Outcome> {
     try {
-      return await this.transaction.commit();
+      return await this.transaction.commit(isLast);
     } catch (error) {
       throw this.#parts.connection.orm.driver.convertException(error as Error);
     }

@@ -235,7 +235,7 @@ export class Session extends SessionTransactions implements SessionControl {
 
   async #commit(): Promise<Outcome> {
     try {
-      const outcome = await this.commitTransaction();
+      const outcome = await this.commitTransaction(this.#state === 'closed');
       this.#renew();
       return outcome;
     } catch (error) {

@@ -46,6 +46,8 @@ export interface TransactionOwner {
   mayReadAhead(settings: TransactionSettings): boolean;
   /** What begins such a read. */
   planOfRead(settings: TransactionSettings): readonly Statement[] | Promise<readonly Statement[]>;
+  /** Whether a subscriber listens to an event. */
+  hears(event: TransactionEvent): boolean;
   /** Announces an end to subscribers, who cannot change it; never throws. `undefined`: nobody listens. */
   announce(event: TransactionEvent): Promise<void> | undefined;
 }
