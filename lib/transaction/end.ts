@@ -54,6 +54,7 @@ export class End {
       isReadOnly &&
       mayLoseAnswer &&
       lease.status === 'T' &&
+      this.#source.waitsForEnds !== true &&
       this.#owner.holder?.waitsForCommits !== true &&
       !this.#owner.hears('afterTransactionCommit');
     const ending = commitOn(lease, this.#source, {
@@ -64,12 +65,14 @@ export class End {
     this.#ending = ending;
     const committed = this.#committed(ending);
     if (needsNoAnswer) {
-      committed.catch((error: unknown) => {
-        this.#source.report(
-          `a read on connection "${this.#source.name}" is answered, and its COMMIT failed`,
+      const source = this.#source;
+      const ended = committed.catch((error: unknown) => {
+        source.report(
+          `a read on connection "${source.name}" is done, and its COMMIT failed`,
           error,
         );
       });
+      source.leftBehind?.(ended);
       return Promise.resolve('committed');
     }
     return committed;
