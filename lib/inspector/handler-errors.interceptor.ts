@@ -12,13 +12,8 @@ import { errorInfoOf } from '../telemetry/error-info.js';
 import { INSPECTOR_SETTINGS, type InspectorSettings } from './inspector-options.js';
 import { RecordLookup } from './record-lookup.js';
 import type { RequestRecord } from './request-record.js';
+import { routeOf } from './route-of.js';
 import { knownWithoutOthersWords } from './shown-error.js';
-
-/** The members of the requests of Express and Fastify that know the route. */
-interface RoutedRequest {
-  readonly route?: { readonly path?: unknown };
-  readonly routeOptions?: { readonly url?: unknown };
-}
 
 /** Notes what handlers throw, which is why their requests are rolled back, and which route it was. */
 @Injectable()
@@ -54,9 +49,4 @@ export class HandlerErrorsInterceptor implements NestInterceptor {
       ? errorInfoOf(error)
       : knownWithoutOthersWords(error, record.serverMessages);
   }
-}
-
-function routeOf({ route, routeOptions }: RoutedRequest): string | undefined {
-  const path = route?.path ?? routeOptions?.url;
-  return typeof path === 'string' ? path : undefined;
 }
