@@ -15,7 +15,6 @@ import {
   type DbContextInspectorPlace,
   type DbContextInspectorSettings,
 } from './inspector-options.js';
-import { RecordLookup } from './record-lookup.js';
 
 /**
  * A page that lists the last requests while they run, and shows for each one what it sent to which database,
@@ -89,11 +88,6 @@ function moduleOf(options: DbContextInspectorPlace, settings: Provider): Dynamic
       settings,
       { provide: INSPECTOR_PLACE, useValue: { path, hasGuard: options.guard !== undefined } },
       Inspector,
-      {
-        provide: RecordLookup,
-        inject: [Inspector],
-        useFactory: ({ lookup }: Inspector) => lookup,
-      },
       { provide: APP_INTERCEPTOR, useClass: HandlerErrorsInterceptor },
     ],
   };

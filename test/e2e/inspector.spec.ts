@@ -360,28 +360,3 @@ describe('O1: what fails in the inspector', () => {
     },
   );
 });
-
-describe('the inspector keeps little', () => {
-  it('of requests, of statements, and of bytes', async () => {
-    const app = await startInspectedApp({}, { maxRequests: 2, maxStatements: 3, showValues: true });
-    try {
-      for (let sent = 0; sent < 4; sent++) {
-        await app.fetch('/notes/n-plus-one');
-      }
-      await app.fetch(`/notes/find/${SECRET}`);
-      const stream = new InspectionStream(`${app.url}/__db/stream`);
-      await waitFor(() => stream.texts.length > 0, { what: 'the list' });
-      expect(stream.summaries.map(({ statements, title }) => [statements, title])).toEqual([
-        // showValues: the path as it was asked for.
-        [1, `GET /notes/find/${SECRET}`],
-        [6, 'GET /notes/n-plus-one'],
-      ]);
-      const detail = await app.fetch(`/__db/requests/${stream.summaries[1]!.id}`);
-      const { connections } = (await detail.json()) as RequestDetail;
-      expect(connections[0]!.transactions[0]).toMatchObject({ left: 3 });
-      expect(JSON.stringify(connections)).toContain(`'1'`);
-    } finally {
-      await app.close();
-    }
-  });
-});
