@@ -60,7 +60,7 @@ function activeContext(): Context {
 
 /** Makes a span of each transaction, in which its statements are sent. */
 export class TransactionSpans {
-  readonly #provider: TracerProvider;
+  readonly #providerNow: () => TracerProvider;
   readonly #options: SpanOptions;
   readonly #spans = new Map<TransactionInfo, TransactionSpan>();
   readonly #uses = new Map<ConnectionUse, UseSpan>();
@@ -70,8 +70,9 @@ export class TransactionSpans {
     diag.error('nestjs-db-context: a span could not be written', error),
   );
 
-  constructor(provider: TracerProvider, options: SpanOptions) {
-    this.#provider = provider;
+  /** @param providerNow is asked for each span: the global provider may be registered later, or be replaced */
+  constructor(providerNow: () => TracerProvider, options: SpanOptions) {
+    this.#providerNow = providerNow;
     this.#options = options;
   }
 
@@ -114,9 +115,8 @@ export class TransactionSpans {
     this.#uses.clear();
   }
 
-  /** Asked for each time: the global provider may be registered later. */
   #newSpan(connection: ConnectionInfo, operation?: SpanOperation): TransactionSpan {
-    const tracer = this.#provider.getTracer(SCOPE_NAME, SCOPE_VERSION);
+    const tracer = this.#providerNow().getTracer(SCOPE_NAME, SCOPE_VERSION);
     return new TransactionSpan(tracer, connection, operation);
   }
 
