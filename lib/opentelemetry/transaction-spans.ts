@@ -33,6 +33,7 @@ import {
 } from './attributes.js';
 import { RetryCounts } from './retry-counts.js';
 import { SCOPE_NAME, SCOPE_VERSION } from './scope.js';
+import { SPAN_EVENTS } from './span-events.js';
 import { OWN_DECISION, TransactionSpan } from './transaction-span.js';
 
 /** What of the spans is up to the user. */
@@ -87,11 +88,11 @@ export class TransactionSpans {
     to.listen(channels.statement.start, (event) => this.#sent(event));
     to.listen(channels.statement.asyncEnd, (event) => this.#answered(event));
     to.listen(channels.savepointSet, ({ transaction, name }) =>
-      this.#spans.get(transaction)?.savepoint('set', name),
+      this.#spans.get(transaction)?.savepointSet(name),
     );
     to.listen(channels.savepointEnd, ({ transaction, name, outcome }) => {
       this.#failed.undone(transaction);
-      this.#spans.get(transaction)?.savepoint('end', name, outcome);
+      this.#spans.get(transaction)?.savepointEnded(name, outcome);
     });
     to.listen(channels.retry, (event) => this.#retried(event));
     to.listen(channels.contextOpen, (event) => this.#retries.opened(event.context));
@@ -242,7 +243,7 @@ export class TransactionSpans {
     const { attempt, pauseMs, error } = event;
     const failure = error && failureOf(error);
     // The work goes on in the span of the request, in which its attempts are side by side.
-    trace.getActiveSpan()?.addEvent('db_context.retry', {
+    trace.getActiveSpan()?.addEvent(SPAN_EVENTS.retry, {
       [RETRIES]: attempt,
       'db_context.pause': pauseMs / 1_000,
       ...(failure !== undefined && { 'error.type': errorTypeOf(failure) }),
