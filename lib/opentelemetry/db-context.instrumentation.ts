@@ -108,8 +108,9 @@ export class DbContextInstrumentation {
     const provider = this.#tracerProvider;
     const { errorMessages = false } = this.#config;
     return shareListener('opentelemetry-spans', provider ?? trace, () => {
-      const providerNow = (): TracerProvider => provider ?? trace.getTracerProvider();
-      const spans = new TransactionSpans(providerNow, { errorMessages });
+      const spans = new TransactionSpans(() => provider ?? trace.getTracerProvider(), {
+        errorMessages,
+      });
       spans.start();
       return () => spans.stop();
     });

@@ -76,6 +76,9 @@ class OtherController {
   save(): void {}
 }
 
+@Module({})
+class RoutesModule {}
+
 const AT_NOTES = DbContextInspectorModule.forRoot({ path: '/notes' });
 
 describe.each<AdapterName>(['express', 'fastify'])(
@@ -120,7 +123,7 @@ describe.each<AdapterName>(['express', 'fastify'])(
       });
     };
     const moduleOf = (...controllers: Type[]): DynamicModule => ({
-      module: class Routes {},
+      module: RoutesModule,
       controllers,
     });
     const warnings = (): string[] =>

@@ -248,7 +248,9 @@ describe('what fails in a recorder', () => {
       const statuses: number[] = [];
       const recorded = works[name]!(async () => {
         contextEnd.publish(broken);
-        statement.start.publish(Object.defineProperty({}, 'kind', { get: fail }) as never);
+        statement.start.publish(
+          Object.defineProperty({}, 'kind', { get: throwTypeError }) as never,
+        );
         statuses.push((await post('/notes', { text: 'a' })).status);
         // An exception of a listener is thrown in a tick of its own.
         await setImmediate();
@@ -268,7 +270,7 @@ describe('what fails in a recorder', () => {
   });
 });
 
-function fail(): never {
+function throwTypeError(): never {
   throw new TypeError('no kind');
 }
 

@@ -353,7 +353,7 @@ describe('what fails in the watch', () => {
   it('O1: also where it is the log that throws, or the look at what stays open', async () => {
     const { fetch, app } = await start({ watch: { ...calm, contextOpenMs: 20 } });
     const warned: unknown[][] = [];
-    const { emitWarning } = process;
+    const emitWarning = process.emitWarning.bind(process);
     // Jest hands the warnings of a spec to another process object than its own.
     process.emitWarning = (...warning: unknown[]) => void warned.push(warning);
     const refuse = (): never => {
