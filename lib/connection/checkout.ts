@@ -44,6 +44,7 @@ export function checkOut(
     /** Where the claim waits. It changes with the host, and is `undefined` after the wait. */
     let place: Place | undefined;
     let forget: (() => void) | undefined;
+    let timer: NodeJS.Timeout | undefined;
     const stopWaiting = (why: string): void => {
       const left = place;
       place = undefined;
@@ -59,14 +60,26 @@ export function checkOut(
       stopWaiting(error.message);
       reject(error);
     };
+    const startTimer = (): NodeJS.Timeout | undefined =>
+      acquireTimeoutMs === undefined
+        ? undefined
+        : setTimeout(() => {
+            const state = poolState(place?.pool ?? first);
+            giveUp(new AcquireTimeoutError(connectionName, acquireTimeoutMs, state));
+          }, acquireTimeoutMs);
     const waitIn = (pool: PgPool): void => {
       const detector = PoolDeadlockDetector.of(pool);
+      // A client that is free is given out before anything else happens. Else the limit is set before the pool sets its
+      // own, which would come first where both are the same.
+      if (pool.waitingCount >= pool.idleCount) {
+        timer ??= startTimer();
+      }
       const { client: given, leave, hurry } = ask(pool);
       const here: Place = { pool, leave };
       place = here;
-      // A client that is free is given out before anything else happens.
       const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
       if (!isServed) {
+        timer ??= startTimer();
         forget ??= claim.whenOver?.(giveUp);
         const refuse = (): void =>
           giveUp(new PoolDeadlockError(connectionName, poolState(pool), askerOf(claim)));
@@ -101,13 +114,6 @@ export function checkOut(
         detector.watch(deadlockTimeoutMs);
       }
     };
-    const timer =
-      acquireTimeoutMs === undefined
-        ? undefined
-        : setTimeout(() => {
-            const state = poolState(place?.pool ?? first);
-            giveUp(new AcquireTimeoutError(connectionName, acquireTimeoutMs, state));
-          }, acquireTimeoutMs);
     waitIn(PoolDeadlockDetector.latestOf(first));
   });
 }
