@@ -1,8 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
 import type { MarkdownRenderer } from 'vitepress';
 
-import { DOCS, pageOf } from './places.js';
+import { DOCS, ROOT, pageOf } from './places.js';
 
 /** What VitePress knows of the page that it renders. */
 interface PageEnvironment {
@@ -19,14 +20,29 @@ export function repositoryLinks(markdown: MarkdownRenderer): void {
     const page = relativePath.startsWith('source/')
       ? relativePath.replace('source/', '')
       : `${DOCS}/${relativePath}`;
-    const links = state.tokens
-      .flatMap((token) => token.children ?? [])
-      .filter((token) => token.type === 'link_open');
-    for (const link of links) {
-      const target = siteLinkOf(page, link.attrGet('href') ?? '');
-      link.attrSet('href', target);
+    for (const { children } of state.tokens) {
+      children?.forEach((token, index) => {
+        if (token.type === 'link_open') {
+          const href = token.attrGet('href') ?? '';
+          token.attrSet('href', siteLinkOf(page, href));
+          nameByTitle(children[index + 1], page, href);
+        }
+      });
     }
   });
+}
+
+/** A page that is called by its file, as one does in a repository, is called by its title on the site. */
+function nameByTitle(
+  text: { type: string; content: string } | undefined,
+  page: string,
+  href: string,
+): void {
+  const [path = ''] = href.split('#');
+  if (text?.type === 'text' && /^[\w-]+\.md$/.test(text.content) && path.endsWith(text.content)) {
+    const file = readFileSync(join(ROOT, dirname(page), path), 'utf8');
+    text.content = /^# (.*)$/m.exec(file)?.[1]?.replaceAll('`', '') ?? text.content;
+  }
 }
 
 /** A link as the site needs it. */

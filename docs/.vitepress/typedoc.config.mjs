@@ -61,8 +61,6 @@ export default {
   indexFormat: 'table',
   tableColumnSettings: { hideModifiers: true, hideInherited: true, hideOverrides: true },
   parametersFormat: 'table',
-  interfacePropertiesFormat: 'table',
-  typeDeclarationFormat: 'table',
   modifierTags: [...OptionDefaults.modifierTags, '@publicApi'],
   excludeTags: ['@publicApi'],
   treatWarningsAsErrors: true,
