@@ -31,11 +31,11 @@ export function assertLinks(site: string): void {
   );
   // A link of the menu is on all pages, and is said once.
   const deadLinks = [...dead].map(([link, path]) => `${path}: a dead link, ${link}`);
-  const loads = [...pages.values()].flatMap((page) => [
-    ...page.loaded
+  const loads = [...pages.values()].flatMap((page) =>
+    page.loaded
       .filter((url) => /^([a-z]+:)?\/\//.test(url))
       .map((url) => `${page.path}: loads ${url}`),
-  ]);
+  );
   const reached = reachedFrom(pages, 'index.html');
   const lost = [...pages.keys()]
     .filter((path) => path !== '404.html' && !reached.has(path))

@@ -13,7 +13,7 @@ interface PackageJson {
 }
 
 /** Where the repository can be read, where package.json says it. */
-export function repositoryUrl(): string | undefined {
+function repositoryUrl(): string | undefined {
   const { repository } = JSON.parse(
     readFileSync(join(ROOT, 'package.json'), 'utf8'),
   ) as PackageJson;

@@ -7,8 +7,6 @@ import { DbContextModule, type DbContext } from 'nestjs-db-context';
 import { Note } from '../support/note.entity.js';
 
 declare const clientUrl: string;
-declare const cls: ClsService;
-declare const dbContext: DbContext;
 declare const job: { readonly tenant: string };
 declare const reports: { send(): Promise<void> };
 
@@ -40,7 +38,7 @@ export class TenantGuard implements CanActivate {
   }
 }
 
-export async function runJob() {
+export async function runJob(cls: ClsService, dbContext: DbContext) {
   await cls.run(async () => {
     cls.set('tenant', job.tenant);
     await dbContext.run(() => reports.send(), { name: 'reports' });

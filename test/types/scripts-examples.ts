@@ -10,8 +10,6 @@ declare const AppModule: Type;
 declare abstract class Reports {
   sendMonthly(): Promise<number>;
 }
-declare const dbContext: DbContext;
-declare const session: EntityManager;
 
 export async function script() {
   const app = await NestFactory.createApplicationContext(AppModule);
@@ -26,7 +24,7 @@ export async function script() {
   }
 }
 
-export async function inBatches() {
+export async function inBatches(dbContext: DbContext, session: EntityManager) {
   let last = 0;
   for (;;) {
     const batch = await dbContext.run(
@@ -58,6 +56,6 @@ export class TrimCommand {
   }
 }
 
-export async function saved() {
+export async function saved(dbContext: DbContext, session: EntityManager) {
   await dbContext.runInNewContext(() => session.insert(Note, { text: 'the import has begun' }));
 }

@@ -8,6 +8,7 @@ import { Note } from '../support/note.entity.js';
 declare const clientUrl: string;
 declare const auditUrl: string;
 declare class Entry {
+  readonly text: string;
   constructor(text: string);
 }
 

@@ -10,7 +10,7 @@ import { AppModule } from '../app.module.js';
 import { LineServer } from '../lines/line-server.js';
 import { LineClient } from './line-client.js';
 
-describe('sample 10-transport', () => {
+describe('sample 11-transport', () => {
   let database: TestDatabase;
   let proxy: WireProxy;
   let app: INestApplication;
