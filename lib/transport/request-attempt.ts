@@ -2,9 +2,8 @@ import {
   EmptyError,
   Observable,
   type Observer,
-  type Subscriber,
-  type Subscription,
   type TeardownLogic,
+  type Unsubscribable,
 } from 'rxjs';
 
 import type { Context } from '../context/context.js';
@@ -35,6 +34,12 @@ import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
 import { unavailable } from './unavailable.js';
 
+/** Where an answer goes, once the context of its request is settled: to a subscriber, or to a promise. */
+export interface AttemptOutlet extends Observer<unknown> {
+  /** Whether nobody waits for the answer any more. */
+  readonly closed: boolean;
+}
+
 const GIVEN_UP: EndCause = { code: 'REQUEST_GIVEN_UP', what: 'its request was given up' };
 
 /**
@@ -63,8 +68,8 @@ export class RequestAttempt {
     return new Observable((subscriber) => this.runFor(subscriber));
   }
 
-  /** Does what `run()` does, for a subscriber that exists already. */
-  runFor(subscriber: Subscriber<unknown>): TeardownLogic {
+  /** Does what `run()` does, for an outlet that exists already. */
+  runFor(outlet: AttemptOutlet): TeardownLogic {
     const { registry, response, route, log, isReadOnly, isRequest, flushesHandler } = this.#request;
     const context = this.#context;
     if (flushesHandler) {
@@ -78,11 +83,11 @@ export class RequestAttempt {
         context.configure(connection, settings);
       }
     } catch (error) {
-      void registry.abandon(context).then(() => subscriber.error(error));
+      void registry.abandon(context).then(() => outlet.error(error));
       return undefined;
     }
     if (this.#hasLostItsClient) {
-      void registry.abandon(context).then(() => subscriber.complete());
+      void registry.abandon(context).then(() => outlet.complete());
       return undefined;
     }
     let heldBack: { readonly value: unknown } | undefined;
@@ -92,31 +97,31 @@ export class RequestAttempt {
     const stopListening = this.#watchDisconnect();
     const pass = (value: unknown): void => {
       this.#hasLastingEffect = true;
-      subscriber.next(value);
+      outlet.next(value);
     };
 
     const conclude = (outcome: RequestOutcome, isCommitted: boolean): void => {
       this.#hasLastingEffect ||= isCommitted;
       if (outcome.failed) {
         this.#answer?.giveWay(outcome.error);
-        subscriber.error(this.#errorForClient(outcome.error));
+        outlet.error(this.#errorForClient(outcome.error));
         return;
       }
       this.#answer?.release();
       if (heldBack !== undefined) {
         pass(heldBack.value);
       }
-      subscriber.complete();
+      outlet.complete();
     };
     const fail = (outcome: RequestOutcome, error: unknown): void => {
       this.#answer?.giveWay(error);
-      if (subscriber.closed && !hasExpired) {
+      if (outlet.closed && !hasExpired) {
         this.#answer?.cutOff();
         if (error !== outcome.error) {
           log.commitFailedAfterDisconnect(route, error);
         }
       }
-      subscriber.error(this.#errorForClient(error));
+      outlet.error(this.#errorForClient(error));
     };
     const finish = (outcome: RequestOutcome): void => {
       isFinishing = true;
@@ -177,7 +182,7 @@ export class RequestAttempt {
       if (isRequest) {
         log.cutOff(error);
       }
-      subscriber.error(isRequest ? unavailable(error) : error);
+      outlet.error(isRequest ? unavailable(error) : error);
     };
     context.onExpire = expire;
 
@@ -197,10 +202,10 @@ export class RequestAttempt {
   }
 
   /** Runs the handler inside the store: one that returns an Observable does its work on subscription. */
-  #subscribe(observer: Observer<unknown>): Subscription {
-    const { registry, next } = this.#request;
-    const subscribe = (): Subscription =>
-      registry.runIn(this.#context, () => next.handle().subscribe(observer));
+  #subscribe(observer: Observer<unknown>): Unsubscribable {
+    const { registry, handler } = this.#request;
+    const subscribe = (): Unsubscribable =>
+      registry.runIn(this.#context, () => handler.subscribe(observer));
     return this.#answer === undefined ? subscribe() : this.#answer.run(subscribe);
   }
 
