@@ -1,4 +1,4 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncResource } from 'node:async_hooks';
 
 import { StreamableFile } from '@nestjs/common';
 import {
@@ -118,11 +118,11 @@ export class ServedCall implements AttemptOutlet, Subscribable<unknown> {
 
   /** Answers with an Observable, as Nest unsubscribes from one of a handler when the client leaves. */
   #handOver(values: Observable<unknown>, observer: Observer<unknown>): void {
-    const within = AsyncLocalStorage.snapshot();
+    const within = new AsyncResource('DbContextInterceptor');
     this.#resolve(
       new Observable((subscriber) => {
         this.#outlet = subscriber;
-        const subscription = within(() => values.subscribe(observer));
+        const subscription = within.runInAsyncScope(() => values.subscribe(observer));
         return () => {
           subscription.unsubscribe();
           this.#isClosed = true;
