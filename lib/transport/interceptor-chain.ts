@@ -26,16 +26,20 @@ export interface CallServer extends NestInterceptor {
 
 type RunHandler = () => Promise<unknown>;
 
+/** Runs interceptors around a handler; they are the arguments of Nest's own method. */
+type Intercept = (
+  this: InterceptorsConsumer,
+  interceptors: readonly Partial<CallServer>[],
+  args: readonly unknown[],
+  instance: object,
+  callback: unknown,
+  next: RunHandler,
+  type?: string,
+) => Promise<unknown>;
+
 /** The members of Nest's `InterceptorsConsumer` that this library uses. */
 interface InterceptorsConsumer {
-  intercept(
-    interceptors: readonly Partial<CallServer>[],
-    args: readonly unknown[],
-    instance: object,
-    callback: unknown,
-    next: RunHandler,
-    type?: string,
-  ): Promise<unknown>;
+  intercept: Intercept;
   createContext(
     args: readonly unknown[],
     instance: object,
@@ -64,8 +68,7 @@ export function shortenChain(creator: ExternalContextCreator): void {
     return;
   }
   const { intercept } = prototype;
-  const shortened: InterceptorsConsumer['intercept'] = function shortened(
-    this: InterceptorsConsumer,
+  const shortened: Intercept = function shortened(
     interceptors,
     args,
     instance,
