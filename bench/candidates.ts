@@ -22,6 +22,28 @@ export const OBSERVED = ['library', 'open-telemetry', 'prometheus', 'inspector']
 
 export type Candidate = (typeof CANDIDATES | typeof OBSERVED)[number];
 
+/** The candidates of the table that the bench prints without options. */
+export const SUMMARY: readonly Candidate[] = [
+  'library',
+  'first-write',
+  'hand-written',
+  'nestjs-cls-transactional',
+  'mikro-orm-nestjs',
+  'request-scope',
+  'typeorm',
+  'drizzle',
+  'bare-interceptor',
+  'no-database',
+];
+
+/** Of {@link SUMMARY}, those of which a request without the database is that of another candidate. */
+export const SAME_WITHOUT_DATABASE: readonly Candidate[] = [
+  'first-write',
+  'hand-written',
+  'typeorm',
+  'drizzle',
+];
+
 /** Whole stacks that share nothing with the library but Nest and `pg`. */
 const OTHER_ORMS: readonly Candidate[] = ['typeorm', 'drizzle'];
 

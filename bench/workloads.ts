@@ -69,7 +69,7 @@ export function isFor(candidate: Candidate, { name, usesDatabase }: Workload): b
   return !usesDatabase || !WITHOUT_DATABASE.includes(candidate);
 }
 
-/** @param base URL of an application */
-export function urlOf(base: string, { name, path }: Workload): string {
-  return `${base}/${path ?? name}`;
+/** The path that all candidates serve a workload at. */
+export function pathOf({ name, path }: Workload): string {
+  return `/${path ?? name}`;
 }
