@@ -40,7 +40,7 @@ export async function startFleet(
     urlOf: (candidate) => (server(candidate).hello as { readonly url: string }).url,
     stop: async () => {
       await Promise.all(
-        [...servers.values()].map((child) => (isFailure(child) ? undefined : child.stop())),
+        [...servers.values()].flatMap((child) => (isFailure(child) ? [] : [child.stop()])),
       );
     },
   };
