@@ -9,7 +9,7 @@ export const HELP = `npm run bench [-- <options>]
 
 Without an option: one table of what most readers ask for, in about 12 minutes.
 
-  --long              every part, candidate and workload, a table each; about 2 hours
+  --long              every part, candidate and workload, a table each; about 90 minutes
   --parts <list>      these parts of the long form alone
   --counts            that a request of the library counts what counts/expected-counts.ts says
   --check             that everything runs; no figure of it means anything
