@@ -89,6 +89,8 @@ async function measureAll(databaseUrl: string): Promise<readonly string[]> {
   console.log(`Node ${results.node}, ${results.cpus} cores, load before: ${load!.toFixed(2)}`);
   const measure = options.form === 'summary' ? measureSummary : measureParts;
   await measure(options, databaseUrl, results);
+  // Where others keep the machine busy, the ratios are as far apart as their brackets say.
+  console.log(`\nLoad after: ${loadavg()[0]!.toFixed(2)}`);
   if (options.json !== undefined) {
     await writeFile(options.json, `${JSON.stringify(results, undefined, 2)}\n`);
   }
