@@ -10,7 +10,7 @@ import { text } from 'node:stream/consumers';
 
 /** Scripts of package.json. One lane needs `dist`, which its first step builds once for all others. */
 const LANES = [
-  ['build', 'compile:samples', 'compile:bench', 'check:bench', 'check:package'],
+  ['build', 'compile:samples', 'compile:bench', 'check:bench', 'check:counts', 'check:package'],
   ['typecheck', 'lint', 'knip', 'docs:build'],
 ];
 

@@ -1,7 +1,6 @@
 /**
- * Compares the library with other ways to have a transaction per request: `npm run bench [-- --rounds
- * 9 --seconds 1 --json figures.json]`; all options are in `options.ts`. One machine, one run; the
- * candidates alternate.
+ * Compares the library with other ways to have a transaction per request: `npm run bench`; `--help` says the
+ * options. One machine, one run; the candidates alternate.
  *
  * What runs where: the load generator here; each application, the link and PostgreSQL in processes
  * of their own.
@@ -11,60 +10,65 @@ import { availableParallelism, loadavg } from 'node:os';
 
 import { Client } from 'pg';
 
-import { startLocalPostgres } from '../sample/starter/local-postgres.js';
+import { LocalPostgresProcess } from '../sample/starter/local-postgres.process.js';
 import { ACCOUNT_SCHEMA } from './app/account.entity.js';
-import {
-  measureCalls,
-  measureLinks,
-  measureMemory,
-  measureObserved,
-  measurePromises,
-  measureThroughput,
-} from './measure.js';
-import { measureMachinery } from './machinery/machinery.js';
+import { checkCounts } from './counts/check-counts.js';
+import { HELP } from './help.js';
 import { profileMachinery } from './machinery/profile-machinery.js';
 import { readOptions } from './options.js';
+import { measureParts } from './parts.js';
 import { profileWorkload } from './profile.js';
-import type { Results } from './report/results.js';
-import {
-  callsTable,
-  latencyTable,
-  memoryTable,
-  countsTable,
-  machineryTable,
-  throughputTable,
-} from './report/tables.js';
+import { failuresOf, type Results } from './report/results.js';
+import { measureSummary } from './summary.js';
+
+/** All candidates run at the same time, each with a pool of its own. */
+const MAX_CONNECTIONS = 300;
 
 const options = readOptions();
 const isWithoutServer = options.parts.every((part) => part === 'machinery');
-if (isWithoutServer) {
-  await run('');
+let failures: readonly string[] = [];
+if (options.form === 'help') {
+  console.log(HELP);
+} else if (isWithoutServer) {
+  failures = await run('');
 } else {
-  const postgres = startLocalPostgres(['bench']);
+  const postgres = new LocalPostgresProcess({
+    databases: ['bench'],
+    settings: [`max_connections=${MAX_CONNECTIONS}`],
+  });
   try {
-    const databaseUrl = (await postgres.urls).bench;
+    const databaseUrl = (await postgres.report).databases['bench']!;
     const client = new Client({ connectionString: databaseUrl });
     await client.connect();
     await client.query(ACCOUNT_SCHEMA);
     await client.end();
-    await run(databaseUrl);
+    failures = await run(databaseUrl);
   } finally {
     await postgres.stop();
   }
 }
+if (failures.length > 0) {
+  console.error(`\n${failures.length} failed:\n${failures.join('\n')}`);
+  process.exitCode = 1;
+}
 
-async function run(databaseUrl: string): Promise<void> {
+/** @returns what has failed, a line each */
+async function run(databaseUrl: string): Promise<readonly string[]> {
+  if (options.form === 'counts') {
+    return checkCounts(databaseUrl);
+  }
   if (options.profile === undefined) {
-    await measureAll(databaseUrl);
-  } else if (isWithoutServer) {
+    return measureAll(databaseUrl);
+  }
+  if (isWithoutServer) {
     await profileMachinery(options, options.profile);
   } else {
     await profileWorkload(options, options.profile, databaseUrl);
   }
+  return [];
 }
 
-async function measureAll(databaseUrl: string): Promise<void> {
-  const { parts, adapters, json } = options;
+async function measureAll(databaseUrl: string): Promise<readonly string[]> {
   const results: Results = {
     node: process.version,
     cpus: availableParallelism(),
@@ -74,63 +78,21 @@ async function measureAll(databaseUrl: string): Promise<void> {
     observed: [],
     latency: [],
     roundTrips: [],
+    statements: [],
     promises: [],
     machinery: [],
     calls: [],
     memory: [],
+    failures: [],
   };
   const [load] = results.loadAverage;
   console.log(`Node ${results.node}, ${results.cpus} cores, load before: ${load!.toFixed(2)}`);
-  if (parts.includes('machinery')) {
-    const { candidates, workloads, blockPlan } = options;
-    await measureMachinery(candidates, workloads, blockPlan, (each) =>
-      results.machinery.push(each),
-    );
-    print('JavaScript alone, for each request', machineryTable(results.machinery));
+  const measure = options.form === 'summary' ? measureSummary : measureParts;
+  await measure(options, databaseUrl, results);
+  // Where others keep the machine busy, the ratios are as far apart as their brackets say.
+  console.log(`\nLoad after: ${loadavg()[0]!.toFixed(2)}`);
+  if (options.json !== undefined) {
+    await writeFile(options.json, `${JSON.stringify(results, undefined, 2)}\n`);
   }
-  if (parts.includes('memory')) {
-    results.memory = await measureMemory(options, databaseUrl);
-    print(`Memory, ${options.contexts} at the same time`, memoryTable(results.memory));
-  }
-  if (parts.includes('calls')) {
-    results.calls = await measureCalls(options, databaseUrl);
-    print('Single calls', callsTable(results.calls));
-  }
-  if (parts.includes('throughput')) {
-    for (const adapter of adapters) {
-      await measureThroughput(options, adapter, databaseUrl, (each) => {
-        results.throughput.push(each);
-        print(`Throughput, ${adapter}, ${each.clients} clients`, throughputTable([each]));
-      });
-    }
-  }
-  if (parts.includes('observed')) {
-    await measureObserved(options, databaseUrl, (each) => {
-      results.observed.push(each);
-      print('Throughput with somebody listening', throughputTable([each]));
-    });
-  }
-  if (parts.includes('promises')) {
-    await measurePromises(options, databaseUrl, (each) => results.promises.push(each));
-    print('Promises for each request', countsTable(results.promises));
-  }
-  if (parts.includes('trips') || parts.includes('latency')) {
-    await measureLinks(
-      options,
-      databaseUrl,
-      (each) => results.roundTrips.push(each),
-      (each) => {
-        results.latency.push(each);
-        print(`Latency, link of ${each.roundTripMs} ms, one client`, latencyTable([each]));
-      },
-    );
-    print('Round trips at the wire', countsTable(results.roundTrips));
-  }
-  if (json !== undefined) {
-    await writeFile(json, `${JSON.stringify(results, undefined, 2)}\n`);
-  }
-}
-
-function print(title: string, text: string): void {
-  console.log(`\n${title}\n\n${text}`);
+  return failuresOf(results);
 }

@@ -1,14 +1,21 @@
-import { ADAPTERS, OBSERVED, type Adapter } from './candidates.js';
+import {
+  ADAPTERS,
+  OBSERVED,
+  SAME_WITHOUT_DATABASE,
+  type Adapter,
+  type Candidate,
+} from './candidates.js';
 import type { CallFigures, MemoryFigures } from './calls/figures.js';
 import { startChild } from './http/child.js';
-import { startFleet } from './http/fleet.js';
+import { startFleet, type Fleet } from './http/fleet.js';
 import { countPromises } from './http/promises.js';
-import { countRoundTrips } from './http/round-trips.js';
 import { runRounds } from './http/rounds.js';
-import { startLink } from './link/link.js';
+import { countWire } from './http/wire-counts.js';
+import { startLink, type Link, type WireCounts } from './link/link.js';
 import type { BenchOptions } from './options.js';
+import { attempt, isFailure, type Failure } from './report/failure.js';
 import { compare, type Comparison, type Counts } from './report/results.js';
-import { WORKLOADS } from './workloads.js';
+import { isFor, WORKLOADS, type Workload } from './workloads.js';
 
 /** Measures the throughput of the candidates, on a direct connection to the server. */
 export async function measureThroughput(
@@ -23,7 +30,12 @@ export async function measureThroughput(
   const fleet = await startFleet(candidates, adapter, databaseUrl);
   try {
     for (const workload of options.workloads) {
-      const series = await runRounds(fleet, workload, options.rounds);
+      const isTold = (candidate: Candidate): boolean =>
+        options.form !== 'summary' ||
+        workload.usesDatabase ||
+        !SAME_WITHOUT_DATABASE.includes(candidate);
+      const asked = { ...fleet, candidates: fleet.candidates.filter(isTold) };
+      const series = await runRounds(asked, workload, options.rounds);
       const { clients } = workload;
       onEach(compare(series, workload, { adapter, roundTripMs: 0, clients }));
     }
@@ -62,20 +74,32 @@ export async function measurePromises(
   const fleet = await startFleet(chosen, adapter, databaseUrl);
   try {
     for (const workload of workloads.filter(({ isOverLinks }) => isOverLinks)) {
-      const counted = await countPromises(fleet, workload);
-      onEach({ workload: workload.title, counted: Object.fromEntries(counted) });
+      const counted: CountsOf<number> = {};
+      for (const candidate of chosen.filter((each) => isFor(each, workload))) {
+        counted[candidate] = await attempt(() => countPromises(fleet, candidate, workload));
+      }
+      onEach({ workload: workload.title, counted });
     }
   } finally {
     await fleet.stop();
   }
 }
 
-/** Counts round trips to the database server, and measures latency on links of several lengths. */
+/** Where {@link measureLinks} puts its figures. */
+interface LinkFigures {
+  readonly onTrips: (roundTrips: Counts) => void;
+  readonly onStatements: (statements: Counts) => void;
+  readonly onLatency: (comparison: Comparison) => void;
+}
+
+/**
+ * Counts round trips to the database server and statements, and measures latency on links of several
+ * lengths.
+ */
 export async function measureLinks(
   options: BenchOptions,
   databaseUrl: string,
-  onTrips: (roundTrips: Counts) => void,
-  onLatency: (comparison: Comparison) => void,
+  { onTrips, onStatements, onLatency }: LinkFigures,
 ): Promise<void> {
   // One adapter is enough: the way to the database is the same with each.
   const [adapter] = ADAPTERS;
@@ -90,8 +114,9 @@ export async function measureLinks(
     const workloads = options.workloads.filter(({ isOverLinks }) => isOverLinks);
     if (options.parts.includes('trips')) {
       for (const workload of workloads) {
-        const counted = await countRoundTrips(fleet, link, workload);
-        onTrips({ workload: workload.title, counted: Object.fromEntries(counted) });
+        const counted = await countAll(fleet, link, workload);
+        onTrips({ workload: workload.title, counted: pick(counted, 'roundTrips') });
+        onStatements({ workload: workload.title, counted: pick(counted, 'statements') });
       }
     }
     if (options.parts.includes('latency')) {
@@ -109,6 +134,29 @@ export async function measureLinks(
   }
 }
 
+type CountsOf<T> = Partial<Record<Candidate, T | Failure>>;
+
+async function countAll(
+  fleet: Fleet,
+  link: Link,
+  workload: Workload,
+): Promise<CountsOf<WireCounts>> {
+  const counted: CountsOf<WireCounts> = {};
+  for (const candidate of fleet.candidates.filter((each) => isFor(each, workload))) {
+    counted[candidate] = await attempt(() => countWire(fleet, link, candidate, workload));
+  }
+  return counted;
+}
+
+function pick(counted: CountsOf<WireCounts>, name: keyof WireCounts): CountsOf<number> {
+  return Object.fromEntries(
+    Object.entries(counted).map(([candidate, counts]) => [
+      candidate,
+      isFailure(counts) ? counts : counts[name],
+    ]),
+  );
+}
+
 export async function measureCalls(
   { callRounds }: BenchOptions,
   databaseUrl: string,
@@ -119,7 +167,7 @@ export async function measureCalls(
 }
 
 export async function measureMemory(
-  { contexts }: BenchOptions,
+  { contexts }: Pick<BenchOptions, 'contexts'>,
   databaseUrl: string,
 ): Promise<readonly MemoryFigures[]> {
   const file = new URL('calls/memory.js', import.meta.url);

@@ -4,6 +4,7 @@ import {
   ADAPTERS,
   ALL_CANDIDATES,
   CANDIDATES,
+  SUMMARY,
   type Adapter,
   type Candidate,
 } from './candidates.js';
@@ -11,7 +12,8 @@ import type { Rounds } from './http/rounds.js';
 import type { BlockPlan } from './machinery/machinery.js';
 import { WORKLOADS, type Workload } from './workloads.js';
 
-const PARTS = [
+/** What can be measured, each by itself. */
+export const PARTS = [
   'trips',
   'promises',
   'machinery',
@@ -22,18 +24,31 @@ const PARTS = [
   'latency',
 ] as const;
 
+/** Of the parts, those that make the summary, and the workloads and the link that it shows. */
+const SUMMARY_PARTS: readonly Part[] = ['trips', 'promises', 'throughput', 'latency'];
+const SUMMARY_WORKLOADS = ['one-read', 'read-modify-write', 'nothing'];
+const SUMMARY_LINKS_MS = [1];
+
 /** Until the compiler of V8 has seen enough. */
-const WARM_UP_SECONDS = 3;
+const WARM_UP_SECONDS = { summary: 2, parts: 3 };
+const ROUNDS = { summary: 7, parts: 9 };
 const CHECK_CLIENTS = 20;
 /** Of one candidate without a network, before another has its turn; about 15 ms. */
 const BLOCK_REQUESTS = 50;
 const BLOCKS_PER_ROUND = 40;
 const WARM_UP_REQUESTS = 4_000;
 
-type Part = (typeof PARTS)[number];
+export type Part = (typeof PARTS)[number];
+
+/**
+ * What a run is for: one table; each part by itself; that everything runs; that the counts are the expected
+ * ones; or the options.
+ */
+type Form = 'summary' | 'parts' | 'check' | 'counts' | 'help';
 
 /** What is to be measured. */
 export interface BenchOptions {
+  readonly form: Form;
   readonly parts: readonly Part[];
   readonly adapters: readonly Adapter[];
   readonly candidates: readonly Candidate[];
@@ -58,12 +73,15 @@ export interface BenchOptions {
 export function readOptions(): BenchOptions {
   const { values } = parseArgs({
     options: {
+      help: { type: 'boolean', short: 'h', default: false },
+      long: { type: 'boolean', default: false },
       check: { type: 'boolean', default: false },
+      counts: { type: 'boolean', default: false },
       parts: { type: 'string' },
       adapters: { type: 'string' },
       candidates: { type: 'string' },
       workloads: { type: 'string' },
-      rounds: { type: 'string', default: '9' },
+      rounds: { type: 'string' },
       apart: { type: 'boolean', default: false },
       inject: { type: 'boolean', default: false },
       seconds: { type: 'string', default: '1' },
@@ -72,40 +90,71 @@ export function readOptions(): BenchOptions {
       'profile-file': { type: 'string' },
     },
   });
+  const form = formOf(values);
+  const isSummary = form === 'summary';
+  const isCheck = form === 'check';
+  const length = isSummary ? 'summary' : 'parts';
+  const rounds = values.rounds === undefined ? ROUNDS[length] : Number(values.rounds);
   const names = WORKLOADS.map(({ name }) => name);
-  const chosen = pick(values.workloads, names);
+  const chosen =
+    isSummary && values.workloads === undefined ? SUMMARY_WORKLOADS : pick(values.workloads, names);
   const [profiled] = values.profile === undefined ? [] : pick(values.profile, names);
   return {
-    parts: pick(values.parts, PARTS),
+    form,
+    parts: isSummary ? SUMMARY_PARTS : pick(values.parts, PARTS),
     adapters: pick(values.adapters, ADAPTERS),
     candidates:
-      values.candidates === undefined ? [...CANDIDATES] : pick(values.candidates, ALL_CANDIDATES),
-    isCheck: values.check,
+      values.candidates === undefined
+        ? [...(isSummary ? SUMMARY : CANDIDATES)]
+        : pick(values.candidates, ALL_CANDIDATES),
+    isCheck,
     workloads: chosen.map(byName).map((workload) => ({
       ...workload,
-      clients: values.check ? Math.min(workload.clients, CHECK_CLIENTS) : workload.clients,
+      clients: isCheck ? Math.min(workload.clients, CHECK_CLIENTS) : workload.clients,
     })),
-    rounds: values.check
+    rounds: isCheck
       ? { rounds: 1, length: { answersEach: 2 }, warmUp: { answersEach: 2 } }
       : {
-          rounds: Number(values.rounds),
+          rounds,
           length: { seconds: Number(values.seconds) },
-          warmUp: { seconds: WARM_UP_SECONDS },
+          warmUp: { seconds: WARM_UP_SECONDS[length] },
         },
     blockPlan: {
-      blocks: values.check ? 1 : Number(values.rounds) * BLOCKS_PER_ROUND,
-      requests: values.check ? CHECK_CLIENTS : BLOCK_REQUESTS,
-      warmUpRequests: values.check ? 0 : WARM_UP_REQUESTS,
+      blocks: isCheck ? 1 : rounds * BLOCKS_PER_ROUND,
+      requests: isCheck ? CHECK_CLIENTS : BLOCK_REQUESTS,
+      warmUpRequests: isCheck ? 0 : WARM_UP_REQUESTS,
       way: values.inject ? 'inject' : 'direct',
       isApart: values.apart,
     },
-    callRounds: values.check ? 1 : Number(values.rounds),
-    contexts: values.check ? 100 : 10_000,
-    linksMs: values.check ? [1] : [0, 1, 10],
+    callRounds: isCheck ? 1 : rounds,
+    contexts: isCheck ? 100 : 10_000,
+    linksMs: isCheck || isSummary ? SUMMARY_LINKS_MS : [0, 1, 10],
     json: values.json,
     profile: profiled === undefined ? undefined : byName(profiled),
     profileFile: values['profile-file'],
   };
+}
+
+interface FormWords {
+  readonly help: boolean;
+  readonly check: boolean;
+  readonly counts: boolean;
+  readonly long: boolean;
+  readonly parts?: string;
+  readonly profile?: string;
+}
+
+function formOf({ help, check, counts, long, parts, profile }: FormWords): Form {
+  if (help) {
+    return 'help';
+  }
+  if (check) {
+    return 'check';
+  }
+  if (counts) {
+    return 'counts';
+  }
+  return long || parts !== undefined || profile !== undefined ? 'parts' : 'summary';
 }
 
 function byName(wanted: string): Workload {

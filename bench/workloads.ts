@@ -1,10 +1,12 @@
-import type { Candidate } from './candidates.js';
+import { isOtherOrm, type Candidate } from './candidates.js';
 
 const WITHOUT_DATABASE: readonly Candidate[] = [
   'no-database',
   'bare-interceptor',
   'bare-middleware',
 ];
+/** What hands a manager of MikroORM on, or ends its unit early, and has no meaning on another ORM. */
+const MIKRO_ORM_ONLY: readonly string[] = ['ten-services', 'wait-holding', 'wait-released'];
 
 /** The requests that clients send to an application. */
 export interface Workload {
@@ -60,11 +62,14 @@ export const WORKLOADS: readonly Workload[] = [
 ];
 
 /** Whether a candidate can run a workload. */
-export function isFor(candidate: Candidate, { usesDatabase }: Workload): boolean {
+export function isFor(candidate: Candidate, { name, usesDatabase }: Workload): boolean {
+  if (isOtherOrm(candidate)) {
+    return !MIKRO_ORM_ONLY.includes(name);
+  }
   return !usesDatabase || !WITHOUT_DATABASE.includes(candidate);
 }
 
-/** @param base URL of an application */
-export function urlOf(base: string, { name, path }: Workload): string {
-  return `${base}/${path ?? name}`;
+/** The path that all candidates serve a workload at. */
+export function pathOf({ name, path }: Workload): string {
+  return `/${path ?? name}`;
 }

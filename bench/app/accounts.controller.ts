@@ -3,32 +3,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { EntityManager } from '@mikro-orm/core';
 import { Controller, Get, Inject, Post } from '@nestjs/common';
 
-import { ACCOUNTS, Account } from './account.entity.js';
+import { Account } from './account.entity.js';
+import { answer, nextId, READS, type Answer } from './answer.js';
 import { FIRST_STEP, type Step } from './ten-services.js';
 import { Unit } from './unit.js';
 
 /** How long another service takes to answer, in milliseconds. */
 const ELSEWHERE_MS = 50;
-const READS = 5;
-
-// The ids are taken in turn rather than from a parameter, so that each workload has a single URL.
-let turn = 0;
-const nextId = (): number => (turn++ % ACCOUNTS) + 1;
-
-interface Answer {
-  readonly id: number;
-  readonly balance: number;
-}
 
 function find(em: EntityManager, id: number): Promise<Account> {
   return em.findOneOrFail(Account, id);
 }
 
-// The answer is made before the transaction ends, so that no candidate is measured by how it serializes
-// entities.
-const answer = ({ id, balance }: Account): Answer => ({ id, balance });
-
-/** One route for each workload, the same for all candidates. */
+/** One route for each workload, the same for all candidates on MikroORM. */
 @Controller()
 export class AccountsController {
   constructor(

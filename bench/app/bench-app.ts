@@ -3,10 +3,11 @@ import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
 
-import type { Adapter, Candidate } from '../candidates.js';
+import { isOtherOrm, type Adapter, type Candidate } from '../candidates.js';
 import { AccountsController } from './accounts.controller.js';
 import { CANDIDATE_MODULES } from './candidates/candidates.js';
 import type { Database } from './orm.js';
+import { StackController } from './stacks/stack.controller.js';
 import { tenServices } from './ten-services.js';
 
 /** The application with one candidate, ready to answer, and not listening. */
@@ -15,11 +16,10 @@ export async function startBenchApp(
   adapter: Adapter,
   database: Database,
 ): Promise<INestApplication> {
-  @Module({
-    imports: [CANDIDATE_MODULES[candidate](database)],
-    controllers: [AccountsController],
-    providers: tenServices(),
-  })
+  const routes = isOtherOrm(candidate)
+    ? { controllers: [StackController] }
+    : { controllers: [AccountsController], providers: tenServices() };
+  @Module({ ...routes, imports: [CANDIDATE_MODULES[candidate](database)] })
   class BenchModule {}
 
   const app = await NestFactory.create(

@@ -4,7 +4,7 @@ import { defineConfig } from '@mikro-orm/postgresql';
 import { Account } from './account.entity.js';
 
 /** Connections that one application may hold, in every candidate. */
-const POOL_SIZE = 10;
+export const POOL_SIZE = 10;
 
 /** How the server is reached. */
 export interface Database {

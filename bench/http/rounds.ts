@@ -1,4 +1,5 @@
 import type { Candidate } from '../candidates.js';
+import { attempt, isFailure, type Failure } from '../report/failure.js';
 import { isFor, type Workload } from '../workloads.js';
 import type { Fleet } from './fleet.js';
 import { load, type LoadLength, type LoadResult } from './load.js';
@@ -18,12 +19,13 @@ interface RoundResult extends LoadResult {
   readonly cpuUs: number;
 }
 
-/** The results of each candidate in each round. */
-export type Series = ReadonlyMap<Candidate, readonly RoundResult[]>;
+/** The results of each candidate in each round, or why it has none. */
+export type Series = ReadonlyMap<Candidate, readonly RoundResult[] | Failure>;
 
 /**
  * Runs the same load on one candidate after another, round after round. Another candidate begins each
- * round, so that other work of the machine disturbs all of them alike.
+ * round, so that other work of the machine disturbs all of them alike. A candidate that fails takes part in
+ * no further round.
  *
  * @param clients number of concurrent clients; by default that of the workload
  */
@@ -34,21 +36,47 @@ export async function runRounds(
   clients: number = workload.clients,
 ): Promise<Series> {
   const candidates = fleet.candidates.filter((candidate) => isFor(candidate, workload));
-  const series = new Map<Candidate, RoundResult[]>();
+  const results = new Map<Candidate, RoundResult[]>();
+  const failures = new Map<Candidate, Failure>();
+  const run = async (candidate: Candidate, runLength: LoadLength): Promise<void> => {
+    if (failures.has(candidate)) {
+      return;
+    }
+    const result = await attempt(() => runOnce(fleet, candidate, workload, runLength, clients));
+    if (isFailure(result)) {
+      failures.set(candidate, result);
+    } else {
+      results.get(candidate)?.push(result);
+    }
+  };
   for (const candidate of candidates) {
-    series.set(candidate, []);
-    await load(fleet.urlOf(candidate), workload, warmUp, clients);
+    await run(candidate, warmUp);
+    results.set(candidate, []);
   }
   for (let round = 0; round < rounds; round++) {
     for (let step = 0; step < candidates.length; step++) {
-      const candidate = candidates[(round + step) % candidates.length]!;
-      const startedUs = await cpuTimeUs(fleet, candidate);
-      const result = await load(fleet.urlOf(candidate), workload, length, clients);
-      const cpuUs = ((await cpuTimeUs(fleet, candidate)) - startedUs) / result.answers;
-      series.get(candidate)!.push({ ...result, cpuUs });
+      await run(candidates[(round + step) % candidates.length]!, length);
     }
   }
-  return series;
+  return new Map<Candidate, readonly RoundResult[] | Failure>([...results, ...failures]);
+}
+
+async function runOnce(
+  fleet: Fleet,
+  candidate: Candidate,
+  workload: Workload,
+  length: LoadLength,
+  clients: number,
+): Promise<RoundResult> {
+  let startedUs = 0;
+  const result = await load(fleet.urlOf(candidate), workload, length, {
+    clients,
+    onConnected: async () => {
+      startedUs = await cpuTimeUs(fleet, candidate);
+    },
+  });
+  const cpuUs = ((await cpuTimeUs(fleet, candidate)) - startedUs) / result.answers;
+  return { ...result, cpuUs };
 }
 
 async function cpuTimeUs(fleet: Fleet, candidate: Candidate): Promise<number> {

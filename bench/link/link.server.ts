@@ -1,16 +1,18 @@
 /**
  * A TCP proxy to the server of a URL, as a process: `link.server.js <url>`. It delays all bytes,
- * and counts the messages that ask the server for an answer.
+ * and counts the messages that ask the server for an answer, and the statements that the server completes.
  *
- * To a message `{ delayMs }` or `{ count: true }` it answers with the round trips since the last one.
+ * To a message `{ delayMs }` or `{ count: true }` it answers with the counts since the last one.
  */
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
-import { FrontendMessages } from '../../test/support/wire-messages.js';
+import { BackendMessages, FrontendMessages } from '../../test/support/wire-messages.js';
 
 /** Query, Sync and Flush: https://www.postgresql.org/docs/current/protocol-message-formats.html */
 const ASKS_FOR_ANSWER: readonly string[] = ['Q', 'S', 'H'];
+/** CommandComplete, one for each statement. */
+const COMPLETED = 'C';
 /** Timers of Node have a resolution of 1 ms, and are late by as much; the rest is polled for. */
 const POLLED_MS = 2;
 
@@ -22,6 +24,7 @@ interface Parcel {
 const serverUrl = new URL(process.argv[2]!);
 let delayMs = 0;
 let roundTrips = 0;
+let statements = 0;
 // All parcels wait for the same time, so the order of their arrival is that of their delivery.
 const underWay: Parcel[] = [];
 let isWaiting = false;
@@ -78,15 +81,19 @@ const listener = createServer({ allowHalfOpen: true }, (client) => {
     const asking = messages.push(chunk).filter(({ type }) => ASKS_FOR_ANSWER.includes(type));
     roundTrips += asking.length;
   });
-  relay(server, client, () => undefined);
+  const answers = new BackendMessages();
+  relay(server, client, (chunk) => {
+    statements += answers.push(chunk).filter(({ type }) => type === COMPLETED).length;
+  });
 });
 listener.listen(0, '127.0.0.1');
 await once(listener, 'listening');
 
 process.on('message', (message: { readonly delayMs?: number }) => {
   delayMs = message.delayMs ?? delayMs;
-  process.send!({ roundTrips });
+  process.send!({ roundTrips, statements });
   roundTrips = 0;
+  statements = 0;
 });
 process.on('disconnect', () => process.exit(0));
 

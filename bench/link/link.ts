@@ -1,13 +1,20 @@
 import { startChild } from '../http/child.js';
 
+/** What has gone over a link. */
+export interface WireCounts {
+  readonly roundTrips: number;
+  /** The statements that the server has completed; several of them may be in one message. */
+  readonly statements: number;
+}
+
 /** A link to a database server, of which the length can be chosen. */
 export interface Link {
   /** The URL of the database over the link. */
   readonly url: string;
   /** @param roundTripMs the time that the link adds to each round trip, in milliseconds */
   setLength(roundTripMs: number): Promise<void>;
-  /** Number of round trips since the last call. */
-  countRoundTrips(): Promise<number>;
+  /** What has gone over it since the last call. */
+  count(): Promise<WireCounts>;
   stop(): Promise<void>;
 }
 
@@ -19,8 +26,7 @@ export async function startLink(databaseUrl: string): Promise<Link> {
     setLength: async (roundTripMs) => {
       await child.ask({ delayMs: roundTripMs / 2 });
     },
-    countRoundTrips: async () =>
-      ((await child.ask({ count: true })) as { readonly roundTrips: number }).roundTrips,
+    count: async () => (await child.ask({ count: true })) as WireCounts,
     stop: () => child.stop(),
   };
 }

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net';
 
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 
-import type { Workload } from '../workloads.js';
+import { pathOf, type Workload } from '../workloads.js';
 
 /** What Node's response takes for its socket: it takes all bytes, and drops them. */
 class Drain extends EventEmitter {
@@ -41,10 +41,10 @@ export type Exchange = (workload: Workload, answered: (status: number) => void) 
  */
 export function openDirectly(fastify: Fastify): Exchange {
   const socket = new Drain() as unknown as Socket;
-  return ({ method, name, path }, answered) => {
+  return (workload, answered) => {
     const request = new IncomingMessage(socket);
-    request.method = method;
-    request.url = `/${path ?? name}`;
+    request.method = workload.method;
+    request.url = pathOf(workload);
     request.httpVersion = '1.1';
     request.httpVersionMajor = 1;
     request.httpVersionMinor = 1;
@@ -66,8 +66,8 @@ export function openDirectly(fastify: Fastify): Exchange {
 
 /** The same with Fastify's `inject()`, whose imitation of a request takes more than the real one. */
 export function openByInject(fastify: Fastify): Exchange {
-  return ({ method, name, path }, answered) => {
-    fastify.inject({ method, url: `/${path ?? name}` }, (error, response) => {
+  return (workload, answered) => {
+    fastify.inject({ method: workload.method, url: pathOf(workload) }, (error, response) => {
       if (error !== undefined && error !== null) {
         throw error;
       }

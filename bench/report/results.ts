@@ -3,9 +3,15 @@ import type { Adapter, Candidate } from '../candidates.js';
 import type { Series } from '../http/rounds.js';
 import type { MachineryFigures } from '../machinery/machinery.js';
 import type { Workload } from '../workloads.js';
+import { isFailure, type Failure } from './failure.js';
 import { ratioOf, spreadOf, type Spread } from './statistics.js';
 
-interface CandidateFigures {
+interface FailedCandidate extends Failure {
+  readonly candidate: Candidate;
+}
+
+/** The figures of one candidate at one workload. */
+export interface CandidateFigures {
   readonly candidate: Candidate;
   readonly perSecond: Spread;
   readonly medianMs: Spread;
@@ -25,13 +31,13 @@ export interface Comparison {
   /** The time that the link adds to a round trip. */
   readonly roundTripMs: number;
   readonly clients: number;
-  readonly candidates: readonly CandidateFigures[];
+  readonly candidates: readonly (CandidateFigures | FailedCandidate)[];
 }
 
 /** Counts per request of one workload, by candidate. */
 export interface Counts {
   readonly workload: string;
-  readonly counted: Readonly<Partial<Record<Candidate, number>>>;
+  readonly counted: Readonly<Partial<Record<Candidate, number | Failure>>>;
 }
 
 /** Everything that a run has measured. */
@@ -45,10 +51,13 @@ export interface Results {
   readonly observed: Comparison[];
   readonly latency: Comparison[];
   readonly roundTrips: Counts[];
+  readonly statements: Counts[];
   readonly promises: Counts[];
   readonly machinery: MachineryFigures[];
   calls: readonly CallFigures[];
   memory: readonly MemoryFigures[];
+  /** What could not be measured, and why; the same is said in its row. */
+  readonly failures: string[];
 }
 
 /** Sums up the rounds of one workload. */
@@ -57,8 +66,12 @@ export function compare(
   { title }: Workload,
   where: Pick<Comparison, 'adapter' | 'roundTripMs' | 'clients'>,
 ): Comparison {
-  const library = series.get('library');
-  const candidates = [...series].map(([candidate, results]): CandidateFigures => {
+  const first = series.get('library');
+  const library = isFailure(first) ? undefined : first;
+  const candidates = [...series].map(([candidate, results]): CandidateFigures | FailedCandidate => {
+    if (isFailure(results)) {
+      return { candidate, failure: results.failure };
+    }
     const rates = results.map(({ perSecond }) => perSecond);
     const latencies = results.map(({ medianMs }) => medianMs);
     const figures = {
@@ -84,4 +97,21 @@ export function compare(
     };
   });
   return { workload: title, ...where, candidates };
+}
+
+/** All that could not be measured, a line each. */
+export function failuresOf(results: Results): readonly string[] {
+  const compared = [...results.throughput, ...results.observed, ...results.latency].flatMap(
+    ({ workload, adapter, candidates }) =>
+      candidates
+        .filter((figures) => isFailure(figures))
+        .map(({ candidate, failure }) => `${workload}, ${adapter}, ${candidate}: ${failure}`),
+  );
+  const counted = [...results.roundTrips, ...results.statements, ...results.promises].flatMap(
+    ({ workload, counted: counts }) =>
+      Object.entries(counts).flatMap(([candidate, count]) =>
+        isFailure(count) ? [`${workload}, ${candidate}: ${count.failure}`] : [],
+      ),
+  );
+  return [...new Set([...compared, ...counted, ...results.failures])];
 }

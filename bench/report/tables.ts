@@ -1,20 +1,13 @@
 import type { CallFigures, MemoryFigures } from '../calls/figures.js';
 import type { MachineryFigures } from '../machinery/machinery.js';
+import { titleOf, type Candidate } from '../candidates.js';
+import { isFailure } from './failure.js';
 import type { HotFunction } from './profile.js';
-import type { Comparison, Counts } from './results.js';
+import type { CandidateFigures, Comparison, Counts } from './results.js';
 import type { Quartiles, Spread } from './statistics.js';
+import { failedCells, table } from './table.js';
 
-/** A table in Markdown. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((_, column) =>
-    Math.max(...[head, ...rows].map((row) => row[column]!.length)),
-  );
-  const line = (cells: readonly string[]): string =>
-    `| ${cells.map((cell, column) => cell.padEnd(widths[column]!)).join(' | ')} |`;
-  return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n');
-}
-
-const ratio = ({ median, p10, p90 }: Spread): string =>
+export const ratio = ({ median, p10, p90 }: Spread): string =>
   `${median.toFixed(2)} (${p10.toFixed(2)}-${p90.toFixed(2)})`;
 
 const nanoseconds = (spread: Spread | undefined): string =>
@@ -24,46 +17,59 @@ const nanoseconds = (spread: Spread | undefined): string =>
 
 /** Throughput of each candidate, and that of the library against it. */
 export function throughputTable(comparisons: readonly Comparison[]): string {
-  return table(
-    ['workload', 'candidate', 'requests/s', 'p99 ms', 'server CPU, us', 'library / it'],
-    comparisons.flatMap(({ workload, candidates }) =>
-      candidates.map(({ candidate, perSecond, p99Ms, cpuUs, throughputRatio }) => [
-        workload,
-        candidate,
-        perSecond.median.toFixed(0),
-        p99Ms.median.toFixed(1),
-        cpuUs.median.toFixed(0),
-        throughputRatio === undefined ? '' : ratio(throughputRatio),
-      ]),
-    ),
+  return comparisonTable(
+    comparisons,
+    ['requests/s', 'p99 ms', 'server CPU, us', 'library / it'],
+    ({ perSecond, p99Ms, cpuUs, throughputRatio }) => [
+      perSecond.median.toFixed(0),
+      p99Ms.median.toFixed(1),
+      cpuUs.median.toFixed(0),
+      throughputRatio === undefined ? '' : ratio(throughputRatio),
+    ],
   );
 }
 
 /** Latency of each candidate, and that of the library against it. */
 export function latencyTable(comparisons: readonly Comparison[]): string {
+  return comparisonTable(
+    comparisons,
+    ['median ms', 'library / it'],
+    ({ medianMs, latencyRatio }) => [
+      medianMs.median.toFixed(2),
+      latencyRatio === undefined ? '' : ratio(latencyRatio),
+    ],
+  );
+}
+
+function comparisonTable(
+  comparisons: readonly Comparison[],
+  head: readonly string[],
+  cellsOf: (figures: CandidateFigures) => readonly string[],
+): string {
   return table(
-    ['workload', 'candidate', 'median ms', 'library / it'],
+    ['workload', 'candidate', ...head],
     comparisons.flatMap(({ workload, candidates }) =>
-      candidates.map(({ candidate, medianMs, latencyRatio }) => [
+      candidates.map((figures) => [
         workload,
-        candidate,
-        medianMs.median.toFixed(2),
-        latencyRatio === undefined ? '' : ratio(latencyRatio),
+        titleOf(figures.candidate),
+        ...(isFailure(figures) ? failedCells(figures.failure, head.length) : cellsOf(figures)),
       ]),
     ),
   );
 }
 
-/** Round trips of each workload, a column for each candidate. */
+/** Counts of each workload, a column for each candidate. */
 export function countsTable(counts: readonly Counts[]): string {
-  const candidates = [...new Set(counts.flatMap(({ counted }) => Object.keys(counted)))];
+  const candidates = [
+    ...new Set(counts.flatMap(({ counted }) => Object.keys(counted) as Candidate[])),
+  ];
   return table(
-    ['workload', ...candidates],
+    ['workload', ...candidates.map(titleOf)],
     counts.map(({ workload, counted }) => [
       workload,
       ...candidates.map((candidate) => {
-        const count = (counted as Readonly<Record<string, number>>)[candidate];
-        return count === undefined ? '' : String(count);
+        const count = counted[candidate];
+        return isFailure(count) ? failedCells(count.failure, 1)[0]! : String(count ?? '');
       }),
     ]),
   );

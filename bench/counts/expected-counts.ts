@@ -1,0 +1,60 @@
+/**
+ * What one request of this library costs, counted: `npm run check:counts` fails when any of it changes. A
+ * change that is meant changes this file with it; `npm run bench:counts` prints what it has counted.
+ */
+
+import type { Candidate } from '../candidates.js';
+
+/** What one request counts. */
+export interface RequestCounts {
+  /** Messages to the server that ask for an answer. */
+  readonly roundTrips: number;
+  /** Statements that the server completes, BEGIN and COMMIT included. */
+  readonly statements: number;
+  /** Promises that the server of the application makes, on Fastify, Nest's and the driver's included. */
+  readonly promises: number;
+}
+
+/** Counts by candidate and workload. */
+export type CountsByWorkload = Readonly<
+  Partial<Record<Candidate, Readonly<Record<string, RequestCounts>>>>
+>;
+
+export const EXPECTED_COUNTS: CountsByWorkload = {
+  library: {
+    nothing: { roundTrips: 0, statements: 0, promises: 26 },
+    'one-read': { roundTrips: 2, statements: 3, promises: 150 },
+    'five-reads': { roundTrips: 6, statements: 7, promises: 398 },
+    'one-insert': { roundTrips: 2, statements: 3, promises: 172 },
+    'read-modify-write': { roundTrips: 3, statements: 4, promises: 240 },
+    'ten-services': { roundTrips: 2, statements: 3, promises: 168 },
+  },
+  'first-write': {
+    nothing: { roundTrips: 0, statements: 0, promises: 26 },
+    'one-read': { roundTrips: 1, statements: 3, promises: 141 },
+    'five-reads': { roundTrips: 5, statements: 15, promises: 481 },
+    'one-insert': { roundTrips: 2, statements: 3, promises: 172 },
+    'read-modify-write': { roundTrips: 3, statements: 6, promises: 263 },
+    'ten-services': { roundTrips: 1, statements: 3, promises: 159 },
+  },
+  middleware: {
+    nothing: { roundTrips: 0, statements: 0, promises: 30 },
+    'one-read': { roundTrips: 2, statements: 3, promises: 154 },
+    'five-reads': { roundTrips: 6, statements: 7, promises: 402 },
+    'one-insert': { roundTrips: 2, statements: 3, promises: 176 },
+    'read-modify-write': { roundTrips: 3, statements: 4, promises: 244 },
+    'ten-services': { roundTrips: 2, statements: 3, promises: 172 },
+  },
+};
+
+/** How many contexts are open at the same time where {@link MOST_BYTES} are measured. */
+export const OPEN_CONTEXTS = 10_000;
+
+/**
+ * The most heap that each of many takes, in bytes: what it takes today and a tenth, since what else lives on
+ * the heap moves it by a few bytes from run to run.
+ */
+export const MOST_BYTES: Readonly<Record<string, number>> = {
+  'an open context that has not touched a session': 2_470,
+  'an open context with an untouched session': 8_470,
+};

@@ -1,0 +1,34 @@
+import { measureLinks, measurePromises, measureThroughput } from './measure.js';
+import type { BenchOptions } from './options.js';
+import type { Results } from './report/results.js';
+import { SUMMARY_NOTE, summaryTable } from './report/summary-table.js';
+
+/** Measures what most readers ask for, says meanwhile how far it is, and prints it as one table. */
+export async function measureSummary(
+  options: BenchOptions,
+  databaseUrl: string,
+  results: Results,
+): Promise<void> {
+  for (const adapter of options.adapters) {
+    await measureThroughput(options, adapter, databaseUrl, (each) => {
+      results.throughput.push(each);
+      say(`throughput, ${adapter}: ${each.workload}`);
+    });
+  }
+  await measurePromises(options, databaseUrl, (each) => results.promises.push(each));
+  say('promises');
+  await measureLinks(options, databaseUrl, {
+    onTrips: (each) => results.roundTrips.push(each),
+    onStatements: (each) => results.statements.push(each),
+    onLatency: (each) => {
+      results.latency.push(each);
+      say(`latency over ${each.roundTripMs} ms: ${each.workload}`);
+    },
+  });
+  console.log(`\n${SUMMARY_NOTE}\n\n${summaryTable(results)}`);
+}
+
+/** To the standard error: the standard output holds the table and nothing else. */
+function say(measured: string): void {
+  console.error(`measured: ${measured}`);
+}
