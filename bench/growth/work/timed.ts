@@ -1,0 +1,20 @@
+import type { Figures } from '../curve.js';
+
+/** Measures one side along one curve, in the process of that side. */
+export type Work = (points: readonly number[], units: number) => Promise<readonly Figures[]>;
+
+/** The time of units one after another: on the clock, and of the processor. */
+export function timed(unit: (x: number) => Promise<unknown>): Work {
+  return async ([x = 0], units) => {
+    // Each measurement pays for its own garbage.
+    globalThis.gc!();
+    const startedMs = performance.now();
+    const started = process.cpuUsage();
+    for (let index = 0; index < units; index++) {
+      await unit(x);
+    }
+    const wallMs = (performance.now() - startedMs) / units;
+    const { user, system } = process.cpuUsage(started);
+    return [{ wallMs, cpuMs: (user + system) / units / 1_000 }];
+  };
+}
