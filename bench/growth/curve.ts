@@ -42,6 +42,8 @@ export interface Curve {
    * number on both sides.
    */
   readonly units?: (x: number) => number;
+  /** Whether the promises of a unit are counted. */
+  readonly isCounted?: boolean;
   /** Whether one measurement passes all points, one after another. */
   readonly isSweep?: boolean;
 }
@@ -50,5 +52,10 @@ export interface Curve {
 export interface Subject {
   /** @returns figures for each of the points */
   measure(points: readonly number[], units: number): Promise<readonly Figures[]>;
+  /**
+   * Counts the promises of one unit, which no noise of the machine changes. Only after all that is timed:
+   * once they were counted, V8 makes promises more slowly.
+   */
+  countPromises?(x: number): Promise<number>;
   stop(): Promise<void>;
 }

@@ -3,6 +3,8 @@
  * URL it works on canned answers. It sends a message when it is ready; then it answers each
  * {@link Measurement} with its figures.
  */
+import { createHook } from 'node:async_hooks';
+
 import { Recorder } from '../app/recorder.js';
 import { CANNED_DATABASE } from '../machinery/canned-socket.js';
 import type { Side } from './curve.js';
@@ -27,11 +29,33 @@ process.on('message', (message: Measurement) => void answer(message));
 process.on('disconnect', () => void stand.close().finally(() => process.exit(0)));
 process.send!({ ready: true });
 
-async function answer({ points, units, isRecorded }: Measurement): Promise<void> {
-  if (isRecorded) {
-    await recorder.start();
+async function answer({ points, units, also }: Measurement): Promise<void> {
+  process.send!(await measure(points, units, also));
+}
+
+async function measure(
+  points: readonly number[],
+  units: number,
+  also: Measurement['also'],
+): Promise<Measured> {
+  switch (also) {
+    case undefined:
+      return { figures: await work(points, units) };
+    case 'profile': {
+      await recorder.start();
+      return { figures: await work(points, units), profile: await recorder.stop() };
+    }
+    case 'promises': {
+      let count = 0;
+      const counting = createHook({
+        init: (_, type) => {
+          count += type === 'PROMISE' ? 1 : 0;
+        },
+      });
+      counting.enable();
+      const figures = await work(points, units);
+      counting.disable();
+      return { figures, promises: count / units };
+    }
   }
-  const figures = await work(points, units);
-  const measured: Measured = isRecorded ? { figures, profile: await recorder.stop() } : { figures };
-  process.send!(measured);
 }

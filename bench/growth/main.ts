@@ -20,6 +20,7 @@ import { farEndsLines } from './report/far-ends.js';
 import { measureFigures, otherFigures, type CurveFigures } from './report/figures.js';
 import { loadNow, thisMachine } from './report/machine.js';
 import { writeFigures } from './report/write-figures.js';
+import { countPromises } from './run/count-promises.js';
 import { measureCurve } from './run/measure-curve.js';
 import { openCurve } from './run/open-subjects.js';
 import { streamSchema } from './work/entities.js';
@@ -78,6 +79,8 @@ async function measure(curve: Curve, databaseUrl: string): Promise<CurveFigures>
     const points = isQuick ? curve.quickPoints : curve.points;
     const plan = { rounds, blockMs, warmUpMs, points };
     const series = await measureCurve(curve, opened.subjects, plan, opened.beforePoint);
+    const promises =
+      curve.isCounted === true ? await countPromises(opened.subjects, points) : undefined;
     return {
       curve: curve.name,
       title: curve.title,
@@ -90,6 +93,7 @@ async function measure(curve: Curve, databaseUrl: string): Promise<CurveFigures>
       isQuick,
       measures: curve.measures.map((each) => measureFigures(each, series)),
       others: otherFigures(curve, series),
+      ...(promises === undefined ? {} : { promises }),
     };
   } finally {
     await opened.stop();

@@ -1,3 +1,5 @@
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { CURVES } from './curves.js';
@@ -44,8 +46,7 @@ export function readOptions(): GrowthOptions {
     },
   });
   const { quick } = values;
-  const out =
-    values.out === undefined ? undefined : new URL(`file://${process.cwd()}/${values.out}/`);
+  const out = values.out === undefined ? undefined : pathToFileURL(`${resolve(values.out)}/`);
   return {
     curves: values.curves?.split(',').map(curveOf) ?? CURVES,
     isQuick: quick,

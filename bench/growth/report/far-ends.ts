@@ -1,3 +1,4 @@
+import type { PromiseCounts } from '../run/count-promises.js';
 import type { CurveFigures, MeasureFigures } from './figures.js';
 import { readable, readableRatio } from './numbers.js';
 
@@ -19,6 +20,7 @@ export function farEndsPage(curves: readonly CurveFigures[]): string {
     'hand-written',
     'library / hand-written',
     'grows',
+    'promises; they grow',
     'load',
   ];
   const pictures = curves.flatMap((curve) => [
@@ -35,7 +37,7 @@ export function farEndsLines(curve: CurveFigures): readonly string[] {
 }
 
 function rowOf(
-  { title, x, load, machine }: CurveFigures,
+  { title, x, load, machine, promises }: CurveFigures,
   { title: what, unit, sides, ratio, growth }: MeasureFigures,
 ): readonly string[] {
   const end = ratio.at(-1)!;
@@ -48,8 +50,16 @@ function rowOf(
     valueOf('hand-written'),
     `${readableRatio(end.median)} (${readableRatio(end.lower)}-${readableRatio(end.upper)})`,
     growth === null ? 'flat' : readableRatio(growth),
+    promises === undefined ? '' : promisesOf(promises),
     `${load.before} to ${load.after} on ${machine.cores} cores`,
   ];
+}
+
+/** Promises at the far end, and what each side adds up to there. */
+function promisesOf({ library, 'hand-written': handWritten }: PromiseCounts): string {
+  const growth =
+    (library.at(-1)! - library[0]!) / Math.max(1, handWritten.at(-1)! - handWritten[0]!);
+  return `${library.at(-1)} / ${handWritten.at(-1)}; ${readableRatio(growth)}`;
 }
 
 function whereOf({ measuredAt, machine, rounds }: CurveFigures): string {

@@ -1,5 +1,6 @@
 import { quartilesOf, type Quartiles } from '../../report/statistics.js';
 import { SIDES, type Curve, type Measure, type Side } from '../curve.js';
+import type { PromiseCounts } from '../run/count-promises.js';
 import type { PointSeries } from '../run/measure-curve.js';
 import type { Machine } from './machine.js';
 
@@ -33,6 +34,8 @@ export interface CurveFigures {
   readonly rounds: number;
   readonly isQuick: boolean;
   readonly measures: readonly MeasureFigures[];
+  /** Promises of a unit at each point, where they were counted. */
+  readonly promises?: PromiseCounts;
   /** Medians of what was measured as well, and is not drawn. */
   readonly others: Readonly<Record<string, Readonly<Record<Side, readonly number[]>>>>;
 }

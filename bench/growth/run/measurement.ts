@@ -6,13 +6,15 @@ import type { Figures } from '../curve.js';
 export interface Measurement {
   readonly points: readonly number[];
   readonly units: number;
-  readonly isRecorded: boolean;
+  /** Whether a profile is recorded, or the promises are counted. */
+  readonly also?: 'profile' | 'promises';
 }
 
 /** What it answers. */
 export interface Measured {
   /** For each of the points. */
   readonly figures: readonly Figures[];
-  /** The profile, where the measurement was recorded. */
   readonly profile?: Profiler.Profile;
+  /** How many promises were made for each unit. */
+  readonly promises?: number;
 }

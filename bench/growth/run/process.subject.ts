@@ -4,6 +4,9 @@ import { startChild } from '../../http/child.js';
 import type { Curve, Side, Subject } from '../curve.js';
 import type { Measured, Measurement } from './measurement.js';
 
+/** Enough of them that what is made only now and then, such as by a timer, does not count. */
+const COUNTED_UNITS = 10;
+
 /** One side in a process of its own, where V8 compiles for it alone and the garbage is its own. */
 export interface ProcessSubject extends Subject {
   /** Measures once, with the profiler on. */
@@ -22,8 +25,12 @@ export async function openProcess(
   const ask = async (measurement: Measurement): Promise<Measured> =>
     (await child.ask(measurement)) as Measured;
   return {
-    measure: async (points, units) => (await ask({ points, units, isRecorded: false })).figures,
-    record: async (x, units) => (await ask({ points: [x], units, isRecorded: true })).profile!,
+    measure: async (points, units) => (await ask({ points, units })).figures,
+    countPromises: async (x) => {
+      const units = COUNTED_UNITS;
+      return Math.round((await ask({ points: [x], units, also: 'promises' })).promises!);
+    },
+    record: async (x, units) => (await ask({ points: [x], units, also: 'profile' })).profile!,
     stop: () => child.stop(),
   };
 }

@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import { heapUsed } from './memory.js';
+import { Stopwatch } from './stopwatch.js';
 import type { Stand } from './stand.js';
 import type { Work } from './timed.js';
 
@@ -11,23 +12,25 @@ export function contexts(stand: Stand): Work {
     // The array has its size before the heap is measured.
     const all: Promise<void>[] = Array.from({ length: count }, () => Promise.resolve());
     const before = await heapUsed();
-    const openedMs = performance.now();
+    const opening = new Stopwatch();
     for (let index = 0; index < count; index++) {
       all[index] = stand.hold(over);
     }
     // What goes on in microtasks is part of it.
     await nextTurn();
-    const openMs = performance.now() - openedMs;
+    const opened = opening.read(count);
     const bytes = (await heapUsed()) - before;
-    const endedMs = performance.now();
+    const settling = new Stopwatch();
     end();
     await Promise.all(all);
-    const settleMs = performance.now() - endedMs;
+    const settled = settling.read(count);
     return [
       {
         bytesEach: bytes / count,
-        openUs: (openMs * 1_000) / count,
-        settleUs: (settleMs * 1_000) / count,
+        openUs: opened.wallUs,
+        openCpuUs: opened.cpuUs,
+        settleUs: settled.wallUs,
+        settleCpuUs: settled.cpuUs,
       },
     ];
   };

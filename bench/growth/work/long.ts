@@ -2,6 +2,7 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 
 import type { Figures } from '../curve.js';
 import { heapUsed, mebibytes } from './memory.js';
+import { Stopwatch } from './stopwatch.js';
 import type { Stand } from './stand.js';
 import type { Work } from './timed.js';
 
@@ -22,14 +23,12 @@ export function long(stand: Stand): Work {
       const figures: Figures[] = [];
       let done = 0;
       for (const point of points) {
-        const startedMs = performance.now();
-        const started = process.cpuUsage();
+        const watch = new Stopwatch();
         await executeOften(em, point - done);
-        const { user, system } = process.cpuUsage(started);
-        const wallUs = (performance.now() - startedMs) * 1_000;
+        const { wallUs, cpuUs } = watch.read(point - done);
         figures.push({
-          statementUs: wallUs / (point - done),
-          statementCpuUs: (user + system) / (point - done),
+          statementUs: wallUs,
+          statementCpuUs: cpuUs,
           heapMiB: mebibytes(await heapUsed()),
         });
         done = point;

@@ -1,4 +1,5 @@
 import type { Figures } from '../curve.js';
+import { Stopwatch } from './stopwatch.js';
 
 /** Measures one side along one curve, in the process of that side. */
 export type Work = (points: readonly number[], units: number) => Promise<readonly Figures[]>;
@@ -8,13 +9,11 @@ export function timed(unit: (x: number) => Promise<unknown>): Work {
   return async ([x = 0], units) => {
     // Each measurement pays for its own garbage.
     globalThis.gc!();
-    const startedMs = performance.now();
-    const started = process.cpuUsage();
+    const watch = new Stopwatch();
     for (let index = 0; index < units; index++) {
       await unit(x);
     }
-    const wallMs = (performance.now() - startedMs) / units;
-    const { user, system } = process.cpuUsage(started);
-    return [{ wallMs, cpuMs: (user + system) / units / 1_000 }];
+    const { wallUs, cpuUs } = watch.read(units);
+    return [{ wallMs: wallUs / 1_000, cpuMs: cpuUs / 1_000 }];
   };
 }
