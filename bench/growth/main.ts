@@ -1,6 +1,6 @@
 /**
  * Measures how the library grows beside hand-written `em.transactional()`, and draws it: `npm run
- * bench:growth [-- --curves statements,flush --rounds 7 --out folder]`; `--quick` only shows that all of it
+ * bench:growth [-- --curves statements,flush --rounds 7 --points 1,100 --out folder]`; `--quick` only shows that all of it
  * runs. What one side goes into: `--profile flush [--at 10000 --side library --profile-file
  * x.cpuprofile]`.
  */
@@ -42,12 +42,16 @@ try {
 /** Makes the tables, with as many rows as the longest stream reads. */
 async function prepare(databaseUrl: string): Promise<void> {
   const streamed = options.curves.find(({ name }) => name === 'stream');
-  const points = (options.isQuick ? streamed?.quickPoints : streamed?.points) ?? [0];
+  const points = streamed === undefined ? [0] : pointsOf(streamed);
   const client = new Client({ connectionString: databaseUrl });
   await client.connect();
   await client.query(ACCOUNT_SCHEMA);
   await client.query(streamSchema(Math.max(...points)));
   await client.end();
+}
+
+function pointsOf({ points, quickPoints }: Curve): readonly number[] {
+  return options.points ?? (options.isQuick ? quickPoints : points);
 }
 
 async function measureAll(databaseUrl: string): Promise<void> {
@@ -76,7 +80,7 @@ async function measure(curve: Curve, databaseUrl: string): Promise<CurveFigures>
   const before = loadNow();
   const opened = await openCurve(curve, databaseUrl);
   try {
-    const points = isQuick ? curve.quickPoints : curve.points;
+    const points = pointsOf(curve);
     const plan = { rounds, blockMs, warmUpMs, points };
     const series = await measureCurve(curve, opened.subjects, plan, opened.beforePoint);
     const promises =

@@ -26,6 +26,8 @@ export interface GrowthOptions {
   readonly rounds: number;
   readonly blockMs: number;
   readonly warmUpMs: number;
+  /** The points of each chosen curve, where they are not its own ones. */
+  readonly points: readonly number[] | undefined;
   /** The folder of the pictures and their figures; with `--quick` by default one that is thrown away. */
   readonly out: URL | undefined;
   readonly profiled: Profiled | undefined;
@@ -38,6 +40,7 @@ export function readOptions(): GrowthOptions {
       curves: { type: 'string' },
       quick: { type: 'boolean', default: false },
       rounds: { type: 'string', default: '7' },
+      points: { type: 'string' },
       out: { type: 'string' },
       profile: { type: 'string' },
       side: { type: 'string', default: SIDES[0] },
@@ -53,6 +56,7 @@ export function readOptions(): GrowthOptions {
     rounds: quick ? 1 : Number(values.rounds),
     blockMs: quick ? 1 : BLOCK_MS,
     warmUpMs: quick ? 0 : WARM_UP_MS,
+    points: values.points?.split(',').map(Number),
     out: out ?? (quick ? undefined : DOCUMENTED),
     profiled: values.profile === undefined ? undefined : profiledOf(values.profile, values),
   };
