@@ -60,17 +60,27 @@ async function measureAll(databaseUrl: string): Promise<void> {
   const folder = options.out ?? pathToFileURL(`${thrownAway}/`);
   try {
     for (const curve of options.curves) {
-      const startedMs = performance.now();
-      const figures = await measure(curve, databaseUrl);
-      await writeFigures(folder, figures);
-      const seconds = ((performance.now() - startedMs) / 1_000).toFixed(1);
-      console.log(`${curve.title} (${seconds} s)\n${farEndsLines(figures).join('\n')}`);
+      try {
+        await measureAndWrite(curve, databaseUrl, folder);
+      } catch (error) {
+        // The other curves are measured all the same.
+        console.error(`${curve.title}: FAILED`, error);
+        process.exitCode = 1;
+      }
     }
   } finally {
     if (thrownAway !== undefined) {
       await rm(thrownAway, { recursive: true });
     }
   }
+}
+
+async function measureAndWrite(curve: Curve, databaseUrl: string, folder: URL): Promise<void> {
+  const startedMs = performance.now();
+  const figures = await measure(curve, databaseUrl);
+  await writeFigures(folder, figures);
+  const seconds = ((performance.now() - startedMs) / 1_000).toFixed(1);
+  console.log(`${curve.title} (${seconds} s)\n${farEndsLines(figures).join('\n')}`);
 }
 
 async function measure(curve: Curve, databaseUrl: string): Promise<CurveFigures> {

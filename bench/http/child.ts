@@ -33,6 +33,10 @@ export async function startChild(
       return answer;
     },
     stop: async () => {
+      // One that has ended by itself says so in the answer that it owes.
+      if (!child.connected) {
+        return;
+      }
       const gone = once(child, 'exit');
       child.disconnect();
       await gone;

@@ -1,3 +1,4 @@
+import type { Side } from '../curve.js';
 import type { PromiseCounts } from '../run/count-promises.js';
 import type { CurveFigures, MeasureFigures } from './figures.js';
 import { readable, readableRatio } from './numbers.js';
@@ -37,22 +38,27 @@ export function farEndsLines(curve: CurveFigures): readonly string[] {
 }
 
 function rowOf(
-  { title, x, load, machine, promises }: CurveFigures,
+  { title, x, load, machine, promises, others }: CurveFigures,
   { title: what, unit, sides, ratio, growth }: MeasureFigures,
 ): readonly string[] {
   const end = ratio.at(-1)!;
-  const valueOf = (side: keyof typeof sides): string =>
-    `${readable(sides[side].at(-1)!.median)} ${unit}`;
+  const valueOf = (side: Side): string => `${readable(sides[side].at(-1)!.median)} ${unit}`;
   return [
     `${title}: ${what}`,
     `${readable(end.x)} ${x.label}`,
-    valueOf('library'),
-    valueOf('hand-written'),
+    `${valueOf('library')}${failedOf(others, 'library')}`,
+    `${valueOf('hand-written')}${failedOf(others, 'hand-written')}`,
     `${readableRatio(end.median)} (${readableRatio(end.lower)}-${readableRatio(end.upper)})`,
     growth === null ? 'flat' : readableRatio(growth),
     promises === undefined ? '' : promisesOf(promises),
     `${load.before} to ${load.after} on ${machine.cores} cores`,
   ];
+}
+
+/** Requests at the far end whose answer was no success. */
+function failedOf({ failed }: CurveFigures['others'], side: Side): string {
+  const count = failed?.[side].at(-1) ?? 0;
+  return count === 0 ? '' : `, ${readable(count)} failed`;
 }
 
 /** Promises at the far end, and what each side adds up to there. */
