@@ -1,5 +1,6 @@
 import {
   EntityManager,
+  EventType,
   ReferenceKind,
   Utils,
   type Dictionary,
@@ -36,6 +37,32 @@ export function hasChanges(manager: EntityManager): boolean {
     // An entity that cannot be written is a change; the flush says what is wrong with it.
     return true;
   }
+}
+
+/** As many as can be looked through for less than what a flush takes that writes nothing. */
+const FEW_ENTITIES = 16;
+
+const FLUSH_EVENTS = [EventType.beforeFlush, EventType.onFlush, EventType.afterFlush] as const;
+
+/**
+ * Whether a flush can be left out: it would write nothing, and no subscriber would hear of it. A session that only
+ * read then ends without one. Where many entities are managed, only the flush itself looks through them.
+ */
+export function isFlushIdle(manager: EntityManager): boolean {
+  for (const subscriber of manager.getEventManager().getSubscribers()) {
+    if (FLUSH_EVENTS.some((event) => subscriber[event] !== undefined)) {
+      return false;
+    }
+  }
+  const uow = manager.getUnitOfWork(false);
+  let managed = 0;
+  for (const _ of uow.getIdentityMap()) {
+    managed++;
+    if (managed > FEW_ENTITIES) {
+      return false;
+    }
+  }
+  return !hasChanges(manager);
 }
 
 /**
