@@ -21,7 +21,7 @@ export interface Measure {
 }
 
 /** What the two work with: a server, the same behind a link, canned answers, or HTTP before a server. */
-export type Wire = 'server' | 'link' | 'canned' | 'http';
+type Wire = 'server' | 'link' | 'canned' | 'http';
 
 /** How a figure grows with one thing. */
 export interface Curve {

@@ -18,8 +18,11 @@ import { WORKS } from './work/works.js';
 const MOST_DATABASES = 5;
 
 const [side, curve, clientUrl] = process.argv.slice(2) as [Side, string, string | undefined];
-const count = curve === 'connections' ? MOST_DATABASES : 1;
-const databases = databaseOptions(clientUrl === undefined ? CANNED_DATABASE : { clientUrl }, count);
+const databaseCount = curve === 'connections' ? MOST_DATABASES : 1;
+const databases = databaseOptions(
+  clientUrl === undefined ? CANNED_DATABASE : { clientUrl },
+  databaseCount,
+);
 const stand = await (side === 'library' ? openLibrary : openHandWritten)(databases);
 const work = WORKS[curve]!(stand);
 const recorder = new Recorder();
@@ -46,16 +49,16 @@ async function measure(
       return { figures: await work(points, units), profile: await recorder.stop() };
     }
     case 'promises': {
-      let count = 0;
+      let promises = 0;
       const counting = createHook({
         init: (_, type) => {
-          count += type === 'PROMISE' ? 1 : 0;
+          promises += type === 'PROMISE' ? 1 : 0;
         },
       });
       counting.enable();
       const figures = await work(points, units);
       counting.disable();
-      return { figures, promises: count / units };
+      return { figures, promises: promises / units };
     }
   }
 }

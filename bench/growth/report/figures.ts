@@ -5,7 +5,7 @@ import type { PointSeries } from '../run/measure-curve.js';
 import type { Machine } from './machine.js';
 
 /** Quartiles of the rounds at one point. */
-export interface Point extends Quartiles {
+interface Point extends Quartiles {
   readonly x: number;
 }
 

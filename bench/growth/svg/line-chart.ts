@@ -4,7 +4,7 @@ import { linearScale, logScale, type Scale } from './scale.js';
 import { STYLE } from './theme.js';
 import { element, escaped, type Attributes } from './xml.js';
 
-export interface ChartPoint {
+interface ChartPoint {
   readonly x: number;
   readonly y: number;
   /** The quartiles, drawn as a band. */

@@ -1,6 +1,6 @@
 /** An axis: where a value lies on it, from 0 to 1, and the values that are written beside it. */
 export interface Scale {
-  place(value: number): number;
+  readonly place: (value: number) => number;
   readonly ticks: readonly number[];
 }
 

@@ -9,7 +9,10 @@ export function spreadOut(places: readonly number[], gap: number): readonly numb
     last = Math.max(place, last + gap);
     moved[index] = last;
   }
-  const total = (values: readonly number[]): number => values.reduce((sum, each) => sum + each, 0);
   const shift = (total(places) - total(moved)) / places.length;
   return moved.map((place) => place + shift);
+}
+
+function total(values: readonly number[]): number {
+  return values.reduce((sum, each) => sum + each, 0);
 }
