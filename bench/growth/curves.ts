@@ -14,7 +14,7 @@ export const CURVES: readonly Curve[] = [
   {
     name: 'statements',
     title: 'Statements in a request',
-    description: 'findOneOrFail() of so many different rows, one after another',
+    description: 'so many different rows are read by findOneOrFail(), one after another',
     x: { label: 'statements', scale: 'linear' },
     points: [1, 2, 5, 10, 20, 50, 100],
     quickPoints: [1, 5],
@@ -59,7 +59,7 @@ export const CURVES: readonly Curve[] = [
   {
     name: 'savepoints-nested',
     title: 'Savepoints, nested',
-    description: 'em.transactional() in em.transactional(), with one row read in each',
+    description: 'one row is read in each em.transactional(), which lies in the one before',
     x: { label: 'savepoints', scale: 'linear' },
     points: [1, 2, 5, 10, 20, 35, 50],
     quickPoints: [1, 5],
@@ -70,7 +70,7 @@ export const CURVES: readonly Curve[] = [
   {
     name: 'savepoints-in-a-row',
     title: 'Savepoints, in a row',
-    description: 'em.transactional() so often, one after another, with one row read in each',
+    description: 'one row is read in each em.transactional(), one after another',
     x: { label: 'savepoints', scale: 'linear' },
     points: [1, 2, 5, 10, 20, 35, 50],
     quickPoints: [1, 5],
@@ -82,7 +82,7 @@ export const CURVES: readonly Curve[] = [
     name: 'clients',
     title: 'Clients over a pool of 10',
     description:
-      'Fastify; one read for each request; all clients are connected before the clock starts',
+      'one row is read for each request, over Fastify; all clients are connected before the clock starts',
     x: { label: 'clients', scale: 'log' },
     points: [1, 10, 100, 1_000, 5_000],
     quickPoints: [1, 50],
@@ -115,7 +115,7 @@ export const CURVES: readonly Curve[] = [
   {
     name: 'stream',
     title: 'Rows streamed',
-    description: 'em.stream() of so many rows, each of which becomes an entity',
+    description: 'so many rows are read by em.stream(), each of which becomes an entity',
     x: { label: 'rows', scale: 'log' },
     points: [1_000, 10_000, 100_000, 1_000_000],
     quickPoints: [1_000, 5_000],
@@ -179,7 +179,7 @@ export const CURVES: readonly Curve[] = [
     name: 'long',
     title: 'One long unit',
     description:
-      'em.execute("select 1") on canned answers, where only JavaScript takes time; time is that of the processor; the heap after a collection',
+      'each statement is em.execute("select 1") on canned answers, where only JavaScript takes time; time is that of the processor, and the heap that after a collection',
     x: { label: 'statements so far', scale: 'linear' },
     points: [10_000, ...Array.from({ length: 10 }, (_, index) => (index + 1) * 100_000)],
     quickPoints: [1_000, 5_000, 10_000],

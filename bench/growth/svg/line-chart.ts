@@ -33,10 +33,10 @@ export interface Chart {
   readonly lines: readonly Line[];
 }
 
-const WIDTH = 760;
+const WIDTH = 800;
 const HEIGHT = 420;
 const LEFT = 76;
-const RIGHT = 150;
+const RIGHT = 190;
 const TOP = 84;
 const BOTTOM = 56;
 const PLOT_WIDTH = WIDTH - LEFT - RIGHT;
