@@ -36,7 +36,7 @@ export async function startChild(
       return answer;
     },
     stop: async () => {
-      if (hasEnded(child)) {
+      if (hasEnded(child) || !child.connected) {
         return;
       }
       const gone = once(child, 'exit');

@@ -1,0 +1,201 @@
+import type { Curve, Measure } from './curve.js';
+
+/**
+ * Time of one unit, of units one after another: on the clock, and of the processor, which suffers less from
+ * what else the machine does.
+ */
+const times = (file: string, scale: Measure['scale'] = 'linear'): readonly Measure[] => [
+  { name: 'wallMs', title: 'time', unit: 'ms', scale, file },
+  { name: 'cpuMs', title: 'time of the processor', unit: 'ms', scale, file: `${file}-cpu` },
+];
+
+/** All curves, in the order in which they are measured. */
+export const CURVES: readonly Curve[] = [
+  {
+    name: 'statements',
+    title: 'Statements in a request',
+    description: 'so many different rows are read by findOneOrFail(), one after another',
+    x: { label: 'statements', scale: 'linear' },
+    points: [1, 2, 5, 10, 20, 50, 100],
+    quickPoints: [1, 5],
+    measures: times('statements'),
+    wire: 'server',
+    isCounted: true,
+  },
+  {
+    name: 'flush',
+    title: 'Entities flushed in one unit',
+    description: 'so many new entities are persisted, and inserted by the flush at the end',
+    x: { label: 'entities', scale: 'log' },
+    points: [1, 10, 100, 1_000, 10_000],
+    quickPoints: [1, 100],
+    measures: times('flush', 'log'),
+    wire: 'server',
+    isCounted: true,
+  },
+  {
+    name: 'services',
+    title: 'Services deep',
+    description: 'each service uses the manager and asks the next one; the last one reads a row',
+    x: { label: 'services', scale: 'linear' },
+    points: [1, 2, 5, 10, 20, 35, 50],
+    quickPoints: [1, 10],
+    measures: times('services'),
+    wire: 'server',
+    isCounted: true,
+  },
+  {
+    name: 'connections',
+    title: 'Databases in one unit',
+    description:
+      'one row is read from each; hand-written, the transactions of the databases are nested in one another',
+    x: { label: 'databases', scale: 'linear' },
+    points: [1, 2, 3, 4, 5],
+    quickPoints: [1, 3],
+    measures: times('connections'),
+    wire: 'server',
+    isCounted: true,
+  },
+  {
+    name: 'savepoints-nested',
+    title: 'Savepoints, nested',
+    description: 'one row is read in each em.transactional(), which lies in the one before',
+    x: { label: 'savepoints', scale: 'linear' },
+    points: [1, 2, 5, 10, 20, 35, 50],
+    quickPoints: [1, 5],
+    measures: times('savepoints-nested'),
+    wire: 'server',
+    isCounted: true,
+  },
+  {
+    name: 'savepoints-in-a-row',
+    title: 'Savepoints, in a row',
+    description: 'one row is read in each em.transactional(), one after another',
+    x: { label: 'savepoints', scale: 'linear' },
+    points: [1, 2, 5, 10, 20, 35, 50],
+    quickPoints: [1, 5],
+    measures: times('savepoints-in-a-row'),
+    wire: 'server',
+    isCounted: true,
+  },
+  {
+    name: 'clients',
+    title: 'Clients over a pool of 10',
+    description:
+      'one row is read for each request, over Fastify; all clients are connected before the clock starts',
+    x: { label: 'clients', scale: 'log' },
+    points: [1, 10, 100, 1_000, 5_000],
+    quickPoints: [1, 50],
+    measures: [
+      {
+        name: 'perSecond',
+        title: 'throughput',
+        unit: 'requests/s',
+        scale: 'linear',
+        file: 'clients-throughput',
+        isMoreBetter: true,
+      },
+      { name: 'p99Ms', title: 'p99', unit: 'ms', scale: 'log', file: 'clients-p99' },
+    ],
+    wire: 'http',
+    rounds: 5,
+    // At least two requests of each client, and enough of them for a 99th percentile.
+    units: (clients) => Math.max(2, Math.ceil(1_500 / clients)),
+  },
+  {
+    name: 'round-trip',
+    title: 'Round trip to the database',
+    description: 'one row is read',
+    x: { label: 'round trip, ms', scale: 'linear' },
+    points: [0, 1, 2, 5, 10, 20],
+    quickPoints: [0, 2],
+    measures: times('round-trip'),
+    wire: 'link',
+  },
+  {
+    name: 'stream',
+    title: 'Rows streamed',
+    description: 'so many rows are read by em.stream(), each of which becomes an entity',
+    x: { label: 'rows', scale: 'log' },
+    points: [1_000, 10_000, 100_000, 1_000_000],
+    quickPoints: [1_000, 5_000],
+    measures: [
+      ...times('stream-time', 'log'),
+      {
+        name: 'heapPeakMiB',
+        title: 'peak of the heap',
+        unit: 'MiB',
+        scale: 'linear',
+        file: 'stream-heap',
+      },
+      {
+        name: 'rssPeakMiB',
+        title: 'peak of the resident memory',
+        unit: 'MiB',
+        scale: 'linear',
+        file: 'stream-rss',
+      },
+    ],
+    wire: 'server',
+    rounds: 3,
+    units: () => 1,
+  },
+  {
+    name: 'contexts',
+    title: 'Open contexts',
+    description:
+      'each has a session that has sent nothing; hand-written, a fork, which is what em.transactional() has before its BEGIN; time is that of the processor',
+    x: { label: 'open at the same time', scale: 'log' },
+    points: [100, 1_000, 10_000, 100_000],
+    quickPoints: [100, 1_000],
+    measures: [
+      {
+        name: 'bytesEach',
+        title: 'heap of each',
+        unit: 'bytes',
+        scale: 'linear',
+        file: 'contexts-heap',
+      },
+      {
+        name: 'openCpuUs',
+        title: 'time to open',
+        unit: 'µs',
+        scale: 'linear',
+        file: 'contexts-open',
+      },
+      {
+        name: 'settleCpuUs',
+        title: 'time to settle',
+        unit: 'µs',
+        scale: 'linear',
+        file: 'contexts-settle',
+      },
+    ],
+    wire: 'canned',
+    rounds: 5,
+    units: () => 1,
+  },
+  {
+    name: 'long',
+    title: 'One long unit',
+    description:
+      'each statement is em.execute("select 1") on canned answers, where only JavaScript takes time; time is that of the processor, and the heap that after a collection',
+    x: { label: 'statements so far', scale: 'linear' },
+    points: [10_000, ...Array.from({ length: 10 }, (_, index) => (index + 1) * 100_000)],
+    quickPoints: [1_000, 5_000, 10_000],
+    measures: [
+      {
+        name: 'statementCpuUs',
+        title: 'time of a statement',
+        unit: 'µs',
+        scale: 'linear',
+        file: 'long-time',
+      },
+      { name: 'heapMiB', title: 'heap', unit: 'MiB', scale: 'linear', file: 'long-heap' },
+    ],
+    wire: 'canned',
+    rounds: 3,
+    units: () => 1,
+    isSweep: true,
+  },
+];
