@@ -11,7 +11,7 @@ import { text } from 'node:stream/consumers';
 /** Scripts of package.json. One lane needs `dist`, which its first step builds once for all others. */
 const LANES = [
   ['build', 'compile:samples', 'compile:bench', 'check:bench', 'check:package'],
-  ['typecheck', 'lint', 'knip'],
+  ['typecheck', 'lint', 'knip', 'docs:build'],
 ];
 
 /** @returns {Promise<boolean>} whether the script ended well */

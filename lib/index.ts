@@ -1,3 +1,8 @@
+/**
+ * The module, the session of a request, the ways to take over, and the errors.
+ *
+ * @packageDocumentation
+ */
 export type { PoolState } from './connection/checkout.js';
 export type {
   CheckOptions,

@@ -1,3 +1,8 @@
+/**
+ * Jobs of BullMQ that leave with the commit, see docs/jobs.md.
+ *
+ * @packageDocumentation
+ */
 export {
   CommittedQueue,
   type CommittedJob,

@@ -1,3 +1,5 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+
 import {
   AcquireTimeoutError,
   ConnectionClosedError,
@@ -40,21 +42,22 @@ export function checkOut(
 ): Promise<PgClient> {
   return new Promise((resolve, reject) => {
     /** Where the claim waits. It changes with the host, and is `undefined` after the wait. */
-    let place: { readonly pool: PgPool; readonly leave: () => void } | undefined;
+    let place: Place | undefined;
     let forget: (() => void) | undefined;
     let timer: NodeJS.Timeout | undefined;
-    const stopWaiting = (): void => {
-      if (place !== undefined) {
-        PoolDeadlockDetector.of(place.pool).gaveUp(claim);
-        // A pool without a limit of its own would go on to count the claim, and serve it in the end.
-        place.leave();
-      }
+    const stopWaiting = (why: string): void => {
+      const left = place;
       place = undefined;
+      if (left !== undefined) {
+        PoolDeadlockDetector.of(left.pool).gaveUp(claim);
+        // A pool without a limit of its own would go on to count the claim, and serve it in the end.
+        left.leave(why);
+      }
     };
     const giveUp = (error: Error): void => {
       clearTimeout(timer);
       forget?.();
-      stopWaiting();
+      stopWaiting(error.message);
       reject(error);
     };
     const startTimer = (): NodeJS.Timeout | undefined =>
@@ -72,22 +75,24 @@ export function checkOut(
         timer ??= startTimer();
       }
       const { client: given, leave, hurry } = ask(pool);
-      place = { pool, leave };
+      const here: Place = { pool, leave };
+      place = here;
       const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
       if (!isServed) {
         timer ??= startTimer();
         forget ??= claim.whenOver?.(giveUp);
         const refuse = (): void =>
           giveUp(new PoolDeadlockError(connectionName, poolState(pool), askerOf(claim)));
-        const move = (successor: PgPool): void => {
-          stopWaiting();
+        // Who changes the host is another unit of work, in another span.
+        const move = AsyncLocalStorage.bind((successor: PgPool): void => {
+          stopWaiting(`The host of connection "${connectionName}" has changed.`);
           waitIn(successor);
-        };
+        });
         detector.waitsFor(claim, refuse, { move, hurry });
       }
       given.then(
         (client) => {
-          if (place?.pool === pool) {
+          if (place === here) {
             clearTimeout(timer);
             forget?.();
             detector.got(claim, client);
@@ -98,7 +103,7 @@ export function checkOut(
           }
         },
         (error: unknown) => {
-          if (place?.pool === pool) {
+          if (place === here) {
             const isRefused = error instanceof ConnectionClosedError;
             giveUp(isRefused ? error : new ConnectionFailedError(connectionName, error));
           }
@@ -129,13 +134,26 @@ function publishWait({ source }: Claim, pool: PgPool): void {
   }
 }
 
+/** Where a claim waits. */
+interface Place extends Pick<Request, 'leave'> {
+  readonly pool: PgPool;
+}
+
 /** A request for a client, as long as it is in the queue of a pool. */
 interface Request {
   readonly client: Promise<PgClient>;
-  /** Takes it out of the queue again. */
-  readonly leave: () => void;
+  /** Takes it out of the queue again, where the pool then refuses it. */
+  readonly leave: (why: string) => void;
   /** Makes it the first one in the queue. */
   readonly hurry: () => void;
+}
+
+/**
+ * What a pool answers to a claim that has left its queue, which only instrumentations get to see. It is none of the
+ * errors that the caller gets, whose stack the pool would write anew.
+ */
+class LeftQueueError extends Error {
+  override readonly name = 'LeftQueueError';
 }
 
 /** Asks a pool for a client. */
@@ -149,7 +167,13 @@ function ask(pool: PgPool): Request {
   };
   return {
     client,
-    leave: () => void take(),
+    leave: (why) => {
+      const taken = take();
+      if (taken !== undefined && taken.timedOut !== true) {
+        // The pool's own promise would never end, nor the span that an instrumentation of pg makes of it.
+        taken.callback(new LeftQueueError(why), undefined, () => undefined);
+      }
+    },
     hurry: () => {
       const taken = take();
       if (taken !== undefined) {

@@ -105,7 +105,7 @@ export class ReplicaSet {
         if (
           replicaWait.hasSubscribers &&
           lsn !== undefined &&
-          (isBehind || pauseMs > FIRST_PAUSE_MS)
+          (pauseMs > FIRST_PAUSE_MS || (isBehind && client === undefined))
         ) {
           replicaWait.publish({
             connection: this.#telemetry,

@@ -54,7 +54,10 @@ export function runWithContext<T>(
   context: Context | undefined,
   callback: () => T,
 ): T {
-  return cls.runWith({ owner, context, outer: without(owner, cls.get()) }, callback);
+  const entry: Entry | undefined = cls.get();
+  return entry?.owner === owner && entry.context === context
+    ? callback()
+    : cls.runWith({ owner, context, outer: without(owner, entry) }, callback);
 }
 
 /** What this entry hides for good; kept, it would chain all contexts of a job that restarts itself. */

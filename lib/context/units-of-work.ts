@@ -181,6 +181,11 @@ export abstract class UnitsOfWork {
    * none is active each subscription has one of its own: committed when the result completes, before
    * that is passed on, rolled back when it fails or is unsubscribed from. Its last value is passed on after
    * the commit.
+   */
+  bind<T>(source: Observable<T>): Observable<T>;
+  /**
+   * Delivers the values of an Observable in a context, and what is made of them: asynchronous work on them
+   * belongs to that context, which waits for it.
    *
    * @param project what becomes of the values; what is asynchronous has to be in here to be waited for
    *   by a context of its own
@@ -193,7 +198,6 @@ export abstract class UnitsOfWork {
    * }
    * ```
    */
-  bind<T>(source: Observable<T>): Observable<T>;
   bind<T, R>(
     source: Observable<T>,
     project: (source: Observable<T>) => Observable<R>,

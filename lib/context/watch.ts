@@ -6,11 +6,14 @@ import { UNMASKED } from '../telemetry/operation-events.js';
 import type { ConnectionInfo, ContextEndEvent, ContextInfo } from '../telemetry/payloads.js';
 import { NO_PLACE, placeHere, showsApplication, type Place } from '../telemetry/place.js';
 import type { ForkEvent, RefusalEvent } from '../telemetry/session-events.js';
+import { guarded } from '../telemetry/subscriptions.js';
+import type { EventChannel } from '../telemetry/typed-channel.js';
 import { subscribeWeakly } from '../telemetry/weak-subscription.js';
 import type { StatementPast } from '../session/statements-past.js';
 import { Findings, type Found } from './findings.js';
 import { pastTheSession, placeOf, type Obstacle, type SentStatement } from './obstacle.js';
 import type { WatchLimits } from './watch-limits.js';
+import { WatchFailures } from './watch-failures.js';
 import { WatchedContext } from './watched-context.js';
 
 const SHORTEST_SWEEP_MS = 20;
@@ -24,6 +27,7 @@ const SWEEPS_PER_LIMIT = 4;
 export class ContextWatch {
   readonly #limits: WatchLimits;
   readonly #findings: Findings;
+  readonly #failures: WatchFailures;
   readonly #application: object;
   readonly #open = new Map<ContextInfo, WatchedContext>();
   #sweep: NodeJS.Timeout | undefined;
@@ -32,37 +36,41 @@ export class ContextWatch {
   constructor(limits: WatchLimits, warn: (message: string) => void, application: object) {
     this.#limits = limits;
     this.#findings = new Findings(warn);
+    this.#failures = new WatchFailures(warn);
     this.#application = application;
   }
 
   /** Begins to listen. @returns a function that ends it */
   listen(): () => void {
     const { flush, statement } = channels;
+    const on = <T>(
+      channel: EventChannel<T>,
+      handle: (own: ContextWatch, event: T) => void,
+    ): (() => void) =>
+      subscribeWeakly(channel, this, handle, (own, error) => own.#failures.report(error));
     const stops = [
-      subscribeWeakly(channels.contextOpen, this, (own, { context }) => own.#opened(context)),
-      subscribeWeakly(channels.contextEnd, this, (own, event) => own.#ended(event)),
-      subscribeWeakly(channels.sessionRefuse, this, (own, event) => own.#refused(event)),
-      subscribeWeakly(channels.sessionFork, this, (own, event) => own.#forked(event)),
-      subscribeWeakly(channels.statementRequest, this, (own, request) =>
+      on(channels.contextOpen, (own, { context }) => own.#opened(context)),
+      on(channels.contextEnd, (own, event) => own.#ended(event)),
+      on(channels.sessionRefuse, (own, event) => own.#refused(event)),
+      on(channels.sessionFork, (own, event) => own.#forked(event)),
+      on(channels.statementRequest, (own, request) =>
         own.#with(request, (watched) =>
           own.#foundIdle(request.context!, watched.requested(request)),
         ),
       ),
-      subscribeWeakly(statement.start, this, (own, event) =>
-        own.#with(event, (watched) => watched.sent(event)),
-      ),
-      subscribeWeakly(statement.asyncEnd, this, (own, event) =>
+      on(statement.start, (own, event) => own.#with(event, (watched) => watched.sent(event))),
+      on(statement.asyncEnd, (own, event) =>
         own.#with(event, (watched) => watched.answered(event)),
       ),
-      subscribeWeakly(channels.transactionEnd, this, (own, { transaction }) =>
+      on(channels.transactionEnd, (own, { transaction }) =>
         own.#with(transaction, (watched) =>
           own.#foundIdle(transaction.context!, watched.ended(transaction)),
         ),
       ),
-      subscribeWeakly(flush.start, this, (own, { context, connection }) =>
+      on(flush.start, (own, { context, connection }) =>
         own.#with({ context }, (watched) => own.#flushBegins(context!, connection, watched)),
       ),
-      subscribeWeakly(flush.asyncEnd, this, (own, { context, connection }) =>
+      on(flush.asyncEnd, (own, { context, connection }) =>
         own.#with({ context }, (watched) => watched.flushEnds(connection)),
       ),
     ];
@@ -88,7 +96,8 @@ export class ContextWatch {
     this.#open.set(context, new WatchedContext(context.timeoutMs ?? idleInTransactionMs));
     if (this.#sweep === undefined) {
       const shortest = Math.min(contextOpenMs, idleInTransactionMs) / SWEEPS_PER_LIMIT;
-      this.#sweep = setInterval(() => this.#look(), Math.max(shortest, SHORTEST_SWEEP_MS));
+      const look = guarded(() => this.#look(), this.#failures.report);
+      this.#sweep = setInterval(look, Math.max(shortest, SHORTEST_SWEEP_MS));
       this.#sweep.unref();
     }
   }
@@ -133,57 +142,63 @@ export class ContextWatch {
    *
    * @param how whether that is nothing to be warned of in a fork; the manager of MikroORM's own contexts there
    */
-  sentPast(
-    context: ContextInfo,
-    connection: ConnectionInfo,
-    { sql, managerId }: StatementPast,
-    {
-      isMeant,
-      ambient,
-    }: { readonly isMeant: boolean; readonly ambient: EntityManager | undefined },
-  ): void {
-    const sent = placeHere();
-    const watched = this.#open.get(context);
-    const made = showsApplication(sent) ? undefined : watched?.forks.placeOf(managerId);
-    const opened = watched?.forks.placeOfRequestContext(ambient);
-    if (watched !== undefined) {
-      watched.past = { sql, place: made ?? sent };
-    }
-    const isWarnedOf = opened !== undefined || (!isMeant && ambient === undefined);
-    if (isWarnedOf && !isOfTools(sent)) {
-      const what = pastTheSession(connection.name, sql, { opened, made });
-      const place = opened ?? made ?? sent;
-      this.#findings.add(context, { kind: 'past-session', what, place, connection, sql });
-    }
-  }
+  readonly sentPast = guarded(
+    (
+      context: ContextInfo,
+      connection: ConnectionInfo,
+      { sql, managerId }: StatementPast,
+      {
+        isMeant,
+        ambient,
+      }: { readonly isMeant: boolean; readonly ambient: EntityManager | undefined },
+    ): void => {
+      const sent = placeHere();
+      const watched = this.#open.get(context);
+      const made = showsApplication(sent) ? undefined : watched?.forks.placeOf(managerId);
+      const opened = watched?.forks.placeOfRequestContext(ambient);
+      if (watched !== undefined) {
+        watched.past = { sql, place: made ?? sent };
+      }
+      const isWarnedOf = opened !== undefined || (!isMeant && ambient === undefined);
+      if (isWarnedOf && !isOfTools(sent)) {
+        const what = pastTheSession(connection.name, sql, { opened, made });
+        const place = opened ?? made ?? sent;
+        this.#findings.add(context, { kind: 'past-session', what, place, connection, sql });
+      }
+    },
+    (error) => this.#failures.report(error),
+  );
 
   /**
    * A context waits for a lock that it holds itself.
    *
    * @param connection what events call the connection, if it is known
    */
-  waitsForItself(
-    context: ContextInfo,
-    connection: ConnectionInfo | undefined,
-    { text, wait, isSender }: Obstacle,
-  ): void {
-    const { past, lastStatements = [], forks, place } = this.#open.get(context) ?? {};
-    const sent = placeOf(wait.sql, isSender ? [past, ...lastStatements] : []);
-    // MikroORM breaks the trace of a flush, for one.
-    const isShown = sent !== undefined && showsApplication(sent);
-    const what = isShown
-      ? 'The statement was sent'
-      : forks?.lastPlace === undefined
-        ? 'The context was opened'
-        : 'Its last fork was made';
-    this.#findings.add(context, {
-      kind: 'self-wait',
-      what: `waits ${text}. ${what}`,
-      place: isShown ? sent : (forks?.lastPlace ?? place ?? NO_PLACE),
-      connection,
-      sql: wait.sql,
-    });
-  }
+  readonly waitsForItself = guarded(
+    (
+      context: ContextInfo,
+      connection: ConnectionInfo | undefined,
+      { text, wait, isSender }: Obstacle,
+    ): void => {
+      const { past, lastStatements = [], forks, place } = this.#open.get(context) ?? {};
+      const sent = placeOf(wait.sql, isSender ? [past, ...lastStatements] : []);
+      // MikroORM breaks the trace of a flush, for one.
+      const isShown = sent !== undefined && showsApplication(sent);
+      const what = isShown
+        ? 'The statement was sent'
+        : forks?.lastPlace === undefined
+          ? 'The context was opened'
+          : 'Its last fork was made';
+      this.#findings.add(context, {
+        kind: 'self-wait',
+        what: `waits ${text}. ${what}`,
+        place: isShown ? sent : (forks?.lastPlace ?? place ?? NO_PLACE),
+        connection,
+        sql: wait.sql,
+      });
+    },
+    (error) => this.#failures.report(error),
+  );
 
   #refused({ context, connection, reason }: RefusalEvent): void {
     if (context.application === this.#application) {

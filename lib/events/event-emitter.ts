@@ -1,3 +1,8 @@
+/**
+ * Events of `@nestjs/event-emitter` that wait for the commit, see docs/events.md.
+ *
+ * @packageDocumentation
+ */
 export {
   OnCommitted,
   type ListenerDecorator,

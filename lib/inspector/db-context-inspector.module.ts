@@ -5,6 +5,7 @@ import { HandlerErrorsInterceptor } from './handler-errors.interceptor.js';
 import { inspectorController } from './inspector.controller.js';
 import { Inspector } from './inspector.js';
 import {
+  checkedGuard,
   checkedPath,
   checkedSettings,
   checkInspectorKeys,
@@ -15,7 +16,7 @@ import {
   type DbContextInspectorPlace,
   type DbContextInspectorSettings,
 } from './inspector-options.js';
-import { RecordLookup } from './record-lookup.js';
+import { RouteCheckModule } from './route-check.module.js';
 
 /**
  * A page that lists the last requests while they run, and shows for each one what it sent to which database,
@@ -81,19 +82,15 @@ export class DbContextInspectorModule {
 
 function moduleOf(options: DbContextInspectorPlace, settings: Provider): DynamicModule {
   const path = checkedPath(options);
+  const controller = inspectorController(path, checkedGuard(options));
   return {
     module: DbContextInspectorModule,
-    imports: [...(options.imports ?? [])],
-    controllers: [inspectorController(path, options)],
+    imports: [...(options.imports ?? []), RouteCheckModule.of({ path, controller })],
+    controllers: [controller],
     providers: [
       settings,
       { provide: INSPECTOR_PLACE, useValue: { path, hasGuard: options.guard !== undefined } },
       Inspector,
-      {
-        provide: RecordLookup,
-        inject: [Inspector],
-        useFactory: ({ lookup }: Inspector) => lookup,
-      },
       { provide: APP_INTERCEPTOR, useClass: HandlerErrorsInterceptor },
     ],
   };

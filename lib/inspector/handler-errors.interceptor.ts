@@ -1,5 +1,4 @@
 import {
-  Inject,
   Injectable,
   type CallHandler,
   type ExecutionContext,
@@ -8,55 +7,30 @@ import {
 import { tap, type Observable } from 'rxjs';
 
 import { ContextRegistry } from '../context/context-registry.js';
-import { errorInfoOf } from '../telemetry/error-info.js';
-import { INSPECTOR_SETTINGS, type InspectorSettings } from './inspector-options.js';
-import { RecordLookup } from './record-lookup.js';
-import type { RequestRecord } from './request-record.js';
-import { knownWithoutOthersWords } from './shown-error.js';
-
-/** The members of the requests of Express and Fastify that know the route. */
-interface RoutedRequest {
-  readonly route?: { readonly path?: unknown };
-  readonly routeOptions?: { readonly url?: unknown };
-}
+import { Inspector } from './inspector.js';
+import { routeOf } from './route-of.js';
 
 /** Notes what handlers throw, which is why their requests are rolled back, and which route it was. */
 @Injectable()
 export class HandlerErrorsInterceptor implements NestInterceptor {
-  readonly #lookup: RecordLookup;
+  readonly #inspector: Inspector;
   readonly #registry: ContextRegistry;
-  readonly #showValues: boolean;
 
-  constructor(
-    lookup: RecordLookup,
-    registry: ContextRegistry,
-    @Inject(INSPECTOR_SETTINGS) { showValues }: InspectorSettings,
-  ) {
-    this.#lookup = lookup;
+  constructor(inspector: Inspector, registry: ContextRegistry) {
+    this.#inspector = inspector;
     this.#registry = registry;
-    this.#showValues = showValues;
   }
 
   intercept(executionContext: ExecutionContext, next: CallHandler): Observable<unknown> {
-    const record =
-      this.#lookup.of(this.#registry.active()?.telemetry)?.record ?? this.#lookup.current();
+    const { lookup } = this.#inspector;
+    const record = lookup.of(this.#registry.active()?.telemetry)?.record ?? lookup.current();
     if (record === undefined) {
       return next.handle();
     }
     if (executionContext.getType() === 'http') {
-      record.route = routeOf(executionContext.switchToHttp().getRequest());
+      record.route = routeOf(executionContext.switchToHttp().getRequest<object>());
     }
-    return next.handle().pipe(tap({ error: (error: unknown) => this.#failed(record, error) }));
+    const failed = (error: unknown): void => this.#inspector.handlerFailed(record, error);
+    return next.handle().pipe(tap({ error: failed }));
   }
-
-  #failed(record: RequestRecord, error: unknown): void {
-    record.handlerError = this.#showValues
-      ? errorInfoOf(error)
-      : knownWithoutOthersWords(error, record.serverMessages);
-  }
-}
-
-function routeOf({ route, routeOptions }: RoutedRequest): string | undefined {
-  const path = route?.path ?? routeOptions?.url;
-  return typeof path === 'string' ? path : undefined;
 }

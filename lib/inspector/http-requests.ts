@@ -5,6 +5,7 @@ import type { OwnPaths } from './own-paths.js';
 import type { RecordLookup } from './record-lookup.js';
 import type { RequestLog } from './request-log.js';
 import type { RequestRecord } from './request-record.js';
+import { routeOf, type RoutedRequest } from './route-of.js';
 
 /** The route, below that of the page, that leads from a slash at the end to the page. */
 export const REDIRECT = 'redirect';
@@ -18,9 +19,8 @@ export interface ListenedServer {
 }
 
 /** The members of Fastify's instance and of its requests that this file uses. */
-interface FastifyRequest {
+interface FastifyRequest extends RoutedRequest {
   readonly raw: object;
-  readonly routeOptions?: { readonly url?: string };
 }
 interface FastifyInstance {
   addHook?(
@@ -73,7 +73,7 @@ export function recordRequests(
       record.endedAt = performance.now();
       record.isAbandoned = clientHasLeft(response);
       record.status = response.headersSent === true ? response.statusCode : undefined;
-      record.route ??= routeOfExpress(request);
+      record.route ??= routeOf(request);
       log.changed(record);
     };
     response.once?.('close', guarded(closed, failed));
@@ -83,14 +83,10 @@ export function recordRequests(
   return () => void server.off('request', listener);
 }
 
-/** Of what no interceptor has served, a request that a guard denies for one, the framework still knows the route. */
-function routeOfExpress(request: HttpRequest): string | undefined {
-  const path = (request as { readonly route?: { readonly path?: string } }).route?.path;
-  // Nest's middleware has a route for all paths.
-  return path === undefined || /^\/?\*/.test(path) ? undefined : path;
-}
-
-/** As {@link routeOfExpress}; it is only known to Fastify's own requests, before guards run. */
+/**
+ * Of what no interceptor has served, a request that a guard denies for one, the framework still knows the route:
+ * Express in the request, and Fastify in its own requests alone, before guards run.
+ */
 function noteRoutesOfFastify(
   instance: FastifyInstance,
   records: WeakMap<object, RequestRecord>,
@@ -98,10 +94,10 @@ function noteRoutesOfFastify(
   if (typeof instance.addHook !== 'function') {
     return;
   }
-  instance.addHook('onRequest', ({ raw, routeOptions }, _reply, done) => {
-    const record = records.get(raw);
+  instance.addHook('onRequest', (request, _reply, done) => {
+    const record = records.get(request.raw);
     if (record !== undefined) {
-      record.route = routeOptions?.url;
+      record.route = routeOf(request);
     }
     done();
   });

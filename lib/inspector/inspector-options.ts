@@ -134,6 +134,33 @@ export function checkedPath({ path = DEFAULT_PATH }: DbContextInspectorPlace): s
   return normal;
 }
 
+/**
+ * The guard of the page, if it has one.
+ *
+ * @throws {@link InvalidOptionsError}
+ */
+export function checkedGuard({ guard }: DbContextInspectorPlace): DbContextInspectorPlace['guard'] {
+  if (guard !== undefined && !isGuard(guard)) {
+    throw new InvalidOptionsError(
+      `DbContextInspectorModule was given guard: ${inspect(guard, { depth: 0 })}. Give the class of a guard, or ` +
+        'an object with a method canActivate().',
+    );
+  }
+  return guard;
+}
+
+/** A class may have `canActivate` as a property of its instances. */
+function isGuard(guard: unknown): boolean {
+  if (typeof guard === 'function') {
+    return guard.prototype !== undefined;
+  }
+  return (
+    typeof guard === 'object' &&
+    guard !== null &&
+    typeof (guard as { canActivate?: unknown }).canActivate === 'function'
+  );
+}
+
 /** Checks the keys of what is given to the module. @throws {@link InvalidOptionsError} */
 export function checkInspectorKeys(
   options: object,

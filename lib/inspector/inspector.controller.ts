@@ -26,10 +26,7 @@ import { SameOriginGuard } from './same-origin.guard.js';
 const JSON_TYPE = 'application/json; charset=utf-8';
 
 /** Makes the controller of the page. Its routes are known to Nest as those of the application are. */
-export function inspectorController(
-  path: string,
-  { guard }: Pick<DbContextInspectorPlace, 'guard'>,
-): Type {
+export function inspectorController(path: string, guard: DbContextInspectorPlace['guard']): Type {
   @Controller({ path, version: VERSION_NEUTRAL })
   @SkipDbContext()
   @UseGuards(SameOriginGuard, ...(guard === undefined ? [] : [guard]))

@@ -8,6 +8,7 @@ import {
 import { ApplicationConfig, HttpAdapterHost } from '@nestjs/core';
 
 import { ContextRegistry } from '../context/context-registry.js';
+import { guarded } from '../telemetry/subscriptions.js';
 import { announceAt, type ListeningServer } from './boot-line.js';
 import { EventStreams, MOST_STREAMS } from './event-streams.js';
 import { recordRequests, type ListenedServer, type RequestRecords } from './http-requests.js';
@@ -21,6 +22,7 @@ import { OwnPaths } from './own-paths.js';
 import { RecordingFailures } from './recording-failures.js';
 import { RecordLookup } from './record-lookup.js';
 import { RequestLog } from './request-log.js';
+import type { RequestRecord } from './request-record.js';
 import { RequestRecorder } from './request-recorder.js';
 import { UnusedSockets, type ConnectedServer } from './unused-sockets.js';
 import { detailOf } from './view/detail.js';
@@ -33,6 +35,8 @@ type Server = ListenedServer & ConnectedServer & ListeningServer;
 export class Inspector implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown {
   readonly lookup: RecordLookup;
   readonly streams: EventStreams;
+  /** The handler of a request has thrown. */
+  readonly handlerFailed: (record: RequestRecord, error: unknown) => void;
   readonly #records: RequestRecords;
   readonly #recorder: RequestRecorder;
   readonly #host: HttpAdapterHost;
@@ -57,6 +61,10 @@ export class Inspector implements OnModuleInit, BeforeApplicationShutdown, OnApp
     this.#records = { log, lookup: this.lookup, failed: new RecordingFailures().report };
     const { application } = registry;
     this.#recorder = new RequestRecorder({ ...this.#records, application }, settings);
+    this.handlerFailed = guarded(
+      (record, error) => this.#recorder.handlerFailed(record, error),
+      this.#records.failed,
+    );
     this.#own = new OwnPaths(path, config);
     this.#host = host;
     this.#hasGuard = hasGuard;

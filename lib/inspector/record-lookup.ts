@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import type { EventOrigin } from '../telemetry/operation-events.js';
 import type { ContextInfo, TransactionInfo } from '../telemetry/payloads.js';
+import { shortened } from './kept-text.js';
 import type { RequestLog } from './request-log.js';
 import type { ContextRecord, RequestRecord, TransactionRecord } from './request-record.js';
 import { ServerMessages } from './server-messages.js';
@@ -27,6 +28,9 @@ interface KnownTransaction {
   readonly of: TransactionRecord;
 }
 
+/** What a context, and a transaction, takes besides its texts, about, in bytes. */
+const CONTEXT_BYTES = 150;
+const TRANSACTION_BYTES = 300;
 /** How many contexts, and how many transactions, are kept of one request: it may have endless ones. */
 const MOST_PARTS = 200;
 
@@ -85,8 +89,9 @@ export class RecordLookup {
     record.open++;
     if (record.contexts.length < MOST_PARTS) {
       record.contexts.push(own);
+      this.#log.grow(record, CONTEXT_BYTES);
     }
-    record.origin ??= context.origin;
+    record.origin ??= this.#log.keptText(record, context.origin);
     if (record.method !== undefined && record.contexts.length === 1) {
       this.#log.add(record);
     }
@@ -129,6 +134,7 @@ export class RecordLookup {
     }
     if (record.transactions.length < MOST_PARTS) {
       record.transactions.push(made);
+      this.#log.grow(record, TRANSACTION_BYTES);
     }
     if (record.method === undefined && record.transactions.length === 1) {
       this.#log.add(record);
@@ -148,7 +154,7 @@ function newRecord(id: number, { method, path }: RequestStart): RequestRecord {
     id,
     startedAt: performance.now(),
     method,
-    path,
+    path: path === undefined ? undefined : shortened(path),
     route: undefined,
     origin: undefined,
     endedAt: undefined,

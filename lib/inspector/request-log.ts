@@ -1,4 +1,7 @@
+import { bytesOfError, keptError } from './kept-error.js';
+import { bytesOfText, shortened } from './kept-text.js';
 import type { RequestRecord } from './request-record.js';
+import type { ShownError } from './shown-error.js';
 
 /** What a record takes besides its texts, about, in bytes. */
 const RECORD_BYTES = 1_000;
@@ -40,7 +43,7 @@ export class RequestLog {
   /** Keeps a record. */
   add(record: RequestRecord): void {
     this.#records.set(record.id, record);
-    record.bytes += RECORD_BYTES;
+    record.bytes += RECORD_BYTES + bytesOfText(record.path);
     this.#bytes += record.bytes;
     this.#makeRoom();
     this.changed(record);
@@ -53,6 +56,28 @@ export class RequestLog {
       this.#bytes += bytes;
       this.#makeRoom();
     }
+  }
+
+  /**
+   * An error comes into a record, in the place of another one.
+   *
+   * @returns what of it is to be kept there
+   */
+  keptError(
+    record: RequestRecord,
+    error: ShownError | undefined,
+    before?: ShownError,
+  ): ShownError | undefined {
+    const kept = error && keptError(error);
+    this.grow(record, bytesOfError(kept) - bytesOfError(before));
+    return kept;
+  }
+
+  /** As {@link RequestLog.keptError}, of a text. */
+  keptText(record: RequestRecord, text: string | undefined, before?: string): string | undefined {
+    const kept = text === undefined ? undefined : shortened(text);
+    this.grow(record, bytesOfText(kept) - bytesOfText(before));
+    return kept;
   }
 
   /** Something in a record is otherwise. */

@@ -1,4 +1,4 @@
-import type { ErrorInfo } from '../telemetry/error-info.js';
+import { errorInfoOf, type ErrorInfo } from '../telemetry/error-info.js';
 import { dbContextChannels } from '../telemetry/db-context-channels.js';
 import type { FindingEvent } from '../telemetry/finding-event.js';
 import type { AcquireEvent } from '../telemetry/connection-events.js';
@@ -14,6 +14,7 @@ import type {
 } from '../telemetry/payloads.js';
 import { Subscriptions, type ListenerFailed } from '../telemetry/subscriptions.js';
 import type { RecordLookup } from './record-lookup.js';
+import { bytesOfText, shortened } from './kept-text.js';
 import type { RequestLog } from './request-log.js';
 import { placeText } from './place-text.js';
 import type {
@@ -33,6 +34,8 @@ import { bytesOf, textsOf } from './statement-texts.js';
 /** What a record of a statement takes besides its texts, about, in bytes. */
 const STATEMENT_BYTES = 250;
 const FINDING_BYTES = 400;
+const WAIT_BYTES = 150;
+const SAVEPOINT_BYTES = 100;
 
 /** What may have failed. */
 interface FailedEvent {
@@ -96,6 +99,14 @@ export class RequestRecorder {
     to.listen(statement.asyncEnd, (event) => this.#answered(event));
   }
 
+  /** The handler of a request has thrown. */
+  handlerFailed(record: RequestRecord, error: unknown): void {
+    const shown = this.#settings.showValues
+      ? errorInfoOf(error)
+      : knownWithoutOthersWords(error, record.serverMessages);
+    record.handlerError = this.#log.keptError(record, shown, record.handlerError);
+  }
+
   /** Unsubscribes. */
   stop(): void {
     this.#subscriptions.end();
@@ -117,10 +128,12 @@ export class RequestRecorder {
     own.endedAt = performance.now();
     own.outcome = outcome;
     own.hasSessions = connections.length > 0;
-    own.reason = reason;
-    own.error = this.#shownOf(event, record);
+    own.reason = this.#log.keptText(record, reason);
+    own.error = this.#log.keptError(record, this.#shownOf(event, record), own.error);
     // The name of its route is known by now, if there is one.
-    record.origin = own.isInner ? record.origin : context.origin;
+    if (!own.isInner) {
+      record.origin = this.#log.keptText(record, context.origin, record.origin);
+    }
     record.open--;
     if (record.method === undefined && record.open === 0) {
       record.endedAt = own.endedAt;
@@ -143,7 +156,8 @@ export class RequestRecorder {
     if (known !== undefined) {
       known.of.endedAt = performance.now();
       known.of.outcome = event.outcome;
-      known.of.error = this.#shownOf(event, known.record);
+      const { record, of } = known;
+      of.error = this.#log.keptError(record, this.#shownOf(event, record), of.error);
       this.#log.changed(known.record);
     }
   }
@@ -154,6 +168,7 @@ export class RequestRecorder {
     // The event follows the answer; a statement that was not kept has none to be seen under.
     if (last?.savepoint === undefined && last !== undefined && known?.of.left === 0) {
       last.savepoint = { name, endedAt: undefined, outcome: undefined };
+      this.#log.grow(known.record, SAVEPOINT_BYTES + bytesOfText(name));
     }
   }
 
@@ -171,7 +186,7 @@ export class RequestRecorder {
   #retried(): void {
     const record = this.#lookup.current();
     if (record !== undefined) {
-      record.handlerError = undefined;
+      record.handlerError = this.#log.keptError(record, undefined, record.handlerError);
       record.contexts.forEach((each) => {
         each.isRetried ||= each.outcome !== undefined;
       });
@@ -185,11 +200,12 @@ export class RequestRecorder {
         kind,
         at: performance.now(),
         connection: connection?.name,
-        message,
+        message: shortened(message),
         place: placeText(stack),
       };
       record.findings.push(finding);
-      this.#log.grow(record, 2 * message.length + FINDING_BYTES);
+      const texts = bytesOfText(finding.message) + bytesOfText(finding.place);
+      this.#log.grow(record, FINDING_BYTES + texts);
       this.#log.changed(record);
     }
   }
@@ -212,15 +228,17 @@ export class RequestRecorder {
       };
       this.#waits.set(event, wait);
       known.of.waits.push(wait);
+      this.#log.grow(known.record, WAIT_BYTES);
       this.#log.changed(known.record);
     }
   }
 
   #acquired(event: AcquireEvent): void {
     const wait = this.#waits.get(event);
-    if (wait !== undefined) {
+    const record = this.#lookup.transaction(event)?.record;
+    if (wait !== undefined && record !== undefined) {
       wait.durationMs = event.durationMs;
-      wait.error = this.#shown(event.error);
+      wait.error = this.#log.keptError(record, this.#shown(event.error), wait.error);
     }
   }
 
@@ -250,7 +268,7 @@ export class RequestRecorder {
     of.processId ??= event.transaction?.processId;
     this.#statements.set(event, statement);
     of.statements.push(statement);
-    this.#log.grow(record, STATEMENT_BYTES + bytesOf(texts));
+    this.#log.grow(record, STATEMENT_BYTES + bytesOf(texts) + bytesOfText(statement.place));
     this.#log.changed(record);
   }
 
@@ -261,13 +279,13 @@ export class RequestRecorder {
     }
     if (event.error !== undefined && isOfServer(event[UNMASKED].error)) {
       // The application has not had the error yet.
-      record.serverMessages.add(event.error);
+      this.#log.grow(record, record.serverMessages.add(event.error));
     }
     const statement = this.#statements.get(event);
     if (statement !== undefined) {
       statement.durationMs = event.durationMs;
       statement.rows = event.rows;
-      statement.error = this.#shownOf(event, record);
+      statement.error = this.#log.keptError(record, this.#shownOf(event, record), statement.error);
       statement.hasRun = event.hasRun;
       this.#log.changed(record);
     }

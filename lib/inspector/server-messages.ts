@@ -1,4 +1,5 @@
 import type { ErrorInfo } from '../telemetry/error-info.js';
+import { bytesOfText, shortened } from './kept-text.js';
 
 /** A request whose statements fail again and again is mostly refused for the same few reasons. */
 const MOST_MESSAGES = 100;
@@ -10,15 +11,22 @@ const MOST_MESSAGES = 100;
 export class ServerMessages {
   readonly #heard = new Set<string>();
 
-  add({ message }: ErrorInfo): void {
-    this.#heard.add(message);
-    const [oldest] = this.#heard;
-    if (this.#heard.size > MOST_MESSAGES && oldest !== undefined) {
-      this.#heard.delete(oldest);
+  /** @returns how many bytes it takes, about; negative where a longer one gives way */
+  add({ message }: ErrorInfo): number {
+    const text = shortened(message);
+    if (this.#heard.has(text)) {
+      return 0;
     }
+    this.#heard.add(text);
+    const [oldest] = this.#heard;
+    if (this.#heard.size <= MOST_MESSAGES || oldest === undefined) {
+      return bytesOfText(text);
+    }
+    this.#heard.delete(oldest);
+    return bytesOfText(text) - bytesOfText(oldest);
   }
 
   has({ message }: ErrorInfo): boolean {
-    return this.#heard.has(message);
+    return this.#heard.has(shortened(message));
   }
 }

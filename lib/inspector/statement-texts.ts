@@ -1,7 +1,6 @@
 import { UNMASKED, type StatementEvent } from '../telemetry/operation-events.js';
+import { bytesOfText, shortened } from './kept-text.js';
 
-/** Of longer texts the beginning is kept. */
-const LONGEST_TEXT = 4_000;
 const BEGIN = /^\s*(?:begin|start\s+transaction)\b/i;
 const COMMIT = /^\s*commit\b/i;
 
@@ -28,8 +27,8 @@ export function textsOf(event: StatementEvent, showValues: boolean): StatementTe
 }
 
 /** How many bytes they take, about. */
-export function bytesOf({ sql, shown = '', values = '' }: StatementTexts): number {
-  return 2 * (sql.length + shown.length + values.length);
+export function bytesOf({ sql, shown, values }: StatementTexts): number {
+  return bytesOfText(sql) + bytesOfText(shown) + bytesOfText(values);
 }
 
 /** The text that stands for the message, with its values. */
@@ -45,8 +44,4 @@ function printed(values: readonly unknown[]): string {
   } catch {
     return values.map(String).join(', ');
   }
-}
-
-function shortened(text: string): string {
-  return text.length > LONGEST_TEXT ? `${text.slice(0, LONGEST_TEXT)} …` : text;
 }

@@ -24,6 +24,7 @@ import { AfterCommitInterceptors } from '../transport/after-commit-interceptors.
 import { DbContextInterceptor } from '../transport/db-context.interceptor.js';
 import { PASS_ON, prependGlobalInterceptor } from '../transport/global-interceptor.js';
 import { watchHandlers } from '../transport/handler-calls.js';
+import { shortenChain } from '../transport/interceptor-chain.js';
 import { MiddlewareContexts } from '../transport/middleware-contexts.js';
 import { RouteLog } from '../transport/route-log.js';
 import { RouteInterceptors } from '../transport/route-interceptors.js';
@@ -101,10 +102,12 @@ export class DbContextCoreModule
             interceptor: DbContextInterceptor,
             { mount }: DbContextOptions,
             creator: ExternalContextCreator,
-          ) =>
-            mount === 'none' || prependGlobalInterceptor(creator, interceptor)
+          ) => {
+            shortenChain(creator);
+            return mount === 'none' || prependGlobalInterceptor(creator, interceptor)
               ? PASS_ON
-              : interceptor,
+              : interceptor;
+          },
         },
         ...connectionProviders,
       ],

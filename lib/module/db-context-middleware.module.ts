@@ -6,11 +6,12 @@ import {
   type MiddlewareConsumer,
   type NestModule,
 } from '@nestjs/common';
-import { ExternalContextCreator } from '@nestjs/core';
+import { ExternalContextCreator, HttpAdapterHost } from '@nestjs/core';
 
 import type { DbContextOptions } from '../options/context-options.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { DbContextMiddleware } from '../transport/db-context.middleware.js';
+import { enterFromPlatform } from '../transport/platform-entry.js';
 import { PASS_ON, removeGlobalInterceptor } from '../transport/global-interceptor.js';
 
 /**
@@ -19,22 +20,29 @@ import { PASS_ON, removeGlobalInterceptor } from '../transport/global-intercepto
  * one for the sake of its shutdown hooks.
  */
 @Global()
-@Module({})
+@Module({ providers: [DbContextMiddleware] })
 export class DbContextMiddlewareModule implements NestModule {
   readonly #options: DbContextOptions;
   readonly #contextCreator: ExternalContextCreator;
+  readonly #adapterHost: HttpAdapterHost;
+  readonly #middleware: DbContextMiddleware;
 
   constructor(
     @Inject(DB_CONTEXT_OPTIONS) options: DbContextOptions,
     contextCreator: ExternalContextCreator,
+    adapterHost: HttpAdapterHost,
+    middleware: DbContextMiddleware,
   ) {
     this.#options = options;
     this.#contextCreator = contextCreator;
+    this.#adapterHost = adapterHost;
+    this.#middleware = middleware;
   }
 
   configure(consumer: MiddlewareConsumer): void {
     removeGlobalInterceptor(this.#contextCreator, PASS_ON);
-    if (this.#options.mount === 'middleware') {
+    const { httpAdapter } = this.#adapterHost;
+    if (this.#options.mount === 'middleware' && !enterFromPlatform(httpAdapter, this.#middleware)) {
       consumer.apply(DbContextMiddleware).forRoutes({ path: '{*path}', method: RequestMethod.ALL });
     }
   }

@@ -16,13 +16,15 @@ const OTHER = '_OTHER';
 
 /** The sets of labels that are in use, one object for each: a transaction makes none. */
 export class LabelSets {
-  readonly #sets = new Map<string, Labels>();
+  /** By the name of their pool, which most have. */
+  readonly #sets = new Map<string | undefined, Map<string, Labels>>();
   readonly #errorTypes = new Set<string>();
 
   of(pool?: string, outcome?: string, failure?: Failure): Labels {
     const errorType = failure && this.#bounded(errorTypeOf(failure));
-    const key = `${pool}\n${outcome}\n${errorType}`;
-    const known = this.#sets.get(key);
+    const sets = this.#sets.get(pool) ?? new Map<string, Labels>();
+    const key = `${outcome}\n${errorType}`;
+    const known = sets.get(key);
     if (known !== undefined) {
       return known;
     }
@@ -31,8 +33,13 @@ export class LabelSets {
       ...(outcome !== undefined && { [OUTCOME]: outcome }),
       ...(errorType !== undefined && { [ERROR_TYPE]: errorType }),
     };
-    this.#sets.set(key, labels);
+    this.#sets.set(pool, sets.set(key, labels));
     return labels;
+  }
+
+  /** A pool is not used any more. */
+  forget(pool: string): void {
+    this.#sets.delete(pool);
   }
 
   #bounded(type: string): string {

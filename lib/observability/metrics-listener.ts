@@ -12,7 +12,7 @@ import {
 } from '../telemetry/index.js';
 import { errorOfWait, FailedStatements, failureOf, type Failure } from './failures.js';
 import { LabelSets } from './label-sets.js';
-import type { GaugeName, MetricSink, Reading } from './metrics.js';
+import type { CounterName, GaugeName, Labels, MetricSink, Reading } from './metrics.js';
 import { PoolReadings } from './pool-readings.js';
 import { Subscriptions, type ListenerFailed } from '../telemetry/subscriptions.js';
 
@@ -50,12 +50,20 @@ export class MetricsListener {
     to.listen(channels.acquire.start, (event) => this.#asked(event));
     to.listen(channels.acquire.asyncEnd, (event) => this.#acquired(event));
     to.listen(channels.poolRelease, (event) => this.#released(event));
-    to.listen(channels.connectionClose, ({ connection }) => this.#pools.forget(connection));
+    to.listen(channels.connectionClose, ({ connection }) => this.#closed(connection));
     to.listen(channels.retry, (event) => this.#retried(event));
   }
 
   stop(): void {
     this.#subscriptions.end();
+  }
+
+  /**
+   * The counters of the connections that are open which begin at 0: what alerts ask for is there from the
+   * beginning, so that the first event is an increase.
+   */
+  get zeros(): readonly (readonly [CounterName, Labels])[] {
+    return [...new Set(this.#pools.names)].flatMap((name) => this.#zerosOf(name));
   }
 
   /** A gauge as it is now. */
@@ -103,23 +111,31 @@ export class MetricsListener {
     }
   }
 
-  /** What alerts ask for is there from the beginning, so that the first event is an increase. */
   #know(connection: ConnectionInfo): void {
-    if (!this.#pools.know(connection)) {
-      return;
+    if (this.#pools.know(connection)) {
+      this.#zerosOf(connection.name).forEach(([name, labels]) => this.#sink.zero(name, labels));
     }
-    const ofPool = this.#labels.of(connection.name);
-    this.#sink.zero('db.client.connection.timeouts', ofPool);
-    this.#sink.zero('db_context.pool_deadlocks', ofPool);
-    const unknown = this.#labels.of(connection.name, 'unknown', {
-      type: 'COMMIT_OUTCOME_UNKNOWN',
-      sqlState: undefined,
-    });
-    this.#sink.zero('db_context.transactions', unknown);
-    for (const sqlState of ['40001', '40P01']) {
-      const labels = this.#labels.of(undefined, undefined, { type: sqlState, sqlState });
-      this.#sink.zero('db_context.retries', labels);
+  }
+
+  #closed(connection: ConnectionInfo): void {
+    this.#pools.forget(connection);
+    if (!this.#pools.names.includes(connection.name)) {
+      this.#labels.forget(connection.name);
     }
+  }
+
+  #zerosOf(pool: string): readonly (readonly [CounterName, Labels])[] {
+    const ofPool = this.#labels.of(pool);
+    const unknown = { type: 'COMMIT_OUTCOME_UNKNOWN', sqlState: undefined };
+    const retries = ['40001', '40P01'].map((sqlState) =>
+      this.#labels.of(undefined, undefined, { type: sqlState, sqlState }),
+    );
+    return [
+      ['db.client.connection.timeouts', ofPool],
+      ['db_context.pool_deadlocks', ofPool],
+      ['db_context.transactions', this.#labels.of(pool, 'unknown', unknown)],
+      ...retries.map((labels) => ['db_context.retries', labels] as const),
+    ];
   }
 
   #ended(event: TransactionEndEvent): void {

@@ -1,6 +1,9 @@
 import type { ConnectionInfo } from '../telemetry/index.js';
 import { POOL, STATE, type GaugeName, type Labels, type Reading } from './metrics.js';
 
+/** So many series of closed pools are written as 0 each time; that of others was a 0 when it was read last. */
+const MOST_CLOSED_SERIES = 1_000;
+
 /** The pools of the connections that an event has named; they are read as they are asked for. */
 export class PoolReadings {
   /** Weak: an application may be gone without having closed its connections. */
@@ -17,6 +20,11 @@ export class PoolReadings {
       this.#connections.add(new WeakRef(connection));
     }
     return isNew;
+  }
+
+  /** @param closed the keys of the series that are not read any more, the oldest first */
+  forgetOldest(closed: readonly string[]): void {
+    closed.slice(0, -MOST_CLOSED_SERIES).forEach((key) => this.series.delete(key));
   }
 
   /** A connection is closed: its pools hold nothing. */

@@ -77,7 +77,8 @@ export class DbContextInstrumentation {
 
   /** @param provider instead of the global one; transactions that are open lose their span */
   setTracerProvider(provider: TracerProvider): void {
-    this.#tracerProvider = provider;
+    // What is global now, or becomes it later, is asked for as it is needed.
+    this.#tracerProvider = provider === trace.getTracerProvider() ? undefined : provider;
     if (this.#endSpans !== undefined) {
       this.#stopSpans();
       this.#endSpans = this.#beginSpans();
@@ -86,8 +87,8 @@ export class DbContextInstrumentation {
 
   /** @param provider instead of the global one */
   setMeterProvider(provider: MeterProvider): void {
-    // What is global now, or becomes it later, is asked for as it is needed.
-    this.#meterProvider = isGlobal(provider) ? undefined : provider;
+    // Also the provider that does nothing, which stands there before one is registered.
+    this.#meterProvider = provider === metrics.getMeterProvider() ? undefined : provider;
     if (this.#endMetrics !== undefined) {
       this.#stopMetrics();
       this.#endMetrics = this.#beginMetrics();
@@ -104,10 +105,12 @@ export class DbContextInstrumentation {
   }
 
   #beginSpans(): () => void {
-    const provider = this.#tracerProvider ?? trace.getTracerProvider();
+    const provider = this.#tracerProvider;
     const { errorMessages = false } = this.#config;
-    return shareListener('opentelemetry-spans', provider, () => {
-      const spans = new TransactionSpans(provider, { errorMessages });
+    return shareListener('opentelemetry-spans', provider ?? trace, () => {
+      const spans = new TransactionSpans(() => provider ?? trace.getTracerProvider(), {
+        errorMessages,
+      });
       spans.start();
       return () => spans.stop();
     });
@@ -131,9 +134,4 @@ export class DbContextInstrumentation {
     this.#endMetrics?.();
     this.#endMetrics = undefined;
   }
-}
-
-/** Also the provider that does nothing, which stands there before one is registered. */
-function isGlobal(provider: MeterProvider): boolean {
-  return provider === metrics.getMeterProvider();
 }

@@ -35,7 +35,6 @@ export class MetricsWriter implements MetricSink {
   readonly #providerNow: () => MeterProvider;
   readonly #listener: MetricsListener;
   readonly #pools: PoolReadings;
-  readonly #zeros: (readonly [CounterName, Labels])[] = [];
   #current: Instruments | undefined;
 
   /**
@@ -70,7 +69,6 @@ export class MetricsWriter implements MetricSink {
 
   /** See {@link MetricSink.zero}. */
   zero(name: CounterName, labels: Labels): void {
-    this.#zeros.push([name, labels]);
     this.#instruments().counters.get(name)!.add(0, labels);
   }
 
@@ -84,7 +82,7 @@ export class MetricsWriter implements MetricSink {
     if (this.#current?.provider !== provider) {
       this.#current?.dispose();
       const { counters } = (this.#current = this.#make(provider));
-      this.#zeros.forEach(([name, labels]) => counters.get(name)!.add(0, labels));
+      this.#listener.zeros.forEach(([name, labels]) => counters.get(name)!.add(0, labels));
     }
     return this.#current;
   }
@@ -132,6 +130,7 @@ export class MetricsWriter implements MetricSink {
         }
       }
       gone.forEach(([name, labels]) => result.observe(gauges.get(name)!, 0, labels));
+      this.#pools.forgetOldest([...gone.keys()]);
     };
     meter.addBatchObservableCallback(observe, [...gauges.values()]);
     return () => meter.removeBatchObservableCallback(observe, [...gauges.values()]);

@@ -22,6 +22,7 @@ import {
   WAIT_TIME,
   type SpanOperation,
 } from './attributes.js';
+import { SPAN_EVENTS } from './span-events.js';
 
 /** Why a transaction is not committed where its own code decided that: it threw, or called `rollback()`. */
 export const OWN_DECISION = 'application';
@@ -84,18 +85,19 @@ export class TransactionSpan {
 
   /** All connections of the pool are in use. */
   waits({ pool }: PoolEvent): void {
-    this.#span.addEvent('db_context.pool.wait', {
+    this.#span.addEvent(SPAN_EVENTS.poolWait, {
       'db_context.pool.size': pool.size,
       'db_context.pool.used': pool.checkedOut,
       'db_context.pool.waiting': pool.waiting,
     });
   }
 
-  savepoint(what: 'set' | 'end', name: string, outcome?: string): void {
-    this.#span.addEvent(`db_context.savepoint.${what}`, {
-      [SAVEPOINT]: name,
-      ...(outcome !== undefined && { [OUTCOME]: outcome }),
-    });
+  savepointSet(name: string): void {
+    this.#span.addEvent(SPAN_EVENTS.savepointSet, { [SAVEPOINT]: name });
+  }
+
+  savepointEnded(name: string, outcome: string): void {
+    this.#span.addEvent(SPAN_EVENTS.savepointEnd, { [SAVEPOINT]: name, [OUTCOME]: outcome });
   }
 
   /** Ends it; a span that is left open by the end of the instrumentation has no outcome. */
@@ -122,7 +124,7 @@ export class TransactionSpan {
     };
     const shown = { [REASON]: reason?.type ?? because, ...codes, ...message };
     if (outcome !== undefined) {
-      this.#span.addEvent('db_context.rollback', shown, at);
+      this.#span.addEvent(SPAN_EVENTS.rollback, shown, at);
     } else if (because !== OWN_DECISION) {
       this.#span.setAttributes({ [REASON]: because });
     }

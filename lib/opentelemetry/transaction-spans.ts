@@ -33,6 +33,7 @@ import {
 } from './attributes.js';
 import { RetryCounts } from './retry-counts.js';
 import { SCOPE_NAME, SCOPE_VERSION } from './scope.js';
+import { SPAN_EVENTS } from './span-events.js';
 import { OWN_DECISION, TransactionSpan } from './transaction-span.js';
 
 /** What of the spans is up to the user. */
@@ -60,7 +61,7 @@ function activeContext(): Context {
 
 /** Makes a span of each transaction, in which its statements are sent. */
 export class TransactionSpans {
-  readonly #provider: TracerProvider;
+  readonly #providerNow: () => TracerProvider;
   readonly #options: SpanOptions;
   readonly #spans = new Map<TransactionInfo, TransactionSpan>();
   readonly #uses = new Map<ConnectionUse, UseSpan>();
@@ -70,8 +71,9 @@ export class TransactionSpans {
     diag.error('nestjs-db-context: a span could not be written', error),
   );
 
-  constructor(provider: TracerProvider, options: SpanOptions) {
-    this.#provider = provider;
+  /** @param providerNow is asked for each span: the global provider may be registered later, or be replaced */
+  constructor(providerNow: () => TracerProvider, options: SpanOptions) {
+    this.#providerNow = providerNow;
     this.#options = options;
   }
 
@@ -86,11 +88,11 @@ export class TransactionSpans {
     to.listen(channels.statement.start, (event) => this.#sent(event));
     to.listen(channels.statement.asyncEnd, (event) => this.#answered(event));
     to.listen(channels.savepointSet, ({ transaction, name }) =>
-      this.#spans.get(transaction)?.savepoint('set', name),
+      this.#spans.get(transaction)?.savepointSet(name),
     );
     to.listen(channels.savepointEnd, ({ transaction, name, outcome }) => {
       this.#failed.undone(transaction);
-      this.#spans.get(transaction)?.savepoint('end', name, outcome);
+      this.#spans.get(transaction)?.savepointEnded(name, outcome);
     });
     to.listen(channels.retry, (event) => this.#retried(event));
     to.listen(channels.contextOpen, (event) => this.#retries.opened(event.context));
@@ -114,9 +116,8 @@ export class TransactionSpans {
     this.#uses.clear();
   }
 
-  /** Asked for each time: the global provider may be registered later. */
   #newSpan(connection: ConnectionInfo, operation?: SpanOperation): TransactionSpan {
-    const tracer = this.#provider.getTracer(SCOPE_NAME, SCOPE_VERSION);
+    const tracer = this.#providerNow().getTracer(SCOPE_NAME, SCOPE_VERSION);
     return new TransactionSpan(tracer, connection, operation);
   }
 
@@ -242,7 +243,7 @@ export class TransactionSpans {
     const { attempt, pauseMs, error } = event;
     const failure = error && failureOf(error);
     // The work goes on in the span of the request, in which its attempts are side by side.
-    trace.getActiveSpan()?.addEvent('db_context.retry', {
+    trace.getActiveSpan()?.addEvent(SPAN_EVENTS.retry, {
       [RETRIES]: attempt,
       'db_context.pause': pauseMs / 1_000,
       ...(failure !== undefined && { 'error.type': errorTypeOf(failure) }),

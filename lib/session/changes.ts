@@ -28,7 +28,7 @@ export function hasChanges(manager: EntityManager): boolean {
   if (hasPendingEntities(uow)) {
     return true;
   }
-  if (uow.getIdentityMap().keys().length === 0) {
+  if (isEmpty(uow.getIdentityMap())) {
     return false;
   }
   try {
@@ -37,6 +37,10 @@ export function hasChanges(manager: EntityManager): boolean {
     // An entity that cannot be written is a change; the flush says what is wrong with it.
     return true;
   }
+}
+
+function isEmpty(entities: Iterable<unknown>): boolean {
+  return entities[Symbol.iterator]().next().done === true;
 }
 
 /** As many as can be looked through for less than what a flush takes that writes nothing. */
@@ -131,10 +135,12 @@ export function assertMayFlush(manager: EntityManager): void {
   }
 }
 
+const NOTHING: ReadonlySet<object> = new Set();
+
 /** Class names of the entities that a flush would write: a change shows only in what it computes. */
 function changedEntities(uow: UnitOfWork): readonly string[] {
   const stacks = [uow.getPersistStack(), uow.getRemoveStack(), uow.getOrphanRemoveStack()];
-  const before = stacks.map((stack) => new Set<object>(stack));
+  const before = stacks.map((stack) => (stack.size === 0 ? NOTHING : new Set<object>(stack)));
   uow.computeChangeSets();
   const changed = [
     ...uow.getChangeSets().map((changeSet) => changeSet.meta.className),
@@ -147,7 +153,11 @@ function changedEntities(uow: UnitOfWork): readonly string[] {
   ];
   // Computing cascades to all entities that are managed, which then wait as if they were new.
   stacks.forEach((stack, index) => {
-    [...stack].filter((each) => !before[index]!.has(each)).forEach((each) => stack.delete(each));
+    for (const each of stack) {
+      if (!before[index]!.has(each)) {
+        stack.delete(each);
+      }
+    }
   });
   if (changed.length === 0 && !hasPendingEntities(uow)) {
     uow.clearActionsQueue();

@@ -43,11 +43,14 @@ export function maskedSql(sql: string): string {
 }
 
 /**
- * Finds the values of SET, which need no quotes: `set local app.user to secret`. In ALTER (of a role, a database)
- * and CREATE (of a function) SET is in the midst; all words that follow one there are taken for it.
+ * Finds the values of SET, which need no quotes: `set local app.user to secret`, `set role secret`. In ALTER (of
+ * a role, a database) and CREATE (of a function) SET is in the midst; all words that follow a value there are
+ * taken for it. See https://www.postgresql.org/docs/current/sql-set.html
  */
 class SettingReader {
   #state: 'begin' | 'definition' | 'other' | 'name' | 'value' = 'begin';
+  /** The token before, within the name of a setting. */
+  #before = '';
 
   /** Whether the current token is one; is asked for each token in order. */
   isValue(reader: SqlReader): boolean {
@@ -61,11 +64,13 @@ class SettingReader {
       this.#state = stateAfter(kind === 'word' ? reader.word : '');
     } else if (this.#state === 'definition') {
       this.#state = kind === 'word' && reader.word === 'set' ? 'name' : 'definition';
-    } else if (this.#state === 'name' && (text === '=' || reader.word === 'to')) {
-      this.#state = 'value';
-    } else {
-      return this.#state === 'value' && (kind === 'word' || kind === 'name');
+    } else if (this.#state === 'name') {
+      this.#state = stateInName(reader, this.#before);
+    } else if (this.#state === 'value') {
+      // `set role to secret` is `set role secret`.
+      return !isEquals(reader) && (kind === 'word' || kind === 'name');
     }
+    this.#before = kind === 'word' ? reader.word : text;
     return false;
   }
 }
@@ -75,4 +80,24 @@ function stateAfter(firstWord: string): 'name' | 'definition' | 'other' {
     return 'definition';
   }
   return firstWord === 'set' ? 'name' : 'other';
+}
+
+/** What a value follows without a sign between them, by the last words before it. */
+const BEFORE_A_VALUE = /(?:^| )(?:role|names)$|^time zone$|^session authorization$/;
+
+function stateInName(reader: SqlReader, before: string): 'name' | 'value' | 'other' {
+  if (isEquals(reader)) {
+    return 'value';
+  }
+  if (reader.kind !== 'word' || before === '.') {
+    return 'name';
+  }
+  if (reader.word === 'constraints') {
+    return 'other';
+  }
+  return BEFORE_A_VALUE.test(`${before} ${reader.word}`) ? 'value' : 'name';
+}
+
+function isEquals(reader: SqlReader): boolean {
+  return reader.text === '=' || (reader.kind === 'word' && reader.word === 'to');
 }

@@ -1,3 +1,8 @@
+/**
+ * The health of a connection for `@nestjs/terminus`, see docs/health.md.
+ *
+ * @packageDocumentation
+ */
 export {
   DbContextHealthIndicator,
   type DbContextHealth,

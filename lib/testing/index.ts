@@ -1,3 +1,8 @@
+/**
+ * Tests that share one transaction with the application, also at the same time, see docs/testing.md.
+ *
+ * @packageDocumentation
+ */
 export { captureOnCommit, type CaptureOptions } from './capture-on-commit.js';
 export type {
   ConcurrentTest,

@@ -1,9 +1,9 @@
 import { AssertionError } from 'node:assert';
 
 import { contextEnd } from '../telemetry/channels.js';
-import type { ContextEndEvent } from '../telemetry/payloads.js';
 import { TestRun } from './test-run.js';
 import { registryOf, type TestTarget } from './test-target.js';
+import { whileListening } from './while-listening.js';
 
 /** How a context ended. */
 export interface EndedContext {
@@ -28,18 +28,16 @@ export async function recordContexts(
   const registry = registryOf(app);
   const { application } = registry;
   const isMine = TestRun.belonging(registry);
-  const record = ({ context, outcome, connections }: ContextEndEvent): void => {
-    if (context.application === application && !context.isDetached && isMine()) {
-      ended.push({ outcome, connections });
-    }
-  };
-  contextEnd.subscribe(record);
-  const stop = TestRun.stopAtEnd(registry, () => void contextEnd.unsubscribe(record));
-  try {
-    await work();
-  } finally {
-    stop();
-  }
+  await whileListening(
+    registry,
+    (to) =>
+      to.listen(contextEnd, ({ context, outcome, connections }) => {
+        if (context.application === application && !context.isDetached && isMine()) {
+          ended.push({ outcome, connections });
+        }
+      }),
+    work,
+  );
   return ended;
 }
 

@@ -5,6 +5,7 @@ import { UNMASKED, type StatementEvent } from '../telemetry/operation-events.js'
 import { DEFAULTS } from '../options/defaults.js';
 import { TestRun } from './test-run.js';
 import { connectionsOf, registryOf, type TestTarget } from './test-target.js';
+import { whileListening } from './while-listening.js';
 
 /** A statement that a session sent. */
 export interface RecordedStatement {
@@ -53,7 +54,8 @@ export async function recordStatements(
   }: RecordOptions = {},
 ): Promise<readonly RecordedStatement[]> {
   const recordedOf = new Map<StatementEvent, readonly RecordedStatement[]>();
-  const isMine = TestRun.belonging(registryOf(app));
+  const registry = registryOf(app);
+  const isMine = TestRun.belonging(registry);
   const observed = new Set(connectionsOf(app, connections).map(({ telemetry }) => telemetry));
   const record = (event: StatementEvent): void => {
     if (event.kind !== 'question' && observed.has(event.connection) && isMine()) {
@@ -71,17 +73,14 @@ export async function recordStatements(
       recordedOf.delete(event);
     }
   };
-  statement.start.subscribe(record);
-  statement.error.subscribe(forget);
-  const stop = TestRun.stopAtEnd(registryOf(app), () => {
-    statement.start.unsubscribe(record);
-    statement.error.unsubscribe(forget);
-  });
-  try {
-    await work();
-  } finally {
-    stop();
-  }
+  await whileListening(
+    registry,
+    (to) => {
+      to.listen(statement.start, record);
+      to.listen(statement.error, forget);
+    },
+    work,
+  );
   return [...recordedOf.values()].flat();
 }
 

@@ -63,9 +63,18 @@ export abstract class TransactionPart {
     return this.parent?.root ?? this;
   }
 
+  /** Whether this part is `other`, or lies inside of it. */
+  isIn(other: TransactionPart): boolean {
+    return this === other || this.isWithin(other);
+  }
+
   /** Whether this part lies inside of `other`, at any depth. */
   isWithin(other: TransactionPart): boolean {
-    return this.parent !== undefined && (this.parent === other || this.parent.isWithin(other));
+    let part: TransactionPart | undefined = this.whole === other.whole ? this.parent : undefined;
+    while (part !== undefined && part !== other) {
+      part = part.parent;
+    }
+    return part === other;
   }
 
   /** The innermost savepoint inside of this part that the current code runs in, also if it has ended. */
@@ -75,7 +84,8 @@ export abstract class TransactionPart {
     }
     const scope = AsyncScope.innermost(
       SavepointScope,
-      ({ savepoint }) => savepoint?.isWithin(this) === true,
+      // Outside of this part nothing lies within it. A statement of code that is nested deeply ends here at once.
+      ({ savepoint }) => savepoint?.isIn(this) === true,
     );
     return scope?.savepoint ?? this;
   }

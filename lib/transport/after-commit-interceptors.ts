@@ -55,6 +55,11 @@ export class AfterCommitInterceptors {
     }
   }
 
+  /** Whether any are to run around requests of a route. */
+  has(route: RouteSettings): boolean {
+    return (this.#known.get(route) ?? this.#find(route)).length > 0;
+  }
+
   /** Those that are to run around a request; none a second time. The outermost comes first. */
   around(request: ExecutionContext, route: RouteSettings): readonly NestInterceptor[] {
     const interceptors = this.#known.get(route) ?? this.#find(route);

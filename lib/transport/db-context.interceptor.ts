@@ -6,7 +6,7 @@ import {
   type NestInterceptor,
 } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
-import { Observable } from 'rxjs';
+import { Observable, type Observer, type Subscribable, type Unsubscribable } from 'rxjs';
 
 import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
@@ -19,6 +19,7 @@ import { runAndSettleAround, runAround, type SurroundedRequest } from './around-
 import { holdAcks } from './held-acks.js';
 import { httpRequestOf, httpResponseOf, type HttpResponse } from './http-exchange.js';
 import type { InterceptedRequest } from './intercepted-request.js';
+import { SERVE_CALL, type CallServer, type HandlerCall } from './interceptor-chain.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
 import { RequestAttempt } from './request-attempt.js';
@@ -27,7 +28,16 @@ import { runAttempts } from './request-retry.js';
 import { RouteInterceptors } from './route-interceptors.js';
 import { RouteLog } from './route-log.js';
 import { RouteSettingsReader, type RouteSettings } from './route-settings.js';
+import { ServedCall } from './served-call.js';
 import { isRequest } from './unavailable.js';
+
+/** A request with its context. */
+interface BegunRequest {
+  readonly context: Context;
+  readonly request: InterceptedRequest;
+  /** Whether a guard or a middleware has worked in the context already. */
+  readonly isInUse: boolean;
+}
 
 /**
  * Opens a context around the handler, and settles it before the response leaves: Nest sends the
@@ -41,7 +51,7 @@ import { isRequest } from './unavailable.js';
  * @publicApi
  */
 @Injectable()
-export class DbContextInterceptor implements NestInterceptor {
+export class DbContextInterceptor implements CallServer {
   readonly #registry: ContextRegistry;
   readonly #options: DbContextOptions;
   readonly #routes: RouteSettingsReader;
@@ -77,6 +87,28 @@ export class DbContextInterceptor implements NestInterceptor {
     return interceptors.length === 0
       ? this.#serve(executionContext, next, route)
       : this.#serveInside(interceptors, executionContext, next, route);
+  }
+
+  /**
+   * Serves a request of HTTP without Nest's chain of interceptors, see `shortenChain()`.
+   *
+   * @internal
+   */
+  [SERVE_CALL](call: HandlerCall): Promise<unknown> | undefined {
+    const { executionContext } = call;
+    const route = this.#routes.of(executionContext);
+    const isPlain = !route.isLive && !route.isSkipped && route.retry === undefined;
+    if (!isPlain || this.#afterCommit.has(route)) {
+      return undefined;
+    }
+    const response = httpResponseOf(executionContext);
+    if (this.#isJoined(response)) {
+      return call.run();
+    }
+    const served = new ServedCall(call);
+    const { context, request } = this.#begin(executionContext, response, route, served);
+    served.endWith(new RequestAttempt(request, context).runFor(served));
+    return served.answer;
   }
 
   /** Serves the request with interceptors around its context, which see no session. */
@@ -116,14 +148,37 @@ export class DbContextInterceptor implements NestInterceptor {
     if (executionContext.getType() === 'ws') {
       holdAcks(executionContext, this.#registry);
     }
+    if (this.#isJoined(response)) {
+      return next.handle();
+    }
+    // The context is claimed on subscription: an Observable that is never subscribed to would keep it
+    // open for ever.
+    return new Observable((subscriber) => {
+      const handler = subscribableOf(next);
+      const { context, request, isInUse } = this.#begin(executionContext, response, route, handler);
+      return route.retry === undefined
+        ? new RequestAttempt(request, context).runFor(subscriber)
+        : runAttempts(request, route.retry, context, isInUse).subscribe(subscriber);
+    });
+  }
+
+  /** Whether the handler runs in the context of somebody else, who settles it (S8). */
+  #isJoined(response: HttpResponse | undefined): boolean {
     const active = this.#registry.active();
-    if (
+    return (
       active !== undefined &&
       !this.#fromMiddleware.has(response) &&
       !this.#fromMiddleware.isUnclaimed(active)
-    ) {
-      return next.handle();
-    }
+    );
+  }
+
+  /** Opens the context of a request, or takes over that of the middleware. */
+  #begin(
+    executionContext: ExecutionContext,
+    response: HttpResponse | undefined,
+    route: RouteSettings,
+    handler: Subscribable<unknown>,
+  ): BegunRequest {
     const {
       commitOn = DEFAULTS.commitOn,
       onDisconnect = DEFAULTS.onDisconnect,
@@ -131,41 +186,34 @@ export class DbContextInterceptor implements NestInterceptor {
       serializeFirst = DEFAULTS.serializeFirst,
       readOnlyMethods,
     } = this.#options;
-    // The context is claimed on subscription: an Observable that is never subscribed to would keep it
-    // open for ever.
-    return new Observable((subscriber) => {
-      const claimed = this.#fromMiddleware.claim(response);
-      if (claimed !== undefined) {
-        claimed.origin = route.name;
-        if (claimed.writtenLsns !== undefined && response !== undefined) {
-          // Fastify gives a middleware Node's response, and an interceptor its own reply; headers are
-          // set on the reply from here on.
-          sendLsns(claimed.writtenLsns, this.#registry.connections.readYourWrites, response);
-        }
+    const claimed = this.#fromMiddleware.claim(response);
+    if (claimed !== undefined) {
+      claimed.origin = route.name;
+      if (claimed.writtenLsns !== undefined && response !== undefined) {
+        // Fastify gives a middleware Node's response, and an interceptor its own reply; headers are
+        // set on the reply from here on.
+        sendLsns(claimed.writtenLsns, this.#registry.connections.readYourWrites, response);
       }
-      const isInUse = claimed?.isUntouched === false;
-      const request: InterceptedRequest = {
-        registry: this.#registry,
-        next,
-        response,
-        route,
-        commitOn: route.commitOn ?? commitOn,
-        rollsBackOnDisconnect: onDisconnect === 'rollback',
-        log: this.#log,
-        flushesHandler: (route.flush ?? flush) === 'handler',
-        interceptors: this.#interceptors.inside(this, route),
-        executionContext,
-        warnsOfCaches: this.#warnsOfCaches,
-        serializesFirst: serializeFirst,
-        isRequest: isRequest(executionContext),
-        isReadOnly:
-          readOnlyMethods?.includes(httpRequestOf(executionContext)?.method ?? '') === true,
-      };
-      const context = claimed ?? this.#open(executionContext, response, route.name);
-      return route.retry === undefined
-        ? new RequestAttempt(request, context).runFor(subscriber)
-        : runAttempts(request, route.retry, context, isInUse).subscribe(subscriber);
-    });
+    }
+    const isInUse = claimed?.isUntouched === false;
+    const request: InterceptedRequest = {
+      registry: this.#registry,
+      handler,
+      response,
+      route,
+      commitOn: route.commitOn ?? commitOn,
+      rollsBackOnDisconnect: onDisconnect === 'rollback',
+      log: this.#log,
+      flushesHandler: (route.flush ?? flush) === 'handler',
+      interceptors: this.#interceptors.inside(this, route),
+      executionContext,
+      warnsOfCaches: this.#warnsOfCaches,
+      serializesFirst: serializeFirst,
+      isRequest: isRequest(executionContext),
+      isReadOnly: readOnlyMethods?.includes(httpRequestOf(executionContext)?.method ?? '') === true,
+    };
+    const context = claimed ?? this.#open(executionContext, response, route.name);
+    return { context, request, isInUse };
   }
 
   #open(
@@ -202,4 +250,12 @@ export class DbContextInterceptor implements NestInterceptor {
       return this.#registry.runOutside(() => next.handle().subscribe(subscriber));
     });
   }
+}
+
+/** The handler as Nest's chain has it, whose async context is the one that it is subscribed to in. */
+function subscribableOf(next: CallHandler): Subscribable<unknown> {
+  return {
+    subscribe: (observer: Partial<Observer<unknown>>): Unsubscribable =>
+      next.handle().subscribe(observer),
+  };
 }

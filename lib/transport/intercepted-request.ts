@@ -1,4 +1,5 @@
-import type { CallHandler, ExecutionContext } from '@nestjs/common';
+import type { ExecutionContext } from '@nestjs/common';
+import type { Subscribable } from 'rxjs';
 
 import type { ContextRegistry } from '../context/context-registry.js';
 import type { CommitPolicy } from '../options/context-options.js';
@@ -10,7 +11,8 @@ import type { RouteSettings } from './route-settings.js';
 /** A request that the interceptor serves, with how it is to be served. */
 export interface InterceptedRequest {
   readonly registry: ContextRegistry;
-  readonly next: CallHandler;
+  /** The handler, with its pipes and the interceptors inside of ours; each attempt subscribes once. */
+  readonly handler: Subscribable<unknown>;
   readonly response: HttpResponse | undefined;
   readonly route: RouteSettings;
   readonly commitOn: CommitPolicy;

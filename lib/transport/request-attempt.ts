@@ -2,9 +2,8 @@ import {
   EmptyError,
   Observable,
   type Observer,
-  type Subscriber,
-  type Subscription,
   type TeardownLogic,
+  type Unsubscribable,
 } from 'rxjs';
 
 import type { Context } from '../context/context.js';
@@ -35,17 +34,33 @@ import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
 import { unavailable } from './unavailable.js';
 
+/** Where an answer goes, once the context of its request is settled: to a subscriber, or to a promise. */
+export interface AttemptOutlet extends Observer<unknown> {
+  /** Whether nobody waits for the answer any more. */
+  readonly closed: boolean;
+}
+
+const DO_NOTHING = (): void => undefined;
+
 const GIVEN_UP: EndCause = { code: 'REQUEST_GIVEN_UP', what: 'its request was given up' };
 
 /**
  * One run of a handler in a context of its own. The context is settled before the last value of the
  * handler is passed on, and an error is passed on only after the context has ended (S1, S4).
  */
-export class RequestAttempt {
+export class RequestAttempt implements Observer<unknown> {
   readonly #request: InterceptedRequest;
   readonly #context: Context;
   #hasLastingEffect = false;
   #answer: HandlerAnswer | undefined;
+  #outlet!: AttemptOutlet;
+  #subscription: Unsubscribable | undefined;
+  #stopListening = DO_NOTHING;
+  /** The last value, which is passed on after the commit. */
+  #heldBack: { readonly value: unknown } | undefined;
+  #isFinishing = false;
+  #hasExpired = false;
+  #holdsSince: number | undefined;
 
   /** @param context is settled by this attempt, once somebody has subscribed to it */
   constructor(request: InterceptedRequest, context: Context) {
@@ -63,9 +78,9 @@ export class RequestAttempt {
     return new Observable((subscriber) => this.runFor(subscriber));
   }
 
-  /** Does what `run()` does, for a subscriber that exists already. */
-  runFor(subscriber: Subscriber<unknown>): TeardownLogic {
-    const { registry, response, route, log, isReadOnly, isRequest, flushesHandler } = this.#request;
+  /** Does what `run()` does, for an outlet that exists already. */
+  runFor(outlet: AttemptOutlet): TeardownLogic {
+    const { registry, response, route, log, isReadOnly, flushesHandler } = this.#request;
     const context = this.#context;
     if (flushesHandler) {
       context.handlerEnd = new HandlerFlush(this.#request, context);
@@ -78,129 +93,144 @@ export class RequestAttempt {
         context.configure(connection, settings);
       }
     } catch (error) {
-      void registry.abandon(context).then(() => subscriber.error(error));
+      void registry.abandon(context).then(() => outlet.error(error));
       return undefined;
     }
     if (this.#hasLostItsClient) {
-      void registry.abandon(context).then(() => subscriber.complete());
+      void registry.abandon(context).then(() => outlet.complete());
       return undefined;
     }
-    let heldBack: { readonly value: unknown } | undefined;
-    let isFinishing = false;
-    let hasExpired = false;
-    let holdsSince: number | undefined;
-    const stopListening = this.#watchDisconnect();
-    const pass = (value: unknown): void => {
-      this.#hasLastingEffect = true;
-      subscriber.next(value);
-    };
-
-    const conclude = (outcome: RequestOutcome, isCommitted: boolean): void => {
-      this.#hasLastingEffect ||= isCommitted;
-      if (outcome.failed) {
-        this.#answer?.giveWay(outcome.error);
-        subscriber.error(this.#errorForClient(outcome.error));
-        return;
-      }
-      this.#answer?.release();
-      if (heldBack !== undefined) {
-        pass(heldBack.value);
-      }
-      subscriber.complete();
-    };
-    const fail = (outcome: RequestOutcome, error: unknown): void => {
-      this.#answer?.giveWay(error);
-      if (subscriber.closed && !hasExpired) {
-        this.#answer?.cutOff();
-        if (error !== outcome.error) {
-          log.commitFailedAfterDisconnect(route, error);
-        }
-      }
-      subscriber.error(this.#errorForClient(error));
-    };
-    const finish = (outcome: RequestOutcome): void => {
-      isFinishing = true;
-      this.#answer?.settle();
-      const settled = this.#settle(outcome);
-      if (typeof settled === 'boolean') {
-        stopListening();
-        conclude(outcome, settled);
-        return;
-      }
-      // The client may still leave while hooks run, and until COMMIT is sent (S4).
-      settled.then(
-        (isCommitted) => {
-          stopListening();
-          conclude(outcome, isCommitted);
-        },
-        (error: unknown) => {
-          stopListening();
-          fail(outcome, error);
-        },
-      );
-    };
-
+    this.#outlet = outlet;
+    this.#stopListening = this.#watchDisconnect();
     if (route.answersByItself && response !== undefined) {
       this.#answer = HandlerAnswer.of({ context, route, log, response });
     }
-
-    const subscription = this.#subscribe({
-      next: (value: unknown) => {
-        if (route.isLive) {
-          pass(value);
-          if (context.sessions.some((session) => session.hasBegun)) {
-            holdsSince ??= performance.now();
-            log.sendsWhileHolding(route, holdsSince);
-          }
-          return;
-        }
-        // A value is passed on only when the next one comes, and the last one after the commit:
-        // on every transport a client that receives it takes it for a success.
-        if (heldBack !== undefined) {
-          pass(heldBack.value);
-        }
-        heldBack = { value };
-      },
-      error: (error: unknown) => finish(outcomeOfFailure(response, error)),
-      complete: () => finish(this.#outcomeOf(heldBack)),
-    });
-
+    this.#subscription = this.#subscribe();
     // The function is put into a constant first: V8 allocates a function literal that is assigned to a
     // property in the old space, where it keeps this request alive until a major collection.
-    const expire: typeof context.onExpire = (error) => {
-      isFinishing = true;
-      hasExpired = true;
-      this.#answer?.giveWay(error);
-      stopListening();
-      subscription.unsubscribe();
-      // The registry rolls the context back; the response need not wait for that.
-      if (isRequest) {
-        log.cutOff(error);
-      }
-      subscriber.error(isRequest ? unavailable(error) : error);
-    };
+    const expire: typeof context.onExpire = (error) => this.#expire(error);
     context.onExpire = expire;
+    return () => this.#tearDown();
+  }
 
-    return () => {
-      subscription.unsubscribe();
-      stopListening();
-      if (!isFinishing) {
-        const because = GIVEN_UP;
-        this.#answer?.giveWay(
-          new SessionClosedError(DEFAULT_CONNECTION_NAME, undefined, { because }),
-        );
-        void registry.abandon(context, this.#clientIsGone ? CLIENT_GONE : because);
-      } else {
-        this.#answer?.leaveToOthers();
+  /** The handler has brought a value. */
+  next(value: unknown): void {
+    const { route, log } = this.#request;
+    if (route.isLive) {
+      this.#pass(value);
+      if (this.#context.sessions.some((session) => session.hasBegun)) {
+        this.#holdsSince ??= performance.now();
+        log.sendsWhileHolding(route, this.#holdsSince);
       }
-    };
+      return;
+    }
+    // A value is passed on only when the next one comes, and the last one after the commit:
+    // on every transport a client that receives it takes it for a success.
+    if (this.#heldBack !== undefined) {
+      this.#pass(this.#heldBack.value);
+    }
+    this.#heldBack = { value };
+  }
+
+  /** The handler has failed. */
+  error(error: unknown): void {
+    this.#finish(outcomeOfFailure(this.#request.response, error));
+  }
+
+  /** The handler has returned. */
+  complete(): void {
+    this.#finish(this.#outcomeOf(this.#heldBack));
+  }
+
+  #pass(value: unknown): void {
+    this.#hasLastingEffect = true;
+    this.#outlet.next(value);
+  }
+
+  #finish(outcome: RequestOutcome): void {
+    this.#isFinishing = true;
+    this.#answer?.settle();
+    const settled = this.#settle(outcome);
+    if (typeof settled === 'boolean') {
+      this.#stopListening();
+      this.#conclude(outcome, settled);
+      return;
+    }
+    // The client may still leave while hooks run, and until COMMIT is sent (S4).
+    settled.then(
+      (isCommitted) => {
+        this.#stopListening();
+        this.#conclude(outcome, isCommitted);
+      },
+      (error: unknown) => {
+        this.#stopListening();
+        this.#fail(outcome, error);
+      },
+    );
+  }
+
+  #conclude(outcome: RequestOutcome, isCommitted: boolean): void {
+    this.#hasLastingEffect ||= isCommitted;
+    if (outcome.failed) {
+      this.#answer?.giveWay(outcome.error);
+      this.#outlet.error(this.#errorForClient(outcome.error));
+      return;
+    }
+    this.#answer?.release();
+    if (this.#heldBack !== undefined) {
+      this.#pass(this.#heldBack.value);
+    }
+    this.#outlet.complete();
+  }
+
+  #fail(outcome: RequestOutcome, error: unknown): void {
+    const { log, route } = this.#request;
+    this.#answer?.giveWay(error);
+    if (this.#outlet.closed && !this.#hasExpired) {
+      this.#answer?.cutOff();
+      if (error !== outcome.error) {
+        log.commitFailedAfterDisconnect(route, error);
+      }
+    }
+    this.#outlet.error(this.#errorForClient(error));
+  }
+
+  #expire(error: ContextTimeoutError | ShuttingDownError): void {
+    const { isRequest, log } = this.#request;
+    this.#isFinishing = true;
+    this.#hasExpired = true;
+    this.#answer?.giveWay(error);
+    this.#stopListening();
+    this.#subscription?.unsubscribe();
+    // The registry rolls the context back; the response need not wait for that.
+    if (isRequest) {
+      log.cutOff(error);
+    }
+    this.#outlet.error(isRequest ? unavailable(error) : error);
+  }
+
+  #tearDown(): void {
+    this.#subscription?.unsubscribe();
+    this.#stopListening();
+    if (!this.#isFinishing) {
+      const because = GIVEN_UP;
+      this.#answer?.giveWay(
+        new SessionClosedError(DEFAULT_CONNECTION_NAME, undefined, { because }),
+      );
+      void this.#request.registry.abandon(
+        this.#context,
+        this.#clientIsGone ? CLIENT_GONE : because,
+      );
+    } else {
+      this.#answer?.leaveToOthers();
+    }
   }
 
   /** Runs the handler inside the store: one that returns an Observable does its work on subscription. */
-  #subscribe(observer: Observer<unknown>): Subscription {
-    const { registry, next } = this.#request;
-    const subscribe = (): Subscription =>
-      registry.runIn(this.#context, () => next.handle().subscribe(observer));
+  #subscribe(): Unsubscribable {
+    const { registry, handler } = this.#request;
+    const subscribe = (): Unsubscribable =>
+      registry.runIn(this.#context, () => handler.subscribe(this));
     return this.#answer === undefined ? subscribe() : this.#answer.run(subscribe);
   }
 
@@ -282,6 +312,6 @@ export class RequestAttempt {
     const { registry, response, rollsBackOnDisconnect } = this.#request;
     return rollsBackOnDisconnect && response !== undefined
       ? onDisconnect(response, () => void registry.abandon(this.#context, CLIENT_LEFT))
-      : () => undefined;
+      : DO_NOTHING;
   }
 }

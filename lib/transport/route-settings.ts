@@ -57,11 +57,15 @@ export class RouteSettingsReader {
 
   of(executionContext: Route): RouteSettings {
     const handler = executionContext.getHandler();
+    const owner = executionContext.getClass();
+    const known = this.#known.get(handler)?.get(owner);
+    if (known !== undefined) {
+      return known;
+    }
     const ofHandler = this.#known.get(handler) ?? new WeakMap<object, RouteSettings>();
-    this.#known.set(handler, ofHandler);
-    const known = ofHandler.get(executionContext.getClass()) ?? this.#read(executionContext);
-    ofHandler.set(executionContext.getClass(), known);
-    return known;
+    const settings = this.#read(executionContext);
+    this.#known.set(handler, ofHandler.set(owner, settings));
+    return settings;
   }
 
   #read(executionContext: Route): RouteSettings {

@@ -12,6 +12,7 @@ import {
 
 import { RequestLog } from '../../lib/inspector/request-log.js';
 import type { RequestDetail, RequestSummary } from '../../lib/inspector/view/view-types.js';
+import { InspectionStream } from '../support/inspection-stream.js';
 import { SECRET, startInspectedApp, type InspectedApp } from '../support/inspector-app.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { withPrepareStackTrace } from '../support/prepare-stack-trace.js';
@@ -25,34 +26,6 @@ class OpenSesame implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     const { headers } = context.switchToHttp().getRequest<{ headers: Record<string, string> }>();
     return headers['x-closed'] === undefined;
-  }
-}
-
-/** What a page reads from the stream: events with their data, as they come. */
-class Stream {
-  readonly texts: string[] = [];
-  readonly #abort = new AbortController();
-  ended = false;
-
-  constructor(url: string) {
-    void this.#read(url);
-  }
-
-  async #read(url: string): Promise<void> {
-    const answer = await fetch(url, { signal: this.#abort.signal });
-    const decoder = new TextDecoder();
-    for await (const chunk of answer.body!) {
-      this.texts.push(decoder.decode(chunk as Uint8Array));
-    }
-    this.ended = true;
-  }
-
-  get summaries(): RequestSummary[] {
-    const data = this.texts.join('').matchAll(/^data: (.*)$/gm);
-    return [...data].flatMap(([, json]) => {
-      const parsed = JSON.parse(json!) as RequestSummary[] | { changed: RequestSummary[] };
-      return Array.isArray(parsed) ? parsed : parsed.changed;
-    });
   }
 }
 
@@ -70,7 +43,7 @@ async function ask(
 
 describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (adapter) => {
   let app: InspectedApp;
-  let stream: Stream;
+  let stream: InspectionStream;
 
   beforeAll(async () => {
     app = await startInspectedApp(
@@ -85,7 +58,7 @@ describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (ada
       },
       { path: '/admin/db', guard: OpenSesame, maxRequests: 20 },
     );
-    stream = new Stream(`${app.url}${BASE}/stream`);
+    stream = new InspectionStream(`${app.url}${BASE}/stream`);
     await waitFor(() => stream.texts.length > 0, { what: 'the list' });
   });
   let isClosed = false;
@@ -386,29 +359,4 @@ describe('O1: what fails in the inspector', () => {
       ]);
     },
   );
-});
-
-describe('the inspector keeps little', () => {
-  it('of requests, of statements, and of bytes', async () => {
-    const app = await startInspectedApp({}, { maxRequests: 2, maxStatements: 3, showValues: true });
-    try {
-      for (let sent = 0; sent < 4; sent++) {
-        await app.fetch('/notes/n-plus-one');
-      }
-      await app.fetch(`/notes/find/${SECRET}`);
-      const stream = new Stream(`${app.url}/__db/stream`);
-      await waitFor(() => stream.texts.length > 0, { what: 'the list' });
-      expect(stream.summaries.map(({ statements, title }) => [statements, title])).toEqual([
-        // showValues: the path as it was asked for.
-        [1, `GET /notes/find/${SECRET}`],
-        [6, 'GET /notes/n-plus-one'],
-      ]);
-      const detail = await app.fetch(`/__db/requests/${stream.summaries[1]!.id}`);
-      const { connections } = (await detail.json()) as RequestDetail;
-      expect(connections[0]!.transactions[0]).toMatchObject({ left: 3 });
-      expect(JSON.stringify(connections)).toContain(`'1'`);
-    } finally {
-      await app.close();
-    }
-  });
 });

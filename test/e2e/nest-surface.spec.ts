@@ -30,7 +30,7 @@ import {
   InjectConnection,
   DbConnection,
 } from 'nestjs-db-context';
-import type { Observable } from 'rxjs';
+import { isObservable, lastValueFrom, type Observable } from 'rxjs';
 
 import { SCOPE_METADATA } from '../../lib/transport/after-commit-interceptors.js';
 import { GATEWAY_METADATA } from '../../lib/decorators/listeners.js';
@@ -86,6 +86,31 @@ class AnsweringController {
   @Get('neither')
   neither(): void {}
 }
+
+interface Consumer {
+  intercept(
+    interceptors: readonly NestInterceptor[],
+    args: readonly unknown[],
+    instance: object,
+    callback: () => void,
+    next: () => Promise<unknown>,
+    type: string,
+  ): Promise<unknown>;
+}
+
+/** What Nest runs interceptors with, of a class that its routers share. */
+function chainOf({ app }: TestApp): {
+  readonly consumer: Consumer;
+  readonly interceptor: NestInterceptor;
+} {
+  const { interceptorsConsumer } = app.get<{ readonly interceptorsConsumer: Consumer }>(
+    ExternalContextCreator,
+  );
+  return { consumer: interceptorsConsumer, interceptor: app.get(DbContextInterceptor) };
+}
+
+const handler = (): void => undefined;
+const run = (): Promise<unknown> => Promise.resolve('value');
 
 // The internals of Nest that lib/transport uses. When one of these fails after
 // an upgrade, look at lib/transport/global-interceptor.ts and lib/transport/http-exchange.ts.
@@ -202,6 +227,22 @@ describe('the parts of Nest that are not its public API', () => {
 
     it('the list is the one that Nest reads, not a copy', () => {
       expect(list().getGlobalInterceptors()).toBe(list().getGlobalInterceptors());
+    });
+
+    it('interceptor-chain.ts: a request of HTTP is served without the chain, and others by it', async () => {
+      const { interceptor, consumer } = chainOf(app);
+      const served = await consumer.intercept([interceptor], [{}, {}], {}, handler, run, 'http');
+      const chained = await consumer.intercept([interceptor], [{}], {}, handler, run, 'rpc');
+      expect(served).toBe('value');
+      expect(isObservable(chained)).toBe(true);
+      expect(await lastValueFrom(chained as Observable<unknown>)).toBe('value');
+    });
+
+    it('interceptor-chain.ts: interceptors of others are run by Nest', async () => {
+      const { consumer } = chainOf(app);
+      const answer = await consumer.intercept([useGlobal], [{}, {}], {}, handler, run, 'http');
+      expect(isObservable(answer)).toBe(true);
+      expect(await lastValueFrom(answer as Observable<unknown>)).toBe('value');
     });
 
     it('S1: DbContextInterceptor comes first', () => {

@@ -115,6 +115,31 @@ describe('O1: the instrumentation of OpenTelemetry', () => {
     expect(recorder.tree()).toEqual(READ);
   });
 
+  it('writes to the provider that the API has now, through its replacements', async () => {
+    const next = recordSpans();
+    undo.push(() => next.stop());
+    // As it is on its own, and as registerInstrumentations() does without a provider.
+    const instrumentations = [new DbContextInstrumentation(), new DbContextInstrumentation()];
+    instrumentations[1]!.setTracerProvider(trace.getTracerProvider());
+    undo.push(() => instrumentations.forEach((each) => each.disable()));
+    trace.setGlobalTracerProvider(recorder.provider);
+    await read();
+    expect(recorder.tree()).toEqual([READ[0]]);
+    trace.disable();
+    await expect(read()).resolves.toEqual([]);
+    expect(recorder.tree()).toEqual([READ[0]]);
+    trace.setGlobalTracerProvider(next.provider);
+    await app.dbContext.run(async () => {
+      await app.session().find(Note, {});
+      // A span ends where it has begun.
+      trace.disable();
+      trace.setGlobalTracerProvider(recorder.provider);
+    });
+    expect([recorder.tree(), next.tree()]).toEqual([[READ[0]], [READ[0]]]);
+    await read();
+    expect([recorder.tree(), next.tree()]).toEqual([[READ[0], READ[0]], [READ[0]]]);
+  });
+
   it('is one of registerInstrumentations()', async () => {
     withPg();
     undo.push(

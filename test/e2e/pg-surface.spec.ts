@@ -278,6 +278,22 @@ describe('the part of pg that the library stands on', () => {
     expect(clientsOf(seen)).toEqual([]);
   });
 
+  it('a pool refuses a place in the queue by its callback, and gives it up at once', async () => {
+    const seen = new Pool({
+      connectionString: database.url,
+      max: 1,
+      connectionTimeoutMillis: 60_000,
+    }) as unknown as PgPool;
+    const holder = await seen.connect();
+    const waiting = seen.connect();
+    const [place] = queueOf(seen).splice(0);
+    place!.callback(new RangeError('left'), undefined, () => undefined);
+    await expect(waiting).rejects.toEqual(new RangeError('left'));
+    holder.release();
+    expect([seen.waitingCount, seen.idleCount]).toEqual([0, 1]);
+    await seen.end();
+  });
+
   it('a place in the queue says that its time is over, wherever it is', async () => {
     const seen = new Pool({
       connectionString: database.url,

@@ -24,6 +24,7 @@ import { dbContextChannels, type ReplicaWaitEvent } from 'nestjs-db-context/tele
 import { Note } from '../support/note.entity.js';
 import { startReplicated, type ReplicatedDatabase } from '../support/replicated-database.js';
 import { startApp, type TestApp, type TestAppOptions } from '../support/test-app.js';
+import { waitFor } from '../support/wait-for.js';
 
 interface Seen {
   readonly standby: boolean;
@@ -301,6 +302,62 @@ describe('reading your own writes', () => {
       { standby: true, found: true },
       { standby: true, found: true },
     ]);
+  });
+
+  /** Whether a client of the application has asked a replica how far it is. */
+  const isAsked = async (standby: number): Promise<boolean> => {
+    const [row] = await database.query<{ is: boolean }>(
+      standby,
+      `select exists (select from pg_stat_activity
+         where query like '%replay_lsn%' and pid <> pg_backend_pid()) as is`,
+    );
+    return row!.is;
+  };
+  /** What is published of the waits of reads while `work` runs. */
+  const waitsIn = async (work: () => Promise<void>): Promise<ReplicaWaitEvent[]> => {
+    const waits: ReplicaWaitEvent[] = [];
+    const listener = (event: ReplicaWaitEvent): void => void waits.push(event);
+    dbContextChannels.replicaWait.subscribe(listener);
+    try {
+      await work();
+    } finally {
+      dbContextChannels.replicaWait.unsubscribe(listener);
+    }
+    return waits;
+  };
+
+  it('O1: the wait of a read for the replica is published where that has the write in the end', async () => {
+    await start({ via: 'cookie', waitMs: 10_000 });
+    await database.pause(0);
+    const cookie = cookieOf(await post('/notes/reached'))!;
+    const waits = await waitsIn(async () => {
+      const reading = read('reached', { cookie });
+      await waitFor(() => isAsked(0), { what: 'the replica to be asked for its position' });
+      await database.resume(0);
+      expect(await reading).toEqual({ standby: true, found: true });
+    });
+    expect(waits).toEqual([
+      {
+        connection: expect.objectContaining({ name: 'default' }),
+        context: expect.objectContaining({ origin: 'NotesController.read' }),
+        durationMs: expect.any(Number),
+        isReached: true,
+      },
+    ]);
+    expect(waits[0]!.durationMs).toBeGreaterThan(0);
+  });
+
+  it('O1: no wait is published of a read that another replica serves at once', async () => {
+    await start({ via: 'cookie', waitMs: 5_000 }, { standbys: [0, 1] });
+    await database.pause(0);
+    const cookie = cookieOf(await post('/notes/at-once'))!;
+    await database.caughtUp(1);
+    const waits = await waitsIn(async () => {
+      for (let reads = 0; reads < 4; reads++) {
+        expect(await read('at-once', { cookie })).toEqual({ standby: true, found: true });
+      }
+    });
+    expect(waits).toEqual([]);
   });
 
   it('O1: the wait of a read for the replica is published, whether that had the write in time or not, and no read that has not waited', async () => {

@@ -1,9 +1,9 @@
 import { AssertionError } from 'node:assert';
+import { setImmediate } from 'node:timers/promises';
 
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Body, Controller, Get, HttpException, Post } from '@nestjs/common';
 import { DbContext, InjectSession, InvalidOptionsError } from 'nestjs-db-context';
-
 import {
   captureOnCommit,
   expectCommitted,
@@ -17,6 +17,8 @@ import {
   TestTransaction,
   useTestTransaction,
 } from 'nestjs-db-context/testing';
+import { dbContextChannels } from 'nestjs-db-context/telemetry';
+
 import { Note } from '../support/note.entity.js';
 import { RunnerHooks } from '../support/runner-hooks.js';
 import { noteConnection } from '../support/test-app.js';
@@ -229,6 +231,48 @@ describe('recordContexts() and what expects', () => {
     await expect(expectCommitted(world.app, () => undefined)).rejects.toThrow('none');
   });
 });
+
+describe('what fails in a recorder', () => {
+  /** An event that is not as it should be, as those of a later version may be for an older one. */
+  const broken = {} as never;
+  const works: Record<string, (work: () => Promise<void>) => Promise<unknown>> = {
+    'recordContexts()': (work) => recordContexts(world.app, work),
+    'recordStatements()': (work) => recordStatements(world.app, work),
+    'expectStatements()': (work) => expectStatements(world.app, { atMost: 5 }, work),
+  };
+
+  it.each(Object.keys(works))(
+    'O1: fails the call of %s, and neither a request nor the process',
+    async (name) => {
+      const { contextEnd, statement } = dbContextChannels;
+      const statuses: number[] = [];
+      const recorded = works[name]!(async () => {
+        contextEnd.publish(broken);
+        statement.start.publish(
+          Object.defineProperty({}, 'kind', { get: throwTypeError }) as never,
+        );
+        statuses.push((await post('/notes', { text: 'a' })).status);
+        // An exception of a listener is thrown in a tick of its own.
+        await setImmediate();
+      });
+      await expect(recorded).rejects.toThrow(TypeError);
+      expect(statuses).toEqual([201]);
+    },
+  );
+
+  it('O1: gives way to what the work itself throws', async () => {
+    const recorded = recordContexts(world.app, () => {
+      dbContextChannels.contextEnd.publish(broken);
+      throw new RangeError('of the work');
+    });
+    await expect(recorded).rejects.toEqual(new RangeError('of the work'));
+    await setImmediate();
+  });
+});
+
+function throwTypeError(): never {
+  throw new TypeError('no kind');
+}
 
 describe('expectStatements()', () => {
   const twice = (): Promise<Response> => world.fetch('/twice');

@@ -1,3 +1,5 @@
+import { setImmediate } from 'node:timers/promises';
+
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Get, Post } from '@nestjs/common';
 import { DbContext, InjectSession, type DbContextOptions } from 'nestjs-db-context';
@@ -324,5 +326,50 @@ describe('contextTimeoutMs', () => {
     mayGoOn.resolve();
     expect(await late.promise).toMatchObject({ code: 'SESSION_CLOSED' });
     expect(await savedTexts()).toEqual([]);
+  });
+});
+
+describe('what fails in the watch', () => {
+  const broken = {} as never;
+  const failures = (): string[] =>
+    log.ofLibrary('warn').filter((line) => line.includes('The option watch could not look'));
+
+  it('O1: is one warning, and costs neither a request nor the process', async () => {
+    const { fetch } = await start({ watch: calm });
+    const { contextOpen, contextEnd, sessionRefuse, transactionEnd, flush, statement } =
+      dbContextChannels;
+    contextOpen.publish(broken);
+    contextEnd.publish(undefined as never);
+    sessionRefuse.publish(broken);
+    transactionEnd.publish(broken);
+    flush.start.publish(undefined as never);
+    statement.start.publish(undefined as never);
+    // An exception of a listener is thrown in a tick of its own.
+    await setImmediate();
+    expect((await fetch('/one-by-one', { method: 'POST' })).status).toBe(201);
+    expect(failures()).toEqual([expect.stringMatching(/: TypeError: Cannot read properties of/)]);
+  });
+
+  it('O1: also where it is the log that throws, or the look at what stays open', async () => {
+    const { fetch, app } = await start({ watch: { ...calm, contextOpenMs: 20 } });
+    const warned: unknown[][] = [];
+    const emitWarning = process.emitWarning.bind(process);
+    // Jest hands the warnings of a spec to another process object than its own.
+    process.emitWarning = (...warning: unknown[]) => void warned.push(warning);
+    const refuse = (): never => {
+      throw new RangeError('no room');
+    };
+    app.useLogger({ log: () => undefined, error: () => undefined, warn: refuse });
+    try {
+      const answer = fetch('/slow');
+      await waitFor(() => warned.length > 0, { what: 'a warning of the process' });
+      mayGoOn.resolve();
+      expect((await answer).status).toBe(200);
+    } finally {
+      process.emitWarning = emitWarning;
+    }
+    expect(warned).toEqual([
+      [expect.stringContaining('RangeError: no room'), 'DbContextWatchWarning'],
+    ]);
   });
 });

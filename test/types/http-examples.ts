@@ -10,10 +10,8 @@ import {
   Res,
   UseInterceptors,
   type CanActivate,
-  type INestApplication,
   type Provider,
 } from '@nestjs/common';
-import { MessagePattern, Transport, type MicroserviceOptions } from '@nestjs/microservices';
 import {
   AFTER_COMMIT_INTERCEPTOR,
   CommitOn,
@@ -28,7 +26,6 @@ import {
   SkipDbContext,
   UseAfterCommit,
 } from 'nestjs-db-context';
-import { concatMap, interval } from 'rxjs';
 
 import { Note } from '../support/note.entity.js';
 
@@ -151,29 +148,5 @@ export class AccountsController {
   async transfer() {
     const note = await this.session.findOneOrFail(Note, 1);
     note.text = 'transferred';
-  }
-}
-
-export async function startHybrid(app: INestApplication) {
-  app.connectMicroservice<MicroserviceOptions>(
-    { transport: Transport.TCP },
-    { inheritAppConfig: true },
-  );
-  await app.startAllMicroservices();
-}
-
-@Controller()
-export class TickerController {
-  constructor(
-    @InjectSession() private readonly session: EntityManager,
-    private readonly dbContext: DbContext,
-  ) {}
-
-  @SkipDbContext()
-  @MessagePattern('ticker')
-  ticker() {
-    return interval(1_000).pipe(
-      concatMap(() => this.dbContext.run(() => this.session.count(Note))),
-    );
   }
 }

@@ -1,12 +1,50 @@
 // The code of docs/messages.md; tsc checks it here, and a spec checks that it is the same.
-import type { EntityManager } from '@mikro-orm/postgresql';
-import { Controller, Injectable, type BeforeApplicationShutdown } from '@nestjs/common';
-import { Ctx, EventPattern, Payload, RmqContext } from '@nestjs/microservices';
+import { EntityManager } from '@mikro-orm/postgresql';
+import {
+  Controller,
+  Injectable,
+  type BeforeApplicationShutdown,
+  type INestApplication,
+} from '@nestjs/common';
+import {
+  Ctx,
+  EventPattern,
+  MessagePattern,
+  Payload,
+  RmqContext,
+  Transport,
+  type MicroserviceOptions,
+} from '@nestjs/microservices';
 import { Ack, MessageBody, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import type { Channel } from 'amqplib';
-import { DbContext, InjectSession } from 'nestjs-db-context';
+import { DbContext, InjectSession, SkipDbContext } from 'nestjs-db-context';
+import { concatMap, interval } from 'rxjs';
 
 import { Note } from '../support/note.entity.js';
+
+export async function startHybrid(app: INestApplication) {
+  app.connectMicroservice<MicroserviceOptions>(
+    { transport: Transport.TCP },
+    { inheritAppConfig: true },
+  );
+  await app.startAllMicroservices();
+}
+
+@Controller()
+export class TickerController {
+  constructor(
+    @InjectSession() private readonly session: EntityManager,
+    private readonly dbContext: DbContext,
+  ) {}
+
+  @SkipDbContext()
+  @MessagePattern('ticker')
+  ticker() {
+    return interval(1_000).pipe(
+      concatMap(() => this.dbContext.run(() => this.session.count(Note))),
+    );
+  }
+}
 
 @WebSocketGateway()
 export class NotesGateway {

@@ -13,7 +13,12 @@ interface Link {
 const pages = globSync(['*.md', 'docs/**/*.md', 'sample/**/*.md', 'test/**/*.md'], {
   cwd: ROOT,
   exclude: (name) => name === 'node_modules' || name === 'dist',
-}).filter((page) => !page.endsWith('.api.md'));
+}).filter((page) => !page.endsWith('.api.md') && !isOfTheSite(page));
+
+/** Whether a page exists for the site alone, which looks at its links itself as it is built. */
+function isOfTheSite(page: string): boolean {
+  return /^docs\/(index\.md|reference\/|source\/)/.test(page);
+}
 
 /** Without blocks and words of code, where brackets are no links. */
 function proseOf(page: string): string {

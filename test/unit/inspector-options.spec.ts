@@ -36,6 +36,11 @@ describe('the options of the inspector', () => {
     [{ hosts: 'a.example' }, /was given hosts: 'a\.example'/],
     [{ showValues: 'false' }, /was given showValues: 'false'/],
     [{ allowInProduction: 'false' }, /was given allowInProduction: 'false'/],
+    [{ guard: {} }, /was given guard: \{\}\. Give the class of a guard, or an object with/],
+    [{ guard: null }, /was given guard: null/],
+    [{ guard: 'admin' }, /was given guard: 'admin'/],
+    [{ guard: { canActivate: true } }, /was given guard: \{ canActivate: true \}/],
+    [{ guard: () => true }, /was given guard: \[Function: guard\]/],
     [{ showValue: true }, /forRoot\(\) has showValue: true/],
   ])('are checked: %j', (options, message) => {
     expect(refusal(options)).toMatchObject({
@@ -43,6 +48,13 @@ describe('the options of the inspector', () => {
       message: expect.stringMatching(message),
     });
   });
+
+  it.each([OpenSesame, new OpenSesame(), { canActivate: () => true }])(
+    'have a guard that is a class, or an object that guards: %p',
+    (guard) => {
+      expect(refusal({ guard })).toBeUndefined();
+    },
+  );
 
   it('are checked again at boot, since NODE_ENV may come from a file that is read later', () => {
     const { providers } = DbContextInspectorModule.forRoot();

@@ -1,0 +1,54 @@
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The root of the repository. */
+export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+/** The pages of the site, relative to the root. */
+export const DOCS = 'docs';
+
+interface PackageJson {
+  readonly repository?: string | { readonly url: string };
+}
+
+/** Where the repository can be read, where package.json says it. */
+function repositoryUrl(): string | undefined {
+  const { repository } = JSON.parse(
+    readFileSync(join(ROOT, 'package.json'), 'utf8'),
+  ) as PackageJson;
+  const url = typeof repository === 'object' ? repository.url : repository;
+  return url?.replace(/^git\+/, '').replace(/\.git$/, '');
+}
+
+/** The file that stands for a file or a folder: of a folder, its README, and else the list of its files. */
+export function shownFileOf(path: string): string {
+  const readme = `${path}/README.md`;
+  return existsSync(join(ROOT, readme)) ? readme : path;
+}
+
+/** Whether a path is a folder of the repository. */
+export function isFolder(path: string): boolean {
+  return statSync(join(ROOT, path)).isDirectory();
+}
+
+/**
+ * The page that shows a file of the repository which is no page of the documentation.
+ *
+ * @param path relative to the root
+ */
+export function pageOf(path: string): string {
+  if (path === 'README.md') {
+    return '/';
+  }
+  const repository = repositoryUrl();
+  if (repository !== undefined && !isPageOfProject(path)) {
+    return `${repository}/${isFolder(path) ? 'tree' : 'blob'}/main/${path}`;
+  }
+  return `/source/${shownFileOf(path).replace(/\.md$/, '')}.md`;
+}
+
+/** Whether a file is a page about the project, such as the changelog, which the site has in any case. */
+function isPageOfProject(path: string): boolean {
+  return /^[A-Z]+\.md$/.test(path);
+}
