@@ -229,7 +229,7 @@ export class SessionClosedError extends DbContextError {
 }
 
 /** A call that ends a transaction, or a part of one. */
-type EndingCall = 'commit()' | 'rollback()' | 'withClient()' | 'transactional()';
+export type EndingCall = 'commit()' | 'rollback()' | 'withClient()' | 'transactional()';
 
 /**
  * What can end a unit of work while its code is still running.
@@ -605,7 +605,7 @@ export class PoolDeadlockError extends DbContextError {
 }
 
 /** Who has asked for a connection, see {@link PoolDeadlockError}. */
-interface ConnectionAsker {
+export interface ConnectionAsker {
   /** The origin of its context. */
   readonly origin?: string | undefined;
   /** Whether it was asked for past the session of that context. */

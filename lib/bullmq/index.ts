@@ -11,4 +11,5 @@ export {
   InjectCommittedQueue,
   type CommittedQueueAsyncOptions,
   type CommittedQueueOptions,
+  type CommittedQueueSettings,
 } from './db-context-bull.module.js';
