@@ -1,5 +1,6 @@
 import { DriverException } from '@mikro-orm/core';
 
+import { withPage } from './error-page.js';
 import type { Outcome } from './outcome.js';
 
 /** How one session of a context ended. */
@@ -79,7 +80,8 @@ export type DbContextErrorCode =
 
 /**
  * Base of every error that this library throws. `code` names the error and is stable across
- * versions; the message says what happened, on which connection, and what to do about it.
+ * versions; the message says what happened, on which connection, and what to do about it. Its last line
+ * names the section of docs/errors.md in the package that explains the code.
  *
  * It extends MikroORM's `DriverException` for one reason: MikroORM's driver wraps every error
  * that is not one, so an error raised below `em.find()` would reach the caller as another class.
@@ -92,7 +94,7 @@ export abstract class DbContextError extends DriverException {
 
   protected constructor(code: DbContextErrorCode, message: string, cause?: unknown) {
     // MikroORM 6 demands a stack, and the error that refuses it is one of these.
-    super({ name: 'DbContextError', message, stack: '' });
+    super({ name: 'DbContextError', message: withPage(message, code), stack: '' });
     // The fields of a server's answer do not apply here; unset, they do not clutter a log line.
     for (const key of ['errno', 'sqlState', 'sqlMessage', 'errmsg'] as const) {
       delete this[key];
