@@ -1,7 +1,12 @@
 /** The last line of an error's message leads to the section of its code, which comes with the package. */
 import { globSync, readFileSync } from 'node:fs';
 
+import { GraphQLError } from 'graphql';
 import { DbContextError, PoolDeadlockError, TransactionAbortedError } from 'nestjs-db-context';
+
+import { healthErrorOf } from '../../lib/connection/health-error.js';
+import { errorOf, settledAnswer } from '../../lib/graphql/answer.js';
+import { errorInfoOf } from '../../lib/telemetry/error-info.js';
 
 const ROOT = new URL('../../', import.meta.url);
 const page = readFileSync(new URL('docs/errors.md', ROOT), 'utf8');
@@ -80,4 +85,58 @@ it('an error that quotes another one names its own page, and that once', () => {
     '\nSee nestjs-db-context/docs/errors.md#transaction_aborted',
   ]);
   expect(message.endsWith('#transaction_aborted')).toBe(true);
+});
+
+describe('the line is left out', () => {
+  const error = new PoolDeadlockError('default', { size: 1, waiting: 1 });
+  const [says, line] = error.message.split('\n');
+
+  it('is one line behind one', () => {
+    expect(line).toBe('See nestjs-db-context/docs/errors.md#pool_deadlock');
+  });
+
+  it('of what telemetry publishes', () => {
+    expect(errorInfoOf(error)).toEqual({
+      name: 'PoolDeadlockError',
+      code: 'POOL_DEADLOCK',
+      message: says,
+    });
+  });
+
+  it('of what a health endpoint shows', () => {
+    expect(healthErrorOf(error)).toEqual({ code: 'POOL_DEADLOCK', message: says });
+  });
+
+  it.each([
+    ['committed', { kind: 'committed' } as const],
+    ['rolled back', { kind: 'rolled-back', keepsParts: false } as const],
+    ['failed', { kind: 'failed', error: new Error('no') } as const],
+  ])('of answers of GraphQL operations that were %s', (_, end) => {
+    const asThrown = new GraphQLError(error.message, { originalError: error, path: ['notes'] });
+    const { errors } = settledAnswer(
+      { data: null, errors: [asThrown, asThrown.toJSON()] },
+      end,
+      'query',
+      (each) => each.toJSON(),
+    );
+    const [first, second] = errors as readonly GraphQLError[];
+    expect(first).toBeInstanceOf(GraphQLError);
+    expect([first!.message, first!.path, first!.originalError]).toEqual([says, ['notes'], error]);
+    expect(second).toEqual({ message: says, path: ['notes'] });
+  });
+
+  it('of the error of an operation that could not be committed', () => {
+    expect(errorOf(error).message).toBe(says);
+  });
+
+  it('and errors of the application stay as they are', () => {
+    const own = new GraphQLError('as it was\nin two lines');
+    const { errors } = settledAnswer(
+      { data: null, errors: [own] },
+      { kind: 'committed' },
+      'query',
+      (each) => each,
+    );
+    expect(errors?.[0]).toBe(own);
+  });
 });
