@@ -7,7 +7,7 @@
  * of their own.
  */
 import { writeFile } from 'node:fs/promises';
-import { availableParallelism, loadavg } from 'node:os';
+import { availableParallelism, cpus, loadavg } from 'node:os';
 
 import { Client } from 'pg';
 
@@ -67,8 +67,10 @@ async function measureAll(databaseUrl: string): Promise<void> {
   const { parts, adapters, json } = options;
   const results: Results = {
     node: process.version,
+    cpuModel: cpus()[0]?.model.trim() ?? 'unknown',
     cpus: availableParallelism(),
     startedAt: new Date().toISOString(),
+    asked: askedWithout('--json'),
     loadAverage: loadavg(),
     throughput: [],
     observed: [],
@@ -129,6 +131,13 @@ async function measureAll(databaseUrl: string): Promise<void> {
   if (json !== undefined) {
     await writeFile(json, `${JSON.stringify(results, undefined, 2)}\n`);
   }
+}
+
+/** The options of this run, but for one with its value. */
+function askedWithout(option: string): string {
+  const args = process.argv.slice(2);
+  const index = args.indexOf(option);
+  return (index === -1 ? args : args.toSpliced(index, 2)).join(' ');
 }
 
 function print(title: string, text: string): void {

@@ -1,6 +1,6 @@
 import { MikroOrmModule } from '@mikro-orm/nestjs';
 import { defineConfig } from '@mikro-orm/postgresql';
-import type { DynamicModule, Type } from '@nestjs/common';
+import { Module, type DynamicModule, type Type } from '@nestjs/common';
 import { DbContextModule } from 'nestjs-db-context';
 
 import { Booking } from './booking.entity.js';
@@ -63,6 +63,9 @@ const CASES: readonly {
   },
 ];
 
+@Module({})
+class ProgramModule {}
+
 /**
  * All programs: each case on `@mikro-orm/nestjs`, then with the library.
  *
@@ -90,9 +93,9 @@ function moduleOf(
   database: DynamicModule | Promise<DynamicModule>,
   controller: Type,
 ): DynamicModule {
-  class ProgramModule {}
   return {
-    module: ProgramModule,
+    // A class for each, as Nest knows modules by theirs.
+    module: class extends ProgramModule {},
     imports: [database],
     controllers: [controller],
     providers: [Registry],
