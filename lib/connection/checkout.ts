@@ -42,6 +42,7 @@ export function checkOut(
     /** Where the claim waits. It changes with the host, and is `undefined` after the wait. */
     let place: { readonly pool: PgPool; readonly leave: () => void } | undefined;
     let forget: (() => void) | undefined;
+    let timer: NodeJS.Timeout | undefined;
     const stopWaiting = (): void => {
       if (place !== undefined) {
         PoolDeadlockDetector.of(place.pool).gaveUp(claim);
@@ -56,13 +57,25 @@ export function checkOut(
       stopWaiting();
       reject(error);
     };
+    const startTimer = (): NodeJS.Timeout | undefined =>
+      acquireTimeoutMs === undefined
+        ? undefined
+        : setTimeout(() => {
+            const state = poolState(place?.pool ?? first);
+            giveUp(new AcquireTimeoutError(connectionName, acquireTimeoutMs, state));
+          }, acquireTimeoutMs);
     const waitIn = (pool: PgPool): void => {
       const detector = PoolDeadlockDetector.of(pool);
+      // A client that is free is given out before anything else happens. Else the limit is set before the pool sets its
+      // own, which would come first where both are the same.
+      if (pool.waitingCount >= pool.idleCount) {
+        timer ??= startTimer();
+      }
       const { client: given, leave, hurry } = ask(pool);
       place = { pool, leave };
-      // A client that is free is given out before anything else happens.
       const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
       if (!isServed) {
+        timer ??= startTimer();
         forget ??= claim.whenOver?.(giveUp);
         const refuse = (): void =>
           giveUp(new PoolDeadlockError(connectionName, poolState(pool), askerOf(claim)));
@@ -96,13 +109,6 @@ export function checkOut(
         detector.watch(deadlockTimeoutMs);
       }
     };
-    const timer =
-      acquireTimeoutMs === undefined
-        ? undefined
-        : setTimeout(() => {
-            const state = poolState(place?.pool ?? first);
-            giveUp(new AcquireTimeoutError(connectionName, acquireTimeoutMs, state));
-          }, acquireTimeoutMs);
     waitIn(PoolDeadlockDetector.latestOf(first));
   });
 }

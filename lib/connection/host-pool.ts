@@ -55,6 +55,8 @@ export class HostPool {
   #pointed: unknown;
   #server: OwnServer['logIn'] | undefined;
   #pool: PgPool | undefined;
+  /** The Kysely instance that the pool was made for. */
+  #kysely: unknown;
   /** Of a pool that is closing, or closed. */
   #lastKysely: unknown;
   #knownCode: KnownCode = { names: undefined };
@@ -130,6 +132,7 @@ export class HostPool {
         ? error
         : new ConnectionFailedError(this.#name, error);
     }
+    this.#kysely = this.#connection.getClient();
     if (pool !== this.#pool) {
       this.#pool = pool;
       preparePool(pool);
@@ -151,6 +154,13 @@ export class HostPool {
       deadlockTimeoutMs,
       holderHere: this.#holderHere,
     });
+  }
+
+  /** The pool, where MikroORM has made no other one since it was last asked, so that nothing is to be waited for. */
+  get #knownPool(): PgPool | undefined {
+    return !this.#isClosed && this.#connection.getClient() === this.#kysely
+      ? this.#pool
+      : undefined;
   }
 
   /**
@@ -184,7 +194,8 @@ export class HostPool {
 
   /** Takes a client whose session holds nothing of another user (F7), see {@link checkOut}. */
   async take(claim: Claim): Promise<PgClient> {
-    const client = await checkOut(await this.pool(), this.#name, this.#limits, claim);
+    const pool = this.#knownPool ?? (await this.pool());
+    const client = await checkOut(pool, this.#name, this.#limits, claim);
     const isReset = this.#reset?.beforeUse(client);
     // One that could not be reset is destroyed, which leaves its slot to a new one.
     return isReset === undefined || (await isReset) ? client : this.take(claim);

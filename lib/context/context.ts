@@ -100,6 +100,11 @@ export class Context extends ContextSessions {
     );
   }
 
+  /** See {@link Holder.waitsForCommits}. */
+  get waitsForCommits(): boolean {
+    return !this.ends.hooks.isEmpty;
+  }
+
   /** Whether work of it is under way that nobody awaits. */
   get #isWorking(): boolean {
     return this.hasWorkBeside || this.ends.hasBlocks;
@@ -250,13 +255,17 @@ export class Context extends ContextSessions {
       // Hooks, and who waits for the commit, come after the end that took its place.
       await this.#overtaking.catch(() => undefined);
     }
-    await this.endOwned();
+    if (this.hasWorkBeside) {
+      await this.endOwned();
+    }
     if (failure !== undefined) {
       await this.ends.hooks.afterEnd(outcomes, true);
       throw failure.error;
     }
     this.#phase = 'committed';
-    await this.ends.hooks.afterEnd(outcomes, false);
+    if (!this.ends.hooks.isEmpty) {
+      await this.ends.hooks.afterEnd(outcomes, false);
+    }
   }
 
   async #commitSessions(): Promise<Settlement> {
@@ -271,7 +280,10 @@ export class Context extends ContextSessions {
           : new UnexpectedRollbackError(closing.connectionName, 'ended-meanwhile');
     };
     try {
-      await this.#beforeCommit();
+      const hooks = this.#beforeCommit();
+      if (hooks !== undefined) {
+        await hooks;
+      }
     } catch (error) {
       shutAll();
       await closeSessions(this.sessions);
@@ -284,14 +296,14 @@ export class Context extends ContextSessions {
   }
 
   /** @throws why the context must not be committed */
-  async #beforeCommit(): Promise<void> {
+  #beforeCommit(): Promise<void> | undefined {
     this.#assertMayCommit();
-    if (!this.ends.hooks.isEmpty) {
-      await this.sessions.reduce(
-        (work, session) => session.whileOpen(work),
-        this.ends.hooks.beforeEnd(),
-      );
-    }
+    return this.ends.hooks.isEmpty
+      ? undefined
+      : this.sessions.reduce(
+          (work, session) => session.whileOpen(work),
+          this.ends.hooks.beforeEnd(),
+        );
   }
 
   #assertMayCommit(): void {

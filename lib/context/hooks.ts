@@ -102,19 +102,22 @@ export class ContextHooks {
 
   /**
    * Runs what has to run inside the transaction of a session that is about to commit, if anything
-   * has to.
+   * has to. The option `beforeCommit` concerns only a session that has something to commit.
    *
-   * @param hasWork whether the session has something to commit; its own hooks run also where it has not
    * @throws what a hook throws, to veto the commit
    */
-  beforeCommit(session: Session, hasWork: boolean): Promise<void> | undefined {
-    const isNeeded = !this.isEmpty || (hasWork && this.#environment.beforeCommit !== undefined);
-    return isNeeded ? this.#beforeCommit(session, hasWork) : undefined;
+  beforeCommit(session: Session): Promise<void> | undefined {
+    const { beforeCommit } = this.#environment;
+    // Asked only where it matters: the session may have to look through its entities.
+    const called = beforeCommit !== undefined && session.hasWork ? beforeCommit : undefined;
+    return called === undefined && this.isEmpty ? undefined : this.#beforeCommit(session, called);
   }
 
-  async #beforeCommit(session: Session, hasWork: boolean): Promise<void> {
-    const { beforeCommit } = this.#environment;
-    if (hasWork && beforeCommit !== undefined) {
+  async #beforeCommit(
+    session: Session,
+    beforeCommit: HookEnvironment['beforeCommit'],
+  ): Promise<void> {
+    if (beforeCommit !== undefined) {
       await this.#before('the beforeCommit option', () => beforeCommit(session));
     }
     await this.#veto(({ connectionName }) => connectionName === session.connectionName);

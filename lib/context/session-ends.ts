@@ -76,8 +76,8 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
   }
 
   /** See {@link SessionObserver.beforeCommit}. */
-  beforeCommit(session: Session, hasWork: boolean): Promise<void> | undefined {
-    return this.hooks.beforeCommit(session, hasWork);
+  beforeCommit(session: Session): Promise<void> | undefined {
+    return this.hooks.beforeCommit(session);
   }
 
   /** See {@link SessionObserver.committed}. */

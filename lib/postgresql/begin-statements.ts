@@ -15,6 +15,8 @@ const PARAMETERS = {
   idleTimeoutMs: 'idle_in_transaction_session_timeout',
 } as const satisfies { [K in keyof TransactionSettings]?: string };
 
+const PARAMETER_KEYS = Object.keys(PARAMETERS) as readonly (keyof typeof PARAMETERS)[];
+
 /**
  * What begins a transaction with its settings (C7): BEGIN, and at most one statement more. `set_config(..., true)` is `SET
  * LOCAL` that takes parameters, see
@@ -25,7 +27,7 @@ export function beginStatements(settings: TransactionSettings): readonly BeginSt
     return PLAIN_BEGIN;
   }
   const begin = { sql: beginSql(settings), values: [] };
-  const parameters = localParameters(settings);
+  const parameters = hasParameters(settings) ? localParameters(settings) : [];
   if (parameters.length === 0) {
     return [begin];
   }
@@ -58,6 +60,14 @@ function beginSql(settings: TransactionSettings): string {
     readOnly === undefined ? '' : readOnly ? ' read only' : ' read write',
     deferrable === undefined ? '' : deferrable ? ' deferrable' : ' not deferrable',
   ].join('');
+}
+
+function hasParameters(settings: TransactionSettings): boolean {
+  return (
+    settings.sessionVariables !== undefined ||
+    settings.role !== undefined ||
+    PARAMETER_KEYS.some((key) => settings[key] !== undefined)
+  );
 }
 
 /**

@@ -49,7 +49,8 @@ export class FirstMessage {
     const noteBegun = (): void => {
       this.#hasBegun = true;
     };
-    connection.once('commandComplete', noteBegun);
+    // Not `once()`, which makes a function of its own for each call.
+    connection.on('commandComplete', noteBegun);
     try {
       return this.#answerIn(await client.query(this.#text));
     } catch (error) {

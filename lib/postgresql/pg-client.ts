@@ -20,7 +20,7 @@ export interface PgClient {
   readonly connection: {
     readonly stream: { destroy(): void; readonly encrypted?: boolean };
     /** Emits the command tag of each statement that the server has answered. */
-    once(event: 'commandComplete', listener: () => void): unknown;
+    on(event: 'commandComplete', listener: () => void): unknown;
     off(event: 'commandComplete', listener: () => void): unknown;
   };
   query(text: string, values?: readonly unknown[]): Promise<PgResult | PgResult[]>;

@@ -24,7 +24,10 @@ export function wordOfEnd(answer: PgResult | PgResult[]): 'committed' | 'rolled-
 }
 
 function hasTag(answer: PgResult | PgResult[], tag: string): boolean {
-  return [answer].flat().some(({ command }) => command === tag);
+  // Each statement is looked at, and nearly each one has a single answer.
+  return Array.isArray(answer)
+    ? answer.some(({ command }) => command === tag)
+    : answer.command === tag;
 }
 
 /** The words that such a statement begins with. Most texts hold none of them, and are not read. */

@@ -1,5 +1,6 @@
 import {
   EntityManager,
+  EventType,
   ReferenceKind,
   Utils,
   type Dictionary,
@@ -27,7 +28,7 @@ export function hasChanges(manager: EntityManager): boolean {
   if (hasPendingEntities(uow)) {
     return true;
   }
-  if (uow.getIdentityMap().keys().length === 0) {
+  if (isEmpty(uow.getIdentityMap())) {
     return false;
   }
   try {
@@ -36,6 +37,36 @@ export function hasChanges(manager: EntityManager): boolean {
     // An entity that cannot be written is a change; the flush says what is wrong with it.
     return true;
   }
+}
+
+function isEmpty(entities: Iterable<unknown>): boolean {
+  return entities[Symbol.iterator]().next().done === true;
+}
+
+/** As many as can be looked through for less than what a flush takes that writes nothing. */
+const FEW_ENTITIES = 16;
+
+const FLUSH_EVENTS = [EventType.beforeFlush, EventType.onFlush, EventType.afterFlush] as const;
+
+/**
+ * Whether a flush can be left out: it would write nothing, and no subscriber would hear of it. A session that only
+ * read then ends without one. Where many entities are managed, only the flush itself looks through them.
+ */
+export function isFlushIdle(manager: EntityManager): boolean {
+  for (const subscriber of manager.getEventManager().getSubscribers()) {
+    if (FLUSH_EVENTS.some((event) => subscriber[event] !== undefined)) {
+      return false;
+    }
+  }
+  const uow = manager.getUnitOfWork(false);
+  let managed = 0;
+  for (const _ of uow.getIdentityMap()) {
+    managed++;
+    if (managed > FEW_ENTITIES) {
+      return false;
+    }
+  }
+  return !hasChanges(manager);
 }
 
 /**
@@ -104,10 +135,12 @@ export function assertMayFlush(manager: EntityManager): void {
   }
 }
 
+const NOTHING: ReadonlySet<object> = new Set();
+
 /** Class names of the entities that a flush would write: a change shows only in what it computes. */
 function changedEntities(uow: UnitOfWork): readonly string[] {
   const stacks = [uow.getPersistStack(), uow.getRemoveStack(), uow.getOrphanRemoveStack()];
-  const before = stacks.map((stack) => new Set<object>(stack));
+  const before = stacks.map((stack) => (stack.size === 0 ? NOTHING : new Set<object>(stack)));
   uow.computeChangeSets();
   const changed = [
     ...uow.getChangeSets().map((changeSet) => changeSet.meta.className),
@@ -120,7 +153,11 @@ function changedEntities(uow: UnitOfWork): readonly string[] {
   ];
   // Computing cascades to all entities that are managed, which then wait as if they were new.
   stacks.forEach((stack, index) => {
-    [...stack].filter((each) => !before[index]!.has(each)).forEach((each) => stack.delete(each));
+    for (const each of stack) {
+      if (!before[index]!.has(each)) {
+        stack.delete(each);
+      }
+    }
   });
   if (changed.length === 0 && !hasPendingEntities(uow)) {
     uow.clearActionsQueue();

@@ -40,6 +40,10 @@ interface SessionContextSupport {
   applySessionContext(context: unknown, sessionContext: unknown): Promise<void>;
 }
 
+function beginOfRead({ settings }: BeginPlan): readonly Statement[] {
+  return beginStatements({ ...settings, readOnly: true });
+}
+
 /** A transaction as MikroORM and its subscribers see it. */
 export class OrmTransaction implements TransactionOwner {
   readonly transaction: Transaction;
@@ -63,6 +67,12 @@ export class OrmTransaction implements TransactionOwner {
 
   get holder(): Holder | undefined {
     return this.#owner.holder;
+  }
+
+  /** See {@link TransactionOwner.plansAlone}. */
+  get plansAlone(): boolean {
+    const { connection } = this.#parts;
+    return !connection.asksBeforeSession && !computesSettings(connection);
   }
 
   /** See {@link TransactionOwner.plan}; at once where nothing has to be waited for. */
@@ -138,9 +148,9 @@ export class OrmTransaction implements TransactionOwner {
   }
 
   /** See {@link TransactionOwner.planOfRead}. */
-  async planOfRead(settings: TransactionSettings): Promise<readonly Statement[]> {
-    const plan = await this.plan(settings);
-    return beginStatements({ ...plan.settings, readOnly: true });
+  planOfRead(settings: TransactionSettings): readonly Statement[] | Promise<readonly Statement[]> {
+    const plan = this.plan(settings);
+    return plan instanceof Promise ? plan.then(beginOfRead) : beginOfRead(plan);
   }
 
   /** Tells subscribers that a commit is to come; they may still send statements, or throw. */
@@ -152,11 +162,14 @@ export class OrmTransaction implements TransactionOwner {
       : undefined;
   }
 
+  /** See {@link TransactionOwner.hears}. */
+  hears(event: TransactionEvent): boolean {
+    return this.#owner.hasListeners(EventType[event]);
+  }
+
   /** See {@link TransactionOwner.announce}. */
   announce(event: TransactionEvent): Promise<void> | undefined {
-    return this.#owner.hasListeners(EventType[event])
-      ? this.#announce(EventType[event])
-      : undefined;
+    return this.hears(event) ? this.#announce(EventType[event]) : undefined;
   }
 
   async #announce(event: TransactionEventType): Promise<void> {
@@ -174,12 +187,13 @@ export class OrmTransaction implements TransactionOwner {
   /**
    * Commits. Once.
    *
+   * @param isLast whether nothing comes after it in its unit of work
    * @throws {@link UnexpectedRollbackError}, {@link CommitOutcomeUnknownError},
    *   {@link TransactionTimeoutError}, or MikroORM's exception for the server's error
    */
-  async commit(): Promise<Outcome> {
+  async commit(isLast = false): Promise<Outcome> {
     try {
-      return await this.transaction.commit();
+      return await this.transaction.commit(isLast);
     } catch (error) {
       throw this.#parts.connection.orm.driver.convertException(error as Error);
     }

@@ -1,9 +1,9 @@
-import type {
-  Connection,
-  ConnectionType,
+import {
   EntityManager,
-  Transaction,
-  TransactionOptions,
+  type Connection,
+  type ConnectionType,
+  type Transaction,
+  type TransactionOptions,
 } from '@mikro-orm/core';
 
 import { SessionClosedError } from '../errors.js';
@@ -12,8 +12,8 @@ import { tracedFlush } from '../telemetry/flush-trace.js';
 import { ForkEvent } from '../telemetry/session-events.js';
 import type { Failure } from '../transaction/transaction-state.js';
 import type { Autocommit } from './autocommit.js';
-import { assertMayFlush } from './changes.js';
-import { flushInTurn, isFlushing } from './flush-turns.js';
+import { assertMayFlush, isFlushIdle } from './changes.js';
+import { flushInTurn, isFlushing, isFlushUnderWay } from './flush-turns.js';
 import { asKyselyTransaction, isAutocommit } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
 import { NestedTransaction } from './nested-transaction.js';
@@ -65,6 +65,8 @@ export function sessionManagerClass(
   parts: TransactionParts,
 ): EntityManagerClass {
   const { name: connectionName, telemetry } = parts.connection;
+  // One of the application's own may do more than to write changes.
+  const isPlainFlush = Base.prototype.flush === EntityManager.prototype.flush;
 
   return class extends Base implements SessionManager {
     declare [CONTROL]?: SessionControl;
@@ -129,8 +131,17 @@ export function sessionManagerClass(
         await current.flush();
         return;
       }
-      assertMayFlush(this);
       const control = this[CONTROL];
+      if (
+        control !== undefined &&
+        isPlainFlush &&
+        !flush.hasSubscribers &&
+        !isFlushUnderWay(this) &&
+        isFlushIdle(this)
+      ) {
+        return;
+      }
+      assertMayFlush(this);
       const isOfSession = control !== undefined || this[ROOT] !== undefined;
       const context = isOfSession ? this.getTransactionContext() : undefined;
       const whole = asKyselyTransaction(context)?.part.whole;

@@ -6,6 +6,8 @@ import type { OwnedWork } from './owned-work.js';
 /** A session, as the unit of work that it is part of knows it. */
 interface ObservedSession {
   readonly connectionName: string;
+  /** Whether there is something to commit. */
+  readonly hasWork: boolean;
 }
 
 /** What a session reports its ends to. */
@@ -19,12 +21,8 @@ export interface SessionObserver {
   assertMayEnd(session: ObservedSession, verb: 'commit' | 'rollback'): void;
   /** Why a commit must not succeed, although no commit has failed before; asked as the gate shuts. */
   blockerOf(session: ObservedSession): UnexpectedRollbackError | undefined;
-  /**
-   * Called before the flush of a commit.
-   *
-   * @param hasWork whether there is something to commit
-   */
-  beforeCommit(session: ObservedSession, hasWork: boolean): Promise<void> | undefined;
+  /** Called before the flush of a commit. */
+  beforeCommit(session: ObservedSession): Promise<void> | undefined;
   committed(session: ObservedSession): Promise<void>;
   /** A transaction beside its own may have ended, of `requires_new`. Never throws. */
   besideEnded(session: ObservedSession): Promise<void> | undefined;

@@ -109,12 +109,18 @@ export class Session extends SessionTransactions implements SessionControl {
 
   /** Commits what `prepare()` has let through. */
   complete(): Promise<Outcome> {
-    return this.#exclusively('commit', () => {
+    const end = (): Promise<Outcome> => {
       if (this.#state === 'prepared') {
         this.#state = 'usable';
       }
       return this.#commit();
-    });
+    };
+    if (this.manager.getEventManager().getSubscribers().size > 0) {
+      return this.#exclusively('commit', end);
+    }
+    // All that was to be flushed is flushed, so no code of the application runs in it.
+    this.#assertOutsideEnd('commit');
+    return this.#ends.run(end);
   }
 
   /** Flushes and commits. The next statement begins a new transaction. */
@@ -191,7 +197,7 @@ export class Session extends SessionTransactions implements SessionControl {
   async #flush(): Promise<void> {
     // Not first into a transaction that has failed: its first failure is the one to be thrown.
     this.assertNotFailed();
-    const hooks = this.#observer?.beforeCommit(this, this.hasWork);
+    const hooks = this.#observer?.beforeCommit(this);
     if (hooks !== undefined) {
       await this.whileOpen(hooks);
       // A hook may have swallowed the failure of a statement, too.
@@ -229,7 +235,7 @@ export class Session extends SessionTransactions implements SessionControl {
 
   async #commit(): Promise<Outcome> {
     try {
-      const outcome = await this.commitTransaction();
+      const outcome = await this.commitTransaction(this.#state === 'closed');
       this.#renew();
       return outcome;
     } catch (error) {

@@ -221,7 +221,7 @@ export class SharedLevels {
     const noteBegun = (): void => {
       hasBegun = true;
     };
-    connection.once('commandComplete', noteBegun);
+    connection.on('commandComplete', noteBegun);
     try {
       const answer = await send();
       this.#all.push(level);

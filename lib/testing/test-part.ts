@@ -51,9 +51,11 @@ export async function partOf(
   const owner: TransactionOwner = {
     holder: layer.holder,
     plan: (settings) => ({ settings, statements, before: undefined, after: undefined }),
+    plansAlone: true,
     planMisused: () => shared.refusal('its begin is under way.'),
     mayReadAhead: () => false,
-    planOfRead: () => Promise.resolve(statements),
+    planOfRead: () => statements,
+    hears: () => false,
     announce: () => undefined,
   };
   const transaction = new Transaction(source, owner, {});

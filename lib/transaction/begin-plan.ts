@@ -38,12 +38,16 @@ export interface TransactionOwner {
    * @param settings those of the transaction itself, which win over those of the connection
    */
   plan(settings: TransactionSettings): BeginPlan | Promise<BeginPlan>;
+  /** Whether no code of the application has a say in its plan, which then comes at once. */
+  readonly plansAlone: boolean;
   /** Why a statement cannot be sent by the code that the plan is waiting for. */
   planMisused(): Error;
   /** Whether a plain read may be a transaction of its own, before the first write begins this one. */
   mayReadAhead(settings: TransactionSettings): boolean;
   /** What begins such a read. */
-  planOfRead(settings: TransactionSettings): Promise<readonly Statement[]>;
+  planOfRead(settings: TransactionSettings): readonly Statement[] | Promise<readonly Statement[]>;
+  /** Whether a subscriber listens to an event. */
+  hears(event: TransactionEvent): boolean;
   /** Announces an end to subscribers, who cannot change it; never throws. `undefined`: nobody listens. */
   announce(event: TransactionEvent): Promise<void> | undefined;
 }
@@ -77,6 +81,10 @@ export interface TransactionSource {
   readonly sessionReset?: SessionReset | undefined;
   /** How clients read what they wrote, where the log position of writes is kept for that. */
   readonly readYourWrites?: object | undefined;
+  /** Whether the end of each transaction is waited for, as that of a test's is. */
+  readonly waitsForEnds?: boolean;
+  /** Called with an end that nobody waits for. */
+  leftBehind?(end: Promise<unknown>): void;
   /** Called with each statement that MikroORM does not send, and so does not log, itself. */
   onStatement(sql: string, tookMs: number): void;
   /** Called with each failure of a statement. */

@@ -115,9 +115,12 @@ export class Begin {
     first: FirstStatement,
   ): Promise<Answer | undefined> {
     const { part, sql, onSend } = first;
-    const scope = new BeginScope(this);
     const judgedBy = this.#source.knownCode.names;
-    const begin = await this.#whileOpen(scope.during(() => this.#owner.planOfRead(settings)));
+    const begin = this.#owner.plansAlone
+      ? await this.#owner.planOfRead(settings)
+      : await this.#whileOpen(
+          new BeginScope(this).during(async () => this.#owner.planOfRead(settings)),
+        );
     this.#machine.asksToRead();
     const lease = await this.#take((taken) => this.#machine.reading(taken));
     const { knownCode, server } = this.#source;
@@ -147,7 +150,9 @@ export class Begin {
   #prepare(scope: BeginScope, settings: TransactionSettings): BeginPlan | Promise<BeginPlan> {
     let plan: BeginPlan | Promise<BeginPlan>;
     try {
-      plan = scope.enter(() => this.#owner.plan(settings));
+      plan = this.#owner.plansAlone
+        ? this.#owner.plan(settings)
+        : scope.enter(() => this.#owner.plan(settings));
     } catch (error) {
       throw this.#machine.notBegun(error);
     }

@@ -27,7 +27,7 @@ function clientOn(port: number): {
     secretKey: 11,
     connection: {
       stream: { destroy: () => undefined },
-      once: () => undefined,
+      on: () => undefined,
       off: () => undefined,
     },
     query: (sql) => {

@@ -21,7 +21,7 @@ function scriptedClient(answers: Record<string, () => ReturnType<PgClient['query
     secretKey: null,
     connection: {
       stream: { destroy: () => undefined },
-      once: () => undefined,
+      on: () => undefined,
       off: () => undefined,
     },
     query: (sql) => answers[sql]?.() ?? Promise.resolve(answerTo(sql)),
@@ -67,9 +67,11 @@ function transactionOn(client: PgClient): Transaction {
     {
       holder: undefined,
       plan: (settings) => ({ settings, statements, before: undefined, after: undefined }),
+      plansAlone: true,
       planMisused: () => new Error('not in this test'),
       mayReadAhead: () => false,
-      planOfRead: () => Promise.resolve(statements),
+      planOfRead: () => statements,
+      hears: () => false,
       announce: () => undefined,
     },
     {},
