@@ -16,7 +16,7 @@ import { Booking } from '../booking.entity.js';
 
 /** A transaction for each request. */
 @Injectable()
-export class TransactionInterceptor implements NestInterceptor {
+class TransactionInterceptor implements NestInterceptor {
   readonly #logger = new Logger('Transaction');
 
   constructor(private readonly em: EntityManager) {}
