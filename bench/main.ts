@@ -6,7 +6,7 @@
  * of their own.
  */
 import { writeFile } from 'node:fs/promises';
-import { availableParallelism, loadavg } from 'node:os';
+import { availableParallelism, cpus, loadavg } from 'node:os';
 
 import { Client } from 'pg';
 
@@ -71,8 +71,10 @@ async function run(databaseUrl: string): Promise<readonly string[]> {
 async function measureAll(databaseUrl: string): Promise<readonly string[]> {
   const results: Results = {
     node: process.version,
+    cpuModel: cpus()[0]?.model.trim() ?? 'unknown',
     cpus: availableParallelism(),
     startedAt: new Date().toISOString(),
+    asked: askedWithout('--json'),
     loadAverage: loadavg(),
     throughput: [],
     observed: [],
@@ -95,4 +97,11 @@ async function measureAll(databaseUrl: string): Promise<readonly string[]> {
     await writeFile(options.json, `${JSON.stringify(results, undefined, 2)}\n`);
   }
   return failuresOf(results);
+}
+
+/** The options of this run, but for one with its value. */
+function askedWithout(option: string): string {
+  const args = process.argv.slice(2);
+  const index = args.indexOf(option);
+  return (index === -1 ? args : args.toSpliced(index, 2)).join(' ');
 }

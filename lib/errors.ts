@@ -1,5 +1,6 @@
 import { DriverException } from '@mikro-orm/core';
 
+import { withPage } from './error-page.js';
 import type { Outcome } from './outcome.js';
 
 /** How one session of a context ended. */
@@ -79,7 +80,8 @@ export type DbContextErrorCode =
 
 /**
  * Base of every error that this library throws. `code` names the error and is stable across
- * versions; the message says what happened, on which connection, and what to do about it.
+ * versions; the message says what happened, on which connection, and what to do about it. Its last line
+ * names the section of docs/errors.md in the package that explains the code.
  *
  * It extends MikroORM's `DriverException` for one reason: MikroORM's driver wraps every error
  * that is not one, so an error raised below `em.find()` would reach the caller as another class.
@@ -92,7 +94,7 @@ export abstract class DbContextError extends DriverException {
 
   protected constructor(code: DbContextErrorCode, message: string, cause?: unknown) {
     // MikroORM 6 demands a stack, and the error that refuses it is one of these.
-    super({ name: 'DbContextError', message, stack: '' });
+    super({ name: 'DbContextError', message: withPage(message, code), stack: '' });
     // The fields of a server's answer do not apply here; unset, they do not clutter a log line.
     for (const key of ['errno', 'sqlState', 'sqlMessage', 'errmsg'] as const) {
       delete this[key];
@@ -229,7 +231,7 @@ export class SessionClosedError extends DbContextError {
 }
 
 /** A call that ends a transaction, or a part of one. */
-type EndingCall = 'commit()' | 'rollback()' | 'withClient()' | 'transactional()';
+export type EndingCall = 'commit()' | 'rollback()' | 'withClient()' | 'transactional()';
 
 /**
  * What can end a unit of work while its code is still running.
@@ -605,7 +607,7 @@ export class PoolDeadlockError extends DbContextError {
 }
 
 /** Who has asked for a connection, see {@link PoolDeadlockError}. */
-interface ConnectionAsker {
+export interface ConnectionAsker {
   /** The origin of its context. */
   readonly origin?: string | undefined;
   /** Whether it was asked for past the session of that context. */

@@ -43,8 +43,12 @@ export interface Counts {
 /** Everything that a run has measured. */
 export interface Results {
   readonly node: string;
+  /** Model of the processor. */
+  readonly cpuModel: string;
   readonly cpus: number;
   readonly startedAt: string;
+  /** The options of `npm run bench` that it was started with, the place of its JSON left out. */
+  readonly asked: string;
   readonly loadAverage: readonly number[];
   readonly throughput: Comparison[];
   /** One read, with somebody listening and without. */

@@ -18,7 +18,7 @@ import { CommittedSends } from './committed-sends.js';
 class CommittedSendsModule {}
 
 /** What a {@link CommittedQueue} has beside the options of BullMQ's queue. */
-interface OwnOptions {
+export interface CommittedQueueSettings {
   /**
    * How long Redis may take to accept the jobs that follow one commit, in milliseconds. The response waits
    * for it; when it is over the jobs are reported, and may still be sent. Each of them is a hook, so
@@ -35,10 +35,10 @@ interface OwnOptions {
 }
 
 /** Options of {@link DbContextBullModule.registerQueue}: those of `BullModule.registerQueue()`, and some more. */
-export type CommittedQueueOptions = RegisterQueueOptions & OwnOptions;
+export type CommittedQueueOptions = RegisterQueueOptions & CommittedQueueSettings;
 
 /** Options of {@link DbContextBullModule.registerQueueAsync}, likewise. */
-export type CommittedQueueAsyncOptions = RegisterQueueAsyncOptions & OwnOptions;
+export type CommittedQueueAsyncOptions = RegisterQueueAsyncOptions & CommittedQueueSettings;
 
 /**
  * Registers queues whose jobs leave with the commit.
@@ -112,7 +112,7 @@ export function getCommittedQueueToken(name = 'default'): string {
 
 function around(
   queues: DynamicModule,
-  options: readonly (OwnOptions & { readonly name?: string })[],
+  options: readonly (CommittedQueueSettings & { readonly name?: string })[],
 ): DynamicModule {
   const providers = options.map((each) => committedQueueProvider(each));
   return {
@@ -127,7 +127,7 @@ function committedQueueProvider({
   name,
   sendTimeoutMs = DEFAULTS.committedQueue.sendTimeoutMs,
   commitOf,
-}: OwnOptions & { readonly name?: string }): FactoryProvider<CommittedQueue> {
+}: CommittedQueueSettings & { readonly name?: string }): FactoryProvider<CommittedQueue> {
   if (!isTimeLimit(sendTimeoutMs)) {
     throw new InvalidOptionsError(
       `The queue "${name ?? 'default'}" has sendTimeoutMs: ${String(sendTimeoutMs)}. Give a number of ` +

@@ -16,4 +16,5 @@ export {
   InjectCommittedQueue,
   type CommittedQueueAsyncOptions,
   type CommittedQueueOptions,
+  type CommittedQueueSettings,
 } from './db-context-bull.module.js';

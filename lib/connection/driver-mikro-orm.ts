@@ -1,6 +1,7 @@
 import type { MikroORM } from '@mikro-orm/core';
+
 /** @ts-ignore The package is an optional peer: where it is not installed, its type is `any`. */
-import type { MikroORM as PostgreSqlMikroORM } from '@mikro-orm/postgresql';
+type PostgreSqlMikroORM = import('@mikro-orm/postgresql').MikroORM;
 
 /**
  * MikroORM with the entity manager of the driver (its query builder, `execute()` and Kysely), where

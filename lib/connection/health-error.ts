@@ -1,3 +1,4 @@
+import { withoutPage } from '../error-page.js';
 import type { HealthError } from './connection-health.js';
 
 /**
@@ -22,5 +23,5 @@ function messageOf(error: unknown): string {
   if (error instanceof AggregateError && error.message === '') {
     return error.errors.map(messageOf).join(', ');
   }
-  return error instanceof Error ? error.message : String(error);
+  return withoutPage(error instanceof Error ? error.message : String(error));
 }

@@ -1,3 +1,4 @@
+import { withoutPage } from '../error-page.js';
 import { ShuttingDownError, type EndCause } from '../errors.js';
 import type { Context } from './context.js';
 import { endCauseOf } from './end-cause.js';
@@ -55,7 +56,7 @@ export class Shutdown {
     const error = new ShuttingDownError(undefined, origin);
     if (!this.#hasWarned) {
       this.#hasWarned = true;
-      this.#warn(`${error.message} Further ones are refused without a word here.`);
+      this.#warn(`${withoutPage(error.message)} Further ones are refused without a word here.`);
     }
     return error;
   }

@@ -11,21 +11,20 @@ import { settingsOfJob } from './job-settings.js';
 import { reportOfListener } from './listeners.js';
 import { decoratorsWith, type DecoratedCall } from './managed-method.js';
 
-type AnyClass = abstract new (...args: never) => unknown;
-
 /** A decorator of a method that is not static and returns a promise. */
 export type AsyncMethodDecorator = <
   Target extends object,
   Method extends (...args: never[]) => Promise<unknown>,
 >(
   // The target of a static method is the class itself, into which Nest injects nothing.
-  target: Target extends AnyClass ? never : Target,
+  target: Target extends abstract new (...args: never) => unknown ? never : Target,
   key: string | symbol,
   descriptor: TypedPropertyDescriptor<Method>,
 ) => void;
 
 /** A decorator of a class, or of a method of one as {@link AsyncMethodDecorator}. */
-export type HandlerDecorator = AsyncMethodDecorator & ((target: AnyClass) => void);
+export type HandlerDecorator = AsyncMethodDecorator &
+  ((target: abstract new (...args: never) => unknown) => void);
 
 /**
  * Options of {@link WithDbContext} and {@link NewDbContext}. They hold for the contexts that these open; one that
@@ -79,7 +78,7 @@ export function WithDbContext(options: HandlerOptions = {}): HandlerDecorator {
       markJob(descriptor.value as object, 'WithDbContext');
       return;
     }
-    const owner = target as AnyClass;
+    const owner = target as abstract new (...args: never) => unknown;
     const prototype = owner.prototype as object;
     for (const handler of handlersOf(owner)) {
       const own = { ...handler.descriptor };

@@ -40,7 +40,7 @@ export class DbContextCqrsModule implements OnModuleInit {
     this.#moduleRef = moduleRef;
   }
 
-  /** @internal */
+  /** Nest calls it: from here on the buses hold back what handlers publish. */
   onModuleInit(): void {
     for (const bus of this.#findBuses()) {
       holdBack(this.#registry, bus);

@@ -1,5 +1,6 @@
 import { GraphQLError } from 'graphql';
 
+import { withoutPage } from '../error-page.js';
 import { DbContextError } from '../errors.js';
 import type { OperationShape } from './root-fields.js';
 
@@ -33,19 +34,45 @@ export function settledAnswer(
   kind: OperationShape['kind'],
   format: FormatError,
 ): Answer {
-  const { data, errors = [] } = answer;
+  const shown = answer.errors === undefined ? answer : withoutPages(answer, answer.errors);
+  const { data, errors = [] } = shown;
   if (end.kind === 'failed') {
-    return { ...answer, data: null, errors: [...errors, format(errorOf(end.error))] };
+    return { ...shown, data: null, errors: [...errors, format(errorOf(end.error))] };
   }
   return kind === 'mutation' && end.kind === 'rolled-back' && data !== null && data !== undefined
-    ? { ...answer, errors: [...errors, format(rolledBack(end, errors.length > 0))] }
-    : answer;
+    ? { ...shown, errors: [...errors, format(rolledBack(end, errors.length > 0))] }
+    : shown;
+}
+
+/** The answer without the lines of messages that are for the developers of the application. */
+function withoutPages(answer: Answer, errors: readonly unknown[]): Answer {
+  return {
+    ...answer,
+    errors: errors.map((error) => {
+      const { message } = error as CodedError;
+      const text = typeof message === 'string' ? withoutPage(message) : message;
+      if (text === message) {
+        return error;
+      }
+      // graphql-ws is given errors as graphql-js makes them, of which `message` is not enumerable.
+      return error instanceof GraphQLError
+        ? new GraphQLError(String(text), {
+            nodes: error.nodes ?? null,
+            source: error.source ?? null,
+            positions: error.positions ?? null,
+            path: error.path ?? null,
+            originalError: error.originalError ?? null,
+            extensions: error.extensions,
+          })
+        : { ...(error as object), message: text };
+    }),
+  };
 }
 
 /** The error of an operation that could not begin, or could not be committed. */
 export function errorOf(error: unknown, status?: number): GraphQLError {
   const { message, code = codeOfCause(error as CodedError) } = error as CodedError;
-  return new GraphQLError(String(message ?? error), {
+  return new GraphQLError(withoutPage(String(message ?? error)), {
     originalError: error instanceof Error ? error : null,
     extensions: {
       code: typeof code === 'string' ? code : 'INTERNAL_SERVER_ERROR',

@@ -85,11 +85,7 @@ export class DbContextGraphQLModule implements OnApplicationBootstrap {
     };
   }
 
-  /**
-   * All servers have been started by this hook, and none answers yet.
-   *
-   * @internal
-   */
+  /** Nest calls it: all servers have been started by then, and none answers yet. */
   onApplicationBootstrap(): void {
     if (this.#operations.areWhole) {
       this.#apollo.install();

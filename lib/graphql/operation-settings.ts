@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { BadRequestException } from '@nestjs/common';
 
 import type { RouteTransaction } from '../decorators/route.decorators.js';
+import { withoutPage } from '../error-page.js';
 import { InvalidTransactionStateError } from '../errors.js';
 import type { CommitPolicy } from '../options/context-options.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
@@ -108,7 +109,7 @@ function combined(origin: string, fields: readonly FieldTransactions[]): RouteTr
               "both resolvers the same settings, or use scope: 'root-field' of DbContextGraphQLModule.",
           );
           // It is the client who has put them together.
-          throw new BadRequestException(cause.message, { cause });
+          throw new BadRequestException(withoutPage(cause.message), { cause });
         }
         settings[key] = value;
       }

@@ -1,6 +1,7 @@
 import type { EntityManager } from '@mikro-orm/core';
+
 /** @ts-ignore The package is an optional peer: where it is not installed, its type is `any`. */
-import type { EntityManager as PostgreSqlEntityManager } from '@mikro-orm/postgresql';
+type PostgreSqlEntityManager = import('@mikro-orm/postgresql').EntityManager;
 
 /**
  * The entity manager of the driver, with its query builder and Kysely, where `@mikro-orm/postgresql` is

@@ -1,5 +1,6 @@
 import { types } from 'node:util';
 
+import { withoutPage } from '../error-page.js';
 import { DbContextError } from '../errors.js';
 
 /**
@@ -51,7 +52,7 @@ function infoOf(error: unknown): ErrorInfo {
   const code = codeOf(error);
   const server = serverErrorIn(error);
   if (server === undefined) {
-    return { name, code, message: error.message };
+    return { name, code, message: withoutPage(error.message) };
   }
   const masked = maskedMessage(server);
   // MikroORM puts the statement before the server's message, with all its values.
@@ -63,8 +64,9 @@ function infoOf(error: unknown): ErrorInfo {
 /** The message of an error of this library, which may quote those of its causes as they stand. */
 function withMasked({ message, cause }: DbContextError, masked: string): string {
   return causesOf(cause).reduce(
-    (text, each) => (each.message === '' ? text : text.replaceAll(each.message, () => masked)),
-    message,
+    (text, each) =>
+      each.message === '' ? text : text.replaceAll(withoutPage(each.message), () => masked),
+    withoutPage(message),
   );
 }
 

@@ -8,3 +8,4 @@ export {
   type DbContextHealth,
   type DbContextPingCheckOptions,
 } from './db-context.health-indicator.js';
+export type { HealthThresholds } from './health-thresholds.js';

@@ -28,7 +28,11 @@ export {
   type RecordedStatement,
   type RecordOptions,
 } from './record-statements.js';
-export { OutsideTestError, type OutsideTestReason } from './outside-test-error.js';
+export {
+  OutsideTestError,
+  type OutsideTestDetails,
+  type OutsideTestReason,
+} from './outside-test-error.js';
 export type { KeptRows } from './kept-rows.js';
 export { KeptRowsError } from './kept-rows-error.js';
 export { openRollbackSession, type RollbackSession } from './rollback-session.js';

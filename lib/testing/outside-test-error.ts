@@ -39,7 +39,7 @@ const ADVICE: Record<Exclude<OutsideTestReason, 'left-out'>, string> = {
 };
 
 /** What the message of an {@link OutsideTestError} says beside the connection and the reason. */
-interface OutsideTestDetails {
+export interface OutsideTestDetails {
   /** The name of the unit of work. */
   readonly origin?: string | undefined;
   /** The name of the test that has ended. */

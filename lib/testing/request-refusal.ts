@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
+import { withoutPage } from '../error-page.js';
 import type { DbContextError } from '../errors.js';
 
 /** The header of a response that says why work of its request was refused. */
@@ -31,7 +32,7 @@ export function sayRefused({ code, message }: DbContextError): void {
   const response = responses.getStore();
   // The first refusal is the cause of the others.
   if (response?.headersSent === false && !response.hasHeader(REFUSAL_HEADER)) {
-    response.setHeader(REFUSAL_HEADER, inAscii(`${code}: ${message}`));
+    response.setHeader(REFUSAL_HEADER, inAscii(`${code}: ${withoutPage(message)}`));
   }
 }
 

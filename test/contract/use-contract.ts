@@ -64,7 +64,7 @@ export function useContract(defaults: CompareOptions = {}): Contract {
   });
   afterEach(() => expect(app.pool()).toMatchObject({ checkedOut: 0, waiting: 0 }));
 
-  const orm = (): MikroORM => app.connection().orm as MikroORM;
+  const orm = (): MikroORM => app.connection().orm;
   const kitFor = (isSession: boolean): Kit => ({ orm: orm(), app, database, events, isSession });
 
   async function outcome(

@@ -139,7 +139,7 @@ async function xidOf(em: EntityManager): Promise<string> {
 
 const shared = useWorld();
 const { run, insert, xid } = shared;
-const orm = (): MikroORM => shared.world.connection().orm as MikroORM;
+const orm = (): MikroORM => shared.world.connection().orm;
 
 const SERVICES = {
   'orm: MikroORM': () => new WithOrm(orm()),

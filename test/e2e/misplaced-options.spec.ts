@@ -16,6 +16,7 @@ import {
   type DbConnectionOptions,
 } from 'nestjs-db-context';
 
+import { fullMessage } from '../support/full-message.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 
@@ -202,7 +203,10 @@ describe('options that have no effect where they stand', () => {
     const checked = app.get<DbConnection>(getConnectionToken()).check({ timoutMs: 5 } as never);
     await expect(checked).rejects.toMatchObject({
       code: 'INVALID_OPTIONS',
-      message: 'check() of connection "default" was given timoutMs. Give timeoutMs, or nothing.',
+      message: fullMessage(
+        'INVALID_OPTIONS',
+        'check() of connection "default" was given timoutMs. Give timeoutMs, or nothing.',
+      ),
     });
   });
 

@@ -6,6 +6,7 @@ import type { DbConnectionOptions } from 'nestjs-db-context';
 import type { Pool } from 'pg';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { fullMessage } from '../support/full-message.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
 import { noteConnection, startApp, type TestApp } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
@@ -461,7 +462,10 @@ describe('the option resetOnRelease', () => {
     };
     await expect(startApp({ connections: [connection as never] })).rejects.toMatchObject({
       code: 'INVALID_OPTIONS',
-      message: `The connection "default" has resetOnRelease: ${shown}. Give one of auto, always, never.`,
+      message: fullMessage(
+        'INVALID_OPTIONS',
+        `The connection "default" has resetOnRelease: ${shown}. Give one of auto, always, never.`,
+      ),
     });
   });
 });

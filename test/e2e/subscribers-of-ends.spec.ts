@@ -61,7 +61,7 @@ describe('subscribers hear what they hear on plain MikroORM', () => {
       }),
     );
     subscribeTo(plain);
-    subscribeTo(at.world.connection().orm as MikroORM);
+    subscribeTo(at.world.connection().orm);
   });
   afterAll(() => plain.close(true));
   beforeEach(() => {

@@ -1,6 +1,7 @@
 import { useTestTransaction, type ConcurrentTestTransactions } from 'nestjs-db-context/testing';
 
 import { deferred } from '../support/deferred.js';
+import { fullMessage } from '../support/full-message.js';
 import { Note } from '../support/note.entity.js';
 import { RunnerHooks } from '../support/runner-hooks.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
@@ -76,7 +77,7 @@ describe('T1: concurrent tests and the limits and arguments of their runner', ()
     await short()();
     expect(await hanging).toMatchObject({
       code: 'TEST_TIMEOUT',
-      message: 'The test "hangs" was not over after 300 ms.',
+      message: fullMessage('TEST_TIMEOUT', 'The test "hangs" was not over after 300 ms.'),
     });
     mayGoOn.resolve();
     expect(await late.promise).toMatchObject(refused);

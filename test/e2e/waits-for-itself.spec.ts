@@ -38,7 +38,7 @@ describe('forks that requests wait for while they hold the whole pool', () => {
     () => startWorld({ poolMax: 3, deadlockTimeoutMs: DEADLOCK_TIMEOUT_MS, ...limits() }),
     { hasLateWork: true },
   );
-  const orm = (): MikroORM => at.world.connection().orm as MikroORM;
+  const orm = (): MikroORM => at.world.connection().orm;
 
   const ways: readonly (readonly [string, (text: string) => Promise<unknown>])[] = [
     ['a fork', (text) => orm().em.fork().insert(Note, { text })],
@@ -169,7 +169,7 @@ describe('a request that waits for a lock of its own session', () => {
     },
     { hasLateWork: true },
   );
-  const orm = (): MikroORM => at.world.connection().orm as MikroORM;
+  const orm = (): MikroORM => at.world.connection().orm;
   const touch = (em: EntityManager): Promise<number> =>
     em.nativeUpdate(Note, { text: { $in: ['there', 'session'] } }, { text: 'other' });
 

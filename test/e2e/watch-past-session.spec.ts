@@ -82,9 +82,7 @@ class WarnedController {
 
   @Post('schema')
   async schema(): Promise<void> {
-    await (this.connection.orm as MikroORM).schema.execute(
-      `insert into note (text) values ('by the schema')`,
-    );
+    await this.connection.orm.schema.execute(`insert into note (text) values ('by the schema')`);
   }
 
   @Post('last')
@@ -104,7 +102,7 @@ class OrdinaryController {
     @InjectConnection() connection: DbConnection,
     private readonly dbContext: DbContext,
   ) {
-    this.orm = connection.orm as MikroORM;
+    this.orm = connection.orm;
   }
 
   @Post('session')

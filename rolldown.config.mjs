@@ -1,0 +1,57 @@
+/**
+ * Rolls up what `nest build` has compiled to `build` into the package, `dist`: a file for each entry point
+ * of `exports` and one for each set of modules that several of them load, so that every module, and with it
+ * every class, exists once. Both kinds of files keep their names and their lines, for stack traces and for
+ * readers: the program leaves out its comments, the declarations keep them.
+ */
+import { cp, readFile } from 'node:fs/promises';
+import { dts } from 'rolldown-plugin-dts';
+
+const { exports } = JSON.parse(await readFile(new URL('package.json', import.meta.url), 'utf8'));
+
+/** The compiled files of all entry points, by their names in `dist`. */
+function entries(kind, suffix) {
+  return Object.fromEntries(
+    Object.values(exports)
+      .map((target) => target[kind])
+      .filter((file) => file !== undefined)
+      .map((file) => [
+        file.replace('./dist/', '').replace(suffix, ''),
+        file.replace('./dist/', './build/'),
+      ]),
+  );
+}
+
+const isOfAnotherPackage = (id) => !/^[./]/.test(id);
+
+const output = {
+  dir: 'dist',
+  format: 'es',
+  // Names as in the sources, for those who read the package in a debugger.
+  minifyInternalExports: false,
+  // A directory below `dist`, as lib/telemetry/place.ts takes the directory above its file for the library.
+  chunkFileNames: 'shared/[name].js',
+};
+
+/** What no compiler makes: the page of the inspector. */
+const pageOfInspector = {
+  name: 'page-of-inspector',
+  writeBundle: () => cp('build/inspector/page', 'dist/inspector/page', { recursive: true }),
+};
+
+export default [
+  {
+    input: entries('default', /\.js$/),
+    external: isOfAnotherPackage,
+    platform: 'node',
+    plugins: [pageOfInspector],
+    output: { ...output, cleanDir: true, comments: false },
+  },
+  {
+    input: entries('types', /\.d\.ts$/),
+    external: isOfAnotherPackage,
+    platform: 'node',
+    plugins: [dts({ dtsOnly: true })],
+    output,
+  },
+];
