@@ -51,7 +51,7 @@ export default [
     input: entries('types', /\.d\.ts$/),
     external: isOfAnotherPackage,
     platform: 'node',
-    plugins: [dts({ dtsOnly: true })],
+    plugins: [dts({ dtsInput: true })],
     output,
   },
 ];

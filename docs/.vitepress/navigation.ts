@@ -1,9 +1,4 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-
 import type { DefaultTheme } from 'vitepress';
-
-import { ROOT } from './places.js';
 
 type Item = DefaultTheme.SidebarItem;
 
@@ -11,19 +6,13 @@ function page(text: string, name: string): Item {
   return { text, link: `/${name}` };
 }
 
-/** A page that a branch may lack. */
-function pageIfThere(text: string, name: string): Item[] {
-  const file = name.startsWith('source/') ? name.replace('source/', '') : `docs/${name}`;
-  return existsSync(join(ROOT, `${file}.md`)) ? [page(text, name)] : [];
-}
-
 /** Pages in the order in which somebody new reads them. */
 export const sidebar: Item[] = [
   {
     text: 'Start',
     items: [
-      ...pageIfThere('Why', 'why'),
-      ...pageIfThere('Quick start', 'quick-start'),
+      page('Why', 'why'),
+      page('Quick start', 'quick-start'),
       page('How it works', 'how-it-works'),
       page('Recipes', 'recipes'),
       page('Comparison', 'comparison'),
@@ -89,7 +78,7 @@ export const sidebar: Item[] = [
       page('Design', 'design'),
       page('All pages', 'pages'),
       page('Changelog', 'source/CHANGELOG'),
-      ...pageIfThere('Security policy', 'source/SECURITY'),
+      page('Security policy', 'source/SECURITY'),
       page('Contributing', 'source/CONTRIBUTING'),
     ],
   },

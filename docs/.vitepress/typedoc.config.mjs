@@ -62,7 +62,9 @@ export default {
   tableColumnSettings: { hideModifiers: true, hideInherited: true, hideOverrides: true },
   parametersFormat: 'table',
   modifierTags: [...OptionDefaults.modifierTags, '@publicApi'],
-  excludeTags: ['@publicApi'],
+  // One for the compiler, which has to stay in the declarations.
+  blockTags: [...OptionDefaults.blockTags, '@ts-ignore'],
+  excludeTags: ['@publicApi', '@ts-ignore'],
   treatWarningsAsErrors: true,
   validation: { notExported: false, invalidLink: true },
 };

@@ -19,7 +19,7 @@ import { runAndSettleAround, runAround, type SurroundedRequest } from './around-
 import { holdAcks } from './held-acks.js';
 import { httpRequestOf, httpResponseOf, type HttpResponse } from './http-exchange.js';
 import type { InterceptedRequest } from './intercepted-request.js';
-import { SERVE_CALL, type CallServer, type HandlerCall } from './interceptor-chain.js';
+import { SERVE_CALL, type HandlerCall } from './interceptor-chain.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
 import { RequestAttempt } from './request-attempt.js';
@@ -51,7 +51,7 @@ interface BegunRequest {
  * @publicApi
  */
 @Injectable()
-export class DbContextInterceptor implements CallServer {
+export class DbContextInterceptor implements NestInterceptor {
   readonly #registry: ContextRegistry;
   readonly #options: DbContextOptions;
   readonly #routes: RouteSettingsReader;

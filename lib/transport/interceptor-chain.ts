@@ -16,7 +16,7 @@ export interface HandlerCall {
 export const SERVE_CALL = Symbol.for('nestjs-db-context:serve-call');
 
 /** An interceptor that can do without Nest's chain. */
-export interface CallServer extends NestInterceptor {
+interface CallServer extends NestInterceptor {
   /**
    * @returns what Nest is to answer with: a value, or an Observable; `undefined` leaves the request to
    *   `intercept()`
