@@ -1,4 +1,5 @@
 import type { Results } from '../report/results.js';
+import { summaryTable } from '../report/summary-table.js';
 import {
   callsTable,
   countsTable,
@@ -10,6 +11,7 @@ import {
 
 /** The tables that a block may ask for, by the part of the results that they show. */
 const TABLES: Readonly<Record<string, (results: Results) => string>> = {
+  summary: summaryTable,
   'round-trips': ({ roundTrips }) => countsTable(roundTrips),
   promises: ({ promises }) => countsTable(promises),
   memory: ({ memory }) => memoryTable(memory),

@@ -85,6 +85,7 @@ export const sidebar: Item[] = [
 ];
 
 export const nav: DefaultTheme.NavItem[] = [
+  { text: 'Quick start', link: '/quick-start' },
   { text: 'How it works', link: '/how-it-works' },
   { text: 'Recipes', link: '/recipes' },
   { text: 'API', link: '/reference/' },

@@ -1,6 +1,7 @@
 import { defineConfig, MikroORM, type EntityManager } from '@mikro-orm/postgresql';
 import { ConnectionClosedError, type DbConnectionOptions } from 'nestjs-db-context';
 
+import { fullMessage } from '../support/full-message.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { deferred } from '../support/deferred.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -13,9 +14,11 @@ const CLOSED = {
   code: 'CONNECTION_CLOSED',
   connectionName: 'default',
   cutOffAfterMs: undefined,
-  message:
+  message: fullMessage(
+    'CONNECTION_CLOSED',
     'The connection "default" is closed, by close() or because the application shuts down; no connection ' +
-    'to its server is opened any more. End what uses it before that, or look at isClosed.',
+      'to its server is opened any more. End what uses it before that, or look at isClosed.',
+  ),
 };
 
 describe('a connection after close()', () => {

@@ -12,6 +12,7 @@ import { RouterModule } from '@nestjs/core';
 import { InvalidOptionsError } from 'nestjs-db-context';
 import { DbContextInspectorModule } from 'nestjs-db-context/inspector';
 
+import { fullMessage } from '../support/full-message.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import {
@@ -151,9 +152,11 @@ describe.each<AdapterName>(['express', 'fastify'])(
       ]) {
         await expect(start(imports)).rejects.toMatchObject({
           constructor: InvalidOptionsError,
-          message:
+          message: fullMessage(
+            'INVALID_OPTIONS',
             "The page of DbContextInspectorModule is at '/notes', and at or below that the application has " +
-            `${route}, so that one of them would not be reached. Give the inspector another path.`,
+              `${route}, so that one of them would not be reached. Give the inspector another path.`,
+          ),
         });
       }
     });

@@ -20,6 +20,7 @@ import {
   WithDbContext,
 } from 'nestjs-db-context';
 
+import { fullMessage } from '../support/full-message.js';
 import { noteConnection } from '../support/test-app.js';
 
 // Nothing here connects.
@@ -287,10 +288,12 @@ describe('decorators of routes that have no effect where they stand', () => {
 
   it('C7: name the decorator that has one', async () => {
     await expect(boot([], [OnService])).rejects.toMatchObject({
-      message:
+      message: fullMessage(
+        'INVALID_OPTIONS',
         '@DbTransaction() on OnService.transfer has no effect: no transport calls the method, so that no ' +
-        'context is opened for it. Put it on the route or the job (a method with @WithDbContext() or ' +
-        "@NewDbContext()), or use @Atomic({ isolationLevel: 'serializable' }) here.",
+          'context is opened for it. Put it on the route or the job (a method with @WithDbContext() or ' +
+          "@NewDbContext()), or use @Atomic({ isolationLevel: 'serializable' }) here.",
+      ),
     });
   });
 
