@@ -11,6 +11,7 @@ import {
   type CommittedQueue,
 } from 'nestjs-db-context/bullmq';
 
+import { fullMessage } from '../support/full-message.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -223,11 +224,14 @@ describeWithRedis('which commit a job leaves with', () => {
       expect(performance.now() - addedAt).toBeLessThan(1_000);
       expect(await rows()).toEqual(['saved']);
       const late = (name: string): string =>
-        `a job is late, or lost: saved (id of-${name}) for the queue "${name}" could not be sent after the ` +
-        'commit of dbContext.run() within 400 ms (hookTimeoutMs). The work is saved, and BullMQ goes on ' +
-        'trying for as long as this process lives: look whether the queue has the job before you send it ' +
-        'again. A job that must not be lost belongs into the same database as the work (an outbox, ' +
-        'docs/jobs.md).';
+        fullMessage(
+          'JOB_NOT_SENT',
+          `a job is late, or lost: saved (id of-${name}) for the queue "${name}" could not be sent after the ` +
+            'commit of dbContext.run() within 400 ms (hookTimeoutMs). The work is saved, and BullMQ goes on ' +
+            'trying for as long as this process lives: look whether the queue has the job before you send it ' +
+            'again. A job that must not be lost belongs into the same database as the work (an outbox, ' +
+            'docs/jobs.md).',
+        );
       expect(log.ofLibrary('error')).toEqual([
         late('mail'),
         late('post'),
