@@ -13,6 +13,7 @@ import { setAmbientAside } from './ambient.js';
 import { assertNotNested } from './nesting.js';
 import type { TransactionParts } from './orm-transaction.js';
 import type { OwnedWork } from './owned-work.js';
+import { pendingCodeRuns } from './pending-code.js';
 import { bindControl, type SessionControl } from './session-marks.js';
 import type { SessionObserver, SessionOptions } from './session-observer.js';
 import { SessionTransactions } from './session-transactions.js';
@@ -208,6 +209,7 @@ export class Session extends SessionTransactions implements SessionControl {
     if (announced !== undefined) {
       await this.whileOpen(announced);
     }
+    await pendingCodeRuns();
   }
 
   async #flushAndCommit(): Promise<void> {
