@@ -90,12 +90,32 @@ export function isRendered(executionContext: Pick<ExecutionContext, 'getHandler'
   return Reflect.hasMetadata(RENDER_METADATA, executionContext.getHandler());
 }
 
+/**
+ * The name of the method that a handler is, by which Nest keeps the decorators of its parameters. The function may have
+ * another one: that of a decorator which has wrapped it.
+ */
+export function methodNameOf(
+  executionContext: Pick<ExecutionContext, 'getClass' | 'getHandler'>,
+): string {
+  const handler = executionContext.getHandler();
+  let prototype: unknown = executionContext.getClass().prototype;
+  while (typeof prototype === 'object' && prototype !== null) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
+      if (value === handler) {
+        return name;
+      }
+    }
+    prototype = Object.getPrototypeOf(prototype);
+  }
+  return handler.name;
+}
+
 /** Whether a handler answers by itself: it takes `@Res()` or `@Next()`, without `passthrough`. */
 export function answersByItself(
   executionContext: Pick<ExecutionContext, 'getClass' | 'getHandler'>,
 ): boolean {
   const owner = executionContext.getClass();
-  const { name } = executionContext.getHandler();
+  const name = methodNameOf(executionContext);
   const parameters = Object.keys(
     (Reflect.getMetadata(ROUTE_ARGUMENTS_METADATA, owner, name) as object | undefined) ?? {},
   );

@@ -15,7 +15,14 @@ import {
 } from '../decorators/route.decorators.js';
 import type { CommitPolicy, FlushTime } from '../options/context-options.js';
 import type { RetryOptions } from '../options/retry-options.js';
-import { answersByItself, isRendered, isSse, redirectOf, type Redirect } from './http-exchange.js';
+import {
+  answersByItself,
+  isRendered,
+  isSse,
+  methodNameOf,
+  redirectOf,
+  type Redirect,
+} from './http-exchange.js';
 
 /** Where a handler is declared. */
 export interface Route extends Pick<ExecutionContext, 'getHandler'> {
@@ -76,7 +83,7 @@ export class RouteSettingsReader {
     const redirect = redirectOf(executionContext);
     const isAnsweredByHandler = answersByItself(executionContext);
     return {
-      name: `${owner.name}.${handler.name}`,
+      name: `${owner.name}.${methodNameOf(executionContext)}`,
       handler,
       owner,
       isSkipped: nearest(SKIP_METADATA) === true,

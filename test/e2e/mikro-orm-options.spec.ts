@@ -1,6 +1,7 @@
 import { defineConfig } from '@mikro-orm/postgresql';
 import { ConnectionFailedError } from 'nestjs-db-context';
 
+import { fullMessage } from '../support/full-message.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
@@ -75,11 +76,13 @@ describe("options of MikroORM's own", () => {
       const failed = {
         constructor: ConnectionFailedError,
         code: 'CONNECTION_FAILED',
-        message:
+        message: fullMessage(
+          'CONNECTION_FAILED',
           `Could not connect to the database of connection "default": database "${missing}" does not ` +
-          'exist. Create it, or set ensureDatabase: true among the options of the connection, with which ' +
-          'MikroORM creates it before the first statement. The next request tries again; no restart is ' +
-          'needed.',
+            'exist. Create it, or set ensureDatabase: true among the options of the connection, with which ' +
+            'MikroORM creates it before the first statement. The next request tries again; no restart is ' +
+            'needed.',
+        ),
         cause: expect.objectContaining({ code: '3D000' }),
       };
       await expect(dbContext.run(() => session().count(Note))).rejects.toMatchObject(failed);

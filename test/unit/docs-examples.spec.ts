@@ -60,8 +60,19 @@ it('the front page of the site shows code of the README', () => {
   expect(readme).toContain(examples[0]);
 });
 
+/** Pages whose examples are compared by others: typed from `nest new` on, and with the programs of a sample. */
+const COMPARED_ELSEWHERE = {
+  'quick-start': 'test/quick-start/main.ts',
+  why: 'sample/10-why/test/why.spec.ts',
+};
+
 it('no page shows TypeScript that nothing compiles', () => {
-  const seen = new Set(['index', ...documents].map((document) => `${document}.md`));
+  for (const [page, file] of Object.entries(COMPARED_ELSEWHERE)) {
+    expect(readFileSync(new URL(file, ROOT), 'utf8')).toContain(`docs/${page}.md`);
+  }
+  const seen = new Set(
+    ['index', ...Object.keys(COMPARED_ELSEWHERE), ...documents].map((document) => `${document}.md`),
+  );
   const unseen = pages.filter((page) => !seen.has(page));
   const uncompiled = unseen.filter((page) =>
     examplesOf(`docs/${page}`).some((code) => !fileOf(code)),
