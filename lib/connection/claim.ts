@@ -27,8 +27,6 @@ export interface Holder {
   readonly obstacle?: string | undefined;
   /** What has ended it while its code was running, where that is known. */
   readonly endCause?: EndCause | undefined;
-  /** Whether code is to run when its transactions are committed, as an `onCommit` hook is. */
-  readonly waitsForCommits?: boolean;
   /** What events call it; made where somebody listens. */
   readonly telemetry?: ContextInfo | undefined;
   /** Called with the error of a statement that came after the end, which nobody may await. */

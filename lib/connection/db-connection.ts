@@ -95,7 +95,6 @@ export class DbConnection {
   /** @internal The option `readYourWrites`; `undefined` without replicas, where it has no effect. */
   readonly readYourWrites: ReadYourWritesSettings | undefined;
   readonly #beforeSession: BeforeSession | undefined;
-  #endsLeftBehind = 0;
   readonly #failover: Failover | undefined;
   #clientSource: ClientSource | undefined;
   #holderHere: (() => Holder | undefined) | undefined;
@@ -269,22 +268,6 @@ export class DbConnection {
     return called === undefined
       ? failover?.ensurePrimary()
       : called.then(() => failover?.ensurePrimary());
-  }
-
-  /** @internal See `TransactionSource`: while a test lends its own clients, nothing goes on behind its back. */
-  get waitsForEnds(): boolean {
-    return this.#clientSource !== undefined;
-  }
-
-  /** @internal Ends that nobody waits for: COMMITs of reads (S1). Their connections are about to come back. */
-  get endsLeftBehind(): number {
-    return this.#endsLeftBehind;
-  }
-
-  /** @internal Called with an end that nobody waits for. */
-  leftBehind(end: Promise<unknown>): void {
-    this.#endsLeftBehind++;
-    void end.then(() => this.#endsLeftBehind--);
   }
 
   /** @internal Whether `beforeSession()` may run code of the application. */

@@ -100,11 +100,6 @@ export class Context extends ContextSessions {
     );
   }
 
-  /** See {@link Holder.waitsForCommits}. */
-  get waitsForCommits(): boolean {
-    return !this.ends.hooks.isEmpty;
-  }
-
   /** Whether work of it is under way that nobody awaits. */
   get #isWorking(): boolean {
     return this.hasWorkBeside || this.ends.hasBlocks;

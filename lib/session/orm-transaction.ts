@@ -162,14 +162,11 @@ export class OrmTransaction implements TransactionOwner {
       : undefined;
   }
 
-  /** See {@link TransactionOwner.hears}. */
-  hears(event: TransactionEvent): boolean {
-    return this.#owner.hasListeners(EventType[event]);
-  }
-
   /** See {@link TransactionOwner.announce}. */
   announce(event: TransactionEvent): Promise<void> | undefined {
-    return this.hears(event) ? this.#announce(EventType[event]) : undefined;
+    return this.#owner.hasListeners(EventType[event])
+      ? this.#announce(EventType[event])
+      : undefined;
   }
 
   async #announce(event: TransactionEventType): Promise<void> {
@@ -187,13 +184,12 @@ export class OrmTransaction implements TransactionOwner {
   /**
    * Commits. Once.
    *
-   * @param isLast whether nothing comes after it in its unit of work
    * @throws {@link UnexpectedRollbackError}, {@link CommitOutcomeUnknownError},
    *   {@link TransactionTimeoutError}, or MikroORM's exception for the server's error
    */
-  async commit(isLast = false): Promise<Outcome> {
+  async commit(): Promise<Outcome> {
     try {
-      return await this.transaction.commit(isLast);
+      return await this.transaction.commit();
     } catch (error) {
       throw this.#parts.connection.orm.driver.convertException(error as Error);
     }

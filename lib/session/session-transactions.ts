@@ -162,8 +162,8 @@ export abstract class SessionTransactions implements OrmOwner {
   }
 
   /** See {@link OrmTransaction.commit}. */
-  protected commitTransaction(isLast: boolean): Promise<Outcome> {
-    return this.#current.commit(isLast);
+  protected commitTransaction(): Promise<Outcome> {
+    return this.#current.commit();
   }
 
   /** Makes the next statement begin a new transaction. */

@@ -237,7 +237,7 @@ export class Session extends SessionTransactions implements SessionControl {
 
   async #commit(): Promise<Outcome> {
     try {
-      const outcome = await this.commitTransaction(this.#state === 'closed');
+      const outcome = await this.commitTransaction();
       this.#renew();
       return outcome;
     } catch (error) {

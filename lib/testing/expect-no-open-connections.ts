@@ -14,8 +14,7 @@ export function expectNoOpenConnections(app: TestTarget): void {
   const left = connectionsOf(app).flatMap((connection) => {
     const shared = TestRouting.of(connection).openTransactions;
     const { checkedOut = 0, waiting = 0, size = 0 } = connection.poolState() ?? {};
-    // What a read has left behind is on its way back, and no business of its caller's.
-    const open = shared ?? Math.max(checkedOut - connection.endsLeftBehind, 0);
+    const open = shared ?? checkedOut;
     return open + waiting === 0
       ? []
       : [`"${connection.name}": ${open} in use, ${waiting} waiting (pool of ${size})`];

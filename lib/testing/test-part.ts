@@ -55,7 +55,6 @@ export async function partOf(
     planMisused: () => shared.refusal('its begin is under way.'),
     mayReadAhead: () => false,
     planOfRead: () => statements,
-    hears: () => false,
     announce: () => undefined,
   };
   const transaction = new Transaction(source, owner, {});

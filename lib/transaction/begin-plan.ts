@@ -46,8 +46,6 @@ export interface TransactionOwner {
   mayReadAhead(settings: TransactionSettings): boolean;
   /** What begins such a read. */
   planOfRead(settings: TransactionSettings): readonly Statement[] | Promise<readonly Statement[]>;
-  /** Whether a subscriber listens to an event. */
-  hears(event: TransactionEvent): boolean;
   /** Announces an end to subscribers, who cannot change it; never throws. `undefined`: nobody listens. */
   announce(event: TransactionEvent): Promise<void> | undefined;
 }
@@ -81,10 +79,6 @@ export interface TransactionSource {
   readonly sessionReset?: SessionReset | undefined;
   /** How clients read what they wrote, where the log position of writes is kept for that. */
   readonly readYourWrites?: object | undefined;
-  /** Whether the end of each transaction is waited for, as that of a test's is. */
-  readonly waitsForEnds?: boolean;
-  /** Called with an end that nobody waits for. */
-  leftBehind?(end: Promise<unknown>): void;
   /** Called with each statement that MikroORM does not send, and so does not log, itself. */
   onStatement(sql: string, tookMs: number): void;
   /** Called with each failure of a statement. */

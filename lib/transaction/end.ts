@@ -10,16 +10,6 @@ import { hasBegun, leaseOf } from './transaction-state.js';
 
 const ignore = (): void => undefined;
 
-/** What is known of a transaction that is to be committed. */
-interface CommitOptions {
-  /** Whether the server refuses every write of it. */
-  readonly isReadOnly: boolean;
-  /** Whether a read whose COMMIT is not answered is as good as committed. */
-  readonly mayLoseAnswer: boolean;
-  /** Whether nothing comes after it in its unit of work, so that its connection is waited for by nobody. */
-  readonly isLast: boolean;
-}
-
 /** Ends one transaction whose gate is shut: once, and a second end waits for the first (F1). */
 export class End {
   readonly #source: TransactionSource;
@@ -34,54 +24,33 @@ export class End {
     this.#machine = machine;
   }
 
-  /** Commits what nothing forbids to be committed. */
-  commit(options: CommitOptions): Promise<Outcome> {
-    const { isReadOnly, mayLoseAnswer, isLast } = options;
+  /**
+   * Commits what nothing forbids to be committed.
+   *
+   * @param options `mayLoseAnswer`: whether a read whose COMMIT is not answered is as good as committed
+   */
+  async commit(options: {
+    readonly isReadOnly: boolean;
+    readonly mayLoseAnswer: boolean;
+  }): Promise<Outcome> {
+    const { isReadOnly, mayLoseAnswer } = options;
     const machine = this.#machine;
     const { state } = machine;
     if (this.#ending !== undefined || state.tag !== 'shut') {
-      return Promise.reject(new SessionClosedError(this.#source.name));
+      throw new SessionClosedError(this.#source.name);
     }
-    const { lease } = state;
-    if (lease === undefined) {
+    if (state.lease === undefined) {
       machine.end('untouched');
-      return Promise.resolve('untouched');
+      return 'untouched';
     }
     machine.ending();
-    // The server says that the transaction is sound and can have written nothing, so COMMIT can tell nothing new.
-    const needsNoAnswer =
-      isLast &&
-      isReadOnly &&
-      mayLoseAnswer &&
-      lease.status === 'T' &&
-      this.#source.waitsForEnds !== true &&
-      this.#owner.holder?.waitsForCommits !== true &&
-      !this.#owner.hears('afterTransactionCommit');
-    const ending = commitOn(lease, this.#source, {
+    this.#ending = commitOn(state.lease, this.#source, {
       hasOnlyRead: async () => mayLoseAnswer && (isReadOnly || (await this.#hasOnlyRead())),
       noteWrite: isReadOnly ? undefined : this.#noteWrite,
       announce: (event) => this.#owner.announce(event),
     });
-    this.#ending = ending;
-    const committed = this.#committed(ending);
-    if (needsNoAnswer) {
-      const source = this.#source;
-      const ended = committed.catch((error: unknown) => {
-        source.report(
-          `a read on connection "${source.name}" is done, and its COMMIT failed`,
-          error,
-        );
-      });
-      source.leftBehind?.(ended);
-      return Promise.resolve('committed');
-    }
-    return committed;
-  }
-
-  async #committed(ending: Promise<void>): Promise<Outcome> {
-    const machine = this.#machine;
     try {
-      await ending;
+      await this.#ending;
     } catch (error) {
       machine.commitFailed(error);
       machine.end(error instanceof CommitOutcomeUnknownError ? 'unknown' : 'rolled-back');

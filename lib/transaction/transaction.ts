@@ -283,15 +283,13 @@ export class Transaction
   /**
    * Shuts the gate and commits. There is one attempt, and the transaction is over after it, also when it fails.
    *
-   * @param isLast whether nothing comes after it in its unit of work: COMMIT of a read-only transaction is then sent
-   *   and not waited for, unless its answer could be news (`serializable`) or somebody is to be told of it
    * @throws {@link UnexpectedRollbackError} a failure forbade the commit, or the server rolled back
    * @throws {@link TransactionTimeoutError} it had been open for too long
    * @throws {@link CommitOutcomeUnknownError} no answer came
    * @throws {@link SessionClosedError} it had ended before
    * @throws the server's own error, when it refused (a deferred constraint, 40001)
    */
-  commit(isLast = false): Promise<Outcome> {
+  commit(): Promise<Outcome> {
     const blocker = this.shut();
     if (blocker !== undefined) {
       return this.#refuse(blocker);
@@ -301,7 +299,6 @@ export class Transaction
       isReadOnly: this.isReadOnly,
       // A serializable read is only known to be right by its COMMIT.
       mayLoseAnswer: effective.isolationLevel !== 'serializable',
-      isLast,
     });
   }
 

@@ -30,6 +30,17 @@ function rawOf(response: Answer): RawAnswer {
   return response.raw ?? (response as unknown as RawAnswer);
 }
 
+/** As an application measures its handlers: the function in its place has no name of its own. */
+const Timed: MethodDecorator = (_target, _key, descriptor) => {
+  const method = descriptor.value as (...args: unknown[]) => unknown;
+  const timed = [
+    function (this: unknown, ...args: unknown[]): unknown {
+      return method.apply(this, args);
+    },
+  ];
+  descriptor.value = timed[0] as never;
+};
+
 let attempts = 0;
 let mayReturn: Deferred<void>;
 
@@ -60,6 +71,13 @@ class ResController {
   async unsaved(@Res() response: Answer): Promise<void> {
     await this.#failAtCommit();
     response.status(201).send('unsaved');
+  }
+
+  @Get('wrapped')
+  @Timed
+  async wrapped(@Res() response: Answer): Promise<void> {
+    await this.#failAtCommit();
+    response.status(201).send('wrapped');
   }
 
   @Get('thrown')
@@ -190,6 +208,11 @@ describe.each<AdapterName>(['express', 'fastify'])('@Res() over %s', (adapter) =
     expect(await fetch('/unsaved')).toEqual(serverError);
     expect(await shared.world.savedTexts()).toEqual([]);
     expect(logger.lines.filter(({ context }) => context === 'ExceptionsHandler')).toHaveLength(1);
+  });
+
+  it('S1: so it is where a decorator has put a function of another name into the place of the handler', async () => {
+    expect(await fetch('/wrapped')).toEqual(serverError);
+    expect(await shared.world.savedTexts()).toEqual([]);
   });
 
   it('S1: what is thrown after res.send() is the answer in place of what was sent', async () => {

@@ -160,13 +160,6 @@ describe('reading your own writes', () => {
   afterAll(() => database.cluster.stop());
 
   afterEach(async () => {
-    const last = app;
-    if (last !== undefined) {
-      // A read that was declared does not wait for its COMMIT.
-      await waitFor(() => last.pool().checkedOut === 0, {
-        what: 'all connections to be given back',
-      });
-    }
     const pool = app?.pool() ?? { checkedOut: 0, waiting: 0 };
     await app?.close();
     app = undefined;

@@ -109,16 +109,10 @@ describe('replicas', () => {
   afterAll(() => database.cluster.stop());
 
   afterEach(async () => {
-    const last = app;
-    if (last !== undefined) {
-      // A read that was declared does not wait for its COMMIT.
-      await waitFor(() => last.pool().checkedOut === 0, {
-        what: 'all connections to be given back',
-      });
-      expect(last.pool()).toMatchObject({ waiting: 0 });
-    }
+    const pool = app?.pool();
     await app?.close();
     app = undefined;
+    expect(pool).toMatchObject({ checkedOut: 0, waiting: 0 });
     await waitFor(async () => (await connections()) === 0, { what: 'no connection to be left' });
   });
 

@@ -71,7 +71,6 @@ function transactionOn(client: PgClient): Transaction {
       planMisused: () => new Error('not in this test'),
       mayReadAhead: () => false,
       planOfRead: () => statements,
-      hears: () => false,
       announce: () => undefined,
     },
     {},
