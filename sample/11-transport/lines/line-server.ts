@@ -45,18 +45,23 @@ export class LineServer implements OnApplicationBootstrap, BeforeApplicationShut
   async #serve(socket: Socket): Promise<void> {
     const conversation = new Conversation(this.dbContext);
     this.#sockets.add(socket);
-    // A client that has gone is noticed by the end of its lines.
+    // Also where an answer meets a socket that is closed already.
     socket.on('error', () => {});
-    for await (const line of createInterface({ input: socket })) {
-      if (!this.#isClosing) {
-        const answer = this.#answer(line, conversation);
-        this.#running.add(answer);
-        socket.write(`${await answer}\n`);
-        this.#running.delete(answer);
+    try {
+      for await (const line of createInterface({ input: socket })) {
+        if (!this.#isClosing) {
+          const answer = this.#answer(line, conversation);
+          this.#running.add(answer);
+          socket.write(`${await answer}\n`);
+          this.#running.delete(answer);
+        }
       }
+    } catch {
+      // A connection that is reset is an error of the loop, and no more than a client that leaves.
+    } finally {
+      this.#sockets.delete(socket);
+      await conversation.abandon();
     }
-    this.#sockets.delete(socket);
-    await conversation.abandon();
   }
 
   /** The answer exists only once the outcome does: run() settles before it returns. */
@@ -73,8 +78,12 @@ export class LineServer implements OnApplicationBootstrap, BeforeApplicationShut
       );
       return conversation.isOpen ? `pending ${reading.id}` : `saved ${reading.id}`;
     } catch (error) {
-      // Nobody knows whether it is saved: the client has to look before it sends the line again.
-      return error instanceof CommitOutcomeUnknownError ? 'unknown' : `failed: ${String(error)}`;
+      if (error instanceof CommitOutcomeUnknownError) {
+        // Nobody knows whether it is saved: the client has to look before it sends the line again.
+        return 'unknown';
+      }
+      // A message may have further lines, and each line is an answer.
+      return `failed: ${String(error).split('\n', 1).join()}`;
     }
   }
 }

@@ -27,4 +27,10 @@ export class LineClient {
   leave(): void {
     this.#socket.destroy();
   }
+
+  /** Leaves as a process does that is killed, or a network that is lost. */
+  reset(): void {
+    this.#socket.on('error', () => undefined);
+    this.#socket.resetAndDestroy();
+  }
 }

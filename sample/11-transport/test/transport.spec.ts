@@ -97,6 +97,36 @@ describe('sample 11-transport', () => {
     expect(await saved()).toEqual([]);
   });
 
+  it.each(['', 'begin'])(
+    'a client that resets its connection ends nothing but itself (%s)',
+    async (first) => {
+      if (first !== '') {
+        await client.ask(first);
+      }
+      await client.ask('kitchen 21.5');
+      client.reset();
+      await waitFor(() => connection().poolState()?.checkedOut === 0, {
+        what: 'the conversation to be rolled back',
+      });
+      const other = await LineClient.connect(app.get(LineServer).port);
+      expect(await other.ask('attic 18')).toMatch(/^saved /);
+      other.leave();
+    },
+  );
+
+  it('an error of several lines is one answer', async () => {
+    const others = await Promise.all(
+      Array.from({ length: 5 }, () => LineClient.connect(app.get(LineServer).port)),
+    );
+    for (const each of others) {
+      await each.ask('begin');
+      await each.ask('hall 20');
+    }
+    expect(await client.ask('first 1')).toMatch(/^failed: AcquireTimeoutError: /);
+    expect(await client.ask('second bad')).toBe('failed: TypeError: the value is no number');
+    others.forEach((each) => each.leave());
+  });
+
   it('a line that runs as the application closes is saved, and answered', async () => {
     const commit = holdStatement(proxy, 'commit');
     const answer = client.ask('kitchen 21.5');
