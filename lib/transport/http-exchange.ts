@@ -243,6 +243,11 @@ function statusOfSuccess(
   if (isWebResponse(value)) {
     return value.status;
   }
+  // Fastify answers with an error that is returned as with one that is thrown; Express makes JSON of it.
+  if (value instanceof Error && response.raw !== undefined) {
+    const { statusCode } = value as { readonly statusCode?: unknown };
+    return typeof statusCode === 'number' && statusCode >= 400 ? statusCode : 500;
+  }
   if (redirect !== undefined) {
     const returned = (value as { readonly statusCode?: unknown } | null | undefined)?.statusCode;
     return typeof returned === 'number' ? returned : (redirect.statusCode ?? 302);

@@ -142,6 +142,12 @@ class OutcomesController {
     return new Response('later', { status: 503 });
   }
 
+  @Get('returned-error')
+  async returnedError(@Query('text') text: string): Promise<Error> {
+    await this.notes.write(text);
+    return new Error('returned');
+  }
+
   @Get('number/:id')
   async number(@Param('id', ParseIntPipe) id: number): Promise<string> {
     return this.notes.write(String(id));
@@ -338,6 +344,16 @@ describe.each<AdapterName>(['express', 'fastify'])('outcomes over %s', (adapter)
     });
 
     afterAll(() => world?.close());
+
+    it('S2: an error that is returned is what the platform makes of it: JSON of Express, a 500 of Fastify', async () => {
+      const isAnswer = adapter === 'express';
+      await expectOutcome({
+        does: 'a returned Error',
+        path: '/returned-error',
+        status: isAnswer ? 200 : 500,
+        saved: isAnswer,
+      });
+    });
 
     it.each(DEFAULT_POLICY)('S2: $does', expectOutcome);
 
