@@ -1,4 +1,4 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncResource } from 'node:async_hooks';
 
 import {
   AcquireTimeoutError,
@@ -83,11 +83,14 @@ export function checkOut(
         forget ??= claim.whenOver?.(giveUp);
         const refuse = (): void =>
           giveUp(new PoolDeadlockError(connectionName, poolState(pool), askerOf(claim)));
-        // Who changes the host is another unit of work, in another span.
-        const move = AsyncLocalStorage.bind((successor: PgPool): void => {
-          stopWaiting(`The host of connection "${connectionName}" has changed.`);
-          waitIn(successor);
-        });
+        // Who changes the host is another unit of work, in another span. Not `AsyncLocalStorage.bind()`, which takes
+        // longer than all else here, for each claim that waits.
+        const asker = new AsyncResource('nestjs-db-context:claim');
+        const move = (successor: PgPool): void =>
+          asker.runInAsyncScope(() => {
+            stopWaiting(`The host of connection "${connectionName}" has changed.`);
+            waitIn(successor);
+          });
         detector.waitsFor(claim, refuse, { move, hurry });
       }
       given.then(
