@@ -85,8 +85,8 @@ it.each([
 it('a table that there is not is an error, and so is one that the run has not measured', () => {
   expect(() => figuresOf('a/trips', () => RESULTS)).toThrow(
     new Error(
-      'figures:a/trips: there is no table "trips", but round-trips, promises, memory, calls, ' +
-        'machinery, throughput, observed, latency',
+      'figures:a/trips: there is no table "trips", but summary, round-trips, promises, memory, ' +
+        'calls, machinery, throughput, observed, latency',
     ),
   );
   expect(() => figuresOf('a/memory', () => RESULTS)).toThrow(
