@@ -4,7 +4,7 @@
  * other ones here: the package is the one that was built, and the port is a free one. Prints a line for each
  * step, and ends with exit code 1 at the first that fails.
  */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +14,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { Client } from 'pg';
 
 import { startLocalPostgres } from '../../sample/starter/local-postgres.js';
-import { run } from '../package/run.mjs';
+import { endRun } from '../support/end-run.js';
+import { pack } from '../support/pack.js';
 import { stepsOf, type Step } from './page.js';
 import { Reader } from './reader.js';
 
@@ -33,7 +34,7 @@ try {
     assertEqual(words <= MOST_WORDS, true, `${words} words`);
   });
   const [tarball, { quick_start: databaseUrl }, port] = await Promise.all([
-    pack(),
+    pack(directory),
     postgres.urls,
     freePort(),
   ]);
@@ -59,11 +60,7 @@ try {
   await postgres.stop();
   await rm(directory, { recursive: true, force: true });
 }
-const file = process.env['DB_CONTEXT_TEST_SUMMARY'];
-if (file !== undefined) {
-  await writeFile(file, JSON.stringify(summary));
-}
-process.exitCode = summary.failed === 0 ? 0 : 1;
+await endRun(summary);
 
 async function follow(
   by: Reader,
@@ -112,16 +109,6 @@ async function rowsOf(connectionString: string): Promise<unknown> {
   } finally {
     await client.end();
   }
-}
-
-async function pack(): Promise<string> {
-  const output = await run(
-    'npm',
-    ['pack', '--json', '--ignore-scripts', '--pack-destination', directory],
-    ROOT,
-  );
-  const [packed] = JSON.parse(output) as [{ readonly filename: string }];
-  return join(directory, packed.filename);
 }
 
 async function freePort(): Promise<number> {

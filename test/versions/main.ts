@@ -4,18 +4,16 @@
  * the few that CI has the time for. Needs `dist` and the npm registry. Prints one line for each
  * combination, and ends with exit code 1 when one has failed.
  */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { startLocalPostgres } from '../../sample/starter/local-postgres.js';
-import { run } from '../package/run.mjs';
+import { endRun } from '../support/end-run.js';
+import { pack } from '../support/pack.js';
 import { Application } from './application.js';
 import { COMBINATIONS, type Combination } from './combinations.js';
-
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false } } });
 const combinations = COMBINATIONS.filter(({ isQuick }) => !values.quick || isQuick === true);
@@ -24,7 +22,7 @@ const summary = { passed: 0, failed: 0 };
 const directory = await mkdtemp(join(tmpdir(), 'nestjs-db-context-versions-'));
 const postgres = startLocalPostgres(combinations.map((_, index) => `versions_${index}`));
 try {
-  const tarball = await pack();
+  const tarball = await pack(directory);
   const urls = await postgres.urls;
   // Two at a time, as that is what most of it, npm and the compiler, can use of a small machine.
   const queue = [...combinations.entries()];
@@ -39,21 +37,7 @@ try {
   await postgres.stop();
   await rm(directory, { recursive: true, force: true });
 }
-const file = process.env['DB_CONTEXT_TEST_SUMMARY'];
-if (file !== undefined) {
-  await writeFile(file, JSON.stringify(summary));
-}
-process.exitCode = summary.failed === 0 ? 0 : 1;
-
-async function pack(): Promise<string> {
-  const output = await run(
-    'npm',
-    ['pack', '--json', '--ignore-scripts', '--pack-destination', directory],
-    ROOT,
-  );
-  const [packed] = JSON.parse(output) as [{ readonly filename: string }];
-  return join(directory, packed.filename);
-}
+await endRun(summary);
 
 async function prove(
   index: number,
