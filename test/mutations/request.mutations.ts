@@ -128,4 +128,13 @@ export const REQUEST_MUTATIONS: readonly Mutation[] = [
     spec: 'e2e/http-shutdown.spec',
     test: 'H3: one that is cut off',
   },
+  {
+    id: 'S1',
+    what: 'A handler that a decorator has wrapped is looked for by the name of the wrapping function.',
+    file: 'lib/transport/http-exchange.ts',
+    find: 'const name = methodNameOf(executionContext);',
+    replace: 'const { name } = executionContext.getHandler();',
+    spec: 'e2e/http-res.spec',
+    test: 'S1: so it is where a decorator',
+  },
 ];

@@ -229,4 +229,13 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
     spec: 'e2e/transaction-options.spec',
     test: 'C7: ',
   },
+  {
+    id: 'F3',
+    what: 'The gate shuts before what a handler has begun and not awaited has asked for its first statement.',
+    file: 'lib/session/session.ts',
+    find: '    await pendingCodeRuns();\n',
+    replace: '',
+    spec: 'faults/branches.spec',
+    test: 'F3: un-awaited work, still running at the COMMIT: em.stream',
+  },
 ];
