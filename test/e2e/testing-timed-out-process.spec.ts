@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { NOTE_SCHEMA } from '../support/note.entity.js';
 
-const FIXTURE = 'test/fixtures/concurrent-tests/timed-out.fixture.ts';
+const FIXTURE = 'test/fixtures/timed-out/app.fixture.ts';
 
 describe('T1: more concurrent tests than connections that all time out', () => {
   let database: TestDatabase;
