@@ -3,7 +3,6 @@ import {
   EventType,
   ReferenceKind,
   Utils,
-  wrap,
   type Dictionary,
   type UnitOfWork,
 } from '@mikro-orm/core';
@@ -47,8 +46,8 @@ function ownChanges(manager: EntityManager, uow: UnitOfWork): boolean | undefine
   for (const entity of uow.getIdentityMap()) {
     const { relations } = manager.getMetadata(entity.constructor as never);
     const original = uow.getOriginalEntityData(entity);
-    // What a reference has that was never loaded are assignments.
-    if (relations.length > 0 || original === undefined || !wrap(entity).isInitialized()) {
+    // Of a reference that was never loaded, nothing is known to compare with.
+    if (relations.length > 0 || original === undefined) {
       return undefined;
     }
     if (differs(entity, original, manager)) {

@@ -1,5 +1,12 @@
-import { Type } from '@mikro-orm/core';
-import { Embeddable, Embedded, Entity, PrimaryKey, Property } from '@mikro-orm/decorators/legacy';
+import { Collection, Type } from '@mikro-orm/core';
+import {
+  Embeddable,
+  Embedded,
+  Entity,
+  ManyToMany,
+  PrimaryKey,
+  Property,
+} from '@mikro-orm/decorators/legacy';
 import { defineConfig } from '@mikro-orm/postgresql';
 import { recordStatements } from 'nestjs-db-context/testing';
 
@@ -67,6 +74,16 @@ class Thing {
 
   @Property({ type: 'text', persist: false })
   note = '';
+}
+
+/** An entity that leads to others by a table between them, and by no column of its own. */
+@Entity({ tableName: 'box' })
+class Box {
+  @PrimaryKey({ type: 'integer' })
+  id!: number;
+
+  @ManyToMany({ entity: () => Thing, pivotTable: 'box_thing' })
+  things = new Collection<Thing>(this);
 }
 
 const SCHEMA = `
@@ -156,5 +173,40 @@ describe('an entity without relations that is changed in place', () => {
     });
 
     expect(await database.query('select id, price from thing')).toEqual([{ id: 2, price: 9 }]);
+  });
+});
+
+describe('an entity that leads to others', () => {
+  let database: TestDatabase;
+  let app: TestApp;
+
+  beforeAll(async () => {
+    database = await createTestDatabase();
+    await database.query(`${SCHEMA};
+      create table box (id int primary key);
+      create table box_thing (box_id int references box, thing_id int references thing);
+      insert into box values (1)`);
+    const options = defineConfig({ clientUrl: database.url, entities: [Box, Thing] });
+    app = await startApp({ connections: [options] });
+  });
+  afterAll(async () => {
+    await app.close();
+    await database.drop();
+  });
+
+  it('S3: saves where it leads to, although no column of its own has changed', async () => {
+    await app.dbContext.run(async () => {
+      const thing = await app.session().findOneOrFail(Thing, 1);
+      const box = await app.session().findOneOrFail(Box, 1, { populate: ['things'] });
+      box.things.add(thing);
+    });
+    const added = await database.query('select * from box_thing');
+    await app.dbContext.run(async () => {
+      const box = await app.session().findOneOrFail(Box, 1, { populate: ['things'] });
+      box.things.removeAll();
+    });
+
+    expect(added).toEqual([{ box_id: 1, thing_id: 1 }]);
+    expect(await database.query('select * from box_thing')).toEqual([]);
   });
 });
