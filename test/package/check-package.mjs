@@ -18,8 +18,12 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stagePackage } from '../../.ci/package/stage-package.mjs';
 import { generateApiReports } from './api-report.mjs';
+import { findingsIn } from './declarations.mjs';
 import { createSharedHost, PackageTypes } from './package-types.mjs';
+import { followLinks } from './packed-links.mjs';
+import { findingsOfReports } from './report-findings.mjs';
 import { CommandFailed, run } from './run.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -30,7 +34,6 @@ const REQUIRED_FILES = [
   'package.json',
   'README.md',
   'LICENSE',
-  'CHANGELOG.md',
   // To which the last line of each error leads.
   'docs/errors.md',
   'dist/index.js',
@@ -38,9 +41,12 @@ const REQUIRED_FILES = [
   // What is no output of the compiler.
   'dist/inspector/page/page.js',
   'dist/inspector/page/page.css',
+  'dist/inspector/page/icon.svg',
 ];
 /** A map of sources that are not packed would lead nowhere. */
-const EXPECTED_FILES = /^dist\/.*\.(js|d\.ts|css|svg)$/;
+const EXPECTED_FILES = /^(dist\/.*\.(js|d\.ts|css|svg)|docs\/[\w-]+\.md)$/;
+/** Stands for the address of the repository, which package.json may not have yet. */
+const REPOSITORY = 'https://example.com/owner/name';
 /** The most that a download may be, in bytes. */
 const MAX_TARBALL_SIZE = 300_000;
 const EXPORTS = ['DbContextModule', 'DbContext', 'InjectSession'];
@@ -308,8 +314,10 @@ function installedIn(directory) {
 }
 
 async function pack(directory) {
+  const staged = join(directory, 'staged');
+  await stagePackage(staged);
   const [packed] = JSON.parse(
-    await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', directory], ROOT),
+    await run('npm', ['pack', '--json', '--pack-destination', directory], staged),
   );
   return {
     tarball: join(directory, packed.filename),
@@ -365,10 +373,26 @@ async function checkClasses() {
   return `${classes.length} classes, ${errors.length} of them errors`;
 }
 
+/** Follows the links of the package, now and once package.json says where the repository is. */
+async function checkLinks(directory) {
+  const published = join(directory, 'published');
+  await stagePackage(published, { repository: { type: 'git', url: `git+${REPOSITORY}.git` } });
+  const [now, then] = await Promise.all([
+    followLinks(join(directory, 'staged'), { root: ROOT }),
+    followLinks(published, { root: ROOT, address: REPOSITORY }),
+  ]);
+  const dead = [...now.dead, ...then.dead];
+  if (dead.length > 0) fail(`dead links:\n${dead.join('\n')}`);
+  if (then.links <= now.links) fail('no link leads into the repository');
+  return `${now.links} within, ${then.links - now.links} into the repository`;
+}
+
 /** Compares the API of the build with the reports that are checked in. */
 async function checkApiReports() {
   const directory = join(ROOT, 'test', 'types', 'api');
   const reports = await generateApiReports(ROOT);
+  const findings = findingsOfReports(reports);
+  if (findings.length > 0) fail(findings.join('\n'));
   const checkedIn = new Map();
   for (const name of await readdir(directory)) {
     checkedIn.set(name, await readFile(join(directory, name), 'utf8'));
@@ -420,6 +444,16 @@ async function checkAll(directory) {
     );
     if (odd.length > 0) fail(`not expected: ${odd.join(', ')}`);
   });
+  await check('the links of its pages lead to what is packed or into the repository', () =>
+    checkLinks(directory),
+  );
+  await check(
+    'its declarations have no internal members and no names that a tool made',
+    async () => {
+      const findings = await findingsIn(join(ROOT, 'dist'));
+      if (findings.length > 0) fail(findings.join('\n'));
+    },
+  );
   await check('publint --strict', () =>
     run(join(BIN, 'publint'), [tarball, '--strict']).then(() => undefined),
   );
