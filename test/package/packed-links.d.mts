@@ -2,4 +2,8 @@
 export function followLinks(
   directory: string,
   repository: { readonly root: string; readonly address?: string },
-): Promise<{ readonly links: number; readonly dead: readonly string[] }>;
+): Promise<{
+  readonly links: number;
+  readonly intoRepository: number;
+  readonly dead: readonly string[];
+}>;

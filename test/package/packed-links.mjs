@@ -14,7 +14,8 @@ const TARGETS = [
  *
  * @param {string} directory - the package, with all that is packed
  * @param {{ root: string, address?: string }} repository - its files, and where it shows them
- * @returns {Promise<{ links: number, dead: string[] }>} how many links there are, and those that lead nowhere
+ * @returns {Promise<{ links: number, intoRepository: number, dead: string[] }>} how many links there are, how
+ *   many of them lead into the repository, and those that lead nowhere
  */
 export async function followLinks(directory, repository) {
   const names = await readdir(directory, { recursive: true });
@@ -27,7 +28,15 @@ export async function followLinks(directory, repository) {
   const dead = links.filter(
     ({ page, target }) => !leadsTo(join(directory, page), target, repository),
   );
-  return { links: links.length, dead: dead.map(({ page, target }) => `${page}: ${target}`) };
+  return {
+    links: links.length,
+    intoRepository: links.filter(({ target }) => isInRepository(target, repository)).length,
+    dead: dead.map(({ page, target }) => `${page}: ${target}`),
+  };
+}
+
+function isInRepository(target, { address }) {
+  return address !== undefined && target.startsWith(address);
 }
 
 function targetsOf(text) {
@@ -36,11 +45,12 @@ function targetsOf(text) {
 }
 
 /** Addresses of other sites are taken for good, as this needs no network. */
-function leadsTo(page, target, { root, address }) {
+function leadsTo(page, target, repository) {
   const [path] = target.split('#');
-  if (address !== undefined && path.startsWith(address)) {
-    const [, file] = /^\/(?:blob|tree)\/v[^/]+\/(.+)$/.exec(path.slice(address.length)) ?? [];
-    return file !== undefined && existsSync(join(root, file));
+  if (isInRepository(path, repository)) {
+    const place = path.slice(repository.address.length);
+    const [, file] = /^\/(?:blob|tree)\/v[^/]+\/(.+)$/.exec(place) ?? [];
+    return file !== undefined && existsSync(join(repository.root, file));
   }
   if (/^[a-z]+:/.test(path) || path === '') {
     return true;
