@@ -22,7 +22,7 @@ export function figuresOf(name: string, figuresIn: (file: string) => Measurement
     throw new Error(`figures:${name}: docs/figures/${file}.json has nothing of it`);
   }
   const { file: path, command } = table.script;
-  const options = [figures.asked, `--json docs/figures/${file}.json`].filter((part) => part !== '');
+  const options = [figures.asked, `--json docs/figures/${file}.json`].filter((each) => each !== '');
   return (
     `${text}\n\nMeasured on ${placeOf(figures)} by [${path}](../${path}): ` +
     `\`${command} -- ${options.join(' ')}\``

@@ -2,6 +2,9 @@ import type { Measurement } from '../../bench/report/measurement.js';
 import { table } from '../../bench/report/table.js';
 import type { Figures } from './measure.js';
 
+/** The title of the row that has no fault. */
+export const NO_FAULT = 'none, to compare with';
+
 /** What one fault did to both applications. */
 export interface Row {
   readonly title: string;
@@ -35,7 +38,7 @@ export function faultsTable(figures: ComparedFigures): string {
 
 /** How often an application stood still, and how often it came to harm at all. */
 export function harmTable(figures: ComparedFigures): string {
-  const { faults } = figures;
+  const faults = figures.faults.filter(({ title }) => title !== NO_FAULT);
   const countsOf = (side: 'plain' | 'library'): readonly string[] => {
     const all = faults.map((row) => row[side]);
     return [

@@ -85,7 +85,7 @@ it.each([
 it('a table that there is not is an error, and so is one that the run has not measured', () => {
   expect(() => figuresOf('a/trips', () => RESULTS)).toThrow(
     new Error(
-      'figures:a/trips: there is no table "trips", but summary, round-trips, promises, memory, ' +
+      'figures:a/trips: there is no table "trips", but summary, aims, round-trips, promises, memory, ' +
         'calls, machinery, throughput, observed, latency, harm, faults, ' +
         'pauses, answers',
     ),
