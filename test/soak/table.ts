@@ -58,6 +58,7 @@ export function pausesTable({ rounds }: SoakFigures): string {
       'open transactions',
       'open contexts',
       'rows amiss',
+      'load',
     ],
     shown.map(({ sample, requests, overHttp2, amiss }) =>
       [
@@ -72,6 +73,7 @@ export function pausesTable({ rounds }: SoakFigures): string {
         sample.openTransactions,
         sample.openContexts,
         amiss,
+        sample.load.toFixed(1),
       ].map(String),
     ),
   );
