@@ -107,7 +107,10 @@ export function aimsTable(results: Results): string {
   return table(['aim', 'measured', ''], rows);
 }
 
-/** What a candidate comes to at a workload, as a multiple of another one. */
+/**
+ * What a candidate comes to at a workload, as a multiple of another one: for the library the ratio that the other
+ * tables show, for others that of the medians, as the rounds of only the library are compared with theirs.
+ */
 export function ratioIn(
   { candidates }: Comparison,
   { of, candidate = 'library', baseline }: Pick<Aim, 'of' | 'candidate' | 'baseline'>,
@@ -119,6 +122,10 @@ export function ratioIn(
   const [one, other] = [figuresOf(candidate), figuresOf(baseline)];
   if (one === undefined || other === undefined) {
     return undefined;
+  }
+  const shownRatio = of === 'throughput' ? other.throughputRatio : other.latencyRatio;
+  if (candidate === 'library' && shownRatio !== undefined) {
+    return shownRatio.median;
   }
   return of === 'throughput'
     ? one.perSecond.median / other.perSecond.median
