@@ -6,7 +6,7 @@
  * of their own.
  */
 import { writeFile } from 'node:fs/promises';
-import { availableParallelism, cpus, loadavg } from 'node:os';
+import { loadavg } from 'node:os';
 
 import { Client } from 'pg';
 
@@ -18,6 +18,7 @@ import { profileMachinery } from './machinery/profile-machinery.js';
 import { readOptions } from './options.js';
 import { measureParts } from './parts.js';
 import { profileWorkload } from './profile.js';
+import { measurementNow } from './report/measurement.js';
 import { failuresOf, type Results } from './report/results.js';
 import { measureSummary } from './summary.js';
 
@@ -70,12 +71,7 @@ async function run(databaseUrl: string): Promise<readonly string[]> {
 
 async function measureAll(databaseUrl: string): Promise<readonly string[]> {
   const results: Results = {
-    node: process.version,
-    cpuModel: cpus()[0]?.model.trim() ?? 'unknown',
-    cpus: availableParallelism(),
-    startedAt: new Date().toISOString(),
-    asked: askedWithout('--json'),
-    loadAverage: loadavg(),
+    ...measurementNow(),
     throughput: [],
     observed: [],
     latency: [],
@@ -98,11 +94,4 @@ async function measureAll(databaseUrl: string): Promise<readonly string[]> {
     await writeFile(options.json, `${JSON.stringify(results, undefined, 2)}\n`);
   }
   return failuresOf(results);
-}
-
-/** The options of this run, but for one with its value. */
-function askedWithout(option: string): string {
-  const args = process.argv.slice(2);
-  const index = args.indexOf(option);
-  return (index === -1 ? args : args.toSpliced(index, 2)).join(' ');
 }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import type { Results } from '../report/results.js';
+import type { Measurement } from '../report/measurement.js';
 import { replaceBlocks } from './blocks.js';
 import { figuresOf } from './figures.js';
 
@@ -15,7 +15,9 @@ export function withFigures(markdown: string, root: string): string {
     figuresOf(
       name,
       (file) =>
-        JSON.parse(readFileSync(join(root, 'docs', 'figures', `${file}.json`), 'utf8')) as Results,
+        JSON.parse(
+          readFileSync(join(root, 'docs', 'figures', `${file}.json`), 'utf8'),
+        ) as Measurement,
     ),
   );
 }

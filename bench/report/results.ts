@@ -5,6 +5,7 @@ import type { MachineryFigures } from '../machinery/machinery.js';
 import type { PackageTimes } from '../machinery/package-times.js';
 import type { Workload } from '../workloads.js';
 import { isFailure, type Failure } from './failure.js';
+import type { Measurement } from './measurement.js';
 import { ratioOf, spreadOf, type Spread } from './statistics.js';
 
 interface FailedCandidate extends Failure {
@@ -42,15 +43,7 @@ export interface Counts {
 }
 
 /** Everything that a run has measured. */
-export interface Results {
-  readonly node: string;
-  /** Model of the processor. */
-  readonly cpuModel: string;
-  readonly cpus: number;
-  readonly startedAt: string;
-  /** The options of `npm run bench` that it was started with, the place of its JSON left out. */
-  readonly asked: string;
-  readonly loadAverage: readonly number[];
+export interface Results extends Measurement {
   readonly throughput: Comparison[];
   /** One read, with somebody listening and without. */
   readonly observed: Comparison[];

@@ -3,10 +3,13 @@
  * applications over the same databases: HTTP/1 in plain text, and HTTP/2 with TLS on both sides. After
  * each round the load pauses: what was acknowledged must be there, nothing must be there by half,
  * and what is left in memory, in the pools and on the server is printed. Ends with 1 if anything
- * is amiss, or grows.
+ * is amiss, or grows. The figures go to the file that `--json <file>` names, from where
+ * `npm run figures` takes them.
  */
+import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 
+import { measurementNow } from '../../bench/report/measurement.js';
 import { startLocalPostgres } from '../../sample/starter/local-postgres.js';
 import { encrypt } from '../support/encryption.js';
 import { waitFor } from '../support/wait-for.js';
@@ -14,9 +17,10 @@ import { runLoad } from './load.js';
 import { Random } from './random.js';
 import { countSavedOfLeft, forget, reconcile } from './reconcile.js';
 import { HEADER, line, list, Totals } from './report.js';
-import { growthPerMinute, takeSample, type Sample } from './sample.js';
+import { growthPerMinute, takeSample } from './sample.js';
 import { startHttp1App, startHttp2App } from './soak-app.js';
 import { createDatabases } from './soak-connection.js';
+import type { Round, SoakFigures } from './table.js';
 import { TroubleMaker } from './trouble.js';
 
 const ROUND_MS = 30_000;
@@ -25,12 +29,12 @@ const QUIET_LIMIT_MS = 15_000;
 const FLAT_MB_PER_MINUTE = 0.5;
 
 const { values } = parseArgs({
-  options: { minutes: { type: 'string' }, seed: { type: 'string' } },
+  options: { minutes: { type: 'string' }, seed: { type: 'string' }, json: { type: 'string' } },
 });
 const minutes = Number(values.minutes ?? 10);
 const seed = Number(values.seed ?? Date.now() % 1_000_000);
+const measurement = measurementNow();
 const unheard: unknown[] = [];
-process.on('uncaughtException', (error) => unheard.push(error));
 
 // Ctrl-C needs no care: the server ends when the pipe to this process breaks.
 const postgres = startLocalPostgres(['postgres_of_soak']);
@@ -41,6 +45,8 @@ const apps = [
   await startHttp1App(databases),
   await startHttp2App(databases, await encrypt(serverUrl)),
 ];
+// Not before: an error of the start is to end the script.
+process.on('uncaughtException', (error) => unheard.push(error));
 // Each application has faults and clients of its own, and as many of them as the other.
 const parties = apps.map((app, index) => ({
   app,
@@ -50,7 +56,7 @@ const parties = apps.map((app, index) => ({
 }));
 console.log(`${minutes} minutes, seed ${seed}\n\n${HEADER}`);
 
-const samples: Sample[] = [];
+const rounds: Round[] = [];
 const problems: string[] = [];
 const startedAt = Date.now();
 try {
@@ -65,6 +71,7 @@ const closingAt = Date.now();
 await Promise.all(apps.map((app) => app.close()));
 const closedWithinMs = Date.now() - closingAt;
 await Promise.all(databases.map(({ database }) => database.drop()));
+const samples = rounds.map(({ sample }) => sample);
 const growth = growthPerMinute(samples);
 const leaks = samples.filter(
   (each) => each.checkedOut + each.waiting + each.openTransactions + each.openContexts > 0,
@@ -82,6 +89,21 @@ heap over the second half: ${heap}; ${growth === undefined ? 'the counters' : 'c
 errors that nobody heard: ${unheard.length}; closed within ${closedWithinMs} ms
 rows amiss: ${problems.length}`);
 [...problems, ...unheard].slice(0, 20).forEach((each) => console.log(each));
+if (values.json !== undefined) {
+  const figures: SoakFigures = {
+    ...measurement,
+    rounds,
+    parties: parties.map(({ app, totals, trouble }) => ({
+      protocol: app.protocol,
+      ...totals.figures(),
+      faults: Object.values(trouble.counts).reduce((sum, count) => sum + count, 0),
+    })),
+    heapMbPerMinute: growth,
+    unheard: unheard.length,
+    closedWithinMs,
+  };
+  writeFileSync(values.json, `${JSON.stringify(figures, undefined, 2)}\n`);
+}
 await postgres.stop();
 process.exit(isFlat && problems.length === 0 && unheard.length === 0 ? 0 : 1);
 
@@ -106,13 +128,15 @@ async function runRounds(): Promise<void> {
     // What the proxies have seen would be taken for a leak.
     apps.flatMap(({ connections }) => connections).forEach(({ proxy }) => proxy.reset());
     const row = line(logs, found.length);
+    const requests = logs.reduce((sum, log) => sum + log.requests, 0);
+    const overHttp2 = logs.find(({ protocol }) => protocol === 'HTTP/2')!.requests;
     logs.forEach((log) => {
       log.saved.clear();
       log.failed.clear();
       log.left.clear();
     });
     const sample = await takeSample(apps, startedAt);
-    samples.push(sample);
+    rounds.push({ sample, requests, overHttp2, amiss: found.length });
     console.log(row(sample));
   }
 }

@@ -1,5 +1,6 @@
 import type { Log } from './load.js';
 import type { Sample } from './sample.js';
+import type { PartyFigures } from './table.js';
 
 const COLUMNS = [
   'minute',
@@ -72,6 +73,19 @@ export class Totals {
       this.failed += count;
       this.errors.set(name, (this.errors.get(name) ?? 0) + count);
     }
+  }
+
+  /** For machines. */
+  figures(): Omit<PartyFigures, 'protocol' | 'faults'> {
+    const { requests, acknowledged, failed, disconnected, hanging, errors } = this;
+    return {
+      requests,
+      acknowledged,
+      failed,
+      disconnected,
+      hanging,
+      errors: Object.fromEntries(errors),
+    };
   }
 
   toString(): string {

@@ -1,3 +1,4 @@
+import { loadavg } from 'node:os';
 import { setImmediate as turn } from 'node:timers/promises';
 
 import type { SoakApp } from './soak-app.js';
@@ -15,6 +16,8 @@ export interface Sample {
   readonly openTransactions: number;
   readonly openContexts: number;
   readonly sockets: number;
+  /** Of the machine over the last minute, which this run is a part of. */
+  readonly load: number;
 }
 
 const MB = 2 ** 20;
@@ -35,6 +38,7 @@ export async function takeSample(apps: readonly SoakApp[], startedAt: number): P
     openTransactions: await backends('xact_start is not null'),
     openContexts: sum(apps.map((app) => app.openContexts())),
     sockets: process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length,
+    load: loadavg()[0]!,
   };
 }
 

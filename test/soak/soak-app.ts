@@ -1,8 +1,9 @@
+import assert from 'node:assert/strict';
 import type { AddressInfo } from 'node:net';
 
 import { defineConfig } from '@mikro-orm/postgresql';
 import { Module, type INestApplication } from '@nestjs/common';
-import { HttpAdapterHost, NestFactory } from '@nestjs/core';
+import { HttpAdapterHost, ModulesContainer, NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import {
@@ -125,7 +126,7 @@ async function startNest(
   app.useGlobalFilters(new ErrorBodyFilter(app.get(HttpAdapterHost)));
   await app.listen(0, '127.0.0.1');
   const { port } = (app.getHttpServer() as { address(): unknown }).address() as AddressInfo;
-  const registry = app.get<{ readonly runningCount: number }>(await contextRegistry());
+  const registry = contextRegistry(app);
   return {
     host: `127.0.0.1:${port}`,
     openContexts: () => registry.runningCount,
@@ -139,9 +140,15 @@ async function startNest(
   };
 }
 
-/** The class that knows the open contexts is internal: it is looked for in the built package. */
-async function contextRegistry(): Promise<new () => unknown> {
-  const url = new URL('context/context-registry.js', import.meta.resolve('nestjs-db-context'));
-  const { ContextRegistry } = (await import(url.href)) as { ContextRegistry: new () => unknown };
-  return ContextRegistry;
+/**
+ * What knows the open contexts is internal, and the package is bundled, so that no file has its class: it is
+ * looked for among the providers of the application.
+ */
+function contextRegistry(app: INestApplication): { readonly runningCount: number } {
+  const providers = [...app.get(ModulesContainer).values()].flatMap((module) => [
+    ...module.providers.values(),
+  ]);
+  const registry = providers.find(({ name }) => name === 'ContextRegistry')?.instance;
+  assert.ok(registry, 'the application has no provider ContextRegistry');
+  return registry as { readonly runningCount: number };
 }

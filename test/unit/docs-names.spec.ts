@@ -3,6 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { dbContextChannels } from 'nestjs-db-context/telemetry';
 
 import { METRICS } from '../../lib/observability/metrics.js';
+import { DEFAULTS } from '../../lib/options/defaults.js';
 import * as attributes from '../../lib/opentelemetry/attributes.js';
 import { SPAN_EVENTS } from '../../lib/opentelemetry/span-events.js';
 
@@ -110,6 +111,13 @@ describe('O1: the documentation names what there is, and all of it', () => {
   it('of metrics', () => {
     const documented = namesIn(sectionOf('observability', 'Metrics'), 'OpenTelemetry');
     expect(documented.toSorted()).toEqual(Object.keys(METRICS).toSorted());
+  });
+
+  it('of the limits of a connection and of contexts, with their defaults', () => {
+    const { limits, shutdownTimeoutMs, hookTimeoutMs } = DEFAULTS;
+    const rows = [...textOf('docs/module.md').matchAll(/^\| `(\w+Ms)`.* \| ([\d,]+) +\|/gm)];
+    const documented = rows.map(([, name, value]) => [name, Number(value!.replace(',', ''))]);
+    expect(Object.fromEntries(documented)).toEqual({ ...limits, shutdownTimeoutMs, hookTimeoutMs });
   });
 
   it('of the options of the inspector', () => {

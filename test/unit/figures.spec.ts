@@ -1,4 +1,4 @@
-/** The figures of the documentation are those of the files that the bench has written. */
+/** The figures of the documentation are those of the files that the scripts have written. */
 import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -107,8 +107,9 @@ it('the time by package has a column for each candidate, and sums up what takes 
 it('a table that there is not is an error, and so is one that the run has not measured', () => {
   expect(() => figuresOf('a/trips', () => RESULTS)).toThrow(
     new Error(
-      'figures:a/trips: there is no table "trips", but summary, round-trips, promises, memory, ' +
-        'calls, machinery, packages, throughput, observed, latency',
+      'figures:a/trips: there is no table "trips", but summary, aims, round-trips, promises, memory, ' +
+        'calls, machinery, packages, throughput, observed, latency, harm, faults, ' +
+        'pauses, answers',
     ),
   );
   expect(() => figuresOf('a/memory', () => RESULTS)).toThrow(

@@ -8,7 +8,8 @@ const INTRODUCTION = `# How it grows
 The library beside hand-written \`em.transactional()\`, in two processes that take turns; medians of several
 rounds, and in brackets the quartiles of the ratio within a round. "Grows" is what is added from the first
 point of a curve to its last one, the library's as a multiple of hand-written's: above 1 the library grows
-faster. Written by \`npm run bench:growth\`; all figures are in the JSON files beside the pictures.
+faster. All figures are in the JSON files beside the pictures. Measured and written by \`npm run bench:growth\`
+([bench/growth/main.ts](../../../bench/growth/main.ts)):
 `;
 
 /** The page with the far end of each curve, and with the pictures. */

@@ -1,6 +1,7 @@
 import { EventType, type TransactionEventType } from '@mikro-orm/core';
 import type { World } from '../../faults/support/world.js';
 import type { ComparedFault } from '../compared-fault.js';
+import { NO_FAULT } from '../table.js';
 
 const KILLS = ['test/faults/backend.spec.ts'];
 const LIMITS = ['test/faults/limits.spec.ts'];
@@ -9,7 +10,7 @@ const HOOKS = ['test/faults/hooks.spec.ts'];
 /** What the server, or a subscriber, does to a transaction. */
 export const SERVER_FAULTS: readonly ComparedFault[] = [
   {
-    title: 'none, to compare with',
+    title: NO_FAULT,
     proofs: ['test/e2e/http-settlement.spec.ts'],
     handler: () => async (work) => {
       await work.insert('first');
