@@ -13,6 +13,7 @@ import { ForkEvent } from '../telemetry/session-events.js';
 import type { Failure } from '../transaction/transaction-state.js';
 import type { Autocommit } from './autocommit.js';
 import { assertMayFlush, isFlushIdle } from './changes.js';
+import { deletionHandlerOf } from './deletion-handler.js';
 import { flushInTurn, isFlushing, isFlushUnderWay } from './flush-turns.js';
 import { asKyselyTransaction, isAutocommit } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
@@ -67,6 +68,8 @@ export function sessionManagerClass(
   const { name: connectionName, telemetry } = parts.connection;
   // One of the application's own may do more than to write changes.
   const isPlainFlush = Base.prototype.flush === EntityManager.prototype.flush;
+  /** MikroORM's subscribers that tell the manager around a callback what its fork has deleted. */
+  const deletionHandlers = new WeakSet<object>();
 
   return class extends Base implements SessionManager {
     declare [CONTROL]?: SessionControl;
@@ -132,17 +135,17 @@ export function sessionManagerClass(
         return;
       }
       const control = this[CONTROL];
+      const isOfSession = control !== undefined || this[ROOT] !== undefined;
       if (
-        control !== undefined &&
+        isOfSession &&
         isPlainFlush &&
         !flush.hasSubscribers &&
         !isFlushUnderWay(this) &&
-        isFlushIdle(this)
+        isFlushIdle(this, deletionHandlers)
       ) {
         return;
       }
       assertMayFlush(this);
-      const isOfSession = control !== undefined || this[ROOT] !== undefined;
       const context = isOfSession ? this.getTransactionContext() : undefined;
       const whole = asKyselyTransaction(context)?.part.whole;
       const run = (): Promise<void> => flushInTurn(this, () => super.flush());
@@ -208,6 +211,10 @@ export function sessionManagerClass(
             return callback(fork);
           }
           fork[ROOT] = root;
+          const handler = deletionHandlerOf(fork, this);
+          if (handler !== undefined) {
+            deletionHandlers.add(handler);
+          }
           if (!fork.isInTransaction()) {
             autocommit = ownStatements(parts, fork, controlOf(root));
           }
