@@ -39,7 +39,7 @@ function lookAt(entity: object, comparator: EntityComparator, identityMap: Ident
   if (meta.readonly !== true) {
     const current = comparator.prepareEntity(entity);
     const difference = comparator.getEntityComparator(meta.class)(original, current);
-    if (Utils.hasObjectKeys(difference as Dictionary)) {
+    if (Utils.hasObjectKeys(difference)) {
       // The snapshot of a reference differs from what is known of it.
       return __initialized ? 'changed' : 'unclear';
     }
@@ -67,7 +67,7 @@ function isSettled(value: unknown, property: EntityProperty, identityMap: Identi
       value.getItems(false).every((item: object) => isManagedIn(identityMap, item))
     );
   }
-  const target: unknown = Reference.unwrapReference(value as object);
+  const target: unknown = Reference.unwrapReference(value);
   return Utils.isEntity(target) && isManagedIn(identityMap, target);
 }
 
