@@ -71,8 +71,8 @@ export function isFlushIdle(
 ): boolean {
   for (const subscriber of manager.getEventManager().getSubscribers()) {
     if (
-      FLUSH_EVENTS.some((event) => subscriber[event] !== undefined) &&
-      !deletionHandlers.has(subscriber)
+      !deletionHandlers.has(subscriber) &&
+      FLUSH_EVENTS.some((event) => subscriber[event] !== undefined)
     ) {
       return false;
     }

@@ -22,7 +22,7 @@ type IdentityMap = ReturnType<UnitOfWork['getIdentityMap']>;
 export function lookAtManaged(manager: EntityManager): Finding {
   const identityMap = manager.getUnitOfWork(false).getIdentityMap();
   const comparator = manager.getComparator();
-  for (const entity of identityMap) {
+  for (const entity of identityMap.values()) {
     const finding = lookAt(entity, comparator, identityMap);
     if (finding !== 'unchanged') {
       return finding;
