@@ -9,7 +9,7 @@ import {
 
 import { ReadOnlyTransactionError } from '../errors.js';
 import { asKyselyTransaction } from './kysely-transaction.js';
-import { lookAtManaged, type Finding } from './managed-entities.js';
+import { differs, lookAtManaged, type Finding } from './managed-entities.js';
 
 /** Whether entities wait to be inserted or removed. */
 export function hasPendingEntities(uow: UnitOfWork): boolean {
@@ -104,17 +104,12 @@ function ownUnitOfWork(manager: EntityManager): UnitOfWork {
 
 function isChanged(entity: object, manager: EntityManager): boolean {
   const { readonly, relations } = manager.getMetadata(entity.constructor as never);
-  if (readonly === true) {
-    return false;
-  }
   const original = ownUnitOfWork(manager).getOriginalEntityData(entity);
-  const comparator = EntityManager.prototype.getComparator.call(manager);
   try {
-    const current = comparator.prepareEntity(entity);
-    const difference = comparator.diffEntities(entity.constructor as never, original!, current);
     return (
-      Object.keys(difference).length > 0 ||
-      relations.some(({ name }) => isChangedCollection((entity as Dictionary)[name]))
+      differs(entity, original!, manager) ||
+      (readonly !== true &&
+        relations.some(({ name }) => isChangedCollection((entity as Dictionary)[name])))
     );
   } catch {
     // It is for its flush to say that an entity cannot be written.

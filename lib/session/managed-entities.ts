@@ -1,10 +1,9 @@
 import {
+  EntityManager,
   Reference,
   Utils,
   wrap,
   type Dictionary,
-  type EntityComparator,
-  type EntityManager,
   type EntityProperty,
   type UnitOfWork,
 } from '@mikro-orm/core';
@@ -21,9 +20,8 @@ type IdentityMap = ReturnType<UnitOfWork['getIdentityMap']>;
  */
 export function lookAtManaged(manager: EntityManager): Finding {
   const identityMap = manager.getUnitOfWork(false).getIdentityMap();
-  const comparator = manager.getComparator();
   for (const entity of identityMap.values()) {
-    const finding = lookAt(entity, comparator, identityMap);
+    const finding = lookAt(entity, manager, identityMap);
     if (finding !== 'unchanged') {
       return finding;
     }
@@ -31,18 +29,14 @@ export function lookAtManaged(manager: EntityManager): Finding {
   return 'unchanged';
 }
 
-function lookAt(entity: object, comparator: EntityComparator, identityMap: IdentityMap): Finding {
+function lookAt(entity: object, manager: EntityManager, identityMap: IdentityMap): Finding {
   const { __meta: meta, __initialized, __originalEntityData: original } = wrap(entity, true);
   if (original === undefined) {
     return 'unclear';
   }
-  if (meta.readonly !== true) {
-    const current = comparator.prepareEntity(entity);
-    const difference = comparator.getEntityComparator(meta.class)(original, current);
-    if (Utils.hasObjectKeys(difference)) {
-      // The snapshot of a reference differs from what is known of it.
-      return __initialized ? 'changed' : 'unclear';
-    }
+  if (differs(entity, original, manager)) {
+    // The snapshot of a reference differs from what is known of it.
+    return __initialized ? 'changed' : 'unclear';
   }
   const { relations } = meta;
   for (const property of relations) {
@@ -51,6 +45,20 @@ function lookAt(entity: object, comparator: EntityComparator, identityMap: Ident
     }
   }
   return 'unchanged';
+}
+
+/** Whether a flush would write columns of an entity. @throws what one of its types throws */
+export function differs(entity: object, original: object, manager: EntityManager): boolean {
+  const { readonly } = manager.getMetadata(entity.constructor as never);
+  if (readonly === true) {
+    return false;
+  }
+  const comparator = EntityManager.prototype.getComparator.call(manager);
+  return !comparator.matching(
+    entity.constructor as never,
+    original,
+    comparator.prepareEntity(entity),
+  );
 }
 
 /** Whether a relation leads to nothing that a flush would write, but to entities that are looked at themselves. */
