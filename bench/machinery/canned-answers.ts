@@ -77,7 +77,8 @@ export const LOG_IN_ANSWER = Buffer.concat([
   readyForQuery('I'),
 ]);
 
-const COMMAND = /^(begin|commit|rollback|set|select|insert|update)\b/;
+const COMMAND =
+  /^(begin|commit|rollback to savepoint|rollback|savepoint|release|set|select|insert|update)\b/;
 
 /** The answer to one statement, and the transaction status after it. */
 function answerTo(statement: string, id: string, before: Status): Answer {
@@ -96,6 +97,12 @@ function answerTo(statement: string, id: string, before: Status): Answer {
     case 'commit':
     case 'rollback':
       return { bytes: message('C', command.toUpperCase()), status: 'I' };
+    case 'savepoint':
+      return { bytes: message('C', 'SAVEPOINT'), status: before };
+    case 'release':
+      return { bytes: message('C', 'RELEASE'), status: before };
+    case 'rollback to savepoint':
+      return { bytes: message('C', 'ROLLBACK'), status: before };
     case 'set':
       return { bytes: message('C', 'SET'), status: before };
     case 'select': {

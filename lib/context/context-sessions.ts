@@ -9,7 +9,7 @@ import { mergeSettings, type TransactionSettings } from '../postgresql/transacti
 import type { OwnedWork } from '../session/owned-work.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import { isForkOf } from '../session/session-marks.js';
-import type { SessionObserver, SessionOptions } from '../session/session-observer.js';
+import type { SessionObserver, SessionOptions, SessionOwner } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
 import { sessionRefuse } from '../telemetry/channels.js';
 import type { ConnectionInfo } from '../telemetry/payloads.js';
@@ -56,7 +56,7 @@ const ELSEWHERE =
 const NO_SETTINGS: ReadonlyMap<string, TransactionSettings> = new Map();
 
 /** The sessions of one unit of work: at most one for each connection (M1), and what is owned beside them. */
-export abstract class ContextSessions implements Holder, Surroundings {
+export abstract class ContextSessions implements Holder, SessionOwner, Surroundings {
   protected readonly dependencies: ContextDependencies;
   /** See {@link OpeningOptions.isDetached}. */
   readonly isDetached: boolean;
@@ -296,14 +296,13 @@ export abstract class ContextSessions implements Holder, Surroundings {
   }
 
   #optionsOf(name: string): SessionOptions {
-    return {
-      settings: this.#settings.get(name),
-      holder: this,
-      own: (work) => {
-        this.assertOpen(name);
-        this.#owned = [...this.unfinished, work];
-      },
-    };
+    return { settings: this.#settings.get(name), holder: this, owner: this };
+  }
+
+  /** See {@link SessionOwner.own}. */
+  own(connectionName: string, work: OwnedWork): void {
+    this.assertOpen(connectionName);
+    this.#owned = [...this.unfinished, work];
   }
 
   /** Work beside the transactions of the sessions that is still under way (W3). */

@@ -21,11 +21,11 @@ export interface EndOptions<T> {
 export interface Ends {
   /** What the work is for, for messages. */
   readonly origin: string;
-  readonly commit: () => Promise<void>;
+  commit(): Promise<void>;
   /** After a result. */
-  readonly rollback: () => Promise<void>;
+  rollback(): Promise<void>;
   /** After an error, which is the one to be thrown. */
-  readonly abandon: () => Promise<void>;
+  abandon(): Promise<void>;
 }
 
 /**

@@ -1,7 +1,7 @@
 import type { EntityManager } from '@mikro-orm/core';
 
 import type { Context } from './context.js';
-import { endBy, type Decision, type EndOptions } from './end-by.js';
+import { endBy, type Decision, type EndOptions, type Ends } from './end-by.js';
 import type { RetryOptions } from '../options/retry-options.js';
 import { withRetry } from './retry.js';
 
@@ -40,25 +40,53 @@ export function runInOwnContext<T>(
   });
 }
 
-/** Runs `callback` in a context that has just been opened, once, and settles it. */
+/**
+ * Runs `callback` in a context that has just been opened, once, and settles it.
+ *
+ * @throws {@link ContextTimeoutError}, {@link ShuttingDownError} the context has been open for too long,
+ *   and was rolled back
+ */
 export function runAndSettle<T>(
   registry: ContextRunner,
   context: Context,
   callback: () => T | Promise<T>,
   options: EndOptions<T> = {},
 ): Promise<T> {
-  const expired = untilExpired(context);
-  const ends = {
-    origin: context.origin,
-    commit: () => registry.settle(context, 'commit'),
-    rollback: () => registry.settle(context, 'rollback'),
-    abandon: () => registry.abandon(context),
-  };
-  // Beside a session in no context, the code goes on in the context that it is in.
-  const settled = endBy(ends, options, () =>
-    context.isDetached ? callback() : registry.runIn(context, callback),
-  );
-  return Promise.race([settled, expired]);
+  return new Promise((resolve, reject) => {
+    // One that has been open for too long is rolled back, and its code may never return.
+    context.onExpire = reject;
+    // Beside a session in no context, the code goes on in the context that it is in.
+    void endBy(new ContextEnds(registry, context), options, () =>
+      context.isDetached ? callback() : registry.runIn(context, callback),
+    ).then(resolve, reject);
+  });
+}
+
+/** The ends of a context, as long as it is open: one object, as thousands may be open at the same time. */
+class ContextEnds implements Ends {
+  readonly #registry: ContextRunner;
+  readonly #context: Context;
+
+  constructor(registry: ContextRunner, context: Context) {
+    this.#registry = registry;
+    this.#context = context;
+  }
+
+  get origin(): string {
+    return this.#context.origin;
+  }
+
+  commit(): Promise<void> {
+    return this.#registry.settle(this.#context, 'commit');
+  }
+
+  rollback(): Promise<void> {
+    return this.#registry.settle(this.#context, 'rollback');
+  }
+
+  abandon(): Promise<void> {
+    return this.#registry.abandon(this.#context);
+  }
 }
 
 /** Runs `callback` with a session that is in no context, and settles that (C4). */
@@ -73,14 +101,4 @@ export async function runDetached<T>(
   const context = registry.openDetached(commits ? 'newAtomicSession()' : 'newSession()');
   const run = (): T | Promise<T> => callback(context.session(connectionName).manager);
   return runAndSettle(registry, context, run, { commitOn: () => commits });
-}
-
-/**
- * @throws {@link ContextTimeoutError}, {@link ShuttingDownError} the context has been open for too long,
- *   and was rolled back
- */
-function untilExpired(context: Context): Promise<never> {
-  return new Promise((_, reject) => {
-    context.onExpire = reject;
-  });
 }

@@ -9,7 +9,9 @@ const COMMITS: ReadonlySet<string> = new Set(['commit', 'commitAll', 'atomic']);
 
 /** What the ends of its sessions mean for a context: which hooks are due, and whether it may commit. */
 export class SessionEnds extends CommitRefusals implements SessionObserver {
-  readonly hooks: ContextHooks;
+  readonly #environment: HookEnvironment;
+  readonly #owner: { readonly origin: string };
+  #hooks: ContextHooks | undefined;
   /** Whether the commit of the whole context has begun. */
   isCommitting = false;
   #blocks: AtomicBlocks | undefined;
@@ -17,7 +19,13 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
   /** @param owner the context, for messages */
   constructor(environment: HookEnvironment, owner: { readonly origin: string }) {
     super();
-    this.hooks = new ContextHooks(environment, owner);
+    this.#environment = environment;
+    this.#owner = owner;
+  }
+
+  /** The hooks, made when they are first asked for. */
+  get hooks(): ContextHooks {
+    return (this.#hooks ??= new ContextHooks(this.#environment, this.#owner));
   }
 
   /** The atomic blocks, made as the first one begins. */

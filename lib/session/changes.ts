@@ -9,6 +9,7 @@ import {
 
 import { ReadOnlyTransactionError } from '../errors.js';
 import { asKyselyTransaction } from './kysely-transaction.js';
+import { differs, lookAtManaged, type Finding } from './managed-entities.js';
 
 /** Whether entities wait to be inserted or removed. */
 export function hasPendingEntities(uow: UnitOfWork): boolean {
@@ -21,80 +22,62 @@ export function hasPendingEntities(uow: UnitOfWork): boolean {
 
 /**
  * Whether a flush would write anything, before hooks add to it. Not to be asked while a flush is under
- * way: it computes the same change sets.
+ * way: it may compute the same change sets.
  */
 export function hasChanges(manager: EntityManager): boolean {
+  const finding = findingOf(manager);
+  return finding === 'unclear' ? hasChangeSets(manager) : finding === 'changed';
+}
+
+/** What is to be found without MikroORM's help. */
+function findingOf(manager: EntityManager): Finding {
   const uow = manager.getUnitOfWork(false);
   if (hasPendingEntities(uow)) {
-    return true;
+    return 'changed';
   }
   try {
-    return ownChanges(manager, uow) ?? changedEntities(uow).length > 0;
+    const finding = lookAtManaged(manager);
+    if (finding === 'unchanged') {
+      // What was persisted and removed again would let the next query flush nothing.
+      uow.clearActionsQueue();
+    }
+    return finding;
   } catch {
-    // An entity that cannot be written is a change; the flush says what is wrong with it.
+    // An entity that cannot be compared is a change; the flush says what is wrong with it.
+    return 'changed';
+  }
+}
+
+function hasChangeSets(manager: EntityManager): boolean {
+  try {
+    return changedEntities(manager.getUnitOfWork(false)).length > 0;
+  } catch {
+    // As is one that cannot be written.
     return true;
   }
 }
-
-/**
- * Whether a managed entity has changed, by its own columns alone: a third of what it takes to compute all that a
- * flush would write. That is enough where entities lead to no others.
- *
- * @returns `undefined` where it takes more to know
- */
-function ownChanges(manager: EntityManager, uow: UnitOfWork): boolean | undefined {
-  for (const entity of uow.getIdentityMap()) {
-    const { relations } = manager.getMetadata(entity.constructor as never);
-    const original = uow.getOriginalEntityData(entity);
-    // Of a reference that was never loaded, nothing is known to compare with.
-    if (relations.length > 0 || original === undefined) {
-      return undefined;
-    }
-    if (differs(entity, original, manager)) {
-      return true;
-    }
-  }
-  return false;
-}
-
-/** Whether a flush would write columns of an entity. @throws what one of its types throws */
-function differs(entity: object, original: object, manager: EntityManager): boolean {
-  const { readonly } = manager.getMetadata(entity.constructor as never);
-  if (readonly === true) {
-    return false;
-  }
-  const comparator = EntityManager.prototype.getComparator.call(manager);
-  return !comparator.matching(
-    entity.constructor as never,
-    original,
-    comparator.prepareEntity(entity),
-  );
-}
-
-/** As many as can be looked through for less than what a flush takes that writes nothing. */
-const FEW_ENTITIES = 16;
 
 const FLUSH_EVENTS = [EventType.beforeFlush, EventType.onFlush, EventType.afterFlush] as const;
 
 /**
- * Whether a flush can be left out: it would write nothing, and no subscriber would hear of it. A session that only
- * read then ends without one. Where many entities are managed, only the flush itself looks through them.
+ * Whether a flush can be left out: it would write nothing, and no subscriber would hear of it. What only read then ends
+ * without one.
+ *
+ * @param deletionHandlers subscribers to which a flush that writes nothing says nothing
  */
-export function isFlushIdle(manager: EntityManager): boolean {
+export function isFlushIdle(
+  manager: EntityManager,
+  deletionHandlers: { has(subscriber: object): boolean },
+): boolean {
   for (const subscriber of manager.getEventManager().getSubscribers()) {
-    if (FLUSH_EVENTS.some((event) => subscriber[event] !== undefined)) {
+    if (
+      !deletionHandlers.has(subscriber) &&
+      FLUSH_EVENTS.some((event) => subscriber[event] !== undefined)
+    ) {
       return false;
     }
   }
-  const uow = manager.getUnitOfWork(false);
-  let managed = 0;
-  for (const _ of uow.getIdentityMap()) {
-    managed++;
-    if (managed > FEW_ENTITIES) {
-      return false;
-    }
-  }
-  return !hasChanges(manager);
+  return findingOf(manager) === 'unchanged';
 }
 
 /**

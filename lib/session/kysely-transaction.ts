@@ -55,6 +55,7 @@ export type KyselyTransactionFactory = (
  * @param currentClient finds the Kysely of the current host
  */
 export function kyselyTransactionFactory(
+  connectionName: string,
   currentClient: () => KyselyClient,
 ): KyselyTransactionFactory {
   const client = currentClient();
@@ -62,8 +63,27 @@ export function kyselyTransactionFactory(
   const executor = client.getExecutor();
   const hasPlugins = executor.plugins.length > 0;
   const dialect = dialectOf(client);
+  const config = { dialect };
+  const driver = new NestedTransactionsRefused(connectionName);
   let cursors = 0;
   const nextCursorId = (): number => ++cursors;
+
+  /** Where the executor of a part finds its connections. */
+  class PartConnections {
+    readonly #part: TransactionPart;
+    readonly #isWithin: (() => boolean) | undefined;
+
+    constructor(part: TransactionPart, isWithin: (() => boolean) | undefined) {
+      this.#part = part;
+      this.#isWithin = isWithin;
+    }
+
+    provideConnection<T>(consumer: (connection: StatementConnection) => Promise<T>): Promise<T> {
+      return this.#isWithin?.() === false
+        ? currentClient().getExecutor().provideConnection(consumer)
+        : consumer(new PartConnection(this.#part, nextCursorId));
+    }
+  }
 
   class PartTransaction extends Kysely implements KyselyTransaction {
     readonly part: TransactionPart;
@@ -78,15 +98,10 @@ export function kyselyTransactionFactory(
       parent?: KyselyTransaction,
     ) {
       super({
-        config: { dialect },
+        config,
         dialect,
-        driver: new NestedTransactionsRefused(part),
-        executor: executor.withConnectionProvider({
-          provideConnection: <T>(consumer: (connection: StatementConnection) => Promise<T>) =>
-            isWithin?.() === false
-              ? currentClient().getExecutor().provideConnection(consumer)
-              : consumer(new PartConnection(part, nextCursorId)),
-        }),
+        driver,
+        executor: executor.withConnectionProvider(new PartConnections(part, isWithin)),
       });
       this.part = part;
       this.parent = parent;
@@ -180,7 +195,7 @@ export function kyselyAutocommit(client: KyselyClient, autocommit: Autocommit): 
   const executor = client.getExecutor().withConnectionProvider({
     provideConnection: (consumer) => autocommit.withConnection(consumer),
   });
-  const driver = new NestedTransactionsRefused(autocommit);
+  const driver = new NestedTransactionsRefused(autocommit.connectionName);
   return Object.assign(new Kysely({ config: { dialect }, dialect, driver, executor }), {
     autocommit,
   });
@@ -211,16 +226,16 @@ export function asKyselyTransaction(context: unknown): KyselyTransaction | undef
  * the outer one.
  */
 class NestedTransactionsRefused {
-  readonly #part: { readonly connectionName: string };
+  readonly #connectionName: string;
 
-  constructor(part: { readonly connectionName: string }) {
-    this.#part = part;
+  constructor(connectionName: string) {
+    this.#connectionName = connectionName;
   }
 
   beginTransaction(): Promise<never> {
     return Promise.reject(
       new InvalidTransactionStateError(
-        this.#part.connectionName,
+        this.#connectionName,
         'Kysely cannot begin a transaction of its own inside the session. Use em.transactional(), ' +
           'which sets a savepoint.',
       ),

@@ -42,19 +42,16 @@ export class NestedTransaction extends SavepointScope {
         );
   }
 
-  /** Runs `transactional` as a nested transaction of `root`. */
-  static async of<T>(
-    root: EntityManager,
-    transactional: (nested: NestedTransaction) => Promise<T>,
-  ): Promise<T> {
-    const nested = new NestedTransaction(root);
-    return nested.during(async () => {
-      try {
-        return await transactional(nested);
-      } finally {
-        // MikroORM ends no savepoint whose begin failed after it had been set, in a subscriber.
-        await nested.savepoint?.undo();
-      }
+  /** It is over. @returns what to wait for, where MikroORM has ended no savepoint that it had set */
+  end(): Promise<void> | undefined {
+    // MikroORM ends none whose begin failed after it had been set, in a subscriber.
+    const undone = this.savepoint?.undo();
+    if (undone === undefined) {
+      this.isOver = true;
+      return undefined;
+    }
+    return undone.finally(() => {
+      this.isOver = true;
     });
   }
 }

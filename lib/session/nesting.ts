@@ -111,11 +111,12 @@ export async function endTransaction(
   }
 }
 
-export async function prepareNesting(
+/** @returns what to wait for before it begins, if anything is written first */
+export function prepareNesting(
   manager: EntityManager,
   control: SessionControl | undefined,
   { isolationLevel, readOnly, propagation }: TransactionOptions,
-): Promise<void> {
+): Promise<void> | undefined {
   const isNested = propagation === undefined || propagation === TransactionPropagation.NESTED;
   // Isolation level and access mode can only be had from a BEGIN, and a savepoint is none.
   const isJoined = isNested || propagation === TransactionPropagation.REQUIRED;
@@ -131,9 +132,10 @@ export async function prepareNesting(
   if (isWrittenElsewhere && isOfSession && !isFlushing(manager)) {
     // What another branch is flushing is only known when that flush has ended.
     if (isFlushUnderWay(manager) || hasChanges(manager)) {
-      await manager.flush();
+      return manager.flush();
     }
   }
+  return undefined;
 }
 
 /** @throws {@link UnexpectedRollbackError} a statement or a flush has failed, and its error was swallowed */

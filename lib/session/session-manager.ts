@@ -13,6 +13,7 @@ import { ForkEvent } from '../telemetry/session-events.js';
 import type { Failure } from '../transaction/transaction-state.js';
 import type { Autocommit } from './autocommit.js';
 import { assertMayFlush, isFlushIdle } from './changes.js';
+import { deletionHandlerOf } from './deletion-handler.js';
 import { flushInTurn, isFlushing, isFlushUnderWay } from './flush-turns.js';
 import { asKyselyTransaction, isAutocommit } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
@@ -67,6 +68,8 @@ export function sessionManagerClass(
   const { name: connectionName, telemetry } = parts.connection;
   // One of the application's own may do more than to write changes.
   const isPlainFlush = Base.prototype.flush === EntityManager.prototype.flush;
+  /** MikroORM's subscribers that tell the manager around a callback what its fork has deleted. */
+  const deletionHandlers = new WeakSet<object>();
 
   return class extends Base implements SessionManager {
     declare [CONTROL]?: SessionControl;
@@ -132,17 +135,17 @@ export function sessionManagerClass(
         return;
       }
       const control = this[CONTROL];
+      const isOfSession = control !== undefined || this[ROOT] !== undefined;
       if (
-        control !== undefined &&
+        isOfSession &&
         isPlainFlush &&
         !flush.hasSubscribers &&
         !isFlushUnderWay(this) &&
-        isFlushIdle(this)
+        isFlushIdle(this, deletionHandlers)
       ) {
         return;
       }
       assertMayFlush(this);
-      const isOfSession = control !== undefined || this[ROOT] !== undefined;
       const context = isOfSession ? this.getTransactionContext() : undefined;
       const whole = asKyselyTransaction(context)?.part.whole;
       const run = (): Promise<void> => flushInTurn(this, () => super.flush());
@@ -195,42 +198,52 @@ export function sessionManagerClass(
       if (current !== this) {
         return current.transactional(callback, options);
       }
-      await prepareNesting(this, this[CONTROL], options);
+      const prepared = prepareNesting(this, this[CONTROL], options);
+      if (prepared !== undefined) {
+        await prepared;
+      }
       const root: SessionManager = this[ROOT] ?? this;
       root[NESTED] = true;
-      const nesting = NestedTransaction.of(root, async (nested) => {
-        /** The statements of a callback in no transaction. */
-        let autocommit: Autocommit | undefined;
-        const inner = async (fork: this): Promise<T> => {
-          nested.fork = fork;
-          // REQUIRED and its like run the callback on this very manager.
-          if (fork === this) {
-            return callback(fork);
-          }
-          fork[ROOT] = root;
-          if (!fork.isInTransaction()) {
-            autocommit = ownStatements(parts, fork, controlOf(root));
-          }
-          const result = await callback(fork);
-          // Here, before MikroORM flushes into a transaction that has failed already.
-          assertNotFailed(fork);
-          return result;
-        };
-        try {
-          // MikroORM writes into the options, which may be a constant of the application.
-          return await super.transactional(inner, { ...options, ...outsideOf(this, options) });
-        } finally {
-          const { fork } = nested as { fork?: SessionManager };
-          autocommit?.shut();
-          if (fork !== undefined && fork !== this && !fork.isInTransaction()) {
-            fork[OVER] = true;
-          }
+      const nested = new NestedTransaction(root);
+      /** The statements of a callback in no transaction. */
+      let autocommit: Autocommit | undefined;
+      const inner = async (fork: this): Promise<T> => {
+        nested.fork = fork;
+        // REQUIRED and its like run the callback on this very manager.
+        if (fork === this) {
+          return callback(fork);
         }
-      });
+        fork[ROOT] = root;
+        const handler = deletionHandlerOf(fork, this);
+        if (handler !== undefined) {
+          deletionHandlers.add(handler);
+        }
+        if (!fork.isInTransaction()) {
+          autocommit = ownStatements(parts, fork, controlOf(root));
+        }
+        const result = await callback(fork);
+        // Here, before MikroORM flushes into a transaction that has failed already.
+        assertNotFailed(fork);
+        return result;
+      };
       try {
-        return await nesting;
+        // MikroORM writes into the options, which may be a constant of the application.
+        const ownOptions = { ...options, ...outsideOf(this, options) };
+        return await nested.enter(() => super.transactional(inner, ownOptions));
       } finally {
-        await root[CONTROL]?.nestedEnded();
+        const { fork } = nested as { fork?: SessionManager };
+        autocommit?.shut();
+        if (fork !== undefined && fork !== this && !fork.isInTransaction()) {
+          fork[OVER] = true;
+        }
+        const ended = nested.end();
+        if (ended !== undefined) {
+          await ended;
+        }
+        const hooks = root[CONTROL]?.nestedEnded();
+        if (hooks !== undefined) {
+          await hooks;
+        }
       }
     }
 

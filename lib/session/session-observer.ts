@@ -33,12 +33,18 @@ export interface SessionObserver {
   commitFailed(session: ObservedSession, error: unknown): void;
 }
 
+/** The unit of work that takes over what is begun beside the transactions of its sessions (W3). */
+export interface SessionOwner {
+  /** @throws {@link SessionClosedError} it has ended */
+  own(connectionName: string, work: OwnedWork): void;
+}
+
 /** How a session is made. */
 export interface SessionOptions {
   /** Win over those of the connection. */
   readonly settings?: TransactionSettings | undefined;
   /** The unit of work that it is part of. */
   readonly holder?: Holder | undefined;
-  /** Takes over work beside its transaction; throws where the unit of work has ended. */
-  readonly own?: (work: OwnedWork) => void;
+  /** Takes over work beside its transaction. */
+  readonly owner?: SessionOwner | undefined;
 }

@@ -7,6 +7,7 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
+import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
 import { setAmbientAside } from './ambient.js';
@@ -15,7 +16,7 @@ import type { TransactionParts } from './orm-transaction.js';
 import type { OwnedWork } from './owned-work.js';
 import { pendingCodeRuns } from './pending-code.js';
 import { bindControl, type SessionControl } from './session-marks.js';
-import type { SessionObserver, SessionOptions } from './session-observer.js';
+import type { SessionObserver, SessionOptions, SessionOwner } from './session-observer.js';
 import { SessionTransactions } from './session-transactions.js';
 
 /** Code of the end of a session: one that waited for the end that it is part of would wait for ever. */
@@ -29,6 +30,7 @@ class EndScope extends AsyncScope {
 }
 
 const ignore = (): void => undefined;
+const NO_SETTINGS: TransactionSettings = {};
 
 /**
  * One entity manager with its transaction, which is replaced by a new one each time it ends. It
@@ -44,7 +46,7 @@ export class Session extends SessionTransactions implements SessionControl {
   #state: 'usable' | 'prepared' | 'failed' | 'closed' = 'usable';
   /** The ends of its transactions, one after another: a later one finds a new transaction. */
   readonly #ends = new SerialQueue();
-  readonly #own: ((work: OwnedWork) => void) | undefined;
+  readonly #owner: SessionOwner | undefined;
 
   /**
    * @param manager a fork of the class of session managers
@@ -53,10 +55,10 @@ export class Session extends SessionTransactions implements SessionControl {
   constructor(
     parts: TransactionParts,
     manager: EntityManager,
-    { settings = {}, holder, own }: SessionOptions,
+    { settings = NO_SETTINGS, holder, owner }: SessionOptions,
   ) {
     super(parts, manager, settings, { holder });
-    this.#own = own;
+    this.#owner = owner;
     bindControl(manager, this);
   }
 
@@ -77,7 +79,7 @@ export class Session extends SessionTransactions implements SessionControl {
 
   /** Hands work beside its own transaction to the unit of work, which ends it (W3). */
   own(work: OwnedWork): void {
-    this.#own?.(work);
+    this.#owner?.own(this.connectionName, work);
   }
 
   /** Writes the changes of the unit of work, after an end that is still under way. */

@@ -11,6 +11,8 @@ export abstract class AsyncScope {
   /** Whether what it stands for has ended. Code that nobody awaited may still run inside of it. */
   isOver = false;
   #outer: AsyncScope | undefined;
+  /** The first one further out that is of another class; those between are as deep as code nests transactions. */
+  #outerOfOtherClass: AsyncScope | undefined;
 
   /**
    * The innermost scope of a kind that the current code runs in.
@@ -21,9 +23,14 @@ export abstract class AsyncScope {
     kind: abstract new (...args: never[]) => S,
     matches: (scope: S) => boolean,
   ): S | undefined {
-    for (let scope = storage.getStore(); scope !== undefined; scope = scope.#outer) {
-      if (scope instanceof kind && matches(scope)) {
+    let scope = storage.getStore();
+    while (scope !== undefined) {
+      if (!(scope instanceof kind)) {
+        scope = scope.#outerOfOtherClass;
+      } else if (matches(scope)) {
         return scope;
+      } else {
+        scope = scope.#outer;
       }
     }
     return undefined;
@@ -42,6 +49,8 @@ export abstract class AsyncScope {
       outer = outer.#outer;
     }
     this.#outer = outer;
+    this.#outerOfOtherClass =
+      outer?.constructor === this.constructor ? outer.#outerOfOtherClass : outer;
     return storage.run(this, callback);
   }
 

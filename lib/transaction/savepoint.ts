@@ -189,9 +189,8 @@ export class Savepoint extends TransactionPart {
   /** Whether the server has set it, for those who listen. */
   isSet = false;
   #state: SavepointState = { tag: 'open' };
-  /** Resolves when it has ended. */
-  readonly ended: Promise<void>;
-  #resolveEnded!: () => void;
+  /** Made where somebody waits for its end, which hardly anybody does. */
+  #whenEnded: PromiseWithResolvers<void> | undefined;
 
   /** @param parent the part that it lies in; the savepoint is set there, not here */
   constructor(parent: TransactionPart, name: string) {
@@ -199,9 +198,15 @@ export class Savepoint extends TransactionPart {
     this.whole = parent.whole;
     this.parent = parent;
     this.name = name;
-    this.ended = new Promise((resolve) => {
-      this.#resolveEnded = resolve;
-    });
+  }
+
+  /** Resolves when it has ended. */
+  get ended(): Promise<void> {
+    this.#whenEnded ??= Promise.withResolvers();
+    if (this.outcome !== undefined) {
+      this.#whenEnded.resolve();
+    }
+    return this.#whenEnded.promise;
   }
 
   override get isOpen(): boolean {
@@ -261,11 +266,12 @@ export class Savepoint extends TransactionPart {
     }
   }
 
-  /** Undoes it where nobody has ended it. Never throws: the failure of the whole transaction has the reason. */
-  async undo(): Promise<void> {
-    if (this.#state.tag === 'open') {
-      await this.rollback().catch(() => undefined);
-    }
+  /**
+   * Undoes it where nobody has ended it; there is nothing to wait for where somebody has. It never rejects: the
+   * failure of the whole transaction has the reason.
+   */
+  undo(): Promise<void> | undefined {
+    return this.#state.tag === 'open' ? this.rollback().catch(() => undefined) : undefined;
   }
 
   /** Marks it as ended, and with it what is open inside of it. */
@@ -274,7 +280,7 @@ export class Savepoint extends TransactionPart {
     this.#state = { tag: 'ended', outcome };
     // Not as rolled back: MikroORM takes that for a success of the callback, which it was not.
     this.child?.finish('unknown');
-    this.#resolveEnded();
+    this.#whenEnded?.resolve();
     this.parent.childEnded(this);
   }
 

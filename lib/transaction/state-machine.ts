@@ -30,30 +30,37 @@ import {
   type TransactionState,
 } from './transaction-state.js';
 
+/** What a state is the state of. */
+interface Ended {
+  /** Called once, as the transaction gives its connection up for good. */
+  hasEnded(): void;
+}
+
+/** One for all: as long as nobody uses a session, its transaction is no more than this. */
+const IDLE: TransactionState = { tag: 'idle' };
+
 /** The state of one transaction. Nothing else writes it; it sends nothing, and is given the answers. */
 export class StateMachine implements EventSource {
   readonly #source: TransactionSource;
   readonly #owner: TransactionOwner;
   readonly #timeoutMs: number;
-  readonly deadline: Deadline;
-  /** Called once, as the transaction gives its connection up for good. */
-  readonly #onEnd: () => void;
-  #current: TransactionState = { tag: 'idle' };
+  #deadline: Deadline | undefined;
+  readonly #transaction: Ended;
+  #current: TransactionState = IDLE;
   #telemetry: TransactionTelemetry | undefined;
   /** The read ahead that is under way, where somebody listens. */
   #read: UseTelemetry | undefined;
-  /** Called as the gate shuts. */
-  readonly #onShut = new Set<() => void>();
+  /** Called as the gate shuts; made for the first one. */
+  #onShut: Set<() => void> | undefined;
   #destroyed: Promise<void> | undefined;
-  readonly #sent: SentStatements;
+  /** Made with the first statement. */
+  #sent: SentStatements | undefined;
 
-  constructor(source: TransactionSource, owner: TransactionOwner, onEnd: () => void) {
+  constructor(source: TransactionSource, owner: TransactionOwner, transaction: Ended) {
     this.#source = source;
     this.#owner = owner;
     this.#timeoutMs = limitOf(source, owner);
-    this.deadline = new Deadline(this, this.#timeoutMs);
-    this.#onEnd = onEnd;
-    this.#sent = new SentStatements(source.server);
+    this.#transaction = transaction;
   }
 
   get state(): TransactionState {
@@ -91,6 +98,11 @@ export class StateMachine implements EventSource {
     return this.#telemetry;
   }
 
+  /** Its limit; made by those who start it. */
+  get deadline(): Deadline {
+    return (this.#deadline ??= new Deadline(this, this.#timeoutMs));
+  }
+
   get isOpen(): boolean {
     return isOpen(this.#state);
   }
@@ -118,11 +130,12 @@ export class StateMachine implements EventSource {
   /** Calls `listener` as the gate shuts; soon, where it is shut. @returns a function that forgets it */
   whenShut(listener: () => void): () => void {
     if (this.isOpen) {
+      this.#onShut ??= new Set();
       this.#onShut.add(listener);
     } else {
       queueMicrotask(listener);
     }
-    return () => void this.#onShut.delete(listener);
+    return () => void this.#onShut?.delete(listener);
   }
 
   /** The time of the whole transaction is over (F6). */
@@ -134,7 +147,7 @@ export class StateMachine implements EventSource {
   /** Ends the limit of work that has come to no statement. */
   stopIdleDeadline(): void {
     if (this.#state.tag === 'idle') {
-      this.deadline.stop();
+      this.#deadline?.stop();
     }
   }
 
@@ -191,15 +204,15 @@ export class StateMachine implements EventSource {
   /** It has got none. */
   cannotRead(): void {
     if (this.#state.tag === 'reading') {
-      this.#state = { tag: 'idle' };
+      this.#state = IDLE;
     }
   }
 
   /** Such a read has ended, and its connection is given back. */
   hasRead(): void {
     if (this.#state.tag === 'reading') {
-      this.#state = { tag: 'idle' };
-      this.deadline.stop();
+      this.#state = IDLE;
+      this.#deadline?.stop();
     } else if (this.#state.tag === 'shut') {
       this.#state = { ...this.#state, lease: undefined };
     }
@@ -207,6 +220,7 @@ export class StateMachine implements EventSource {
 
   /** A statement is about to be sent. */
   sends(sql: string): void {
+    this.#sent ??= new SentStatements(this.#source.server);
     this.#sent.add(sql);
   }
 
@@ -216,7 +230,7 @@ export class StateMachine implements EventSource {
    * @param hidden the names behind which code may hide; by default only the texts are judged
    */
   hasOnlyRead(hidden?: HiddenCode): boolean {
-    return this.#sent.areReads(hidden);
+    return this.#sent === undefined || this.#sent.areReads(hidden);
   }
 
   /**
@@ -317,7 +331,7 @@ export class StateMachine implements EventSource {
   ending(): void {
     const { state } = this;
     this.#state = { tag: 'ending', blocker: state.tag === 'shut' ? state.blocker : undefined };
-    this.deadline.stop();
+    this.#deadline?.stop();
   }
 
   /** COMMIT has failed, which the events of the end are to say. */
@@ -330,8 +344,8 @@ export class StateMachine implements EventSource {
   /** It has ended. */
   end(outcome: Outcome, blocker = this.commitBlocker, killedBy?: Error): void {
     this.#state = { tag: 'ended', outcome, blocker, ...(killedBy && { killedBy }) };
-    this.deadline.stop();
-    this.#onEnd();
+    this.#deadline?.stop();
+    this.#transaction.hasEnded();
   }
 
   /**
@@ -362,7 +376,7 @@ export class StateMachine implements EventSource {
   }
 
   #callListeners(): void {
-    this.#onShut.forEach((listener) => listener());
-    this.#onShut.clear();
+    this.#onShut?.forEach((listener) => listener());
+    this.#onShut?.clear();
   }
 }

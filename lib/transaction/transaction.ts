@@ -37,8 +37,9 @@ export class Transaction
   readonly #source: TransactionSource;
   readonly #owner: TransactionOwner;
   readonly #machine: StateMachine;
-  readonly #statements: Statements;
-  readonly #end: End;
+  /** Both made when they are first needed: a session that nobody uses needs neither. */
+  #lazyStatements: Statements | undefined;
+  #lazyEnd: End | undefined;
   /** How many calls of `limit()` are under way. */
   #limited = 0;
   readonly #settings: RequestedSettings;
@@ -49,15 +50,22 @@ export class Transaction
     this.#source = source;
     this.#owner = owner;
     this.#settings = new RequestedSettings(source.transactionOptions.transaction, settings);
-    this.#machine = new StateMachine(source, owner, () => this.#hasEnded());
-    this.#statements = new Statements({
-      source,
-      owner,
+    this.#machine = new StateMachine(source, owner, this);
+  }
+
+  get #statements(): Statements {
+    this.#lazyStatements ??= new Statements({
+      source: this.#source,
+      owner: this.#owner,
       machine: this.#machine,
       settings: this.#settings,
       claim: this,
     });
-    this.#end = new End(source, owner, this.#machine);
+    return this.#lazyStatements;
+  }
+
+  get #end(): End {
+    return (this.#lazyEnd ??= new End(this.#source, this.#owner, this.#machine));
   }
 
   get whole(): this {
@@ -97,7 +105,7 @@ export class Transaction
 
   /** See {@link Claim.isBusy}. */
   get isBusy(): boolean {
-    return this.isShut || this.#statements.isBusy;
+    return this.isShut || this.#lazyStatements?.isBusy === true;
   }
 
   /** Whether it is, or will be, read-only. */
@@ -164,7 +172,7 @@ export class Transaction
 
   /** See {@link Statements.assertNotLent}. */
   assertNotLent(what: string): void {
-    this.#statements.assertNotLent(what);
+    this.#lazyStatements?.assertNotLent(what);
   }
 
   /**
@@ -261,8 +269,7 @@ export class Transaction
   shut(reason: ShutReason = 'unawaited-statements'): DbContextError | undefined {
     const { state } = this.#machine;
     if (this.isOpen) {
-      const isInUse =
-        this.#statements.unfinished > 0 || this.unfinished > 0 || this.child !== undefined;
+      const isInUse = this.#hasUnanswered || this.unfinished > 0 || this.child !== undefined;
       if (isInUse) {
         this.holder?.endsUnfinished?.();
       }
@@ -311,12 +318,17 @@ export class Transaction
     await this.#end.rollback(this.#statements.currentQueue);
   }
 
+  get #hasUnanswered(): boolean {
+    return this.#lazyStatements !== undefined && this.#lazyStatements.unfinished > 0;
+  }
+
   async #refuse(blocker: DbContextError): Promise<never> {
     await this.rollback();
     throw blocker;
   }
 
-  #hasEnded(): void {
+  /** It has given its connection up for good, and what is open in it is over. */
+  hasEnded(): void {
     this.child?.finish('unknown');
   }
 }

@@ -169,17 +169,9 @@ describe('an entity without relations that is changed in place', () => {
       const session = app.session();
       const thing = await read();
       session.remove(thing);
-      const { json, words, bytes, at, address, version } = thing;
-      session.create(Thing, {
-        id: 2,
-        price: new Money(9),
-        json,
-        words,
-        bytes,
-        at,
-        address,
-        version,
-      });
+      const { json, words, bytes, at, address, version, note } = thing;
+      const price = new Money(9);
+      session.create(Thing, { id: 2, price, json, words, bytes, at, address, version, note });
     });
 
     expect(await database.query('select id, price from thing')).toEqual([{ id: 2, price: 9 }]);

@@ -51,7 +51,7 @@ export const CONTEXT_MUTATIONS: readonly Mutation[] = [
     id: 'W3',
     what: 'A transaction beside those of the sessions can begin after the end of the context.',
     file: 'lib/context/context-sessions.ts',
-    find: 'this.assertOpen(name);\n        this.#owned',
+    find: 'this.assertOpen(connectionName);\n    this.#owned',
     replace: 'this.#owned',
     spec: 'e2e/survivors.spec',
     test: 'W3: does not begin',

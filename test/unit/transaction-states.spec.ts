@@ -129,7 +129,7 @@ function ignoringErrors(call: () => unknown): void {
 function machineIn(state: Tag) {
   const lease = { status: 'T', destroy: async () => {}, client: {} } as unknown as Lease;
   const owner = { holder: undefined } as unknown as TransactionOwner;
-  const machine = new StateMachine(source, owner, () => {});
+  const machine = new StateMachine(source, owner, { hasEnded: () => {} });
   WAYS[state].forEach((call) => call(machine, lease));
   return { machine, lease };
 }
