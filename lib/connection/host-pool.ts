@@ -3,7 +3,7 @@ import type { Connection } from '@mikro-orm/core';
 import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
 import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
-import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
+import { checkOut, type CheckoutLimits } from './checkout.js';
 import type { Claim, Holder } from './claim.js';
 import { claimPast } from './claims-past.js';
 import { CLOSE_LIMIT_MS, cutClients, refuseCallers, refuseWaiting } from './cut-clients.js';
@@ -16,6 +16,7 @@ import {
   type OwnServer,
   type SqlConnection,
 } from './mikro-orm-connection.js';
+import { poolState, type PoolState } from './pool-state.js';
 import { preparePool } from './prepare-pool.js';
 import { RetiredPool } from './retired-pool.js';
 import { hostChange } from '../telemetry/channels.js';
