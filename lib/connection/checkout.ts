@@ -27,6 +27,13 @@ interface ClaimLimits extends Pick<CheckoutLimits, 'deadlockTimeoutMs'> {
 }
 
 /**
+ * Makes a client ready that the pool has given out.
+ *
+ * @returns `undefined` where it is ready; else the client, or another one in its place
+ */
+export type CleanFor = (client: PgClient, claim: Claim) => Promise<PgClient> | undefined;
+
+/**
  * Takes a client from the pool, within a limit of its own (F6): `pg` waits for ever by default, and a pool
  * of the application may set no limit. A claim that is over leaves the queue of the pool at once.
  *
@@ -41,18 +48,11 @@ export function checkOut(
   connectionName: string,
   limits: ClaimLimits,
   claim: Claim,
+  cleanFor?: CleanFor,
 ): Promise<PgClient> {
-  return new Promise((resolve, reject) => {
-    new Checkout(connectionName, limits, claim, { resolve, reject }).askIn(
-      PoolDeadlockDetector.latestOf(first),
-    );
-  });
-}
-
-/** Where the caller of {@link checkOut} waits. */
-interface Caller {
-  readonly resolve: (client: PgClient) => void;
-  readonly reject: (error: Error) => void;
+  const checkout = new Checkout(connectionName, limits, claim, cleanFor);
+  checkout.askIn(PoolDeadlockDetector.latestOf(first));
+  return checkout.client;
 }
 
 /** One claim, from its first question to the client or the error that it gets. */
@@ -60,7 +60,10 @@ class Checkout implements Wait {
   readonly claim: Claim;
   readonly #connectionName: string;
   readonly #limits: ClaimLimits;
-  readonly #caller: Caller;
+  readonly #cleanFor: CleanFor | undefined;
+  readonly client: Promise<PgClient>;
+  #resolve!: (client: PgClient | Promise<PgClient>) => void;
+  #reject!: (error: Error) => void;
   since = 0;
   until = Infinity;
   /** The pool that it waits in. It changes with the host. */
@@ -74,11 +77,20 @@ class Checkout implements Wait {
   #timer: NodeJS.Timeout | undefined;
   #forget: (() => void) | undefined;
 
-  constructor(connectionName: string, limits: ClaimLimits, claim: Claim, caller: Caller) {
+  constructor(
+    connectionName: string,
+    limits: ClaimLimits,
+    claim: Claim,
+    cleanFor: CleanFor | undefined,
+  ) {
     this.claim = claim;
     this.#connectionName = connectionName;
     this.#limits = limits;
-    this.#caller = caller;
+    this.#cleanFor = cleanFor;
+    this.client = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
   }
 
   askIn(pool: PgPool): void {
@@ -97,7 +109,13 @@ class Checkout implements Wait {
     if (connects(pool)) {
       this.#limitConnecting();
     }
-    this.#place = askPool(pool, answer, acquireTimeoutMs);
+    try {
+      this.#place = askPool(pool, answer, acquireTimeoutMs);
+    } catch (error) {
+      // Options that make no client, as a function for its stream that throws.
+      this.#fail(error);
+      return;
+    }
     // A client that is free is given out before anything else happens.
     const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
     if (this.#answer !== undefined && !isServed) {
@@ -167,12 +185,16 @@ class Checkout implements Wait {
     const detector = PoolDeadlockDetector.of(pool);
     detector.gaveUp(this);
     detector.got(claim, client);
-    if (detector.hasFamily(claim)) {
-      const watch = (): void =>
-        watchSelfWaits(pool, this.#connectionName, claim, this.#limits.deadlockTimeoutMs);
-      this.#waiter === undefined ? watch() : this.#waiter.runInAsyncScope(watch);
-    }
-    this.#caller.resolve(client);
+    this.#resolve(
+      this.#waiter === undefined
+        ? this.#prepare(client)
+        : this.#waiter.runInAsyncScope(() => this.#prepare(client)),
+    );
+  }
+
+  #prepare(client: PgClient): PgClient | Promise<PgClient> {
+    watchSelfWaits(this.pool, this.#connectionName, this.claim, this.#limits.deadlockTimeoutMs);
+    return this.#cleanFor?.(client, this.claim) ?? client;
   }
 
   #fail(error: unknown): void {
@@ -183,7 +205,7 @@ class Checkout implements Wait {
   #giveUp(error: Error): void {
     this.#stopLimits();
     this.#leave(error.message);
-    this.#caller.reject(error);
+    this.#reject(error);
   }
 
   #stopLimits(): void {

@@ -23,12 +23,16 @@ export interface FirstStatement extends RequestedStatement {
 /** Code that a begin waits for: its statements must not wait for the begin. */
 export class BeginScope extends AsyncScope {
   readonly begin: Begin;
-  /** The turns of its statements among one another. */
-  readonly queue = new SerialQueue();
+  #queue: SerialQueue | undefined;
 
   constructor(begin: Begin) {
     super();
     this.begin = begin;
+  }
+
+  /** The turns of its statements among one another; hardly any has some. */
+  get queue(): SerialQueue {
+    return (this.#queue ??= new SerialQueue());
   }
 }
 

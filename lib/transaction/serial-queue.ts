@@ -1,11 +1,12 @@
 /** Lets one task at a time through, in the order of the calls (F3, F5). */
 export class SerialQueue {
   #isTaken = false;
-  readonly #waiting: (() => void)[] = [];
+  /** Made for the first task that waits, which hardly any does. */
+  #waiting: (() => void)[] | undefined;
 
   /** Number of tasks that run or wait. */
   get unfinished(): number {
-    return (this.#isTaken ? 1 : 0) + this.#waiting.length;
+    return (this.#isTaken ? 1 : 0) + (this.#waiting?.length ?? 0);
   }
 
   /**
@@ -16,8 +17,9 @@ export class SerialQueue {
    */
   enter(): Promise<void> | undefined {
     if (this.#isTaken) {
+      const waiting = (this.#waiting ??= []);
       return new Promise((resolve) => {
-        this.#waiting.push(resolve);
+        waiting.push(resolve);
       });
     }
     this.#isTaken = true;
@@ -26,7 +28,7 @@ export class SerialQueue {
 
   /** Ends the turn; the next task in the queue has it from here on. */
   leave(): void {
-    const next = this.#waiting.shift();
+    const next = this.#waiting?.shift();
     if (next === undefined) {
       this.#isTaken = false;
     } else {

@@ -30,6 +30,8 @@ import {
   type TransactionState,
 } from './transaction-state.js';
 
+const NOBODY: readonly never[] = [];
+
 /** The state of one transaction. Nothing else writes it; it sends nothing, and is given the answers. */
 export class StateMachine implements EventSource {
   readonly #source: TransactionSource;
@@ -43,7 +45,7 @@ export class StateMachine implements EventSource {
   /** The read ahead that is under way, where somebody listens. */
   #read: UseTelemetry | undefined;
   /** Called as the gate shuts. */
-  readonly #onShut = new Set<() => void>();
+  #onShut: readonly (() => void)[] = NOBODY;
   #destroyed: Promise<void> | undefined;
   readonly #sent: SentStatements;
 
@@ -118,11 +120,13 @@ export class StateMachine implements EventSource {
   /** Calls `listener` as the gate shuts; soon, where it is shut. @returns a function that forgets it */
   whenShut(listener: () => void): () => void {
     if (this.isOpen) {
-      this.#onShut.add(listener);
+      this.#onShut = this.#onShut.concat(listener);
     } else {
       queueMicrotask(listener);
     }
-    return () => void this.#onShut.delete(listener);
+    return () => {
+      this.#onShut = this.#onShut.filter((each) => each !== listener);
+    };
   }
 
   /** The time of the whole transaction is over (F6). */
@@ -362,7 +366,12 @@ export class StateMachine implements EventSource {
   }
 
   #callListeners(): void {
-    this.#onShut.forEach((listener) => listener());
-    this.#onShut.clear();
+    for (const listener of this.#onShut) {
+      // One that was called may have made another one be forgotten.
+      if (this.#onShut.includes(listener)) {
+        listener();
+      }
+    }
+    this.#onShut = NOBODY;
   }
 }
