@@ -179,22 +179,27 @@ class Checkout implements Wait {
   }
 
   #got(client: PgClient): void {
-    const { claim, pool } = this;
+    const detector = PoolDeadlockDetector.of(this.pool);
+    const waiter = this.#waiter;
     this.#answer = undefined;
     this.#stopLimits();
-    const detector = PoolDeadlockDetector.of(pool);
-    detector.gaveUp(this);
-    detector.got(claim, client);
-    this.#resolve(
-      this.#waiter === undefined
-        ? this.#prepare(client)
-        : this.#waiter.runInAsyncScope(() => this.#prepare(client)),
-    );
+    if (waiter !== undefined) {
+      detector.gaveUp(this);
+    }
+    detector.got(this.claim, client);
+    if (waiter === undefined) {
+      this.#handOver(client);
+    } else {
+      waiter.runInAsyncScope(this.#handOver, this, client);
+    }
   }
 
-  #prepare(client: PgClient): PgClient | Promise<PgClient> {
-    watchSelfWaits(this.pool, this.#connectionName, this.claim, this.#limits.deadlockTimeoutMs);
-    return this.#cleanFor?.(client, this.claim) ?? client;
+  #handOver(client: PgClient): void {
+    const { claim, pool } = this;
+    if (PoolDeadlockDetector.of(pool).hasFamily(claim)) {
+      watchSelfWaits(pool, this.#connectionName, claim, this.#limits.deadlockTimeoutMs);
+    }
+    this.#resolve(this.#cleanFor?.(client, claim) ?? client);
   }
 
   #fail(error: unknown): void {

@@ -42,7 +42,7 @@ export class PoolDeadlockDetector {
   private constructor(pool: PgPool) {
     this.#pool = pool;
     pool.on('release', (_error, client) => {
-      const index = this.#held.findIndex((each) => each.client === client);
+      const index = this.#indexOf(client);
       if (index >= 0) {
         this.#held.splice(index, 1);
       }
@@ -131,8 +131,17 @@ export class PoolDeadlockDetector {
 
   /** Notes that a claim got a client. */
   got(claim: Claim, client: PgClient): void {
-    const known = this.#held.findIndex((each) => each.client === client);
+    const known = this.#indexOf(client);
     this.#held[known < 0 ? this.#held.length : known] = { client, claim };
+  }
+
+  #indexOf(client: PgClient): number {
+    for (let index = 0; index < this.#held.length; index++) {
+      if (this.#held[index]!.client === client) {
+        return index;
+      }
+    }
+    return -1;
   }
 
   /** Notes that a claim does not wait any more. */
