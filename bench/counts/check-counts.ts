@@ -16,6 +16,7 @@ import {
   type CountsByWorkload,
   type RequestCounts,
   WAITING,
+  WAITING_AT_BEGIN,
 } from './expected-counts.js';
 import { countWaiting } from './waiting.js';
 
@@ -34,6 +35,7 @@ export async function checkCounts(databaseUrl: string): Promise<readonly string[
   const bytes = {
     ...Object.fromEntries(memory.map(({ name, bytesEach }) => [name, bytesEach])),
     [WAITING]: waiting.bytes,
+    [WAITING_AT_BEGIN]: waiting.bytesAtBegin,
   };
   const promises = { [WAITING]: waiting.promises };
   // What it is to be compared with, which nothing is expected of.

@@ -50,6 +50,9 @@ export const EXPECTED_COUNTS: CountsByWorkload = {
 /** One read, in a unit of work of its own, that comes while all connections of the pool are in use. */
 export const WAITING = 'a unit of work that waits for a connection';
 
+/** The same where the transaction is begun by itself before. */
+export const WAITING_AT_BEGIN = 'a unit of work that waits with BEGIN';
+
 /** The promises of one unit of work each, on canned answers. */
 export const EXPECTED_PROMISES: Readonly<Record<string, number>> = {
   [WAITING]: 116,
@@ -66,4 +69,5 @@ export const MOST_BYTES: Readonly<Record<string, number>> = {
   'an open context that has not touched a session': 2_470,
   'an open context with an untouched session': 8_230,
   [WAITING]: 22_500,
+  [WAITING_AT_BEGIN]: 13_400,
 };

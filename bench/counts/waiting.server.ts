@@ -2,7 +2,8 @@
  * Counts what a unit of work takes that waits for a connection, as a process with `--expose-gc`:
  * `waiting.server.js <side>`. It sends {@link WaitingCounts}.
  *
- * It works on canned answers, and has one read in each unit. All connections of the pool are held meanwhile.
+ * It works on canned answers, and has one read in each unit. All connections of the pool are held meanwhile. By hand it waits
+ * with BEGIN, and with the library with the read, unless it is to begin before.
  */
 import { createHook } from 'node:async_hooks';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -27,6 +28,13 @@ const stand = await (side === 'library' ? openLibrary : openHandWritten)(
 );
 const [Account] = stand.accounts;
 const read = (): Promise<unknown> => stand.run((em) => em.findOneOrFail(Account!, 1));
+const beginAndRead = (): Promise<unknown> =>
+  stand.run(async (em) => {
+    if (stand.side === 'library') {
+      await em.begin();
+    }
+    return em.findOneOrFail(Account!, 1);
+  });
 
 async function turns(): Promise<void> {
   for (let turn = 0; turn < TURNS; turn++) {
@@ -35,7 +43,11 @@ async function turns(): Promise<void> {
 }
 
 /** Lets so many units wait at the same time, and looks while they do. */
-async function whileWaiting<T>(count: number, look: () => Promise<T>): Promise<T> {
+async function whileWaiting<T>(
+  count: number,
+  look: () => Promise<T>,
+  unit: () => Promise<unknown> = read,
+): Promise<T> {
   const { promise: over, resolve: end } = Promise.withResolvers<void>();
   const holding = Array.from({ length: POOL_SIZE }, () =>
     stand.run(async (em) => {
@@ -45,7 +57,7 @@ async function whileWaiting<T>(count: number, look: () => Promise<T>): Promise<T
   );
   await turns();
   let served = 0;
-  const waiting = Array.from({ length: count }, () => read().then(() => served++));
+  const waiting = Array.from({ length: count }, () => unit().then(() => served++));
   await turns();
   const seen = await look();
   if (served > 0) {
@@ -57,9 +69,11 @@ async function whileWaiting<T>(count: number, look: () => Promise<T>): Promise<T
 }
 
 /** The heap that each takes while it waits. */
-async function bytesEach(): Promise<number> {
-  const few = await whileWaiting(0, heapUsed);
-  return ((await whileWaiting(WAITING, heapUsed)) - few) / WAITING;
+async function bytesEach(unit: () => Promise<unknown>): Promise<number> {
+  // What is made only once is made by the first ones.
+  await whileWaiting(WAITING, turns, unit);
+  const none = await whileWaiting(0, heapUsed);
+  return ((await whileWaiting(WAITING, heapUsed, unit)) - none) / WAITING;
 }
 
 /** The promises of so many, from the beginning of the first to the end of the last. */
@@ -76,10 +90,9 @@ async function promisesOf(count: number): Promise<number> {
   return promises;
 }
 
-// What is made only once is made by the first ones.
-await whileWaiting(WAITING, turns);
-const bytes = await bytesEach();
+const bytes = await bytesEach(read);
+const bytesAtBegin = await bytesEach(beginAndRead);
 const promises = (await promisesOf(2 * COUNTED)) - (await promisesOf(COUNTED));
 await stand.close();
-const counts: WaitingCounts = { promises: promises / COUNTED, bytes };
+const counts: WaitingCounts = { promises: promises / COUNTED, bytes, bytesAtBegin };
 process.send!(counts, () => process.exit(0));

@@ -7,6 +7,8 @@ export interface WaitingCounts {
   readonly promises: number;
   /** The heap that it takes while it waits. */
   readonly bytes: number;
+  /** The same where it waits with BEGIN, so that no statement is held. */
+  readonly bytesAtBegin: number;
 }
 
 /** Counts them in a process of its own, see `waiting.server.ts`. */

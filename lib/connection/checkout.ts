@@ -190,7 +190,7 @@ class Checkout implements Wait {
     if (waiter === undefined) {
       this.#handOver(client);
     } else {
-      waiter.runInAsyncScope(this.#handOver, this, client);
+      waiter.runInAsyncScope(() => this.#handOver(client));
     }
   }
 

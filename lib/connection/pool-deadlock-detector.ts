@@ -113,7 +113,7 @@ export class PoolDeadlockDetector {
   /** Makes the claims that wait, and those that come later, wait in another pool. */
   retire(successor: PgPool): void {
     this.#successor = successor;
-    for (const wait of [...this.#waits]) {
+    for (const wait of this.#waits) {
       wait.moveTo(successor);
     }
   }

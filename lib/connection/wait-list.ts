@@ -66,7 +66,7 @@ export class WaitList {
   #look(): void {
     const now = performance.now();
     let next = Infinity;
-    for (const wait of [...this.#waits]) {
+    for (const wait of this.#waits) {
       if (wait.until <= now) {
         wait.expire();
       } else {
