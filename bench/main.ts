@@ -25,7 +25,7 @@ import { measureSummary } from './summary.js';
 const MAX_CONNECTIONS = 300;
 
 const options = readOptions();
-const isWithoutServer = options.parts.every((part) => part === 'machinery');
+const isWithoutServer = options.parts.every((part) => ['machinery', 'packages'].includes(part));
 let failures: readonly string[] = [];
 if (options.form === 'help') {
   console.log(HELP);
@@ -83,6 +83,7 @@ async function measureAll(databaseUrl: string): Promise<readonly string[]> {
     statements: [],
     promises: [],
     machinery: [],
+    packages: [],
     calls: [],
     memory: [],
     failures: [],

@@ -10,6 +10,7 @@ import {
 } from './candidates.js';
 import type { Rounds } from './http/rounds.js';
 import type { BlockPlan } from './machinery/machinery.js';
+import type { PackagePlan } from './machinery/package-times.js';
 import { WORKLOADS, type Workload } from './workloads.js';
 
 /** What can be measured, each by itself. */
@@ -17,6 +18,7 @@ export const PARTS = [
   'trips',
   'promises',
   'machinery',
+  'packages',
   'calls',
   'memory',
   'throughput',
@@ -39,6 +41,9 @@ const CHECK_CLIENTS = 20;
 const BLOCK_REQUESTS = 50;
 const BLOCKS_PER_ROUND = 40;
 const WARM_UP_REQUESTS = 4_000;
+/** Of a profile: a sample is taken every few hundred microseconds. */
+const RECORDED_REQUESTS = 10_000;
+const PROFILED_ROUNDS = 3;
 
 export type Part = (typeof PARTS)[number];
 
@@ -60,6 +65,8 @@ export interface BenchOptions {
   readonly rounds: Rounds;
   /** How long the candidates run without a network. */
   readonly blockPlan: BlockPlan;
+  /** How long each candidate runs where its time is told by package. */
+  readonly packagePlan: PackagePlan;
   /** Rounds of the single calls. */
   readonly callRounds: number;
   readonly contexts: number;
@@ -128,6 +135,12 @@ export function readOptions(): BenchOptions {
       warmUpRequests: isCheck ? 0 : WARM_UP_REQUESTS,
       way: values.inject ? 'inject' : 'direct',
       isApart: values.apart,
+    },
+    packagePlan: {
+      rounds: isCheck ? 1 : PROFILED_ROUNDS,
+      requests: isCheck ? CHECK_CLIENTS : RECORDED_REQUESTS,
+      warmUpRequests: isCheck ? 0 : RECORDED_REQUESTS,
+      way: values.inject ? 'inject' : 'direct',
     },
     callRounds: isCheck ? 1 : rounds,
     contexts: isCheck ? 100 : 10_000,

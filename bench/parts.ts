@@ -7,6 +7,7 @@ import {
   measureThroughput,
 } from './measure.js';
 import { measureMachinery } from './machinery/machinery.js';
+import { measurePackages } from './machinery/package-times.js';
 import type { BenchOptions, Part } from './options.js';
 import { attempt, isFailure } from './report/failure.js';
 import type { Results } from './report/results.js';
@@ -16,6 +17,7 @@ import {
   latencyTable,
   machineryTable,
   memoryTable,
+  packagesTable,
   throughputTable,
 } from './report/tables.js';
 
@@ -30,6 +32,7 @@ export async function measureParts(
 ): Promise<void> {
   const parts: readonly (readonly [Part, () => Promise<void>])[] = [
     ['machinery', () => machinery(options, results)],
+    ['packages', () => packages(options, results)],
     ['memory', () => memory(options, databaseUrl, results)],
     ['calls', () => calls(options, databaseUrl, results)],
     ['throughput', () => throughput(options, databaseUrl, results)],
@@ -60,6 +63,14 @@ async function machinery(options: BenchOptions, results: Results): Promise<void>
   const { candidates, workloads, blockPlan } = options;
   await measureMachinery(candidates, workloads, blockPlan, (each) => results.machinery.push(each));
   print('JavaScript alone, for each request', machineryTable(results.machinery));
+}
+
+async function packages(options: BenchOptions, results: Results): Promise<void> {
+  const { isCheck, workloads, packagePlan } = options;
+  // In a check, the part before has shown already that all candidates run.
+  const candidates = isCheck ? options.candidates.slice(0, 1) : options.candidates;
+  await measurePackages(candidates, workloads, packagePlan, (each) => results.packages.push(each));
+  print('JavaScript alone, by package', packagesTable(results.packages));
 }
 
 async function memory(options: BenchOptions, url: string, results: Results): Promise<void> {

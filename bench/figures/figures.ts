@@ -6,6 +6,7 @@ import {
   latencyTable,
   machineryTable,
   memoryTable,
+  packagesTable,
   throughputTable,
 } from '../report/tables.js';
 
@@ -17,6 +18,7 @@ const TABLES: Readonly<Record<string, (results: Results) => string>> = {
   memory: ({ memory }) => memoryTable(memory),
   calls: ({ calls }) => callsTable(calls),
   machinery: ({ machinery }) => machineryTable(machinery),
+  packages: ({ packages }) => packagesTable(packages),
   throughput: ({ throughput }) => throughputTable(throughput),
   observed: ({ observed }) => throughputTable(observed),
   latency: ({ latency }) => latencyTable(latency),

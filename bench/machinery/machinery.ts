@@ -61,7 +61,8 @@ const BASELINES: readonly Candidate[] = ['hand-intercepted', 'bare-interceptor']
 /** The workloads of {@link measureMachinery}: what waits does not run. */
 const MEASURED = ['nothing', 'one-read', 'read-modify-write'];
 
-function isMachinery({ name }: Workload): boolean {
+/** Whether a workload runs on canned answers, and says something there. */
+export function isMachinery({ name }: Workload): boolean {
   return MEASURED.includes(name);
 }
 

@@ -2,6 +2,7 @@ import type { CallFigures, MemoryFigures } from '../calls/figures.js';
 import type { Adapter, Candidate } from '../candidates.js';
 import type { Series } from '../http/rounds.js';
 import type { MachineryFigures } from '../machinery/machinery.js';
+import type { PackageTimes } from '../machinery/package-times.js';
 import type { Workload } from '../workloads.js';
 import { isFailure, type Failure } from './failure.js';
 import { ratioOf, spreadOf, type Spread } from './statistics.js';
@@ -58,6 +59,7 @@ export interface Results {
   readonly statements: Counts[];
   readonly promises: Counts[];
   readonly machinery: MachineryFigures[];
+  readonly packages: PackageTimes[];
   calls: readonly CallFigures[];
   memory: readonly MemoryFigures[];
   /** What could not be measured, and why; the same is said in its row. */

@@ -1,5 +1,6 @@
 import type { CallFigures, MemoryFigures } from '../calls/figures.js';
 import type { MachineryFigures } from '../machinery/machinery.js';
+import type { PackageTimes } from '../machinery/package-times.js';
 import { titleOf, type Candidate } from '../candidates.js';
 import { isFailure } from './failure.js';
 import type { HotFunction } from './profile.js';
@@ -125,6 +126,44 @@ export function memoryTable(memory: readonly MemoryFigures[]): string {
     ['each of them', 'bytes'],
     memory.map(({ name, bytesEach }) => [name, bytesEach.toFixed(0)]),
   );
+}
+
+/** Of packages that take less in a request, the sum is told. */
+const LEAST_US = 0.5;
+
+function sumOf(
+  byPackage: PackageTimes['byPackage'],
+  names: readonly string[] = Object.keys(byPackage),
+): number {
+  return names.reduce((sum, name) => sum + (byPackage[name] ?? 0), 0);
+}
+
+/** What the JavaScript of a request goes into: a column for each candidate, a row for each package. */
+export function packagesTable(times: readonly PackageTimes[]): string {
+  const candidates = [...new Set(times.map(({ candidate }) => candidate))];
+  const workloads = [...new Set(times.map(({ workload }) => workload))];
+  const rows = workloads.flatMap((workload) => {
+    const columns = candidates.map((candidate) =>
+      times.find((each) => each.workload === workload && each.candidate === candidate),
+    );
+    const names = [...new Set(columns.flatMap((each) => Object.keys(each?.byPackage ?? {})))];
+    const mostUs = (name: string): number =>
+      Math.max(...columns.map((each) => each?.byPackage[name] ?? 0));
+    const shown = names.filter((name) => mostUs(name) >= LEAST_US);
+    const row = (title: string, us: (each: PackageTimes) => number): string[] => [
+      workload,
+      title,
+      ...columns.map((each) => (each === undefined ? '' : us(each).toFixed(1))),
+    ];
+    return [
+      row('all of it', ({ cpuUs }) => cpuUs),
+      ...shown
+        .toSorted((a, b) => mostUs(b) - mostUs(a))
+        .map((name) => row(name, ({ byPackage }) => byPackage[name] ?? 0)),
+      row('others', ({ byPackage }) => sumOf(byPackage) - sumOf(byPackage, shown)),
+    ];
+  });
+  return table(['workload', 'us of CPU time in', ...candidates.map(titleOf)], rows);
 }
 
 /** @param eachUs CPU time of one request, in microseconds, where that is known */

@@ -30,6 +30,7 @@ const RESULTS: Results = {
   promises: [],
   failures: [],
   machinery: [],
+  packages: [],
   calls: [],
   memory: [],
 };
@@ -82,11 +83,32 @@ it.each([
   expect(() => replaceBlocks(text, () => '')).toThrow(new Error(message));
 });
 
+it('the time by package has a column for each candidate, and sums up what takes little', () => {
+  const at = { workload: 'one read', cpuUs: 10 };
+  const packages = [
+    { ...at, candidate: 'library', byPackage: { 'nestjs-db-context': 6, pg: 3.6, a: 0.3, b: 0.1 } },
+    { ...at, candidate: 'hand-written', byPackage: { pg: 5, kysely: 4.8, a: 0.2 } },
+  ] as const;
+  expect(
+    figuresOf('a/packages', () => ({ ...RESULTS, packages: [...packages] })).split('\n\n')[0],
+  ).toBe(
+    [
+      '| workload | us of CPU time in | library | hand-written |',
+      '| -------- | ----------------- | ------- | ------------ |',
+      '| one read | all of it         | 10.0    | 10.0         |',
+      '| one read | nestjs-db-context | 6.0     | 0.0          |',
+      '| one read | pg                | 3.6     | 5.0          |',
+      '| one read | kysely            | 0.0     | 4.8          |',
+      '| one read | others            | 0.4     | 0.2          |',
+    ].join('\n'),
+  );
+});
+
 it('a table that there is not is an error, and so is one that the run has not measured', () => {
   expect(() => figuresOf('a/trips', () => RESULTS)).toThrow(
     new Error(
       'figures:a/trips: there is no table "trips", but summary, round-trips, promises, memory, ' +
-        'calls, machinery, throughput, observed, latency',
+        'calls, machinery, packages, throughput, observed, latency',
     ),
   );
   expect(() => figuresOf('a/memory', () => RESULTS)).toThrow(
