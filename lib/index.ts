@@ -3,7 +3,7 @@
  *
  * @packageDocumentation
  */
-export type { PoolState } from './connection/checkout.js';
+export type { PoolState } from './connection/pool-state.js';
 export type {
   CheckOptions,
   ConnectionHealth,

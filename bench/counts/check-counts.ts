@@ -7,14 +7,18 @@ import { countWire } from '../http/wire-counts.js';
 import { startLink } from '../link/link.js';
 import { measureMemory } from '../measure.js';
 import { isFor, WORKLOADS } from '../workloads.js';
-import { differencesOf, excessesOf } from './differences.js';
+import { differencesOf, excessesOf, promisesThatDiffer } from './differences.js';
 import {
   EXPECTED_COUNTS,
+  EXPECTED_PROMISES,
   MOST_BYTES,
   OPEN_CONTEXTS,
   type CountsByWorkload,
   type RequestCounts,
+  WAITING,
+  WAITING_AT_BEGIN,
 } from './expected-counts.js';
+import { countWaiting } from './waiting.js';
 
 /** The ways to have the library whose counts are kept. */
 const COUNTED: readonly Candidate[] = ['library', 'first-write', 'middleware'];
@@ -27,9 +31,21 @@ const COUNTED: readonly Candidate[] = ['library', 'first-write', 'middleware'];
 export async function checkCounts(databaseUrl: string): Promise<readonly string[]> {
   const counted = await countRequests(databaseUrl);
   const memory = await measureMemory({ contexts: OPEN_CONTEXTS }, databaseUrl);
-  const bytes = Object.fromEntries(memory.map(({ name, bytesEach }) => [name, bytesEach]));
-  console.log(inspect({ counted, bytes }, { depth: null }));
-  return [...differencesOf(EXPECTED_COUNTS, counted), ...excessesOf(MOST_BYTES, bytes)];
+  const waiting = await countWaiting('library');
+  const bytes = {
+    ...Object.fromEntries(memory.map(({ name, bytesEach }) => [name, bytesEach])),
+    [WAITING]: waiting.bytes,
+    [WAITING_AT_BEGIN]: waiting.bytesAtBegin,
+  };
+  const promises = { [WAITING]: waiting.promises };
+  // What it is to be compared with, which nothing is expected of.
+  const handWritten = await countWaiting('hand-written');
+  console.log(inspect({ counted, promises, bytes, handWritten }, { depth: null }));
+  return [
+    ...differencesOf(EXPECTED_COUNTS, counted),
+    ...promisesThatDiffer(EXPECTED_PROMISES, promises),
+    ...excessesOf(MOST_BYTES, bytes),
+  ];
 }
 
 async function countRequests(databaseUrl: string): Promise<CountsByWorkload> {

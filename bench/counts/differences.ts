@@ -22,6 +22,18 @@ export function differencesOf(
   });
 }
 
+/** Where something makes another number of promises than the expected one, or was not counted, a line each. */
+export function promisesThatDiffer(
+  expected: Readonly<Record<string, number>>,
+  counted: Readonly<Record<string, number>>,
+): readonly string[] {
+  return namesOf(expected, counted)
+    .filter((name) => expected[name] !== counted[name])
+    .map(
+      (name) => `${name}: ${String(counted[name])} promises, expected ${String(expected[name])}`,
+    );
+}
+
 /** Where something takes more bytes than it may, or was not measured, a line each. */
 export function excessesOf(
   most: Readonly<Record<string, number>>,

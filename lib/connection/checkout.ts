@@ -6,12 +6,14 @@ import {
   ConnectionFailedError,
   PoolDeadlockError,
 } from '../errors.js';
-import { queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
-import { askPool } from './ask-pool.js';
+import { queueOf, type PendingItem, type PgClient, type PgPool } from '../postgresql/pg-client.js';
 import { poolWait } from '../telemetry/channels.js';
+import { askPool, connects } from './ask-pool.js';
 import type { Claim } from './claim.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
+import { poolState } from './pool-state.js';
 import { watchSelfWaits } from './self-wait.js';
+import type { Wait } from './wait-list.js';
 
 /** How long a caller waits for a connection. */
 export interface CheckoutLimits {
@@ -23,6 +25,13 @@ export interface CheckoutLimits {
 interface ClaimLimits extends Pick<CheckoutLimits, 'deadlockTimeoutMs'> {
   readonly acquireTimeoutMs: number | undefined;
 }
+
+/**
+ * Makes a client ready that the pool has given out.
+ *
+ * @returns `undefined` where it is ready; else the client, or another one in its place
+ */
+export type CleanFor = (client: PgClient, claim: Claim) => Promise<PgClient> | undefined;
 
 /**
  * Takes a client from the pool, within a limit of its own (F6): `pg` waits for ever by default, and a pool
@@ -37,96 +46,194 @@ interface ClaimLimits extends Pick<CheckoutLimits, 'deadlockTimeoutMs'> {
 export function checkOut(
   first: PgPool,
   connectionName: string,
-  { acquireTimeoutMs, deadlockTimeoutMs }: ClaimLimits,
+  limits: ClaimLimits,
   claim: Claim,
+  cleanFor?: CleanFor,
 ): Promise<PgClient> {
-  return new Promise((resolve, reject) => {
-    /** Where the claim waits. It changes with the host, and is `undefined` after the wait. */
-    let place: Place | undefined;
-    let forget: (() => void) | undefined;
-    let timer: NodeJS.Timeout | undefined;
-    const stopWaiting = (why: string): void => {
-      const left = place;
-      place = undefined;
-      if (left !== undefined) {
-        PoolDeadlockDetector.of(left.pool).gaveUp(claim);
-        // A pool without a limit of its own would go on to count the claim, and serve it in the end.
-        left.leave(why);
-      }
-    };
-    const giveUp = (error: Error): void => {
-      clearTimeout(timer);
-      forget?.();
-      stopWaiting(error.message);
-      reject(error);
-    };
-    const startTimer = (): NodeJS.Timeout | undefined =>
-      acquireTimeoutMs === undefined
-        ? undefined
-        : setTimeout(() => {
-            const state = poolState(place?.pool ?? first);
-            giveUp(new AcquireTimeoutError(connectionName, acquireTimeoutMs, state));
-          }, acquireTimeoutMs);
-    const waitIn = (pool: PgPool): void => {
-      const detector = PoolDeadlockDetector.of(pool);
-      // A client that is free is given out before anything else happens. Else the limit is set before the pool sets its
-      // own, which would come first where both are the same.
-      if (pool.waitingCount >= pool.idleCount) {
-        timer ??= startTimer();
-      }
-      const { client: given, leave, hurry } = ask(pool);
-      const here: Place = { pool, leave };
-      place = here;
-      const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
-      if (!isServed) {
-        timer ??= startTimer();
-        forget ??= claim.whenOver?.(giveUp);
-        const refuse = (): void =>
-          giveUp(new PoolDeadlockError(connectionName, poolState(pool), askerOf(claim)));
-        // Who changes the host is another unit of work, in another span. Not `AsyncLocalStorage.bind()`, which takes
-        // longer than all else here, for each claim that waits.
-        const asker = new AsyncResource('nestjs-db-context:claim');
-        const move = (successor: PgPool): void =>
-          asker.runInAsyncScope(() => {
-            stopWaiting(`The host of connection "${connectionName}" has changed.`);
-            waitIn(successor);
-          });
-        detector.waitsFor(claim, refuse, { move, hurry });
-      }
-      given.then(
-        (client) => {
-          if (place === here) {
-            clearTimeout(timer);
-            forget?.();
-            detector.got(claim, client);
-            watchSelfWaits(pool, connectionName, claim, deadlockTimeoutMs);
-            resolve(client);
-          } else {
-            client.release();
-          }
-        },
-        (error: unknown) => {
-          if (place === here) {
-            const isRefused = error instanceof ConnectionClosedError;
-            giveUp(isRefused ? error : new ConnectionFailedError(connectionName, error));
-          }
-        },
-      );
-      if (pool.waitingCount > pool.idleCount) {
-        publishWait(claim, pool);
-        detector.watch(deadlockTimeoutMs);
-      }
-    };
-    waitIn(PoolDeadlockDetector.latestOf(first));
-  });
+  const checkout = new Checkout(connectionName, limits, claim, cleanFor);
+  checkout.askIn(PoolDeadlockDetector.latestOf(first));
+  return checkout.client;
 }
 
-/** Who asks for a client, for messages. */
-function askerOf({ holder, isPast = false }: Claim): {
-  origin: string | undefined;
-  isPast: boolean;
-} {
-  return { origin: holder?.origin, isPast };
+/** One claim, from its first question to the client or the error that it gets. */
+class Checkout implements Wait {
+  readonly claim: Claim;
+  readonly #connectionName: string;
+  readonly #limits: ClaimLimits;
+  readonly #cleanFor: CleanFor | undefined;
+  readonly client: Promise<PgClient>;
+  #resolve!: (client: PgClient | Promise<PgClient>) => void;
+  #reject!: (error: Error) => void;
+  since = 0;
+  until = Infinity;
+  /** The pool that it waits in. It changes with the host. */
+  pool!: PgPool;
+  /** What that pool is to call; `undefined` where nothing is waited for any more. */
+  #answer: object | undefined;
+  /** The place in the queue of the pool. */
+  #place: PendingItem | undefined;
+  /** The async context of a claim that waits, since others give clients back and change the host. */
+  #waiter: AsyncResource | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #forget: (() => void) | undefined;
+
+  constructor(
+    connectionName: string,
+    limits: ClaimLimits,
+    claim: Claim,
+    cleanFor: CleanFor | undefined,
+  ) {
+    this.claim = claim;
+    this.#connectionName = connectionName;
+    this.#limits = limits;
+    this.#cleanFor = cleanFor;
+    this.client = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  askIn(pool: PgPool): void {
+    const { acquireTimeoutMs, deadlockTimeoutMs } = this.#limits;
+    const answer = (error: unknown, client: PgClient | undefined): void => {
+      if (this.#answer !== answer) {
+        client?.release();
+      } else if (client === undefined) {
+        this.#fail(error);
+      } else {
+        this.#got(client);
+      }
+    };
+    this.pool = pool;
+    this.#answer = answer;
+    if (connects(pool)) {
+      this.#limitConnecting();
+    }
+    try {
+      this.#place = askPool(pool, answer, acquireTimeoutMs);
+    } catch (error) {
+      // Options that make no client, as a function for its stream that throws.
+      this.#fail(error);
+      return;
+    }
+    // A client that is free is given out before anything else happens.
+    const isServed = pool.waitingCount > 0 && pool.waitingCount <= pool.idleCount;
+    if (this.#answer !== undefined && !isServed) {
+      this.#wait();
+      if (pool.waitingCount > pool.idleCount) {
+        publishWait(this.claim, pool);
+        PoolDeadlockDetector.of(pool).watch(deadlockTimeoutMs);
+      }
+    }
+  }
+
+  /** See {@link Wait.expire}. */
+  expire(): void {
+    const limitMs = this.#limits.acquireTimeoutMs!;
+    this.#giveUp(new AcquireTimeoutError(this.#connectionName, limitMs, poolState(this.pool)));
+  }
+
+  /** See {@link Wait.refuse}. */
+  refuse(): void {
+    const { holder, isPast = false } = this.claim;
+    const asker = { origin: holder?.origin, isPast };
+    this.#giveUp(new PoolDeadlockError(this.#connectionName, poolState(this.pool), asker));
+  }
+
+  /** See {@link Wait.moveTo}. */
+  moveTo(successor: PgPool): void {
+    // Who changes the host is another unit of work, in another span.
+    this.#waiter!.runInAsyncScope(() => {
+      this.#leave(`The host of connection "${this.#connectionName}" has changed.`);
+      this.askIn(successor);
+    });
+  }
+
+  /** See {@link Wait.hurry}. */
+  hurry(): void {
+    const place = this.#takePlace();
+    if (place !== undefined) {
+      queueOf(this.pool).unshift(place);
+    }
+  }
+
+  /** The limit is set before the pool sets its own, which would come first where both are the same. */
+  #limitConnecting(): void {
+    const { acquireTimeoutMs } = this.#limits;
+    if (acquireTimeoutMs !== undefined && this.since === 0) {
+      this.#timer = setTimeout(() => this.expire(), acquireTimeoutMs);
+    }
+  }
+
+  #wait(): void {
+    if (this.#waiter === undefined) {
+      // Not `AsyncLocalStorage.bind()`, which takes longer than all else here, for each claim that waits.
+      this.#waiter = new AsyncResource('nestjs-db-context:claim');
+      this.since = performance.now();
+      if (this.#timer === undefined) {
+        this.until = this.since + (this.#limits.acquireTimeoutMs ?? Infinity);
+      }
+      this.#forget = this.claim.whenOver?.((reason) => this.#giveUp(reason));
+    }
+    PoolDeadlockDetector.of(this.pool).waitsFor(this);
+  }
+
+  #got(client: PgClient): void {
+    const detector = PoolDeadlockDetector.of(this.pool);
+    const waiter = this.#waiter;
+    this.#answer = undefined;
+    this.#stopLimits();
+    if (waiter !== undefined) {
+      detector.gaveUp(this);
+    }
+    detector.got(this.claim, client);
+    if (waiter === undefined) {
+      this.#handOver(client);
+    } else {
+      waiter.runInAsyncScope(() => this.#handOver(client));
+    }
+  }
+
+  #handOver(client: PgClient): void {
+    const { claim, pool } = this;
+    if (PoolDeadlockDetector.of(pool).hasFamily(claim)) {
+      watchSelfWaits(pool, this.#connectionName, claim, this.#limits.deadlockTimeoutMs);
+    }
+    this.#resolve(this.#cleanFor?.(client, claim) ?? client);
+  }
+
+  #fail(error: unknown): void {
+    const isRefused = error instanceof ConnectionClosedError;
+    this.#giveUp(isRefused ? error : new ConnectionFailedError(this.#connectionName, error));
+  }
+
+  #giveUp(error: Error): void {
+    this.#stopLimits();
+    this.#leave(error.message);
+    this.#reject(error);
+  }
+
+  #stopLimits(): void {
+    clearTimeout(this.#timer);
+    this.#forget?.();
+  }
+
+  /** Leaves the pool: one without a limit of its own would go on to count the claim, and serve it in the end. */
+  #leave(why: string): void {
+    this.#answer = undefined;
+    PoolDeadlockDetector.of(this.pool).gaveUp(this);
+    const place = this.#takePlace();
+    if (place !== undefined && place.timedOut !== true) {
+      // Else the span that an instrumentation of pg makes of the wait would never end.
+      place.callback(new LeftQueueError(why), undefined, () => undefined);
+    }
+  }
+
+  #takePlace(): PendingItem | undefined {
+    const place = this.#place;
+    const index = place === undefined ? -1 : queueOf(this.pool).indexOf(place);
+    return index < 0 ? undefined : queueOf(this.pool).splice(index, 1)[0];
+  }
 }
 
 function publishWait({ source }: Claim, pool: PgPool): void {
@@ -137,72 +244,10 @@ function publishWait({ source }: Claim, pool: PgPool): void {
   }
 }
 
-/** Where a claim waits. */
-interface Place extends Pick<Request, 'leave'> {
-  readonly pool: PgPool;
-}
-
-/** A request for a client, as long as it is in the queue of a pool. */
-interface Request {
-  readonly client: Promise<PgClient>;
-  /** Takes it out of the queue again, where the pool then refuses it. */
-  readonly leave: (why: string) => void;
-  /** Makes it the first one in the queue. */
-  readonly hurry: () => void;
-}
-
 /**
  * What a pool answers to a claim that has left its queue, which only instrumentations get to see. It is none of the
  * errors that the caller gets, whose stack the pool would write anew.
  */
 class LeftQueueError extends Error {
   override readonly name = 'LeftQueueError';
-}
-
-/** Asks a pool for a client. */
-function ask(pool: PgPool): Request {
-  const { waitingCount } = pool;
-  const client = askPool(pool);
-  const place = pool.waitingCount > waitingCount ? queueOf(pool).at(-1) : undefined;
-  const take = (): typeof place => {
-    const index = place === undefined ? -1 : queueOf(pool).indexOf(place);
-    return index < 0 ? undefined : queueOf(pool).splice(index, 1)[0];
-  };
-  return {
-    client,
-    leave: (why) => {
-      const taken = take();
-      if (taken !== undefined && taken.timedOut !== true) {
-        // The pool's own promise would never end, nor the span that an instrumentation of pg makes of it.
-        taken.callback(new LeftQueueError(why), undefined, () => undefined);
-      }
-    },
-    hurry: () => {
-      const taken = take();
-      if (taken !== undefined) {
-        queueOf(pool).unshift(taken);
-      }
-    },
-  };
-}
-
-/** Counters of a pool. A leak would show as a `checkedOut` that never falls. */
-export interface PoolState {
-  /** Largest number of connections, `pool.max`. */
-  readonly size: number;
-  /** Connections that are in use, or still connecting. */
-  readonly checkedOut: number;
-  /** Open connections that are not in use. */
-  readonly idle: number;
-  /** Callers that wait for a connection. */
-  readonly waiting: number;
-}
-
-export function poolState(pool: PgPool): PoolState {
-  return {
-    size: pool.options.max,
-    checkedOut: pool.totalCount - pool.idleCount,
-    idle: pool.idleCount,
-    waiting: pool.waitingCount,
-  };
 }

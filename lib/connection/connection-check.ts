@@ -1,7 +1,7 @@
 import { ConnectionClosedError, ConnectionFailedError, InvalidOptionsError } from '../errors.js';
 import type { PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 import { endsConnection, isServerError } from '../postgresql/server-errors.js';
-import { poolState } from './checkout.js';
+import { poolState } from './pool-state.js';
 import type {
   CheckOptions,
   ConnectionHealth,

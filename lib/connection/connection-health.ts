@@ -1,4 +1,4 @@
-import type { PoolState } from './checkout.js';
+import type { PoolState } from './pool-state.js';
 
 /**
  * How {@link DbConnection.check} asks.

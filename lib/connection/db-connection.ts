@@ -7,7 +7,7 @@ import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { postgresql } from '../postgresql/server.js';
 import type { SessionVariables, TransactionSettings } from '../postgresql/transaction-settings.js';
 import { BeforeSession } from './before-session.js';
-import type { PoolState } from './checkout.js';
+import type { PoolState } from './pool-state.js';
 import type { Claim, Holder } from './claim.js';
 import { ConnectionCheck } from './connection-check.js';
 import type { CheckOptions, ConnectionHealth } from './connection-health.js';
@@ -378,9 +378,14 @@ export class DbConnection {
     return (await replicas.take(claim)) ?? this.#takeFromPool(claim);
   }
 
-  async #takeFromPool(claim: Claim): Promise<PgClient> {
+  #takeFromPool(claim: Claim): Promise<PgClient> {
     const taken = this.#hosts.take(claim);
-    const client = await (this.#failover?.watch(taken) ?? taken);
+    const watched = this.#failover?.watch(taken) ?? taken;
+    return this.#reserveHooks.areSet ? this.#runHooks(watched) : watched;
+  }
+
+  async #runHooks(taken: Promise<PgClient>): Promise<PgClient> {
+    const client = await taken;
     const state = this.#sessionReset?.stateOf(client);
     await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs, state);
     return client;

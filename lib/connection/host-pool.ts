@@ -3,7 +3,7 @@ import type { Connection } from '@mikro-orm/core';
 import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
 import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
-import { checkOut, poolState, type CheckoutLimits, type PoolState } from './checkout.js';
+import { checkOut, type CheckoutLimits, type CleanFor } from './checkout.js';
 import type { Claim, Holder } from './claim.js';
 import { claimPast } from './claims-past.js';
 import { CLOSE_LIMIT_MS, cutClients, refuseCallers, refuseWaiting } from './cut-clients.js';
@@ -16,6 +16,7 @@ import {
   type OwnServer,
   type SqlConnection,
 } from './mikro-orm-connection.js';
+import { poolState, type PoolState } from './pool-state.js';
 import { preparePool } from './prepare-pool.js';
 import { RetiredPool } from './retired-pool.js';
 import { hostChange } from '../telemetry/channels.js';
@@ -193,13 +194,23 @@ export class HostPool {
   }
 
   /** Takes a client whose session holds nothing of another user (F7), see {@link checkOut}. */
-  async take(claim: Claim): Promise<PgClient> {
-    const pool = this.#knownPool ?? (await this.pool());
-    const client = await checkOut(pool, this.#name, this.#limits, claim);
-    const isReset = this.#reset?.beforeUse(client);
-    // One that could not be reset is destroyed, which leaves its slot to a new one.
-    return isReset === undefined || (await isReset) ? client : this.take(claim);
+  take(claim: Claim): Promise<PgClient> {
+    const pool = this.#knownPool;
+    return pool === undefined
+      ? this.pool().then((made) => this.#takeFrom(made, claim))
+      : this.#takeFrom(pool, claim);
   }
+
+  #takeFrom(pool: PgPool, claim: Claim): Promise<PgClient> {
+    return checkOut(pool, this.#name, this.#limits, claim, this.#cleanFor);
+  }
+
+  /** Resets a client that another user has left something in; one that cannot be reset is destroyed. */
+  readonly #cleanFor: CleanFor = (client, claim) => {
+    const isReset = this.#reset?.beforeUse(client);
+    // Its slot is left to a new one.
+    return isReset?.then((isClean) => (isClean ? client : this.take(claim)));
+  };
 
   /**
    * Makes new checkouts go to another server, after earlier changes are done (H1). Does not wait for

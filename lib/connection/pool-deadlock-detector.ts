@@ -1,29 +1,11 @@
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import type { Claim, Holder } from './claim.js';
+import { WaitList, type Wait } from './wait-list.js';
 
 /** A client that is in use, and the claim that holds it. */
 export interface Held {
   readonly client: PgClient;
   readonly claim: Claim;
-}
-
-/** How the place of a claim that waits is changed. */
-interface WaitMoves {
-  /** Makes the claim wait in another pool. */
-  readonly move?: (successor: PgPool) => void;
-  /** Makes the claim the first one in the queue. */
-  readonly hurry?: () => void;
-}
-
-/** A claim that waits in the queue of a pool. */
-interface Wait extends WaitMoves {
-  readonly detector: PoolDeadlockDetector;
-  /** By the clock of `performance.now()`. */
-  readonly since: number;
-  /** The units of work that cannot go on meanwhile, the innermost first. */
-  readonly blocked: readonly Holder[];
-  /** Ends the wait with an error. */
-  readonly refuse: () => void;
 }
 
 /** Pools that can serve no claim any more, and the waits that keep them from it. */
@@ -50,7 +32,7 @@ export class PoolDeadlockDetector {
    * makes V8 keep what the requests hold until a major collection.
    */
   readonly #held: Held[] = [];
-  readonly #waiting = new Map<Claim, Wait>();
+  readonly #waits = new WaitList();
   #successor: PgPool | undefined;
   #timer: NodeJS.Timeout | undefined;
   #releases = 0;
@@ -60,7 +42,7 @@ export class PoolDeadlockDetector {
   private constructor(pool: PgPool) {
     this.#pool = pool;
     pool.on('release', (_error, client) => {
-      const index = this.#held.findIndex((each) => each.client === client);
+      const index = this.#indexOf(client);
       if (index >= 0) {
         this.#held.splice(index, 1);
       }
@@ -118,6 +100,11 @@ export class PoolDeadlockDetector {
     return this.#held.some((each) => each.client === client && each.claim === claim);
   }
 
+  /** The claims that wait in the queue of the pool, in the order in which they came. */
+  get waits(): Iterable<Wait> {
+    return this.#waits;
+  }
+
   /** Whether none of the claims that wait in the pool can ever be served. */
   get isDeadlocked(): boolean {
     return this.#findDeadlock() !== undefined;
@@ -126,25 +113,15 @@ export class PoolDeadlockDetector {
   /** Makes the claims that wait, and those that come later, wait in another pool. */
   retire(successor: PgPool): void {
     this.#successor = successor;
-    for (const { move } of this.#waiting.values()) {
-      move?.(successor);
+    for (const wait of this.#waits) {
+      wait.moveTo(successor);
     }
   }
 
-  /**
-   * Notes that a claim waits in the queue of the pool.
-   *
-   * @param refuse is called when this claim has to give up, so that others can be served
-   * @param moves are called when the claim has to go on waiting in another place
-   */
-  waitsFor(claim: Claim, refuse: () => void, moves: WaitMoves = {}): void {
-    const blocked = chainOf(claim.holder);
-    const wait: Wait = { detector: this, since: performance.now(), blocked, refuse, ...moves };
-    this.#waiting.set(claim, wait);
-    for (const holder of blocked) {
-      const waits = waitsOf.get(holder) ?? new Set();
-      waitsOf.set(holder, waits.add(wait));
-    }
+  /** Notes that a claim waits in the queue of the pool. */
+  waitsFor(wait: Wait): void {
+    this.#waits.add(wait);
+    waitedFor.add(this);
   }
 
   /** Checks for a deadlock repeatedly while claims wait, with one timer for all of them. */
@@ -154,22 +131,23 @@ export class PoolDeadlockDetector {
 
   /** Notes that a claim got a client. */
   got(claim: Claim, client: PgClient): void {
-    this.gaveUp(claim);
-    const known = this.#held.findIndex((each) => each.client === client);
+    const known = this.#indexOf(client);
     this.#held[known < 0 ? this.#held.length : known] = { client, claim };
   }
 
+  #indexOf(client: PgClient): number {
+    for (let index = 0; index < this.#held.length; index++) {
+      if (this.#held[index]!.client === client) {
+        return index;
+      }
+    }
+    return -1;
+  }
+
   /** Notes that a claim does not wait any more. */
-  gaveUp(claim: Claim): void {
-    const wait = this.#waiting.get(claim);
-    if (wait === undefined) {
-      return;
-    }
-    this.#waiting.delete(claim);
-    for (const holder of wait.blocked) {
-      waitsOf.get(holder)?.delete(wait);
-    }
-    if (this.#waiting.size === 0) {
+  gaveUp(wait: Wait): void {
+    if (this.#waits.delete(wait) && this.#waits.size === 0) {
+      waitedFor.delete(this);
       clearInterval(this.#timer);
       this.#timer = undefined;
       this.#suspected = undefined;
@@ -187,7 +165,7 @@ export class PoolDeadlockDetector {
       this.#suspected = undefined;
       const victim = lastOf(deadlock.waits);
       const others = [...deadlock.waits].filter((wait) => wait !== victim);
-      others.toReversed().forEach((wait) => wait.hurry?.());
+      others.toReversed().forEach((wait) => wait.hurry());
       victim?.refuse();
     } else {
       this.#suspected = deadlock;
@@ -196,12 +174,15 @@ export class PoolDeadlockDetector {
 
   /** Starts from all pools that may be deadlocked, and removes those that can still serve a claim. */
   #findDeadlock(): Deadlock | undefined {
+    if (!this.isHeldUp) {
+      return undefined;
+    }
     const stuck = new Map<PoolDeadlockDetector, readonly (readonly Wait[])[]>();
-    collectFull(this, stuck);
+    collectFull(this, stuck, waitsByHolder());
     for (let size = -1; size !== stuck.size;) {
       size = stuck.size;
       for (const [detector, holders] of stuck) {
-        if (!holders.every((waits) => waits.some((wait) => stuck.has(wait.detector)))) {
+        if (!holders.every((waits) => waits.some(({ pool }) => stuck.has(detectorOf(pool))))) {
           stuck.delete(detector);
         }
       }
@@ -209,40 +190,69 @@ export class PoolDeadlockDetector {
     return stuck.has(this)
       ? {
           releases: new Map([...stuck.keys()].map((each) => [each, each.#releases])),
-          waits: new Set([...stuck.values()].flat(2).filter(({ detector }) => stuck.has(detector))),
+          waits: new Set(
+            [...stuck.values()].flat(2).filter(({ pool }) => stuck.has(detectorOf(pool))),
+          ),
         }
       : undefined;
   }
 
-  /**
-   * The waits of each unit of work that holds a client of the pool; `undefined` where a client may come
-   * back: it is free, at work, or held by code that is unknown here.
-   */
-  get waitsOfHolders(): readonly (readonly Wait[])[] | undefined {
-    const claims = this.#held.map(({ claim }) => claim);
-    if (claims.length < this.#pool.options.max || claims.some(({ isBusy }) => isBusy)) {
-      return undefined;
-    }
-    return claims.map(({ holder }) => [...((holder && waitsOf.get(holder)) ?? [])]);
+  /** Whether no client may come back by itself: one that is free, at work, or held by code that is unknown here. */
+  get isHeldUp(): boolean {
+    return (
+      this.#held.length >= this.#pool.options.max && !this.#held.some(({ claim }) => claim.isBusy)
+    );
+  }
+
+  /** The units of work that hold the clients of the pool. */
+  get holders(): readonly (Holder | undefined)[] {
+    return this.#held.map(({ claim }) => claim.holder);
   }
 }
 
 /** The detector of each pool that has one. */
 const detectors = new WeakMap<PgPool, PoolDeadlockDetector>();
 
-/** The waits that block a unit of work: its own, and those of units of work inside of it. */
-const waitsOf = new WeakMap<Holder, Set<Wait>>();
+/** The detectors of the pools that claims wait for; those pools are in use, so this keeps nothing alive. */
+const waitedFor = new Set<PoolDeadlockDetector>();
+
+/**
+ * The waits that block each unit of work: its own, and those of units of work inside of it. They are looked
+ * for when a deadlock may be there: kept for each claim that waits, they would cost a busy application more
+ * than the search does.
+ */
+function waitsByHolder(): ReadonlyMap<Holder, readonly Wait[]> {
+  const found = new Map<Holder, Wait[]>();
+  for (const detector of waitedFor) {
+    for (const wait of detector.waits) {
+      for (const holder of chainOf(wait.claim.holder)) {
+        const waits = found.get(holder);
+        if (waits === undefined) {
+          found.set(holder, [wait]);
+        } else {
+          waits.push(wait);
+        }
+      }
+    }
+  }
+  return found;
+}
 
 /** Adds a detector to `found` if its pool is fully in use, and then those that its pool waits for. */
 function collectFull(
   detector: PoolDeadlockDetector,
   found: Map<PoolDeadlockDetector, readonly (readonly Wait[])[]>,
+  waitsOf: ReadonlyMap<Holder, readonly Wait[]>,
 ): void {
-  const holders = found.has(detector) ? undefined : detector.waitsOfHolders;
-  if (holders !== undefined) {
+  if (!found.has(detector) && detector.isHeldUp) {
+    const holders = detector.holders.map((holder) => (holder && waitsOf.get(holder)) ?? []);
     found.set(detector, holders);
-    holders.flat().forEach((wait) => collectFull(wait.detector, found));
+    holders.flat().forEach(({ pool }) => collectFull(detectorOf(pool), found, waitsOf));
   }
+}
+
+function detectorOf(pool: PgPool): PoolDeadlockDetector {
+  return PoolDeadlockDetector.of(pool);
 }
 
 /** Whether nothing has changed between two checks: no client came back, and no wait ended. */

@@ -1,4 +1,4 @@
-import type { PoolState } from './checkout.js';
+import type { PoolState } from './pool-state.js';
 
 /** The counters of several pools together; `undefined` where none has been used. */
 export function sumOfPools(states: readonly (PoolState | undefined)[]): PoolState | undefined {

@@ -4,7 +4,7 @@ import { AcquireTimeoutError, ConnectionFailedError } from '../errors.js';
 import { isReached } from '../postgresql/lsn.js';
 import { clientsOf, type PgClient } from '../postgresql/pg-client.js';
 import { askReplayedLsn } from './ask-lsn.js';
-import type { PoolState } from './checkout.js';
+import type { PoolState } from './pool-state.js';
 import type { Claim, Holder } from './claim.js';
 import { destroyClient } from './destroy-client.js';
 import { HostPool, type HostPoolLimits } from './host-pool.js';

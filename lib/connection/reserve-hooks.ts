@@ -30,6 +30,11 @@ export class ReserveHooks {
     this.#onReserve = orm.config.get('onReserveConnection') as Hook | undefined;
   }
 
+  /** Whether there are any, so that each client has to wait for {@link ReserveHooks.run}. */
+  get areSet(): boolean {
+    return this.#onCreate !== undefined || this.#onReserve !== undefined;
+  }
+
   /**
    * @param limitMs longest time that the hooks may take, in milliseconds
    * @param state is told of what the hooks send; what `onCreateConnection` leaves in the session belongs to

@@ -17,7 +17,7 @@ const PATIENCE = 2;
  * It looks only while the unit of work holds several connections of which one idles, and asks on a
  * connection of its own, so that it never takes the last one of the pool.
  *
- * @param claim has just got a client of `pool`
+ * @param claim has just got a client of `pool`, and its unit of work holds another one
  * @param pauseMs how long a statement may wait before the server is asked, in milliseconds
  */
 export function watchSelfWaits(
@@ -27,9 +27,6 @@ export function watchSelfWaits(
   pauseMs: number,
 ): void {
   const detector = PoolDeadlockDetector.of(pool);
-  if (!detector.hasFamily(claim)) {
-    return;
-  }
   const lookLater = (nextMs: number): void => {
     setTimeout(() => void look(nextMs), nextMs).unref();
   };

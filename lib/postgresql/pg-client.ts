@@ -58,7 +58,7 @@ export interface PgResult {
 }
 
 /** How a pool hands over a client where it was not asked for a promise. */
-type ConnectCallback = (
+export type ConnectCallback = (
   error: Error | undefined,
   client: PgClient | undefined,
   release?: (destroy?: boolean | Error) => void,
@@ -93,6 +93,8 @@ export interface PgPool {
     readonly max: number;
     /** Sets a new client up before anybody gets it. */
     readonly onConnect?: unknown;
+    /** Longest wait for a client in milliseconds, in the queue and for a new one; none by default. */
+    connectionTimeoutMillis?: number;
   };
   /** Whether `end()` was called; a second call is an error. */
   readonly ending: boolean;

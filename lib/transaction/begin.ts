@@ -23,12 +23,16 @@ export interface FirstStatement extends RequestedStatement {
 /** Code that a begin waits for: its statements must not wait for the begin. */
 export class BeginScope extends AsyncScope {
   readonly begin: Begin;
-  /** The turns of its statements among one another. */
-  readonly queue = new SerialQueue();
+  #queue: SerialQueue | undefined;
 
   constructor(begin: Begin) {
     super();
     this.begin = begin;
+  }
+
+  /** The turns of its statements among one another; hardly any has some. */
+  get queue(): SerialQueue {
+    return (this.#queue ??= new SerialQueue());
   }
 }
 
@@ -122,7 +126,10 @@ export class Begin {
           new BeginScope(this).during(async () => this.#owner.planOfRead(settings)),
         );
     this.#machine.asksToRead();
-    const lease = await this.#take((taken) => this.#machine.reading(taken));
+    const lease = await this.#take(
+      (taken) => this.#machine.reading(taken),
+      (error) => error,
+    );
     const { knownCode, server } = this.#source;
     try {
       knownCode.names ??= await askHiddenCode(lease, this.#source);
@@ -175,29 +182,33 @@ export class Begin {
     return plan;
   }
 
-  async #acquire(): Promise<Lease> {
-    return this.#orBreak(this.#take((lease) => this.#machine.acquired(lease)));
+  #acquire(): Promise<Lease> {
+    return this.#take(
+      (lease) => this.#machine.acquired(lease),
+      (error) => this.#machine.notBegun(error),
+    );
   }
 
   /**
    * Takes a connection, for `transactionTimeoutMs` at most from then on (F6).
    *
    * @param note called in the same turn, so that nobody ends the transaction without its connection
+   * @param failed makes what is thrown of what has failed
    */
-  async #take(note: (lease: Lease) => void): Promise<Lease> {
+  async #take(note: (lease: Lease) => void, failed: (error: unknown) => unknown): Promise<Lease> {
     const machine = this.#machine;
-    const resumeDeadline = machine.deadline.pause();
+    const hasRun = machine.deadline.pause();
     let client: PgClient;
     try {
       client = await this.#source.checkOut(this.#claim);
     } catch (error) {
-      resumeDeadline();
+      machine.deadline.resume(hasRun);
       machine.cannotRead();
-      throw error;
+      throw failed(error);
     }
     if (!machine.isOpen) {
       client.release();
-      throw machine.refusal!;
+      throw failed(machine.refusal!);
     }
     const lease: Lease = new Lease(
       client,

@@ -37,18 +37,21 @@ export class Deadline {
   /**
    * Stops it while the transaction waits for a connection, which has a limit of its own.
    *
-   * @returns starts it anew, where it ran before
+   * @returns whether it ran before, for {@link Deadline.resume}
    */
-  pause(): () => void {
+  pause(): boolean {
     const hasRun = this.#timer !== undefined;
     this.stop();
     this.#timer = PAUSED;
-    return () => {
-      this.stop();
-      if (hasRun) {
-        this.start();
-      }
-    };
+    return hasRun;
+  }
+
+  /** Starts it anew after a wait that has brought no connection, where it ran before. */
+  resume(hasRun: boolean): void {
+    this.stop();
+    if (hasRun) {
+      this.start();
+    }
   }
 
   stop(): void {

@@ -17,9 +17,9 @@ export class SerialQueue {
    */
   enter(): Promise<void> | undefined {
     if (this.#isTaken) {
+      const waiting = (this.#waiting ??= []);
       return new Promise((resolve) => {
-        this.#waiting ??= [];
-        this.#waiting.push(resolve);
+        waiting.push(resolve);
       });
     }
     this.#isTaken = true;

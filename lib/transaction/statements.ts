@@ -193,7 +193,7 @@ export class Statements {
   }
 
   /** @returns `undefined` if the statement is still to be sent, in the transaction that has begun */
-  async #beginFirst(
+  #beginFirst(
     part: TransactionPart,
     first: FirstStatement | undefined,
   ): Promise<Answer | undefined> {
@@ -204,17 +204,23 @@ export class Statements {
     }
     part.assertOpen();
     const { owner, settings, source } = this.#of;
-    if (
+    const mayReadAhead =
       first?.values.length === 0 &&
       owner.mayReadAhead(settings.effective) &&
-      source.server.isPlainRead(first.sql, source.knownCode.names)
-    ) {
-      const answer = await this.#begin.readAhead(settings.own, first);
-      if (answer !== undefined) {
-        return answer;
-      }
-      part.assertOpen();
+      source.server.isPlainRead(first.sql, source.knownCode.names);
+    return mayReadAhead
+      ? this.#readAhead(part, first)
+      : // Without a promise of its own, which would wait with each request that waits for a connection.
+        this.#begin.run(settings.own, first);
+  }
+
+  async #readAhead(part: TransactionPart, first: FirstStatement): Promise<Answer | undefined> {
+    const { settings } = this.#of;
+    const answer = await this.#begin.readAhead(settings.own, first);
+    if (answer !== undefined) {
+      return answer;
     }
+    part.assertOpen();
     return this.#begin.run(settings.own, first);
   }
 }

@@ -1,4 +1,4 @@
-import { differencesOf, excessesOf } from '../../bench/counts/differences.js';
+import { differencesOf, excessesOf, promisesThatDiffer } from '../../bench/counts/differences.js';
 
 const ONE_READ = { roundTrips: 2, statements: 3, promises: 192 };
 
@@ -25,6 +25,16 @@ describe('the counts that the bench expects', () => {
       'library, nothing: 2 roundTrips, expected undefined',
       'library, nothing: 3 statements, expected undefined',
       'library, nothing: 192 promises, expected undefined',
+    ]);
+  });
+
+  it('name what makes more or fewer promises, was not counted, or is not expected', () => {
+    const expected = { 'a wait': 116, 'an end': 10, 'a begin': 7 };
+    const counted = { 'a wait': 116, 'an end': 9, 'a retry': 3 };
+    expect(promisesThatDiffer(expected, counted)).toEqual([
+      'an end: 9 promises, expected 10',
+      'a begin: undefined promises, expected 7',
+      'a retry: 3 promises, expected undefined',
     ]);
   });
 

@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 
 import type { Claim, Holder } from '../../lib/connection/claim.js';
 import { PoolDeadlockDetector } from '../../lib/connection/pool-deadlock-detector.js';
+import type { Wait } from '../../lib/connection/wait-list.js';
 import type { PgClient, PgPool } from '../../lib/postgresql/pg-client.js';
 
 const { jest } = import.meta;
@@ -12,6 +13,20 @@ const inside = (outer?: Holder): Holder => ({ outer });
 const ignore = (): void => undefined;
 const claimOf = (holder?: Holder, isBusy = false): Claim => ({ holder, isBusy });
 
+let waits = 0;
+/** The wait of a unit of work in a pool. */
+const waitIn = (pool: PgPool, holder?: Holder, how: Partial<Wait> = {}): Wait => ({
+  claim: claimOf(holder),
+  pool,
+  since: waits++,
+  until: Infinity,
+  expire: ignore,
+  refuse: ignore,
+  moveTo: ignore,
+  hurry: ignore,
+  ...how,
+});
+
 describe('the deadlock detector of a pool', () => {
   it('C3: finds a deadlock as long as every holder waits, and no longer', () => {
     const pool = aPool(2);
@@ -20,15 +35,15 @@ describe('the deadlock detector of a pool', () => {
     const ofB = aClient();
     claims.got(claimOf(a), aClient());
     claims.got(claimOf(b), ofB);
-    const inner = claimOf(inside(a));
-    claims.waitsFor(inner, ignore);
+    const inner = waitIn(pool, inside(a));
+    claims.waitsFor(inner);
     expect(claims.isDeadlocked).toBe(false);
-    claims.waitsFor(claimOf(b), ignore);
+    claims.waitsFor(waitIn(pool, b));
     expect(claims.isDeadlocked).toBe(true);
     // A claim that is refused frees the others.
     claims.gaveUp(inner);
     expect(claims.isDeadlocked).toBe(false);
-    claims.waitsFor(inner, ignore);
+    claims.waitsFor(inner);
     expect(claims.isDeadlocked).toBe(true);
     // A client that is given back, or destroyed, is held by no claim any more.
     pool.emit('release', undefined, ofB);
@@ -36,10 +51,11 @@ describe('the deadlock detector of a pool', () => {
   });
 
   it('C3: finds none while a holder is at work or is not known', () => {
-    const claims = PoolDeadlockDetector.of(aPool(1));
+    const pool = aPool(1);
+    const claims = PoolDeadlockDetector.of(pool);
     const holder = inside();
     const client = aClient();
-    claims.waitsFor(claimOf(inside(inside(holder))), ignore);
+    claims.waitsFor(waitIn(pool, inside(inside(holder))));
     claims.got(claimOf(holder, true), client);
     expect(claims.isDeadlocked).toBe(false);
     claims.got(claimOf(undefined), client);
@@ -55,13 +71,14 @@ describe('the deadlock detector of a pool', () => {
     const held = claimOf(holder);
     const client = aClient();
     claims.got(held, client);
-    const waiting = claimOf(inside(holder));
     const moves: PgPool[] = [];
-    const move = (successor: PgPool): void => {
-      claims.gaveUp(waiting);
-      moves.push(successor);
-    };
-    claims.waitsFor(waiting, ignore, { move });
+    const waiting = waitIn(old, inside(holder), {
+      moveTo: (successor) => {
+        claims.gaveUp(waiting);
+        moves.push(successor);
+      },
+    });
+    claims.waitsFor(waiting);
     expect(claims.isDeadlocked).toBe(true);
     claims.retire(next);
     expect(moves).toEqual([next]);
@@ -84,9 +101,11 @@ describe('the deadlock detector of a pool', () => {
       const client = aClient();
       const refused: string[] = [];
       claims.got(claimOf(holder), client);
-      const [first, last] = [claimOf(inside(holder)), claimOf(inside(holder))];
-      claims.waitsFor(first, () => refused.push('first'));
-      claims.waitsFor(last, () => refused.push('last'));
+      const [first, last] = ['first', 'last'].map((name) =>
+        waitIn(pool, inside(holder), { refuse: () => refused.push(name) }),
+      ) as [Wait, Wait];
+      claims.waitsFor(first);
+      claims.waitsFor(last);
       claims.watch(100);
       jest.advanceTimersByTime(199);
       expect(refused).toEqual([]);
@@ -116,30 +135,35 @@ describe('the deadlock detectors of several pools', () => {
   const crossed = (
     one: PgPool,
     two: PgPool,
-  ): { readonly refused: string[]; readonly claims: Claim[] } => {
+  ): { readonly refused: string[]; readonly waits: readonly [Wait, Wait] } => {
     const [a, b] = [inside(), inside()];
     const refused: string[] = [];
     const [first, second] = [PoolDeadlockDetector.of(one), PoolDeadlockDetector.of(two)];
     first.got(claimOf(a), aClient());
     second.got(claimOf(b), aClient());
-    const [ofA, ofB] = [claimOf(inside(a)), claimOf(b)];
-    second.waitsFor(ofA, () => {
-      refused.push('a');
-      second.gaveUp(ofA);
+    const ofA = waitIn(two, inside(a), {
+      refuse: () => {
+        refused.push('a');
+        second.gaveUp(ofA);
+      },
     });
-    first.waitsFor(ofB, () => {
-      refused.push('b');
-      first.gaveUp(ofB);
+    const ofB = waitIn(one, b, {
+      refuse: () => {
+        refused.push('b');
+        first.gaveUp(ofB);
+      },
     });
-    return { refused, claims: [ofA, ofB] };
+    second.waitsFor(ofA);
+    first.waitsFor(ofB);
+    return { refused, waits: [ofA, ofB] };
   };
 
   it('C3: find a deadlock across two pools, and none as soon as one claim gives up', () => {
     const [one, two] = [aPool(1), aPool(1)];
-    const { claims } = crossed(one, two);
+    const { waits: crossing } = crossed(one, two);
     const detectors = [one, two].map((each) => PoolDeadlockDetector.of(each));
     expect(detectors.map(({ isDeadlocked }) => isDeadlocked)).toEqual([true, true]);
-    detectors[1]!.gaveUp(claims[0]!);
+    detectors[1]!.gaveUp(crossing[0]);
     expect(detectors.map(({ isDeadlocked }) => isDeadlocked)).toEqual([false, false]);
   });
 
@@ -149,8 +173,8 @@ describe('the deadlock detectors of several pools', () => {
     const third = PoolDeadlockDetector.of(pools[2]!);
     pools.forEach((pool, index) => {
       PoolDeadlockDetector.of(pool).got(claimOf(holders[index]), aClient());
-      const next = PoolDeadlockDetector.of(pools[(index + 1) % 3]!);
-      next.waitsFor(claimOf(holders[index]), ignore);
+      const next = pools[(index + 1) % 3]!;
+      PoolDeadlockDetector.of(next).waitsFor(waitIn(next, holders[index]));
     });
     const found = (): boolean[] => pools.map((each) => PoolDeadlockDetector.of(each).isDeadlocked);
     expect(found()).toEqual([false, false, false]);
@@ -162,10 +186,10 @@ describe('the deadlock detectors of several pools', () => {
     jest.useFakeTimers();
     try {
       const [one, two] = [aPool(1), aPool(1)];
-      const { refused, claims } = crossed(one, two);
+      const { refused, waits: crossing } = crossed(one, two);
       // A newcomer holds nothing, so refusing it would free nobody.
-      const newcomer = claimOf(inside());
-      PoolDeadlockDetector.of(one).waitsFor(newcomer, () => refused.push('newcomer'));
+      const newcomer = waitIn(one, inside(), { refuse: () => refused.push('newcomer') });
+      PoolDeadlockDetector.of(one).waitsFor(newcomer);
       [one, two].forEach((each) => PoolDeadlockDetector.of(each).watch(100));
       jest.advanceTimersByTime(199);
       expect(refused).toEqual([]);
@@ -173,7 +197,7 @@ describe('the deadlock detectors of several pools', () => {
       expect(refused).toEqual(['b']);
       jest.advanceTimersByTime(1_000);
       expect(refused).toEqual(['b']);
-      PoolDeadlockDetector.of(two).gaveUp(claims[0]!);
+      PoolDeadlockDetector.of(two).gaveUp(crossing[0]);
       PoolDeadlockDetector.of(one).gaveUp(newcomer);
       expect(jest.getTimerCount()).toBe(0);
     } finally {
@@ -186,8 +210,8 @@ describe('the deadlock detectors of several pools', () => {
     const [a, b] = [inside(), inside()];
     PoolDeadlockDetector.of(stuck).got(claimOf(a), aClient());
     PoolDeadlockDetector.of(serving).got(claimOf(b), aClient());
-    PoolDeadlockDetector.of(serving).waitsFor(claimOf(a), ignore);
-    PoolDeadlockDetector.of(stuck).waitsFor(claimOf(inside()), ignore);
+    PoolDeadlockDetector.of(serving).waitsFor(waitIn(serving, a));
+    PoolDeadlockDetector.of(stuck).waitsFor(waitIn(stuck, inside()));
     // b waits for nothing, so it gives its client back one day: a is then served.
     expect([stuck, serving].map((each) => PoolDeadlockDetector.of(each).isDeadlocked)).toEqual([
       false,
