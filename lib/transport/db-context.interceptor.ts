@@ -240,13 +240,7 @@ export class DbContextInterceptor implements NestInterceptor {
     next: CallHandler,
   ): Observable<unknown> {
     return new Observable((subscriber) => {
-      const opened = this.#fromMiddleware.claim(response);
-      if (opened !== undefined) {
-        if (opened.hasWork) {
-          this.#log.workDropped(route.name, 'skipped-route');
-        }
-        void this.#registry.abandon(opened);
-      }
+      this.#fromMiddleware.drop(response, route.name);
       return this.#registry.runOutside(() => next.handle().subscribe(subscriber));
     });
   }
