@@ -9,7 +9,7 @@ import {
 import { queueOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
 import { askPool } from './ask-pool.js';
 import { poolWait } from '../telemetry/channels.js';
-import type { Claim } from './claim.js';
+import { placeOf, type Claim } from './claim.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 import { watchSelfWaits } from './self-wait.js';
 
@@ -65,7 +65,13 @@ export function checkOut(
         ? undefined
         : setTimeout(() => {
             const state = poolState(place?.pool ?? first);
-            giveUp(new AcquireTimeoutError(connectionName, acquireTimeoutMs, state));
+            giveUp(
+              new AcquireTimeoutError(
+                placeOf(connectionName, claim.holder),
+                acquireTimeoutMs,
+                state,
+              ),
+            );
           }, acquireTimeoutMs);
     const waitIn = (pool: PgPool): void => {
       const detector = PoolDeadlockDetector.of(pool);
@@ -108,7 +114,11 @@ export function checkOut(
         (error: unknown) => {
           if (place === here) {
             const isRefused = error instanceof ConnectionClosedError;
-            giveUp(isRefused ? error : new ConnectionFailedError(connectionName, error));
+            giveUp(
+              isRefused
+                ? error
+                : new ConnectionFailedError(placeOf(connectionName, claim.holder), error),
+            );
           }
         },
       );

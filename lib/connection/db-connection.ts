@@ -8,7 +8,7 @@ import { postgresql } from '../postgresql/server.js';
 import type { SessionVariables, TransactionSettings } from '../postgresql/transaction-settings.js';
 import { BeforeSession } from './before-session.js';
 import type { PoolState } from './checkout.js';
-import type { Claim, Holder } from './claim.js';
+import { placeOf, type Claim, type Holder } from './claim.js';
 import { ConnectionCheck } from './connection-check.js';
 import type { CheckOptions, ConnectionHealth } from './connection-health.js';
 import type { ResolvedLimits } from './connection-limits.js';
@@ -330,7 +330,7 @@ export class DbConnection {
 
   #checkOut(claim: Claim): Promise<PgClient> {
     if (this.isClosed) {
-      return Promise.reject(new ConnectionClosedError(this.name));
+      return Promise.reject(new ConnectionClosedError(placeOf(this.name, claim.holder)));
     }
     return this.#clientSource === undefined
       ? this.#take(claim)

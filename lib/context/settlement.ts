@@ -60,7 +60,7 @@ export class CommitPlan {
     for (const [session, transaction] of this.#transactions) {
       const isMissing = !sessions.includes(session) || session.transaction !== transaction;
       if (isMissing && transaction.outcome !== 'committed') {
-        return new UnexpectedRollbackError(session.connectionName, 'ended-meanwhile');
+        return new UnexpectedRollbackError(session.place, 'ended-meanwhile');
       }
     }
     return undefined;
@@ -124,7 +124,7 @@ function flushRounds(group: SessionGroup): () => Session | undefined {
 async function completeSessions(sessions: readonly Session[]): Promise<Settlement> {
   const outcomes: SettlementOutcome[] = [];
   for (const [index, session] of sessions.entries()) {
-    const { connectionName } = session;
+    const { connectionName, place } = session;
     try {
       outcomes.push({ connectionName, outcome: await session.complete() });
     } catch (error) {
@@ -136,7 +136,7 @@ async function completeSessions(sessions: readonly Session[]): Promise<Settlemen
       const isPartial = outcomes.some(({ outcome }) => outcome === 'committed');
       return {
         outcomes,
-        failure: { error: isPartial ? new PartialCommitError(outcomes, error) : error },
+        failure: { error: isPartial ? new PartialCommitError(outcomes, error, place) : error },
       };
     }
   }

@@ -85,7 +85,7 @@ export class GraphQLOperation {
     }
     if (this.hasEnded || isClosed) {
       const [name = DEFAULT_CONNECTION_NAME] = connectionNames;
-      throw new SessionClosedError(name, undefined, { because });
+      throw new SessionClosedError(this.context.placeOf(name), undefined, { because });
     }
   }
 

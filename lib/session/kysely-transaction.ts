@@ -1,4 +1,4 @@
-import { InvalidTransactionStateError } from '../errors.js';
+import { InvalidTransactionStateError, type ErrorPlace } from '../errors.js';
 import { Savepoint, TransactionPart } from '../transaction/savepoint.js';
 import { Autocommit } from './autocommit.js';
 import type {
@@ -156,7 +156,7 @@ export function kyselyTransactionFactory(
     #endsFor(verb: string): TransactionEnds {
       if (this.#ends === undefined || this.parent !== undefined) {
         throw new InvalidTransactionStateError(
-          this.part.connectionName,
+          this.part.place,
           `${verb}() was called on a fork that shares the transaction of the session. Call it on the ` +
             'session.',
         );
@@ -211,16 +211,16 @@ export function asKyselyTransaction(context: unknown): KyselyTransaction | undef
  * the outer one.
  */
 class NestedTransactionsRefused {
-  readonly #part: { readonly connectionName: string };
+  readonly #part: { readonly place: ErrorPlace };
 
-  constructor(part: { readonly connectionName: string }) {
+  constructor(part: { readonly place: ErrorPlace }) {
     this.#part = part;
   }
 
   beginTransaction(): Promise<never> {
     return Promise.reject(
       new InvalidTransactionStateError(
-        this.#part.connectionName,
+        this.#part.place,
         'Kysely cannot begin a transaction of its own inside the session. Use em.transactional(), ' +
           'which sets a savepoint.',
       ),

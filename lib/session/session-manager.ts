@@ -6,7 +6,8 @@ import {
   type TransactionOptions,
 } from '@mikro-orm/core';
 
-import { SessionClosedError } from '../errors.js';
+import { placeOf } from '../connection/claim.js';
+import { SessionClosedError, type ErrorPlace } from '../errors.js';
 import { flush, sessionFork } from '../telemetry/channels.js';
 import { tracedFlush } from '../telemetry/flush-trace.js';
 import { ForkEvent } from '../telemetry/session-events.js';
@@ -68,6 +69,9 @@ export function sessionManagerClass(
   // One of the application's own may do more than to write changes.
   const isPlainFlush = Base.prototype.flush === EntityManager.prototype.flush;
 
+  const errorPlaceOf = (manager: SessionManager): ErrorPlace =>
+    placeOf(connectionName, (manager[CONTROL] ?? manager[ORIGIN])?.holder);
+
   return class extends Base implements SessionManager {
     declare [CONTROL]?: SessionControl;
     declare [ROOT]?: EntityManager;
@@ -79,7 +83,7 @@ export function sessionManagerClass(
     override getContext(validate?: boolean): this {
       if (this[OVER] === true) {
         // No transaction that has ended refuses what the callback left behind.
-        throw new SessionClosedError(connectionName);
+        throw new SessionClosedError(errorPlaceOf(this));
       }
       if (this[CONTROL] === undefined) {
         return super.getContext(validate);
@@ -118,7 +122,7 @@ export function sessionManagerClass(
       const control = this[CONTROL];
       const isSavepoint = options.ctx !== undefined;
       if (!isSavepoint && (control ?? this[ROOT]) !== undefined) {
-        assertNotNested(this, connectionName, 'begin');
+        assertNotNested(this, errorPlaceOf(this), 'begin');
       }
       await (control === undefined || isSavepoint
         ? super.begin(options)
@@ -180,11 +184,11 @@ export function sessionManagerClass(
     }
 
     override async commit(): Promise<void> {
-      await endTransaction(this, connectionName, 'commit', () => super.commit());
+      await endTransaction(this, errorPlaceOf(this), 'commit', () => super.commit());
     }
 
     override async rollback(): Promise<void> {
-      await endTransaction(this, connectionName, 'rollback', () => super.rollback());
+      await endTransaction(this, errorPlaceOf(this), 'rollback', () => super.rollback());
     }
 
     override async transactional<T>(

@@ -37,7 +37,7 @@ export class End {
     const machine = this.#machine;
     const { state } = machine;
     if (this.#ending !== undefined || state.tag !== 'shut') {
-      throw new SessionClosedError(this.#source.name);
+      throw new SessionClosedError(machine.place);
     }
     if (state.lease === undefined) {
       machine.end('untouched');
@@ -45,6 +45,7 @@ export class End {
     }
     machine.ending();
     this.#ending = commitOn(state.lease, this.#source, {
+      place: machine.place,
       hasOnlyRead: async () => mayLoseAnswer && (isReadOnly || (await this.#hasOnlyRead())),
       noteWrite: isReadOnly ? undefined : this.#noteWrite,
       announce: (event) => this.#owner.announce(event),
@@ -112,7 +113,7 @@ export class End {
       if ((await withinLimit(queue.run(ignore), drainTimeoutMs)) === TIMED_OUT) {
         const because = this.#owner.holder?.endCause;
         this.#machine.kill(
-          new SessionClosedError(this.#source.name, undefined, { because, brokenOff: {} }),
+          new SessionClosedError(this.#machine.place, undefined, { because, brokenOff: {} }),
         );
       }
     }

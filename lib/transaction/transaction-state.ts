@@ -8,9 +8,11 @@ import {
   UnexpectedRollbackError,
   type DbContextError,
   type EndCause,
+  type ErrorPlace,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
-import type { BeginPlan, TransactionSource } from './begin-plan.js';
+import type { BeginPlan } from './begin-plan.js';
+import type { Server } from './server.js';
 
 /** A failure, as a fact of its own: what was thrown may be anything, also `undefined`. */
 export interface Failure {
@@ -126,7 +128,7 @@ export function failureOf(state: TransactionState): Failure | undefined {
 /** Why the transaction cannot be committed as it is now (F4). */
 export function commitBlockerOf(
   state: TransactionState,
-  connectionName: string,
+  place: ErrorPlace,
 ): DbContextError | undefined {
   switch (state.tag) {
     case 'idle':
@@ -135,8 +137,7 @@ export function commitBlockerOf(
       return undefined;
     case 'open':
       return (
-        state.failure &&
-        new UnexpectedRollbackError(connectionName, 'failed-statement', state.failure.error)
+        state.failure && new UnexpectedRollbackError(place, 'failed-statement', state.failure.error)
       );
     case 'broken': {
       const { error } = state.cause;
@@ -144,7 +145,7 @@ export function commitBlockerOf(
         return error;
       }
       const reason = state.hasBegun ? 'connection-lost' : 'failed-statement';
-      return new UnexpectedRollbackError(connectionName, reason, error);
+      return new UnexpectedRollbackError(place, reason, error);
     }
     case 'shut':
     case 'ending':
@@ -160,7 +161,7 @@ export function commitBlockerOf(
  */
 export function refusalOf(
   state: TransactionState,
-  connectionName: string,
+  place: ErrorPlace,
   because: EndCause | undefined,
 ): Error | undefined {
   switch (state.tag) {
@@ -171,7 +172,7 @@ export function refusalOf(
       return undefined;
     case 'broken': {
       const { error } = state.cause;
-      return isTimeout(error) ? error : new TransactionAbortedError(connectionName, error);
+      return isTimeout(error) ? error : new TransactionAbortedError(place, error);
     }
     case 'shut':
     case 'ending':
@@ -179,7 +180,7 @@ export function refusalOf(
       // That it took too long says more than that it is over.
       return isTimeout(state.blocker)
         ? state.blocker
-        : new SessionClosedError(connectionName, undefined, { because });
+        : new SessionClosedError(place, undefined, { because });
   }
 }
 
@@ -199,12 +200,13 @@ export function outranked(state: TransactionState, error: unknown): unknown {
 
 /** What SQL of the application has done that ended the transaction, by the answer to it. */
 export function endedByStatement(
-  { name, server }: TransactionSource,
+  place: ErrorPlace,
+  server: Server,
   answer: Answer,
 ): InvalidTransactionStateError {
   const [statement, fate] = ENDS[server.wordOfEnd(answer)];
   return new InvalidTransactionStateError(
-    name,
+    place,
     `a plain ${statement} statement ended the transaction, so what it did ${fate}. ${USE_SESSION}`,
   );
 }
@@ -217,11 +219,11 @@ const ENDS = {
 
 /** What SQL of the application that has failed may have ended the transaction before that. */
 export function mayBeEndedByStatement(
-  connectionName: string,
+  place: ErrorPlace,
   cause: unknown,
 ): InvalidTransactionStateError {
   return new InvalidTransactionStateError(
-    connectionName,
+    place,
     'a text with a plain COMMIT or ROLLBACK in it failed, so what it did before its failure may stand' +
       `${cause instanceof Error ? ` (${cause.message})` : ''}. ${USE_SESSION}`,
     cause,

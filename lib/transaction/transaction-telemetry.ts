@@ -1,4 +1,4 @@
-import type { Holder } from '../connection/claim.js';
+import { placeOf, type Holder } from '../connection/claim.js';
 import { UnexpectedRollbackError, type DbContextError, type EndCause } from '../errors.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { transactionBegin, transactionEnd, transactionStart } from '../telemetry/channels.js';
@@ -100,7 +100,9 @@ export class TransactionTelemetry implements EventOrigin, TransactionInfo {
       this.#failure ??= now.cause;
     } else if (now.tag === 'shut') {
       this.#failedBefore =
-        before.tag === 'open' ? commitBlockerOf(before, this.connection.name) : undefined;
+        before.tag === 'open'
+          ? commitBlockerOf(before, placeOf(this.connection.name, this.#holder))
+          : undefined;
       this.#endCause = this.#holder?.endCause;
     } else if (now.tag === 'ended' && this.#hasBegun && transactionEnd.hasSubscribers) {
       this.#ended(now);

@@ -5,6 +5,7 @@ import {
   SessionClosedError,
   UnexpectedRollbackError,
   type DbContextError,
+  type ErrorPlace,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { EventSource } from '../telemetry/operation-events.js';
@@ -70,6 +71,10 @@ export class Transaction
 
   override get connectionName(): string {
     return this.#source.name;
+  }
+
+  override get place(): ErrorPlace {
+    return this.#machine.place;
   }
 
   get server(): Server {
@@ -192,7 +197,7 @@ export class Transaction
    * @throws what `work` throws, or why the transaction is over
    */
   whileOpen<T>(work: Promise<T>): Promise<T> {
-    return whileOpen(this.#machine, this.connectionName, work);
+    return whileOpen(this.#machine, work);
   }
 
   /**
@@ -201,7 +206,7 @@ export class Transaction
    * @throws {@link InvalidTransactionStateError} it has begun with others
    */
   demand(settings: TransactionSettings): void {
-    this.#settings.demand(settings, this.#machine.state, this.connectionName);
+    this.#settings.demand(settings, this.#machine.state, this.place);
   }
 
   /**
@@ -212,7 +217,7 @@ export class Transaction
   async begin(settings: TransactionSettings): Promise<void> {
     if (this.hasBegun) {
       throw new InvalidTransactionStateError(
-        this.connectionName,
+        this.place,
         'begin() was called and the transaction has begun already. Use em.transactional() for a ' +
           'savepoint, or commit() first.',
       );
@@ -269,7 +274,7 @@ export class Transaction
       const blocker =
         isInUse && state.tag !== 'broken'
           ? new UnexpectedRollbackError(
-              this.connectionName,
+              this.place,
               reason,
               this.failure?.error,
               reason === 'context-ended' ? this.holder?.endCause : undefined,
