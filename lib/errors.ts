@@ -569,8 +569,9 @@ export class ProtocolViolationError extends DbContextError {
 }
 
 /**
- * A context with several connections was committed on some of them only. `cause` is the error of
- * the commit that failed; `outcomes` says how each session ended, in the order of their commits.
+ * A context with several connections was committed on some of them only, one that may have written among
+ * them. `cause` is the error of the commit that failed; `outcomes` says how each session ended, in the order of
+ * their commits.
  *
  * @publicApi
  */

@@ -46,7 +46,7 @@ export class End {
     machine.ending();
     this.#ending = commitOn(state.lease, this.#source, {
       place: machine.place,
-      hasOnlyRead: async () => mayLoseAnswer && (isReadOnly || (await this.#hasOnlyRead())),
+      hasOnlyRead: async () => mayLoseAnswer && (isReadOnly || (await this.hasOnlyRead())),
       noteWrite: isReadOnly ? undefined : this.#noteWrite,
       announce: (event) => this.#owner.announce(event),
     });
@@ -65,8 +65,11 @@ export class End {
     return 'committed';
   }
 
-  /** Names can hide code that writes; nobody needs to know them before a COMMIT is lost. */
-  async #hasOnlyRead(): Promise<boolean> {
+  /**
+   * Whether it is known that none of its statements has written. Names can hide code that writes; nobody needs to
+   * know them before a COMMIT has failed.
+   */
+  async hasOnlyRead(): Promise<boolean> {
     const machine = this.#machine;
     if (!machine.hasOnlyRead()) {
       return false;

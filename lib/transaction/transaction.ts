@@ -125,6 +125,11 @@ export class Transaction
     return this.#machine.hasOnlyRead();
   }
 
+  /** Whether it may have written, as far as that can be found out. Never throws. */
+  async mayHaveWritten(): Promise<boolean> {
+    return !this.isReadOnly && !(await this.#end.hasOnlyRead());
+  }
+
   override get isOpen(): boolean {
     return this.#machine.isOpen;
   }
