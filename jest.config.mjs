@@ -4,8 +4,8 @@ export default {
   testEnvironment: 'node',
   testMatch: ['<rootDir>/test/**/*.spec.ts', '<rootDir>/sample/**/*.spec.ts'],
   testPathIgnorePatterns: ['/node_modules/', '/dist/'],
-  // A built sample or package holds a second package.json and second copies of the modules.
-  modulePathIgnorePatterns: ['/dist/'],
+  // A built sample or a staged package holds a second package.json and second copies of the modules.
+  modulePathIgnorePatterns: ['/dist/', '/build/'],
   testTimeout: 20_000,
   maxWorkers: 2,
 

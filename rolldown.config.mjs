@@ -4,7 +4,7 @@
  * every class, exists once. Both kinds of files keep their names and their lines, for stack traces and for
  * readers: the program leaves out its comments, the declarations keep them.
  */
-import { cp, readFile } from 'node:fs/promises';
+import { copyFile, readFile } from 'node:fs/promises';
 import { dts } from 'rolldown-plugin-dts';
 
 const { exports } = JSON.parse(await readFile(new URL('package.json', import.meta.url), 'utf8'));
@@ -33,10 +33,17 @@ const output = {
   chunkFileNames: 'shared/[name].js',
 };
 
-/** What no compiler makes: the page of the inspector. */
-const pageOfInspector = {
-  name: 'page-of-inspector',
-  writeBundle: () => cp('build/inspector/page', 'dist/inspector/page', { recursive: true }),
+const PAGE = 'inspector/page';
+
+/** What the page of the inspector has beside its program. */
+const looksOfPage = {
+  name: 'looks-of-page',
+  writeBundle: () =>
+    Promise.all(
+      ['page.css', 'icon.svg'].map((name) =>
+        copyFile(`build/${PAGE}/${name}`, `dist/${PAGE}/${name}`),
+      ),
+    ),
 };
 
 export default [
@@ -44,13 +51,21 @@ export default [
     input: entries('default', /\.js$/),
     external: isOfAnotherPackage,
     platform: 'node',
-    plugins: [pageOfInspector],
+    experimental: { attachDebugInfo: 'none' },
     output: { ...output, cleanDir: true, comments: false },
+  },
+  {
+    // A program for browsers, of which no server prints a line: it is the only one without its names.
+    input: `build/${PAGE}/page.js`,
+    platform: 'browser',
+    plugins: [looksOfPage],
+    output: { dir: `dist/${PAGE}`, format: 'es', minify: true },
   },
   {
     input: entries('types', /\.d\.ts$/),
     external: isOfAnotherPackage,
     platform: 'node',
+    experimental: { attachDebugInfo: 'none' },
     plugins: [dts({ dtsInput: true })],
     output,
   },

@@ -31,7 +31,9 @@ const SUMMARY_LINKS_MS = [1];
 
 /** Until the compiler of V8 has seen enough. */
 const WARM_UP_SECONDS = { summary: 2, parts: 3 };
-const ROUNDS = { summary: 7, parts: 9 };
+/** Many short rounds: a machine with other work is slow for seconds at a time, which then are seconds of all. */
+const ROUNDS = { summary: 24, parts: 9 };
+const SECONDS = { summary: 0.25, parts: 1 };
 const CHECK_CLIENTS = 20;
 /** Of one candidate without a network, before another has its turn; about 15 ms. */
 const BLOCK_REQUESTS = 50;
@@ -84,7 +86,7 @@ export function readOptions(): BenchOptions {
       rounds: { type: 'string' },
       apart: { type: 'boolean', default: false },
       inject: { type: 'boolean', default: false },
-      seconds: { type: 'string', default: '1' },
+      seconds: { type: 'string' },
       json: { type: 'string' },
       profile: { type: 'string' },
       'profile-file': { type: 'string' },
@@ -94,7 +96,8 @@ export function readOptions(): BenchOptions {
   const isSummary = form === 'summary';
   const isCheck = form === 'check';
   const length = isSummary ? 'summary' : 'parts';
-  const rounds = values.rounds === undefined ? ROUNDS[length] : Number(values.rounds);
+  const rounds = Number(values.rounds ?? ROUNDS[length]);
+  const seconds = Number(values.seconds ?? SECONDS[length]);
   const names = WORKLOADS.map(({ name }) => name);
   const chosen =
     isSummary && values.workloads === undefined ? SUMMARY_WORKLOADS : pick(values.workloads, names);
@@ -116,7 +119,7 @@ export function readOptions(): BenchOptions {
       ? { rounds: 1, length: { answersEach: 2 }, warmUp: { answersEach: 2 } }
       : {
           rounds,
-          length: { seconds: Number(values.seconds) },
+          length: { seconds },
           warmUp: { seconds: WARM_UP_SECONDS[length] },
         },
     blockPlan: {

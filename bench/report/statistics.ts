@@ -23,12 +23,11 @@ export function spreadOf(values: readonly number[]): Spread {
 }
 
 /**
- * The ratio of the medians of two series, with the spread of the ratios of the rounds: a disturbance in a
- * round affects both.
+ * The median of the ratios of the rounds, with their spread. In a round both are measured within seconds, so that
+ * what else the machine does in these seconds slows both; the medians of two series may come from different ones.
  */
 export function ratioOf(values: readonly number[], base: readonly number[]): Spread {
-  const perRound = values.map((value, round) => value / base[round]!);
-  return { ...spreadOf(perRound), median: quantile(values, 0.5) / quantile(base, 0.5) };
+  return spreadOf(values.map((value, round) => value / base[round]!));
 }
 
 /** The quartiles of a figure. */

@@ -2,24 +2,17 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { repositoryAddress } from '../../.ci/package/repository-address.mjs';
+
 /** The root of the repository. */
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 /** The pages of the site, relative to the root. */
 export const DOCS = 'docs';
 
-interface PackageJson {
-  readonly repository?: string | { readonly url: string };
-}
-
-/** Where the repository can be read, where package.json says it. */
-function repositoryUrl(): string | undefined {
-  const { repository } = JSON.parse(
-    readFileSync(join(ROOT, 'package.json'), 'utf8'),
-  ) as PackageJson;
-  const url = typeof repository === 'object' ? repository.url : repository;
-  return url?.replace(/^git\+/, '').replace(/\.git$/, '');
-}
+const manifest = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as Parameters<
+  typeof repositoryAddress
+>[0];
 
 /** The file that stands for a file or a folder: of a folder, its README, and else the list of its files. */
 export function shownFileOf(path: string): string {
@@ -41,7 +34,7 @@ export function pageOf(path: string): string {
   if (path === 'README.md') {
     return '/';
   }
-  const repository = repositoryUrl();
+  const repository = repositoryAddress(manifest);
   if (repository !== undefined && !isPageOfProject(path)) {
     return `${repository}/${isFolder(path) ? 'tree' : 'blob'}/main/${path}`;
   }

@@ -115,12 +115,17 @@ export class StatementRequest implements EventOrigin {
   }
 }
 
-/** @publicApi */
+/**
+ * What a statement holds that is not shown by default: its values.
+ *
+ * @publicApi
+ */
 export interface UnmaskedStatement {
   /** The texts of the message with all their values, in order. */
   readonly texts: readonly string[];
   /** The parameters; none where they stand in the text, as MikroORM writes them. */
   readonly values: readonly unknown[];
+  /** What the server or the connection has answered, where it has failed. */
   readonly error: unknown;
 }
 

@@ -83,12 +83,20 @@ export interface ConnectionUse {
   readonly processId: number | undefined;
 }
 
-/** @publicApi */
+/**
+ * A connection: `connection:close`.
+ *
+ * @publicApi
+ */
 export interface ConnectionEvent {
   readonly connection: ConnectionInfo;
 }
 
-/** @publicApi */
+/**
+ * A unit of work: `context:open`.
+ *
+ * @publicApi
+ */
 export interface ContextEvent {
   readonly context: ContextInfo;
 }
@@ -105,7 +113,11 @@ export interface EndedBy {
   readonly what: string;
 }
 
-/** @publicApi */
+/**
+ * How a unit of work has ended: `context:end`.
+ *
+ * @publicApi
+ */
 export interface ContextEndEvent extends ContextEvent {
   readonly outcome: 'committed' | 'rolled-back';
   /** Names of the connections that it had sessions of, in the order of their first use. */
@@ -122,12 +134,20 @@ export interface ContextEndEvent extends ContextEvent {
   readonly [UNMASKED]: { readonly error: unknown };
 }
 
-/** @publicApi */
+/**
+ * A transaction: `transaction:start`, `transaction:begin`.
+ *
+ * @publicApi
+ */
 export interface TransactionEvent {
   readonly transaction: TransactionInfo;
 }
 
-/** @publicApi */
+/**
+ * How a transaction has ended: `transaction:end`.
+ *
+ * @publicApi
+ */
 export interface TransactionEndEvent extends TransactionEvent {
   readonly outcome: Outcome;
   /** From its start, in milliseconds; `undefined` where nobody listened then. */
@@ -146,26 +166,45 @@ export interface TransactionEndEvent extends TransactionEvent {
   readonly [UNMASKED]: { readonly error: unknown };
 }
 
-/** @publicApi */
+/**
+ * A savepoint of a transaction: `savepoint:set`.
+ *
+ * @publicApi
+ */
 export interface SavepointEvent extends TransactionEvent {
+  /** As the server knows it. */
   readonly name: string;
 }
 
-/** @publicApi */
+/**
+ * How a savepoint has ended: `savepoint:end`.
+ *
+ * @publicApi
+ */
 export interface SavepointEndEvent extends SavepointEvent {
   /** `unknown`: it was open when the part of the transaction around it ended. */
   readonly outcome: 'committed' | 'rolled-back' | 'unknown';
 }
 
-/** @publicApi */
+/**
+ * A hook of a context that has run: `hook:end`.
+ *
+ * @publicApi
+ */
 export interface HookEvent {
+  /** The unit of work that it belongs to: a route, a call. */
   readonly origin: string;
   readonly kind: 'beforeCommit' | 'onCommit' | 'onRollback';
   readonly durationMs: number;
+  /** What it has thrown. */
   readonly error: ErrorInfo | undefined;
 }
 
-/** @publicApi */
+/**
+ * What has failed and is to be run again: `retry`.
+ *
+ * @publicApi
+ */
 export interface RetryEvent {
   /** What is run again: a route, `dbContext.runInNewContext()`, `atomic()`. */
   readonly origin: string;
@@ -177,7 +216,11 @@ export interface RetryEvent {
   readonly error: ErrorInfo | undefined;
 }
 
-/** @publicApi */
+/**
+ * A claim that waits since all clients of a pool are in use: `pool:wait`.
+ *
+ * @publicApi
+ */
 export interface PoolEvent {
   readonly connection: ConnectionInfo;
   readonly context: ContextInfo | undefined;
@@ -188,7 +231,11 @@ export interface PoolEvent {
   readonly pool: PoolInfo;
 }
 
-/** @publicApi */
+/**
+ * A client that is not in use any more: `pool:release`.
+ *
+ * @publicApi
+ */
 export interface PoolReleaseEvent extends Omit<PoolEvent, 'pool'> {
   /** How long the client was in use, in milliseconds; `undefined` where nobody listened as it was taken. */
   readonly usedMs: number | undefined;
@@ -196,14 +243,22 @@ export interface PoolReleaseEvent extends Omit<PoolEvent, 'pool'> {
   readonly isDestroyed: boolean;
 }
 
-/** @publicApi */
+/**
+ * New transactions go to another server, from host to host: `host:change`.
+ *
+ * @publicApi
+ */
 export interface HostChangeEvent {
   readonly connection: ConnectionInfo;
   readonly from: string;
   readonly to: string;
 }
 
-/** @publicApi */
+/**
+ * The pool of a former host is closed: `host:drain`.
+ *
+ * @publicApi
+ */
 export interface HostDrainEvent {
   readonly connection: ConnectionInfo;
   /** The former host, whose pool is closed now. */
@@ -213,7 +268,11 @@ export interface HostDrainEvent {
   readonly isForced: boolean;
 }
 
-/** @publicApi */
+/**
+ * A search for the primary is over: `failover`.
+ *
+ * @publicApi
+ */
 export interface FailoverEvent {
   readonly connection: ConnectionInfo;
   /** The primary; `undefined` where none was found. */
@@ -226,7 +285,11 @@ export interface FailoverEvent {
   readonly durationMs: number;
 }
 
-/** @publicApi */
+/**
+ * A replica that cannot be reached, or can be again: `replica:leave`, `replica:return`.
+ *
+ * @publicApi
+ */
 export interface ReplicaEvent {
   readonly connection: ConnectionInfo;
   readonly host: string;
@@ -234,7 +297,11 @@ export interface ReplicaEvent {
   readonly error: ErrorInfo | undefined;
 }
 
-/** @publicApi */
+/**
+ * A read has waited for a replica to have the last write: `replica:wait`.
+ *
+ * @publicApi
+ */
 export interface ReplicaWaitEvent {
   readonly connection: ConnectionInfo;
   readonly context: ContextInfo | undefined;

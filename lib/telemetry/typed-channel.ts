@@ -27,8 +27,11 @@ export interface EventChannel<T> {
    * https://nodejs.org/api/diagnostics_channel.html#channelbindstorestore-transform
    */
   bindStore<S>(store: EventStore<S>, transform: (event: T) => S): void;
+  /** @returns whether `store` was bound */
   unbindStore<S>(store: EventStore<S>): boolean;
+  /** Calls all listeners; the library does that. */
   publish(event: T): void;
+  /** Publishes `event`, and runs `callback` with the stores that are bound. */
   runStores<R>(event: T, callback: () => R): R;
 }
 

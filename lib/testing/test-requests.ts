@@ -12,7 +12,9 @@ import { explainRefusal } from './refused-request.js';
 export interface TestAnswer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string>>;
+  /** The body as it came. */
   readonly text: string;
+  /** The body as its content type says: parsed JSON, the fields of a form. */
   readonly body: unknown;
 }
 
@@ -23,14 +25,23 @@ export interface TestAnswer {
  * @publicApi
  */
 export interface TestCall extends PromiseLike<TestAnswer> {
+  /** Sets a header. */
   set(name: string, value: string): this;
+  /** Sets several headers. */
   set(fields: Readonly<Record<string, string>>): this;
+  /** Sets `Content-Type`, by a type or by its short name (`json`). */
   type(value: string): this;
+  /** Sets `Accept`, by a type or by its short name. */
   accept(value: string): this;
+  /** Adds to the query of the path. */
   query(value: object | string): this;
+  /** Sets the body; an object becomes JSON. */
   send(body?: object | string): this;
+  /** Expects a status, and a body if one is given. */
   expect(status: number, body?: unknown): this;
+  /** Expects a header. */
   expect(field: string, value: string | RegExp): this;
+  /** Expects what a function checks; what it throws or returns is the error. */
   expect(check: (answer: TestAnswer) => unknown): this;
 }
 

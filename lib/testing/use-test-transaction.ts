@@ -92,6 +92,18 @@ export interface CurrentTestTransaction extends Pick<
 }
 
 /**
+ * Runs tests of a file or a block at the same time, each in a transaction of its own, which is rolled back
+ * when the test is over.
+ *
+ * @param app returns the application; it is called before each test, so `beforeAll` may make it
+ * @throws {@link InvalidOptionsError} as without `concurrent`
+ * @publicApi
+ */
+export function useTestTransaction(
+  app: () => TestTarget,
+  options: UseTestTransactionOptions & { readonly concurrent: true },
+): ConcurrentTestTransactions;
+/**
  * Runs each test of a file or a block in a {@link TestTransaction}: everything that the test or the
  * application does is rolled back afterwards. What the application does between two tests is refused
  * (T1).
@@ -110,11 +122,6 @@ export interface CurrentTestTransaction extends Pick<
  * ```
  * @publicApi
  */
-export function useTestTransaction(
-  app: () => TestTarget,
-  options: UseTestTransactionOptions & { readonly concurrent: true },
-): ConcurrentTestTransactions;
-/** @publicApi */
 export function useTestTransaction(
   app: () => TestTarget,
   options?: UseTestTransactionOptions,

@@ -33,7 +33,7 @@ const EVENTS = 2;
 
 const kept: Error[] = [];
 
-/** Keeps what Nest gets to send, whose versions before 12 send the message of any error. */
+/** Keeps what Nest gets to send; version 11 sends the message of any error. */
 @Injectable()
 class ErrorKeeper implements NestInterceptor {
   intercept(_context: ExecutionContext, next: CallHandler): Observable<unknown> {

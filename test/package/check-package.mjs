@@ -18,8 +18,13 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stagePackage } from '../../.ci/package/stage-package.mjs';
 import { generateApiReports } from './api-report.mjs';
+import { CONSUMER_MODULE, CONSUMER_TYPES, EXPORTS, SUBPATHS } from './consumers.mjs';
+import { findingsIn } from './declarations.mjs';
 import { createSharedHost, PackageTypes } from './package-types.mjs';
+import { followLinks } from './packed-links.mjs';
+import { findingsOfReports } from './report-findings.mjs';
 import { CommandFailed, run } from './run.mjs';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -30,7 +35,6 @@ const REQUIRED_FILES = [
   'package.json',
   'README.md',
   'LICENSE',
-  'CHANGELOG.md',
   // To which the last line of each error leads.
   'docs/errors.md',
   'dist/index.js',
@@ -38,12 +42,14 @@ const REQUIRED_FILES = [
   // What is no output of the compiler.
   'dist/inspector/page/page.js',
   'dist/inspector/page/page.css',
+  'dist/inspector/page/icon.svg',
 ];
 /** A map of sources that are not packed would lead nowhere. */
-const EXPECTED_FILES = /^dist\/.*\.(js|d\.ts|css|svg)$/;
+const EXPECTED_FILES = /^(dist\/.*\.(js|d\.ts|css|svg)|docs\/[\w-]+\.md)$/;
+/** Stands for the address of the repository, which package.json may not have yet. */
+const REPOSITORY = 'https://example.com/owner/name';
 /** The most that a download may be, in bytes. */
 const MAX_TARBALL_SIZE = 300_000;
-const EXPORTS = ['DbContextModule', 'DbContext', 'InjectSession'];
 /**
  * What the public types must not mention: optional, or the business of one HTTP server. Not here is
  * `@mikro-orm/postgresql`, which they import where it is installed; that they do without it is proved by
@@ -65,218 +71,6 @@ const HIDDEN_FROM_TYPES = [
   'graphql',
   'prom-client',
 ];
-/** What is beside the main entry; each is checked beside its own optional peers alone. */
-const SUBPATHS = [
-  {
-    subpath: 'event-emitter',
-    peer: '@nestjs/event-emitter',
-    name: 'OnCommitted',
-    types: `
-import { OnCommitted } from '${manifest.name}/event-emitter';
-
-export class Confirmations {
-  @OnCommitted('order.created', { connection: 'orders', suppressErrors: false })
-  async confirm(order: { readonly id: number }): Promise<void> {
-    await Promise.resolve(order.id);
-  }
-}
-`,
-  },
-  {
-    subpath: 'cqrs',
-    peer: '@nestjs/cqrs',
-    name: 'DbContextCqrsModule',
-    types: `
-import { Module } from '@nestjs/common';
-import { CqrsModule } from '@nestjs/cqrs';
-import { DbContextCqrsModule } from '${manifest.name}/cqrs';
-
-@Module({ imports: [CqrsModule.forRoot(), DbContextCqrsModule] })
-export class OrdersModule {}
-`,
-  },
-  {
-    subpath: 'bullmq',
-    peer: ['@nestjs/bullmq', 'bullmq'],
-    name: 'DbContextBullModule',
-    types: `
-import { Injectable, Module } from '@nestjs/common';
-import {
-  CommittedQueue,
-  DbContextBullModule,
-  InjectCommittedQueue,
-  type JobReceipt,
-} from '${manifest.name}/bullmq';
-
-@Injectable()
-export class Mails {
-  constructor(@InjectCommittedQueue('mail') private readonly mail: CommittedQueue<{ to: string }>) {}
-
-  welcome(to: string): Promise<JobReceipt<{ to: string }>> {
-    return this.mail.add('welcome', { to }, { attempts: 3 });
-  }
-}
-
-@Module({
-  imports: [DbContextBullModule.registerQueue({ name: 'mail', sendTimeoutMs: 1_000 })],
-  providers: [Mails],
-})
-export class MailModule {}
-`,
-  },
-  {
-    subpath: 'graphql',
-    peer: ['@nestjs/graphql', 'graphql'],
-    name: 'DbContextGraphQLModule',
-    types: `
-import { Module } from '@nestjs/common';
-import { DbContextGraphQLModule } from '${manifest.name}/graphql';
-
-@Module({
-  imports: [DbContextGraphQLModule.forRoot({ scope: 'operation', readOnlyQueries: true })],
-})
-export class LibraryModule {}
-`,
-  },
-  {
-    subpath: 'opentelemetry',
-    peer: '@opentelemetry/api',
-    name: 'DbContextInstrumentation',
-    types: `
-import type { Span } from '@opentelemetry/api';
-import {
-  DbContextInstrumentation,
-  hideValues,
-  type DbContextInstrumentationConfig,
-} from '${manifest.name}/opentelemetry';
-
-const config: DbContextInstrumentationConfig = { enabled: false, errorMessages: true };
-export const instrumentation = new DbContextInstrumentation(config);
-export const requestHook: (span: Span, info: { query: { text: string } }) => void = hideValues;
-`,
-  },
-  {
-    subpath: 'prometheus',
-    peer: 'prom-client',
-    name: 'collectDbContextMetrics',
-    types: `
-import { register, Registry } from 'prom-client';
-import { collectDbContextMetrics } from '${manifest.name}/prometheus';
-
-export const stop: () => void = collectDbContextMetrics({ register: new Registry() });
-collectDbContextMetrics({ register });
-collectDbContextMetrics();
-`,
-  },
-  {
-    subpath: 'inspector',
-    peer: [],
-    name: 'DbContextInspectorModule',
-    types: `
-import { Module } from '@nestjs/common';
-import {
-  DbContextInspectorModule,
-  type DbContextInspectorOptions,
-} from '${manifest.name}/inspector';
-
-const options: DbContextInspectorOptions = { path: '/__db', hosts: ['dev.example'], showValues: true };
-
-@Module({ imports: [DbContextInspectorModule.forRoot(options)] })
-export class DevelopmentModule {}
-`,
-  },
-  {
-    subpath: 'telemetry',
-    peer: [],
-    name: 'dbContextChannels',
-    types: `
-import { dbContextChannels, UNMASKED, type StatementEvent } from '${manifest.name}/telemetry';
-
-export const seen: unknown[] = [];
-
-dbContextChannels.statementRequest.subscribe((request) => request.keepStack());
-dbContextChannels.statement.asyncEnd.subscribe((statement: StatementEvent) => {
-  seen.push(statement.sql, statement.durationMs, statement.stack, statement[UNMASKED].values);
-});
-dbContextChannels.finding.subscribe(({ kind, message, context }) => {
-  seen.push(kind, message, context.origin);
-});
-`,
-  },
-  {
-    subpath: 'terminus',
-    peer: '@nestjs/terminus',
-    name: 'DbContextHealthIndicator',
-    types: `
-import { Module } from '@nestjs/common';
-import { TerminusModule } from '@nestjs/terminus';
-import { DbContextHealthIndicator, type DbContextHealth } from '${manifest.name}/terminus';
-
-export async function messageOf(indicator: DbContextHealthIndicator): Promise<string | undefined> {
-  const { database } = await indicator.pingCheck('database', { maxWaiting: 20, maxLagMs: 5_000 });
-  const health: DbContextHealth = database;
-  return health.message;
-}
-
-@Module({ imports: [TerminusModule], providers: [DbContextHealthIndicator] })
-export class HealthModule {}
-`,
-  },
-  {
-    subpath: 'testing',
-    peer: '@mikro-orm/postgresql',
-    name: 'createWorkerDatabase',
-    types: `
-import type { INestApplicationContext } from '@nestjs/common';
-import {
-  createWorkerDatabase,
-  openTestContext,
-  provideTestDbContext,
-  TestTransaction,
-} from '${manifest.name}/testing';
-
-export async function test(app: INestApplicationContext): Promise<void> {
-  await using database = await createWorkerDatabase({
-    serverUrl: 'postgres://localhost/postgres',
-    template: { name: 'shop', prepare: (url) => url.length },
-  });
-  await using context = openTestContext(app);
-  const transaction = await TestTransaction.begin(app);
-  await transaction.end();
-  provideTestDbContext({ default: context.session(), other: database });
-}
-`,
-  },
-];
-
-const CONSUMER_MODULE = `
-import * as library from '${manifest.name}';
-const missing = ${JSON.stringify(EXPORTS)}.filter((name) => typeof library[name] !== 'function');
-if (missing.length > 0) throw new Error('not exported: ' + missing.join(', '));
-`;
-
-const CONSUMER_TYPES = `
-import { Injectable, Module } from '@nestjs/common';
-import type { EntityManager } from '@mikro-orm/core';
-import { DbContext, DbContextModule, InjectSession } from '${manifest.name}';
-
-@Injectable()
-export class Accounts {
-  constructor(
-    @InjectSession() readonly session: EntityManager,
-    readonly context: DbContext,
-  ) {}
-}
-
-@Module({ providers: [Accounts] })
-export class AccountsModule {}
-
-// Without a driver's package the session is that of MikroORM's core, and not \`any\`.
-export const isCore: 0 extends 1 & ReturnType<DbContext['session']> ? false : true = true;
-export const session: (context: DbContext) => EntityManager = (context) => context.session();
-export const library: object = DbContextModule;
-`;
-
 /** A project that uses the package: its tarball unpacked, the required peers linked beside it. */
 async function installInto(directory, tarball) {
   const modules = join(directory, 'node_modules');
@@ -308,8 +102,10 @@ function installedIn(directory) {
 }
 
 async function pack(directory) {
+  const staged = join(directory, 'staged');
+  await stagePackage(staged);
   const [packed] = JSON.parse(
-    await run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', directory], ROOT),
+    await run('npm', ['pack', '--json', '--pack-destination', directory], staged),
   );
   return {
     tarball: join(directory, packed.filename),
@@ -365,10 +161,31 @@ async function checkClasses() {
   return `${classes.length} classes, ${errors.length} of them errors`;
 }
 
+/** Follows the links of the package, without an address of the repository and with one. */
+async function checkLinks(directory) {
+  const repository = { type: 'git', url: `git+${REPOSITORY}.git` };
+  const nowhere = join(directory, 'of-no-repository');
+  const published = join(directory, 'of-a-repository');
+  await stagePackage(nowhere, { repository: undefined });
+  await stagePackage(published, { repository });
+  const [within, all] = await Promise.all([
+    followLinks(nowhere, { root: ROOT }),
+    followLinks(published, { root: ROOT, address: REPOSITORY }),
+  ]);
+  const dead = [...within.dead, ...all.dead];
+  if (dead.length > 0) fail(`dead links:\n${dead.join('\n')}`);
+  if (within.links + all.intoRepository !== all.links || all.intoRepository === 0) {
+    fail(`${all.links} links, of which ${all.intoRepository} into the repository`);
+  }
+  return `${within.links} within, ${all.intoRepository} into the repository`;
+}
+
 /** Compares the API of the build with the reports that are checked in. */
 async function checkApiReports() {
   const directory = join(ROOT, 'test', 'types', 'api');
   const reports = await generateApiReports(ROOT);
+  const findings = findingsOfReports(reports);
+  if (findings.length > 0) fail(findings.join('\n'));
   const checkedIn = new Map();
   for (const name of await readdir(directory)) {
     checkedIn.set(name, await readFile(join(directory, name), 'utf8'));
@@ -420,6 +237,16 @@ async function checkAll(directory) {
     );
     if (odd.length > 0) fail(`not expected: ${odd.join(', ')}`);
   });
+  await check('the links of its pages lead to what is packed or into the repository', () =>
+    checkLinks(directory),
+  );
+  await check(
+    'its declarations have no internal members and no names that a tool made',
+    async () => {
+      const findings = await findingsIn(join(ROOT, 'dist'));
+      if (findings.length > 0) fail(findings.join('\n'));
+    },
+  );
   await check('publint --strict', () =>
     run(join(BIN, 'publint'), [tarball, '--strict']).then(() => undefined),
   );

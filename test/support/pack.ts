@@ -1,9 +1,7 @@
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
+import { stagePackage } from '../../.ci/package/stage-package.mjs';
 import { run } from '../package/run.mjs';
-
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /**
  * Packs the package as it was built.
@@ -12,11 +10,9 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
  * @returns the path of the tarball
  */
 export async function pack(directory: string): Promise<string> {
-  const output = await run(
-    'npm',
-    ['pack', '--json', '--ignore-scripts', '--pack-destination', directory],
-    ROOT,
-  );
+  const staged = join(directory, 'staged');
+  await stagePackage(staged);
+  const output = await run('npm', ['pack', '--json', '--pack-destination', directory], staged);
   const [packed] = JSON.parse(output) as [{ readonly filename: string }];
   return join(directory, packed.filename);
 }

@@ -1,0 +1,36 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import ts from 'typescript';
+
+/** What tools call the second thing of one name. */
+const NUMBERED = /[_$]\d+$/;
+
+/**
+ * What a reader of the declarations of a package would stumble over: names that only a tool can have given,
+ * and members that are tagged as `@internal` and were to be left out.
+ *
+ * @param {string} directory - with the declarations, also below it
+ * @returns {Promise<string[]>} the findings, with the file of each
+ */
+export async function findingsIn(directory) {
+  const names = await readdir(directory, { recursive: true });
+  const findings = [];
+  for (const name of names.filter((each) => each.endsWith('.d.ts'))) {
+    const text = await readFile(join(directory, name), 'utf8');
+    const file = ts.createSourceFile(name, text, ts.ScriptTarget.ES2023, true);
+    const found = new Set(findingsOf(file));
+    findings.push(...[...found].map((finding) => `${name}: ${finding}`));
+  }
+  return findings;
+}
+
+function findingsOf(node) {
+  const own = [];
+  if (ts.isIdentifier(node) && NUMBERED.test(node.text)) {
+    own.push(`a name that a tool has made, ${node.text}`);
+  }
+  if (ts.isJSDocUnknownTag(node) && node.tagName.text === 'internal') {
+    own.push(`internal: ${node.parent.parent.getText().split('\n', 1)[0]}`);
+  }
+  return [...own, ...node.getChildren().flatMap(findingsOf)];
+}
