@@ -3,7 +3,11 @@ import { DriverException } from '@mikro-orm/core';
 import { withPage } from './error-page.js';
 import type { Outcome } from './outcome.js';
 
-/** Where an error has happened. */
+/**
+ * Where an error has happened, see {@link DbContextError}.
+ *
+ * @publicApi
+ */
 export interface ErrorPlace {
   /** Name of the connection. */
   readonly connectionName: string;

@@ -25,7 +25,7 @@ type Case = (at: {
 }) => Promise<unknown>;
 
 let world: TestWorld;
-let second: TestDatabase;
+let databaseOfOthers: TestDatabase;
 /** What has been thrown: to the code of the route, or in place of its answer. */
 const errors: unknown[] = [];
 /** What a route leaves behind. */
@@ -213,11 +213,11 @@ beforeAll(async () => {
       ],
     },
   );
-  second = database;
+  databaseOfOthers = database;
 });
 afterAll(async () => {
   await world?.close();
-  await second?.drop();
+  await databaseOfOthers?.drop();
 });
 
 it.each(
