@@ -125,7 +125,7 @@ async function completeSessions(sessions: readonly Session[]): Promise<Settlemen
   const outcomes: SettlementOutcome[] = [];
   const committed: Transaction[] = [];
   for (const [index, session] of sessions.entries()) {
-    const { connectionName, place, transaction } = session;
+    const { connectionName, transaction } = session;
     try {
       const outcome = await session.complete();
       outcomes.push({ connectionName, outcome });
@@ -139,7 +139,7 @@ async function completeSessions(sessions: readonly Session[]): Promise<Settlemen
       outcomes.push(...rest.map(outcomeOfRollback));
       await closeSessions(rest);
       return (await haveSaved(committed))
-        ? { outcomes, failure: { error: new PartialCommitError(outcomes, error, place) } }
+        ? { outcomes, failure: { error: new PartialCommitError(outcomes, error, session.place) } }
         : { outcomes: outcomes.map(withoutCommit), failure: { error } };
     }
   }

@@ -133,7 +133,7 @@ export class Begin {
       }
       part.assertOpen();
       onSend?.();
-      return await readOn(lease, this.#source, begin, first, this.#machine.place);
+      return await readOn(lease, this.#source, begin, first, this.#machine);
     } catch (error) {
       if (server.hasTriedToWrite(error)) {
         return undefined;

@@ -45,7 +45,7 @@ export class End {
     }
     machine.ending();
     this.#ending = commitOn(state.lease, this.#source, {
-      place: machine.place,
+      placed: machine,
       hasOnlyRead: async () => mayLoseAnswer && (isReadOnly || (await this.hasOnlyRead())),
       noteWrite: isReadOnly ? undefined : this.#noteWrite,
       announce: (event) => this.#owner.announce(event),

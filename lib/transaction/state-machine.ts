@@ -109,12 +109,12 @@ export class StateMachine implements EventSource {
 
   /** Why a statement is refused now, if it is. */
   get refusal(): Error | undefined {
-    return refusalOf(this.#state, this.place, this.#owner.holder?.endCause);
+    return refusalOf(this.#state, this, this.#owner.holder?.endCause);
   }
 
   /** Why the transaction cannot be committed as it is now. */
   get commitBlocker(): DbContextError | undefined {
-    return commitBlockerOf(this.#state, this.place);
+    return commitBlockerOf(this.#state, this);
   }
 
   /** Resolves when the cancel request for a connection that was given up has left. */
@@ -306,7 +306,7 @@ export class StateMachine implements EventSource {
     }
     if (state.tag === 'shut') {
       const broken = { tag: 'broken', cause: { error }, hasBegun: true } as const;
-      const blocker = state.blocker ?? commitBlockerOf(broken, this.place);
+      const blocker = state.blocker ?? commitBlockerOf(broken, this);
       this.#state = { ...state, lease: undefined, blocker };
       this.#destroyed = lease.destroy();
     } else if (state.tag !== 'reading') {
@@ -355,7 +355,7 @@ export class StateMachine implements EventSource {
       state.tag === 'broken'
         ? state
         : ({ tag: 'broken', cause: { error: reason }, hasBegun: true } as const);
-    this.end('rolled-back', commitBlockerOf(broken, this.place), reason);
+    this.end('rolled-back', commitBlockerOf(broken, this), reason);
     this.#callListeners();
   }
 

@@ -4,15 +4,14 @@ import {
   CommitOutcomeUnknownError,
   ProtocolViolationError,
   UnexpectedRollbackError,
-  type ErrorPlace,
 } from '../errors.js';
 import type { TransactionEvent, TransactionSource } from './begin-plan.js';
 import type { Statement } from './server.js';
+import type { Placed } from './transaction-state.js';
 
 /** What a commit needs beyond its connection. */
 interface CommitWishes {
-  /** Where its errors happen. */
-  readonly place: ErrorPlace;
+  readonly placed: Placed;
   /** Whether nothing can have been written, so that a lost answer loses nothing. */
   readonly hasOnlyRead: () => Promise<boolean>;
   /** Called with how far a replica must be to show what was written, if anything was. */
@@ -32,7 +31,7 @@ interface CommitWishes {
 export async function commitOn(
   lease: Lease,
   source: TransactionSource,
-  { place, hasOnlyRead, noteWrite, announce }: CommitWishes,
+  { placed, hasOnlyRead, noteWrite, announce }: CommitWishes,
 ): Promise<void> {
   const { server, limits } = source;
   const startedAt = performance.now();
@@ -43,7 +42,7 @@ export async function commitOn(
   } catch (error) {
     if (server.isIdleTimeout(error)) {
       await lease.destroy();
-      throw new UnexpectedRollbackError(place, 'connection-lost', error);
+      throw new UnexpectedRollbackError(placed.place, 'connection-lost', error);
     }
     if (server.isRefusal(error)) {
       await announce('beforeTransactionRollback');
@@ -52,7 +51,7 @@ export async function commitOn(
         await announce('afterTransactionRollback');
         // A question that came before COMMIT met what COMMIT would have answered with ROLLBACK.
         throw server.isAborted(error)
-          ? new UnexpectedRollbackError(place, 'server-rollback')
+          ? new UnexpectedRollbackError(placed.place, 'server-rollback')
           : error;
       }
     }
@@ -66,7 +65,7 @@ export async function commitOn(
   source.onStatement('commit', millisecondsSince(startedAt));
   const { word, hasWritten } = server.commitAnswer(answer, noteWrite !== undefined);
   if (word === 'unclear' || lease.status !== 'I') {
-    await lose(new ProtocolViolationError(place));
+    await lose(new ProtocolViolationError(placed.place));
     return;
   }
   const isCommitted = word === 'committed';
@@ -79,7 +78,7 @@ export async function commitOn(
   lease.giveBack();
   if (!isCommitted) {
     await announce('afterTransactionRollback');
-    throw new UnexpectedRollbackError(place, 'server-rollback');
+    throw new UnexpectedRollbackError(placed.place, 'server-rollback');
   }
 
   /** What the server is still doing would keep its locks. */
@@ -88,7 +87,7 @@ export async function commitOn(
     if (!(await hasOnlyRead())) {
       // It may have been saved, and then its client has to find it.
       noteWrite?.(server.unreachableLsn);
-      throw new CommitOutcomeUnknownError(place, cause);
+      throw new CommitOutcomeUnknownError(placed.place, cause);
     }
   }
 }
@@ -157,7 +156,7 @@ export async function readOn(
   source: TransactionSource,
   begin: readonly Statement[],
   first: RequestedStatement,
-  place: ErrorPlace,
+  placed: Placed,
 ): Promise<Answer> {
   const { sql } = first;
   const { server } = source;
@@ -167,7 +166,7 @@ export async function readOn(
   try {
     const answer = await lease.sendMessage(message, first);
     if (server.isUnanswered(sql, answer)) {
-      throw new ProtocolViolationError(place);
+      throw new ProtocolViolationError(placed.place);
     }
     lease.giveBack();
     return answer;

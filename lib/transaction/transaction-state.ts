@@ -125,10 +125,15 @@ export function failureOf(state: TransactionState): Failure | undefined {
   }
 }
 
+/** What can say where its errors happen; it is asked for each statement, and most have none. */
+export interface Placed {
+  readonly place: ErrorPlace;
+}
+
 /** Why the transaction cannot be committed as it is now (F4). */
 export function commitBlockerOf(
   state: TransactionState,
-  place: ErrorPlace,
+  placed: Placed,
 ): DbContextError | undefined {
   switch (state.tag) {
     case 'idle':
@@ -137,7 +142,8 @@ export function commitBlockerOf(
       return undefined;
     case 'open':
       return (
-        state.failure && new UnexpectedRollbackError(place, 'failed-statement', state.failure.error)
+        state.failure &&
+        new UnexpectedRollbackError(placed.place, 'failed-statement', state.failure.error)
       );
     case 'broken': {
       const { error } = state.cause;
@@ -145,7 +151,7 @@ export function commitBlockerOf(
         return error;
       }
       const reason = state.hasBegun ? 'connection-lost' : 'failed-statement';
-      return new UnexpectedRollbackError(place, reason, error);
+      return new UnexpectedRollbackError(placed.place, reason, error);
     }
     case 'shut':
     case 'ending':
@@ -161,7 +167,7 @@ export function commitBlockerOf(
  */
 export function refusalOf(
   state: TransactionState,
-  place: ErrorPlace,
+  placed: Placed,
   because: EndCause | undefined,
 ): Error | undefined {
   switch (state.tag) {
@@ -172,7 +178,7 @@ export function refusalOf(
       return undefined;
     case 'broken': {
       const { error } = state.cause;
-      return isTimeout(error) ? error : new TransactionAbortedError(place, error);
+      return isTimeout(error) ? error : new TransactionAbortedError(placed.place, error);
     }
     case 'shut':
     case 'ending':
@@ -180,7 +186,7 @@ export function refusalOf(
       // That it took too long says more than that it is over.
       return isTimeout(state.blocker)
         ? state.blocker
-        : new SessionClosedError(place, undefined, { because });
+        : new SessionClosedError(placed.place, undefined, { because });
   }
 }
 
