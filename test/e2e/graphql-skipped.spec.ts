@@ -281,6 +281,35 @@ describe.each(SERVERS)('@SkipDbContext() on resolvers of $server over $adapter',
     expect(await world.savedTexts()).toEqual(['before']);
   });
 
+  it.each([
+    ['{ skippedThing { name } }', 'mutation { addNote(text: "one") { text } }'],
+    ['mutation { addNote(text: "one") { text } }', '{ skippedThing { name } }'],
+  ])('W1: in a batch of %s and %s the other operation is saved', async (...queries) => {
+    const world = await start({
+      mount: 'middleware',
+      driverOptions: {
+        buildSchemaOptions: { orphanedTypes: [ThingType] },
+        allowBatchedHttpRequests: true,
+        allowBatchedQueries: true,
+      },
+    });
+    const response = await world.fetch('/graphql', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(queries.map((query) => ({ query }))),
+    });
+    expect(await response.json()).toEqual(
+      queries.map((query) => ({
+        data: query.startsWith('mutation')
+          ? { addNote: { text: 'one' } }
+          : { skippedThing: { name: 'thing' } },
+      })),
+    );
+    await isIdle(world);
+    expect(await world.savedTexts()).toEqual(['one']);
+    expect(places).toEqual(['guard: none', 'root: none', 'resolveType: none']);
+  });
+
   it('S2: beside scope root-field, an answer with errors rolls the session of guards and fields back', async () => {
     const world = await start({ mount: 'middleware', graphql: { scope: 'root-field' } });
     expect((await world.ask('{ guardedFailure }')).errors).toMatchObject([
