@@ -3,6 +3,18 @@ import { DriverException } from '@mikro-orm/core';
 import { withPage } from './error-page.js';
 import type { Outcome } from './outcome.js';
 
+/**
+ * Where an error has happened, see {@link DbContextError}.
+ *
+ * @publicApi
+ */
+export interface ErrorPlace {
+  /** Name of the connection. */
+  readonly connectionName: string;
+  /** The unit of work, see {@link DbContextError.origin}. */
+  readonly origin?: string | undefined;
+}
+
 /** How one session of a context ended. */
 export interface SettlementOutcome {
   /** Name of the connection. */
@@ -91,8 +103,15 @@ export type DbContextErrorCode =
 export abstract class DbContextError extends DriverException {
   /** Stable, machine-readable name of the error. */
   declare readonly code: DbContextErrorCode;
+  /** The unit of work that it happened in, where there is one: `OrdersController.create`, `dbContext.run()`. */
+  declare readonly origin?: string;
 
-  protected constructor(code: DbContextErrorCode, message: string, cause?: unknown) {
+  protected constructor(
+    code: DbContextErrorCode,
+    message: string,
+    cause?: unknown,
+    place: string | Partial<ErrorPlace> = {},
+  ) {
     // MikroORM 6 demands a stack, and the error that refuses it is one of these.
     super({ name: 'DbContextError', message: withPage(message, code), stack: '' });
     // The fields of a server's answer do not apply here; unset, they do not clutter a log line.
@@ -100,10 +119,27 @@ export abstract class DbContextError extends DriverException {
       delete this[key];
     }
     this.code = code;
+    const { connectionName, origin } =
+      typeof place === 'string' ? { connectionName: place } : place;
+    if (connectionName !== undefined) {
+      Object.assign(this, { connectionName });
+    }
+    if (origin !== undefined) {
+      Object.assign(this, { origin });
+    }
     if (cause !== undefined) {
       Object.defineProperty(this, 'cause', { value: cause, writable: true, configurable: true });
     }
   }
+}
+
+/** A connection as messages name it, and the unit of work that has used it. */
+function named(place: string | ErrorPlace): string {
+  return typeof place === 'string' ? `"${place}"` : `"${place.connectionName}"${within(place)}`;
+}
+
+function within({ origin }: Pick<ErrorPlace, 'origin'>): string {
+  return origin === undefined ? '' : ` in the context of ${origin}`;
 }
 
 /**
@@ -201,6 +237,8 @@ export class DbContextNotActiveError extends DbContextError {
  * @publicApi
  */
 export class SessionClosedError extends DbContextError {
+  declare readonly connectionName: string;
+
   /**
    * @param endedBy the call that ended the transaction while a stream was being read, that had lent the
    *   client, or whose nested transaction it was
@@ -208,7 +246,7 @@ export class SessionClosedError extends DbContextError {
    *   under way as the client was taken back
    */
   constructor(
-    readonly connectionName: string,
+    place: string | ErrorPlace,
     endedBy?: EndingCall,
     {
       because,
@@ -224,8 +262,9 @@ export class SessionClosedError extends DbContextError {
     const advice = because === undefined ? ` ${adviceAfter(endedBy)}` : '';
     super(
       'SESSION_CLOSED',
-      `${endOf(connectionName, endedBy)}${why}, and ${fate}.${advice}`,
+      `${endOf(place, endedBy)}${why}, and ${fate}.${advice}`,
       brokenOff?.cause ?? because?.error,
+      place,
     );
   }
 }
@@ -259,14 +298,14 @@ export interface EndCause {
   readonly error?: DbContextError;
 }
 
-function endOf(connectionName: string, endedBy: EndingCall | undefined): string {
+function endOf(place: string | ErrorPlace, endedBy: EndingCall | undefined): string {
   switch (endedBy) {
     case 'withClient()':
-      return `The client of connection "${connectionName}" is closed: the callback of withClient() has ended`;
+      return `The client of connection ${named(place)} is closed: the callback of withClient() has ended`;
     case 'transactional()':
-      return `The nested transaction of connection "${connectionName}" is closed: it has ended`;
+      return `The nested transaction of connection ${named(place)} is closed: it has ended`;
     default:
-      return `The session of connection "${connectionName}" is closed: its transaction has ended`;
+      return `The session of connection ${named(place)} is closed: its transaction has ended`;
   }
 }
 
@@ -301,14 +340,18 @@ function adviceAfter(endedBy: EndingCall | undefined): string {
  * @publicApi
  */
 export class StreamRefusedError extends DbContextError {
+  declare readonly connectionName: string;
+
   constructor(
-    readonly connectionName: string,
+    place: string | ErrorPlace,
     readonly reason: StreamRefusalReason,
   ) {
     super(
       'STREAM_REFUSED',
-      `stream() on connection "${connectionName}" was given ${STREAM_REFUSALS[reason]}, for which ` +
+      `stream() on connection ${named(place)} was given ${STREAM_REFUSALS[reason]}, for which ` +
         'PostgreSQL has no cursor: all of its rows would be in memory at once. It was not sent.',
+      undefined,
+      place,
     );
   }
 }
@@ -381,12 +424,10 @@ function forOrigin(origin: string | undefined): string {
  * @publicApi
  */
 export class InvalidTransactionStateError extends DbContextError {
-  constructor(
-    readonly connectionName: string,
-    message: string,
-    cause?: unknown,
-  ) {
-    super('INVALID_TRANSACTION_STATE', `Connection "${connectionName}": ${message}`, cause);
+  declare readonly connectionName: string;
+
+  constructor(place: string | ErrorPlace, message: string, cause?: unknown) {
+    super('INVALID_TRANSACTION_STATE', `Connection ${named(place)}: ${message}`, cause, place);
   }
 }
 
@@ -396,16 +437,20 @@ export class InvalidTransactionStateError extends DbContextError {
  * @publicApi
  */
 export class ReadOnlyTransactionError extends DbContextError {
+  declare readonly connectionName: string;
+
   constructor(
-    readonly connectionName: string,
+    place: string | ErrorPlace,
     /** Class names of the entities that were to be written. */
     readonly entityNames: readonly string[],
   ) {
     super(
       'READ_ONLY_TRANSACTION',
-      `The transaction on connection "${connectionName}" is read-only, and a flush had changes to write ` +
+      `The transaction on connection ${named(place)} is read-only, and a flush had changes to write ` +
         `(${entityNames.join(', ')}). Leave readOnly out where the work writes, or do not change ` +
         'managed entities where it only reads.',
+      undefined,
+      place,
     );
   }
 }
@@ -417,17 +462,16 @@ export class ReadOnlyTransactionError extends DbContextError {
  * @publicApi
  */
 export class TransactionAbortedError extends DbContextError {
-  constructor(
-    readonly connectionName: string,
-    cause: unknown,
-    isSent = false,
-  ) {
+  declare readonly connectionName: string;
+
+  constructor(place: string | ErrorPlace, cause: unknown, isSent = false) {
     super(
       'TRANSACTION_ABORTED',
-      `The transaction on connection "${connectionName}" is beyond use (${describe(cause)}); this ` +
+      `The transaction on connection ${named(place)} is beyond use (${describe(cause)}); this ` +
         `statement was ${isSent ? 'refused by the server' : 'not sent'}. Call rollback() on the session to ` +
         'start over, or wrap what may fail in em.transactional() so that a savepoint undoes it.',
       cause,
+      place,
     );
   }
 }
@@ -441,8 +485,10 @@ export class TransactionAbortedError extends DbContextError {
  * @publicApi
  */
 export class UnexpectedRollbackError extends DbContextError {
+  declare readonly connectionName: string;
+
   constructor(
-    readonly connectionName: string,
+    place: string | ErrorPlace,
     readonly reason: RollbackReason,
     cause?: unknown,
     endCause?: EndCause,
@@ -450,9 +496,10 @@ export class UnexpectedRollbackError extends DbContextError {
     const why = endCause === undefined ? ROLLBACK_REASONS[reason] : endedBecause(endCause);
     super(
       'UNEXPECTED_ROLLBACK',
-      `The transaction on connection "${connectionName}" was rolled back instead of committed: ` +
+      `The transaction on connection ${named(place)} was rolled back instead of committed: ` +
         `${why}${cause instanceof Error ? ` (${cause.message})` : ''}.`,
       cause ?? endCause?.error,
+      place,
     );
   }
 }
@@ -491,15 +538,15 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
  * @publicApi
  */
 export class CommitOutcomeUnknownError extends DbContextError {
-  constructor(
-    readonly connectionName: string,
-    cause: unknown,
-  ) {
+  declare readonly connectionName: string;
+
+  constructor(place: string | ErrorPlace, cause: unknown) {
     super(
       'COMMIT_OUTCOME_UNKNOWN',
-      `COMMIT was sent on connection "${connectionName}" and its answer was lost: the work may or may ` +
+      `COMMIT was sent on connection ${named(place)} and its answer was lost: the work may or may ` +
         'not be saved. Check the data before repeating it.',
       cause,
+      place,
     );
   }
 }
@@ -512,18 +559,23 @@ export class CommitOutcomeUnknownError extends DbContextError {
  * @publicApi
  */
 export class ProtocolViolationError extends DbContextError {
-  constructor(readonly connectionName: string) {
+  declare readonly connectionName: string;
+
+  constructor(place: string | ErrorPlace) {
     super(
       'PROTOCOL_VIOLATION',
-      `The server of connection "${connectionName}" gave no valid answer to a statement, so its ` +
+      `The server of connection ${named(place)} gave no valid answer to a statement, so its ` +
         'connection was closed. Check the proxies and poolers in front of PostgreSQL.',
+      undefined,
+      place,
     );
   }
 }
 
 /**
- * A context with several connections was committed on some of them only. `cause` is the error of
- * the commit that failed; `outcomes` says how each session ended, in the order of their commits.
+ * A context with several connections was committed on some of them only, one that may have written among
+ * them. `cause` is the error of the commit that failed; `outcomes` says how each session ended, in the order of
+ * their commits.
  *
  * @publicApi
  */
@@ -531,13 +583,15 @@ export class PartialCommitError extends DbContextError {
   constructor(
     readonly outcomes: readonly SettlementOutcome[],
     cause: unknown,
+    place: Pick<ErrorPlace, 'origin'> = {},
   ) {
     const list = outcomes.map((each) => `${each.connectionName} ${each.outcome}`).join(', ');
     super(
       'PARTIAL_COMMIT',
-      `Not every connection of the context was committed: ${list}. What is committed stays; repair ` +
+      `Not every connection was committed${within(place)}: ${list}. What is committed stays; repair ` +
         'it by hand, or keep writes that belong together in one database.',
       cause,
+      { origin: place.origin },
     );
   }
 }
@@ -549,15 +603,15 @@ export class PartialCommitError extends DbContextError {
  * @publicApi
  */
 export class ContextSettingsError extends DbContextError {
-  constructor(
-    readonly connectionName: string,
-    cause: unknown,
-  ) {
+  declare readonly connectionName: string;
+
+  constructor(place: string | ErrorPlace, cause: unknown) {
     super(
       'CONTEXT_SETTINGS_FAILED',
-      `The variables or the role of row-level security for connection "${connectionName}" could not be ` +
+      `The variables or the role of row-level security for connection ${named(place)} could not be ` +
         `computed: ${describe(cause)}. The transaction did not begin, and nothing was sent.`,
       cause,
+      place,
     );
   }
 }
@@ -568,16 +622,20 @@ export class ContextSettingsError extends DbContextError {
  * @publicApi
  */
 export class AcquireTimeoutError extends DbContextError {
+  declare readonly connectionName: string;
+
   constructor(
-    readonly connectionName: string,
+    place: string | ErrorPlace,
     readonly timeoutMs: number,
     pool: { size: number; checkedOut: number; waiting: number },
   ) {
     super(
       'ACQUIRE_TIMEOUT',
-      `No connection of "${connectionName}" became free within ${timeoutMs} ms (pool of ${pool.size}, ` +
+      `No connection of ${named(place)} became free within ${timeoutMs} ms (pool of ${pool.size}, ` +
         `${pool.checkedOut} checked out, ${pool.waiting} waiting). Enlarge pool.max, shorten transactions, ` +
         'or raise acquireTimeoutMs.',
+      undefined,
+      place,
     );
   }
 }
@@ -602,6 +660,8 @@ export class PoolDeadlockError extends DbContextError {
         `${forAsker(asker)}. Free the connection that is held (dbContext.commit() or close()) before work in ` +
         'a new context or session begins, use several connections in the same order everywhere, or enlarge ' +
         'pool.max.',
+      undefined,
+      { origin: asker.origin },
     );
   }
 }
@@ -629,16 +689,16 @@ function forAsker({ origin, isPast }: ConnectionAsker): string {
  * @publicApi
  */
 export class ConnectionFailedError extends DbContextError {
-  constructor(
-    readonly connectionName: string,
-    cause: unknown,
-  ) {
+  declare readonly connectionName: string;
+
+  constructor(place: string | ErrorPlace, cause: unknown) {
     super(
       'CONNECTION_FAILED',
-      `Could not connect to the database of connection "${connectionName}": ${describe(cause)}. ` +
+      `Could not connect to the database of connection ${named(place)}: ${describe(cause)}. ` +
         `${isOfMissingDatabase(cause) ? HOW_TO_CREATE : ''}The next request tries again; no restart is ` +
         'needed.',
       cause,
+      place,
     );
   }
 }
@@ -667,16 +727,19 @@ export interface ReplicaRefusal {
  * @publicApi
  */
 export class ReplicasUnavailableError extends DbContextError {
+  declare readonly connectionName: string;
+
   constructor(
-    readonly connectionName: string,
+    place: string | ErrorPlace,
     readonly replicas: readonly ReplicaRefusal[],
   ) {
     const each = replicas.map(({ host, error }) => `${host}: ${describe(innermost(error))}`);
     super(
       'REPLICAS_UNAVAILABLE',
-      `No replica of connection "${connectionName}" could be reached (${each.join('; ')}). The next ` +
+      `No replica of connection ${named(place)} could be reached (${each.join('; ')}). The next ` +
         "request tries again; with readFrom: { fallback: 'primary' } the primary serves meanwhile.",
       replicas[0]?.error,
+      place,
     );
   }
 }
@@ -718,19 +781,23 @@ export class NoPrimaryError extends DbContextError {
  * @publicApi
  */
 export class ConnectionClosedError extends DbContextError {
+  declare readonly connectionName: string;
+
   constructor(
-    readonly connectionName: string,
+    place: string | ErrorPlace,
     /** How long what was cut off had gone on after the closing began, in milliseconds. */
     readonly cutOffAfterMs?: number,
   ) {
     super(
       'CONNECTION_CLOSED',
-      `The connection "${connectionName}" is closed, by close() or because the application shuts down; ` +
+      `The connection ${named(place)} is closed, by close() or because the application shuts down; ` +
         (cutOffAfterMs === undefined
           ? 'no connection to its server is opened any more. End what uses it before that, or look at ' +
             'isClosed.'
           : `this was still using it ${cutOffAfterMs} ms later, and was cut off. End such work before ` +
             'the application closes, or raise drainTimeoutMs.'),
+      undefined,
+      place,
     );
   }
 }
@@ -743,17 +810,21 @@ export class ConnectionClosedError extends DbContextError {
  * @publicApi
  */
 export class HostDrainTimeoutError extends DbContextError {
+  declare readonly connectionName: string;
+
   constructor(
-    readonly connectionName: string,
+    place: string | ErrorPlace,
     /** The old host. */
     readonly host: string,
     readonly timeoutMs: number,
   ) {
     super(
       'HOST_DRAIN_TIMEOUT',
-      `The transaction on connection "${connectionName}" was still open on ${host} ${timeoutMs} ms after ` +
+      `The transaction on connection ${named(place)} was still open on ${host} ${timeoutMs} ms after ` +
         'the connection had changed to another host, and was ended; nothing of it was saved. Do the ' +
         'work again, shorten transactions, or raise hostDrainTimeoutMs.',
+      undefined,
+      place,
     );
   }
 }
@@ -765,17 +836,21 @@ export class HostDrainTimeoutError extends DbContextError {
  * @publicApi
  */
 export class TransactionTimeoutError extends DbContextError {
+  declare readonly connectionName: string;
+
   constructor(
-    readonly connectionName: string,
+    place: string | ErrorPlace,
     readonly timeoutMs: number,
     /** What had kept the code from going on, where that is known: a sentence or more, with what to do about it. */
     obstacle?: string,
   ) {
     super(
       'TRANSACTION_TIMEOUT',
-      `The transaction on connection "${connectionName}" was open for more than ${timeoutMs} ms and was ` +
+      `The transaction on connection ${named(place)} was open for more than ${timeoutMs} ms and was ` +
         'rolled back, so that its connection is free again. ' +
         (obstacle ?? 'Commit or close earlier around slow work, or raise transactionTimeoutMs.'),
+      undefined,
+      place,
     );
   }
 }
@@ -788,7 +863,7 @@ export class TransactionTimeoutError extends DbContextError {
  */
 export class ContextTimeoutError extends DbContextError {
   constructor(
-    readonly origin: string,
+    override readonly origin: string,
     readonly timeoutMs: number,
   ) {
     super(
@@ -807,7 +882,7 @@ export class ContextTimeoutError extends DbContextError {
  */
 export class StreamFailedError extends DbContextError {
   constructor(
-    readonly origin: string,
+    override readonly origin: string,
     cause: unknown,
   ) {
     super(
@@ -827,7 +902,7 @@ export class StreamFailedError extends DbContextError {
  */
 export class StreamTimeoutError extends DbContextError {
   constructor(
-    readonly origin: string,
+    override readonly origin: string,
     readonly timeoutMs: number,
   ) {
     super(
@@ -851,19 +926,25 @@ export class HookTimeoutError extends DbContextError {
    * @param timeoutMs how long it was waited for, in milliseconds
    * @param limit the name of the option that sets the limit; with `shutdownTimeoutMs`, which is a limit of the
    *   whole context, `timeoutMs` is less
+   * @param place what it belonged to
    */
   constructor(
     readonly hook: string,
     readonly timeoutMs: number,
     readonly limit: string,
+    place: Partial<ErrorPlace> = {},
   ) {
+    const { connectionName } = place;
+    const what = `${hook}${connectionName === undefined ? '' : ` on connection "${connectionName}"`}${within(place)}`;
     super(
       'HOOK_TIMEOUT',
       limit === 'shutdownTimeoutMs'
-        ? `${hook} had run for ${timeoutMs} ms as the time of the shutdown was over (${limit}), so it was not ` +
+        ? `${what} had run for ${timeoutMs} ms as the time of the shutdown was over (${limit}), so it was not ` +
             'waited for any longer. Give what it calls a limit of its own, or raise shutdownTimeoutMs.'
-        : `${hook} did not return within ${timeoutMs} ms (${limit}), so it was not waited for any longer. ` +
+        : `${what} did not return within ${timeoutMs} ms (${limit}), so it was not waited for any longer. ` +
             'Give what it calls a limit of its own, or do it outside of the transaction.',
+      undefined,
+      place,
     );
   }
 }
@@ -892,7 +973,7 @@ export class JobNotSentError extends DbContextError {
     readonly queueName: string,
     readonly jobNames: readonly string[],
     readonly jobIds: readonly (string | undefined)[],
-    readonly origin: string,
+    override readonly origin: string,
     cause: unknown,
   ) {
     const isLate = cause instanceof HookTimeoutError;
@@ -925,15 +1006,19 @@ const OUTBOX_ADVICE =
  * @publicApi
  */
 export class SavepointTimeoutError extends DbContextError {
+  declare readonly connectionName: string;
+
   constructor(
-    readonly connectionName: string,
+    place: string | ErrorPlace,
     readonly timeoutMs: number,
   ) {
     super(
       'SAVEPOINT_TIMEOUT',
-      `A statement on connection "${connectionName}" waited more than ${timeoutMs} ms for a nested ` +
+      `A statement on connection ${named(place)} waited more than ${timeoutMs} ms for a nested ` +
         'transaction of a parallel branch. Nested transactions of one session run one after another; ' +
         'do not let one wait for work that is outside it.',
+      undefined,
+      place,
     );
   }
 }

@@ -93,6 +93,7 @@ export {
   type EndCause,
   type EndCode,
   type EndingCall,
+  type ErrorPlace,
   type RollbackReason,
   type StreamRefusalReason,
   type SettlementOutcome,

@@ -5,11 +5,12 @@ import {
   ConnectionClosedError,
   ConnectionFailedError,
   PoolDeadlockError,
+  type ErrorPlace,
 } from '../errors.js';
 import { queueOf, type PendingItem, type PgClient, type PgPool } from '../postgresql/pg-client.js';
 import { poolWait } from '../telemetry/channels.js';
 import { askPool, connects } from './ask-pool.js';
-import type { Claim } from './claim.js';
+import { placeOf, type Claim } from './claim.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 import { poolState } from './pool-state.js';
 import { watchSelfWaits } from './self-wait.js';
@@ -130,7 +131,7 @@ class Checkout implements Wait {
   /** See {@link Wait.expire}. */
   expire(): void {
     const limitMs = this.#limits.acquireTimeoutMs!;
-    this.#giveUp(new AcquireTimeoutError(this.#connectionName, limitMs, poolState(this.pool)));
+    this.#giveUp(new AcquireTimeoutError(this.#errorPlace, limitMs, poolState(this.pool)));
   }
 
   /** See {@link Wait.refuse}. */
@@ -204,7 +205,11 @@ class Checkout implements Wait {
 
   #fail(error: unknown): void {
     const isRefused = error instanceof ConnectionClosedError;
-    this.#giveUp(isRefused ? error : new ConnectionFailedError(this.#connectionName, error));
+    this.#giveUp(isRefused ? error : new ConnectionFailedError(this.#errorPlace, error));
+  }
+
+  get #errorPlace(): ErrorPlace {
+    return placeOf(this.#connectionName, this.claim.holder);
   }
 
   #giveUp(error: Error): void {

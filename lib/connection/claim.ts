@@ -1,4 +1,4 @@
-import type { EndCause } from '../errors.js';
+import type { EndCause, ErrorPlace } from '../errors.js';
 import type { EventSource } from '../telemetry/operation-events.js';
 import type { ContextInfo } from '../telemetry/payloads.js';
 import type { WrittenLsns } from './written-lsns.js';
@@ -35,6 +35,11 @@ export interface Holder {
   endsUnfinished?(): void;
   /** Called where a connection of it waits for a lock that another connection of it holds. */
   waitsForItself?(wait: SelfWait): void;
+}
+
+/** Where an error of a unit of work has happened. */
+export function placeOf(connectionName: string, holder: Holder | undefined): ErrorPlace {
+  return { connectionName, origin: holder?.origin };
 }
 
 /** The claim of one transaction on a connection. */

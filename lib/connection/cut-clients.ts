@@ -6,6 +6,7 @@ import {
   type PgClient,
   type PgPool,
 } from '../postgresql/pg-client.js';
+import type { Claim } from './claim.js';
 import { destroyClient, endAfter } from './destroy-client.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 
@@ -16,16 +17,16 @@ export const CLOSE_LIMIT_MS = 1_000;
  * Takes all clients of a pool that are in use away from their holders, and ends the transactions that
  * are open on them. A commit of a session that is under way has a limit of its own.
  *
- * @param reason what the holders get to know
+ * @param reasonFor what the holder of a claim gets to know
  * @returns a promise that resolves when the cancel requests have left
  */
-export async function cutClients(pool: PgPool, reason: Error): Promise<void> {
+export async function cutClients(pool: PgPool, reasonFor: (claim: Claim) => Error): Promise<void> {
   const known = PoolDeadlockDetector.of(pool).held;
   for (const [client, claim] of known) {
     if (claim.kill === undefined) {
       destroyClient(client);
     } else {
-      claim.kill(reason);
+      claim.kill(reasonFor(claim));
     }
   }
   const others = clientsOf(pool).filter((each) => !known.has(each));

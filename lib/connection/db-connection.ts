@@ -7,8 +7,7 @@ import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { postgresql } from '../postgresql/server.js';
 import type { SessionVariables, TransactionSettings } from '../postgresql/transaction-settings.js';
 import { BeforeSession } from './before-session.js';
-import type { PoolState } from './pool-state.js';
-import type { Claim, Holder } from './claim.js';
+import { placeOf, type Claim, type Holder } from './claim.js';
 import { ConnectionCheck } from './connection-check.js';
 import type { CheckOptions, ConnectionHealth } from './connection-health.js';
 import type { ResolvedLimits } from './connection-limits.js';
@@ -25,6 +24,7 @@ import { acquire, connectionClose } from '../telemetry/channels.js';
 import type { ConnectionInfo } from '../telemetry/payloads.js';
 import { tracedAcquire } from '../telemetry/acquire-trace.js';
 import { ConnectionTelemetry } from './connection-telemetry.js';
+import type { PoolState } from './pool-state.js';
 
 /** Provides a client for a claim; `fromPool` takes one as without it. */
 type ClientSource = (claim: Claim, fromPool: () => Promise<PgClient>) => Promise<PgClient>;
@@ -330,7 +330,7 @@ export class DbConnection {
 
   #checkOut(claim: Claim): Promise<PgClient> {
     if (this.isClosed) {
-      return Promise.reject(new ConnectionClosedError(this.name));
+      return Promise.reject(new ConnectionClosedError(placeOf(this.name, claim.holder)));
     }
     return this.#clientSource === undefined
       ? this.#take(claim)

@@ -4,7 +4,7 @@ import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
 import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 import { checkOut, type CheckoutLimits, type CleanFor } from './checkout.js';
-import type { Claim, Holder } from './claim.js';
+import { placeOf, type Claim, type Holder } from './claim.js';
 import { claimPast } from './claims-past.js';
 import { CLOSE_LIMIT_MS, cutClients, refuseCallers, refuseWaiting } from './cut-clients.js';
 import {
@@ -257,7 +257,12 @@ export class HostPool {
     }
     let cut: Promise<void> | undefined;
     const timer = setTimeout(() => {
-      cut = pool && cutClients(pool, reason);
+      cut =
+        pool &&
+        cutClients(
+          pool,
+          ({ holder }) => new ConnectionClosedError(placeOf(this.#name, holder), drainTimeoutMs),
+        );
     }, drainTimeoutMs);
     try {
       await withinLimit(Promise.all([end(pool), closeOrm()]), drainTimeoutMs + CLOSE_LIMIT_MS);

@@ -7,7 +7,7 @@ import { UNREACHABLE_LSN } from '../postgresql/lsn.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 import { replicaWait } from '../telemetry/channels.js';
 import type { ConnectionInfo } from '../telemetry/payloads.js';
-import type { Claim, Holder } from './claim.js';
+import { placeOf, type Claim, type Holder } from './claim.js';
 import type { HostPool } from './host-pool.js';
 import { Replica, type ReplicaDependencies, type ReplicaState } from './replica.js';
 
@@ -148,7 +148,7 @@ export class ReplicaSet {
     }
     if (!isBehind && this.#options.readFrom.fallback === 'error') {
       throw new ReplicasUnavailableError(
-        this.#name,
+        placeOf(this.#name, claim.holder),
         this.#replicas.map(({ host, refusal }) => ({ host, error: refusal })),
       );
     }

@@ -1,5 +1,6 @@
 import { HostDrainTimeoutError } from '../errors.js';
 import { queueOf, type PgPool } from '../postgresql/pg-client.js';
+import { placeOf } from './claim.js';
 import { CLOSE_LIMIT_MS, cutClients } from './cut-clients.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 import { hostDrain } from '../telemetry/channels.js';
@@ -81,6 +82,9 @@ export class RetiredPool {
   #force(afterMs: number): void {
     const { connectionName, host } = this.#how;
     this.#isForced = true;
-    void cutClients(this.#pool, new HostDrainTimeoutError(connectionName, host, afterMs));
+    void cutClients(
+      this.#pool,
+      ({ holder }) => new HostDrainTimeoutError(placeOf(connectionName, holder), host, afterMs),
+    );
   }
 }

@@ -184,7 +184,7 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
     await session.rollbackBlock();
   } else if (current === 'raise') {
     throw new InvalidTransactionStateError(
-      session.connectionName,
+      session.place,
       "atomic({ current: 'raise' }) was called, and a transaction is open. Commit or roll it back " +
         "first, or choose another mode: 'commit', 'rollback', 'append' or 'savepoint'.",
     );

@@ -1,4 +1,4 @@
-import { UnexpectedRollbackError } from '../errors.js';
+import { UnexpectedRollbackError, type ErrorPlace } from '../errors.js';
 import type { Failure } from '../transaction/transaction-state.js';
 
 // Most contexts have neither, and collections of their own would be a good part of their memory.
@@ -16,6 +16,17 @@ export class CommitRefusals {
   #rollbackOnly = NO_NAMES;
   /** Whether all of the context is to be rolled back. */
   #isRollbackOnly = false;
+  readonly #owner: { readonly origin: string };
+
+  /** @param owner the context, for messages */
+  constructor(owner: { readonly origin: string }) {
+    this.#owner = owner;
+  }
+
+  /** Where errors of a connection happen. */
+  protected placeOf(connectionName: string): ErrorPlace {
+    return { connectionName, origin: this.#owner.origin };
+  }
 
   /** A commit of a connection has failed. */
   failed(connectionName: string, error: unknown): void {
@@ -72,7 +83,7 @@ export class CommitRefusals {
   /** Why a connection must not be committed, if the application asked for its rollback. */
   rollbackOnlyErrorOf(connectionName: string): UnexpectedRollbackError | undefined {
     return this.#isRollbackOnly || this.#rollbackOnly.has(connectionName)
-      ? new UnexpectedRollbackError(connectionName, 'rollback-only')
+      ? new UnexpectedRollbackError(this.placeOf(connectionName), 'rollback-only')
       : undefined;
   }
 
@@ -81,7 +92,7 @@ export class CommitRefusals {
     const failure = this.#failures.get(connectionName);
     return failure === undefined
       ? this.rollbackOnlyErrorOf(connectionName)
-      : new UnexpectedRollbackError(connectionName, 'failed-before', failure.error);
+      : new UnexpectedRollbackError(this.placeOf(connectionName), 'failed-before', failure.error);
   }
 
   /**

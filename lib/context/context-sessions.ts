@@ -1,8 +1,13 @@
 import { RequestContext, type EntityManager } from '@mikro-orm/core';
 
-import type { Holder, SelfWait } from '../connection/claim.js';
+import { placeOf, type Holder, type SelfWait } from '../connection/claim.js';
 import type { WrittenLsns } from '../connection/written-lsns.js';
-import { InvalidTransactionStateError, SessionClosedError, type EndCause } from '../errors.js';
+import {
+  InvalidTransactionStateError,
+  SessionClosedError,
+  type EndCause,
+  type ErrorPlace,
+} from '../errors.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { ambientManager, type Surroundings } from '../session/ambient.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
@@ -112,6 +117,11 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
     this.#ambientRequest = RequestContext.currentRequestContext();
   }
 
+  /** Where errors of a connection happen. */
+  placeOf(connectionName: string): ErrorPlace {
+    return placeOf(connectionName, this);
+  }
+
   /** See {@link Holder.telemetry}. */
   get telemetry(): ContextTelemetry {
     return (this.#telemetry ??= new ContextTelemetry(this, this.dependencies.application));
@@ -169,7 +179,7 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
   assertNotElsewhere(name: string, verb: string): void {
     if (this.#isElsewhere(name)) {
       throw new InvalidTransactionStateError(
-        name,
+        this.placeOf(name),
         `${verb}() ${ELSEWHERE}. It would end the session of the context, in which nothing there works. ` +
           'Return from the callback first, or use em.transactional().',
       );
@@ -189,7 +199,7 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
     const elsewhere = names.find((each) => this.#isElsewhere(each));
     if (elsewhere !== undefined) {
       throw new InvalidTransactionStateError(
-        elsewhere,
+        this.placeOf(elsewhere),
         `${call} ${ELSEWHERE}. It belongs to the session of the context, which may be committed where that ` +
           'transaction is rolled back, and the other way round. Call it after the callback, or give the ' +
           'callback a transaction that the context knows: ' +
@@ -234,7 +244,7 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
     const session = this.factory(name).from(manager, this.#optionsOf(name));
     if ((this.existing(name) ?? session) !== session) {
       throw new InvalidTransactionStateError(
-        name,
+        this.placeOf(name),
         'the context has a session already. Take it out with popSession() first.',
       );
     }

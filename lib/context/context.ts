@@ -124,7 +124,9 @@ export class Context extends ContextSessions {
   /** @throws {@link SessionClosedError} the context has been settled (S5) */
   assertOpen(name: string): void {
     if (this.isClosed) {
-      const error = new SessionClosedError(name, undefined, { because: this.endCause });
+      const error = new SessionClosedError(this.placeOf(name), undefined, {
+        because: this.endCause,
+      });
       this.refused(error);
       throw error;
     }
@@ -166,7 +168,8 @@ export class Context extends ContextSessions {
     }
     await this.#settlement;
     if (decision === 'commit' && this.undone !== undefined) {
-      throw new UnexpectedRollbackError(this.undone, 'context-ended', undefined, this.endCause);
+      const place = this.placeOf(this.undone);
+      throw new UnexpectedRollbackError(place, 'context-ended', undefined, this.endCause);
     }
   }
 
@@ -269,10 +272,10 @@ export class Context extends ContextSessions {
       this.#phase = 'closed';
       const [closing] = this.#closing;
       return this.#isWorking
-        ? new UnexpectedRollbackError(this.anyConnection, 'unawaited-statements')
+        ? new UnexpectedRollbackError(this.placeOf(this.anyConnection), 'unawaited-statements')
         : closing === undefined
           ? this.ends.errorOfAny(this.anyConnection)
-          : new UnexpectedRollbackError(closing.connectionName, 'ended-meanwhile');
+          : new UnexpectedRollbackError(closing.place, 'ended-meanwhile');
     };
     try {
       const hooks = this.#beforeCommit();

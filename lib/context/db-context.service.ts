@@ -270,7 +270,8 @@ export class DbContext extends UnitsOfWork {
   #openFor(verb: string): Context {
     const context = this.registry.require();
     if (context.isClosed) {
-      throw new SessionClosedError(context.sessions[0]?.connectionName ?? DEFAULT_CONNECTION_NAME);
+      const [name = DEFAULT_CONNECTION_NAME] = context.connectionNames;
+      throw new SessionClosedError(context.placeOf(name));
     }
     for (const session of context.sessions) {
       session.assertNotNested(verb);

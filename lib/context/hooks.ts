@@ -243,7 +243,7 @@ export class ContextHooks {
     const { timeoutMs } = this.#environment;
     const done = (async () => callback())();
     if ((await withinLimit(done, timeoutMs)) === TIMED_OUT) {
-      throw new HookTimeoutError(what, timeoutMs, 'hookTimeoutMs');
+      throw new HookTimeoutError(what, timeoutMs, 'hookTimeoutMs', this.#owner);
     }
   }
 
@@ -264,7 +264,12 @@ export class ContextHooks {
       throw error;
     });
     if (isGivenUp) {
-      throw new HookTimeoutError(what, millisecondsSince(startedAt), 'shutdownTimeoutMs');
+      throw new HookTimeoutError(
+        what,
+        millisecondsSince(startedAt),
+        'shutdownTimeoutMs',
+        this.#owner,
+      );
     }
   }
 

@@ -18,7 +18,7 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
 
   /** @param owner the context, for messages */
   constructor(environment: HookEnvironment, owner: { readonly origin: string }) {
-    super();
+    super(owner);
     this.#environment = environment;
     this.#owner = owner;
   }
@@ -58,7 +58,7 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
     this.assertNotCommitting(connectionName, verb);
     if (this.#blocks?.isElsewhere(connectionName) === true) {
       throw new InvalidTransactionStateError(
-        connectionName,
+        this.placeOf(connectionName),
         `${verb}() was called while an atomic() block of another branch works on the session, and would end ` +
           'the half of it. Await the block first, or give one of the two a context of its own: ' +
           'dbContext.runInNewContext().',
@@ -70,7 +70,7 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
   assertNotCommitting(connectionName: string, verb: string): void {
     if (this.isCommitting && COMMITS.has(verb)) {
       throw new InvalidTransactionStateError(
-        connectionName,
+        this.placeOf(connectionName),
         `${verb}() was called while the whole context is being committed, by a hook of it or by code that ` +
           'nobody awaits. Leave the commit to the context, throw in the hook to undo it, or do the work in ' +
           'dbContext.runInNewContext().',

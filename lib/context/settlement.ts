@@ -60,7 +60,7 @@ export class CommitPlan {
     for (const [session, transaction] of this.#transactions) {
       const isMissing = !sessions.includes(session) || session.transaction !== transaction;
       if (isMissing && transaction.outcome !== 'committed') {
-        return new UnexpectedRollbackError(session.connectionName, 'ended-meanwhile');
+        return new UnexpectedRollbackError(session.place, 'ended-meanwhile');
       }
     }
     return undefined;
@@ -123,24 +123,42 @@ function flushRounds(group: SessionGroup): () => Session | undefined {
 
 async function completeSessions(sessions: readonly Session[]): Promise<Settlement> {
   const outcomes: SettlementOutcome[] = [];
+  const committed: Transaction[] = [];
   for (const [index, session] of sessions.entries()) {
-    const { connectionName } = session;
+    const { connectionName, transaction } = session;
     try {
-      outcomes.push({ connectionName, outcome: await session.complete() });
+      const outcome = await session.complete();
+      outcomes.push({ connectionName, outcome });
+      if (outcome === 'committed') {
+        committed.push(transaction);
+      }
     } catch (error) {
       const isUnknown = error instanceof CommitOutcomeUnknownError;
       outcomes.push({ connectionName, outcome: isUnknown ? 'unknown' : 'rolled-back' });
       const rest = sessions.slice(index + 1);
       outcomes.push(...rest.map(outcomeOfRollback));
       await closeSessions(rest);
-      const isPartial = outcomes.some(({ outcome }) => outcome === 'committed');
-      return {
-        outcomes,
-        failure: { error: isPartial ? new PartialCommitError(outcomes, error) : error },
-      };
+      return (await haveSaved(committed))
+        ? { outcomes, failure: { error: new PartialCommitError(outcomes, error, session.place) } }
+        : { outcomes: outcomes.map(withoutCommit), failure: { error } };
     }
   }
   return { outcomes, failure: undefined };
+}
+
+/** Nothing of it is saved, as by a rollback, so its hooks follow the rest of the context (C5). */
+function withoutCommit(each: SettlementOutcome): SettlementOutcome {
+  return each.outcome === 'committed' ? { ...each, outcome: 'rolled-back' } : each;
+}
+
+/** Whether anything is saved by the commits of transactions: of one that has only read there is nothing. */
+async function haveSaved(committed: readonly Transaction[]): Promise<boolean> {
+  for (const transaction of committed) {
+    if (await transaction.mayHaveWritten()) {
+      return true;
+    }
+  }
+  return false;
 }
 
 /**

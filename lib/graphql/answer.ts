@@ -34,7 +34,7 @@ export function settledAnswer(
   kind: OperationShape['kind'],
   format: FormatError,
 ): Answer {
-  const shown = answer.errors === undefined ? answer : withoutPages(answer, answer.errors);
+  const shown = shownAnswer(answer);
   const { data, errors = [] } = shown;
   if (end.kind === 'failed') {
     return { ...shown, data: null, errors: [...errors, format(errorOf(end.error))] };
@@ -45,7 +45,11 @@ export function settledAnswer(
 }
 
 /** The answer without the lines of messages that are for the developers of the application. */
-function withoutPages(answer: Answer, errors: readonly unknown[]): Answer {
+export function shownAnswer(answer: Answer): Answer {
+  const { errors } = answer;
+  if (errors === undefined) {
+    return answer;
+  }
   return {
     ...answer,
     errors: errors.map((error) => {

@@ -2,7 +2,7 @@ import { HttpException, Injectable, SetMetadata } from '@nestjs/common';
 import type { DocumentNode, GraphQLError, GraphQLSchema } from 'graphql';
 
 import type { OperationError } from '../options/context-options.js';
-import { errorOf, settledAnswer, type Answer, type FormatError } from './answer.js';
+import { errorOf, settledAnswer, shownAnswer, type Answer, type FormatError } from './answer.js';
 import { WebSocketOperations } from './graphql-ws.js';
 import { HttpExchanges } from './http-exchanges.js';
 import { operationOf } from './operation-mark.js';
@@ -10,6 +10,7 @@ import type { GraphQLOperation } from './operation.js';
 import { GraphQLOperations } from './operations.js';
 import { OtherPlugins, type ServerWithPlugins } from './other-plugins.js';
 import { closeSource } from './outside-source.js';
+import { RootFieldScope } from './root-field-scope.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
 
@@ -72,6 +73,7 @@ export class ApolloOperationsPlugin {
   readonly #servers: GraphQLServers;
   readonly #exchanges: HttpExchanges;
   readonly #webSocket: WebSocketOperations;
+  readonly #rootFields: RootFieldScope;
   readonly #others = new OtherPlugins();
 
   constructor(
@@ -79,7 +81,9 @@ export class ApolloOperationsPlugin {
     servers: GraphQLServers,
     exchanges: HttpExchanges,
     webSocket: WebSocketOperations,
+    rootFields: RootFieldScope,
   ) {
+    this.#rootFields = rootFields;
     this.#webSocket = webSocket;
     this.#operations = operations;
     this.#servers = servers;
@@ -106,10 +110,29 @@ export class ApolloOperationsPlugin {
     };
   }
 
-  async requestDidStart(): Promise<object | undefined> {
-    if (!this.#operations.areWhole) {
-      return undefined;
-    }
+  async requestDidStart(): Promise<object> {
+    return this.#operations.areWhole ? this.#ofWholeOperation() : this.#ofRootFields();
+  }
+
+  #ofRootFields(): object {
+    return {
+      didResolveOperation: async ({ contextValue, document, request }: ApolloRequestContext) => {
+        const shape = document && shapeOf(document, request.operationName, request.variables);
+        if (shape !== undefined) {
+          this.#rootFields.begin(contextValue, shape);
+        }
+      },
+      willSendResponse: async ({ contextValue, errors = [], response }: ApolloRequestContext) => {
+        const { body } = response;
+        if (body?.kind === 'single' && body.singleResult !== undefined) {
+          const answer = this.#rootFields.answered(contextValue, body.singleResult, errors);
+          response.body = { ...body, singleResult: answer };
+        }
+      },
+    };
+  }
+
+  #ofWholeOperation(): object {
     let shape: OperationShape | undefined;
     let isRetried = false;
     const settle = async (requestContext: ApolloRequestContext): Promise<void> => {
@@ -136,8 +159,14 @@ export class ApolloOperationsPlugin {
             : this.unexpectedErrorProcessingRequest({ requestContext }));
         },
       }),
-      // Another plugin may have answered or failed, so that nothing was executed.
-      willSendResponse: settle,
+      willSendResponse: async (requestContext: ApolloRequestContext) => {
+        // Another plugin may have answered or failed, so that nothing was executed.
+        await settle(requestContext);
+        const { body } = requestContext.response;
+        if (body?.kind === 'single' && body.singleResult !== undefined) {
+          requestContext.response.body = { ...body, singleResult: shownAnswer(body.singleResult) };
+        }
+      },
     };
   }
 
@@ -157,12 +186,10 @@ export class ApolloOperationsPlugin {
       if (attempt === undefined && settings.retried !== undefined && settings.hasOneField) {
         return 'retried';
       }
-      if (!settings.isSkipped) {
-        const exchange = this.#exchanges.of(contextValue);
-        const operation = this.#operations.begin(contextValue, shape, settings, exchange);
-        if (attempt !== undefined) {
-          attempt.operation = operation;
-        }
+      const exchange = this.#exchanges.of(contextValue);
+      const operation = this.#operations.begin(contextValue, shape, settings, exchange);
+      if (attempt !== undefined) {
+        attempt.operation = operation;
       }
       return 'begun';
     } catch (error) {

@@ -13,6 +13,7 @@ import { GraphQLOperations } from './operations.js';
 import { OperationContexts } from './operation-contexts.js';
 import { ResolverMethods } from './resolver-methods.js';
 import { ResolverRoutes } from './resolver-routes.js';
+import { RootFieldScope } from './root-field-scope.js';
 import { GraphQLServers } from './servers.js';
 
 /**
@@ -78,6 +79,7 @@ export class DbContextGraphQLModule implements OnApplicationBootstrap {
         GraphQLOperations,
         GraphQLServers,
         HttpExchanges,
+        RootFieldScope,
         WebSocketOperations,
         ApolloOperationsPlugin,
         MercuriusOperations,
@@ -87,9 +89,9 @@ export class DbContextGraphQLModule implements OnApplicationBootstrap {
 
   /** Nest calls it: all servers have been started by then, and none answers yet. */
   onApplicationBootstrap(): void {
+    this.#mercurius.install();
     if (this.#operations.areWhole) {
       this.#apollo.install();
-      this.#mercurius.install();
       this.#routes.assertNoneAfterCommit();
       this.#servers.drainBeforeStop();
     }

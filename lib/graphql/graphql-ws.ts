@@ -7,11 +7,12 @@ import {
 } from 'graphql';
 
 import type { OperationError } from '../options/context-options.js';
-import { errorOf, settledAnswer, type Answer } from './answer.js';
+import { errorOf, settledAnswer, shownAnswer, type Answer } from './answer.js';
 import { copyOfContext } from './context-value.js';
 import { closeSource, isAsyncIterable } from './outside-source.js';
 import type { GraphQLOperation } from './operation.js';
 import { GraphQLOperations } from './operations.js';
+import { RootFieldScope } from './root-field-scope.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
 import { SettledEvents } from './settled-events.js';
@@ -51,8 +52,10 @@ interface ApolloOptions {
 export class WebSocketOperations {
   readonly #operations: GraphQLOperations;
   readonly #servers: GraphQLServers;
+  readonly #rootFields: RootFieldScope;
 
-  constructor(operations: GraphQLOperations, servers: GraphQLServers) {
+  constructor(operations: GraphQLOperations, servers: GraphQLServers, rootFields: RootFieldScope) {
+    this.#rootFields = rootFields;
     this.#operations = operations;
     this.#servers = servers;
   }
@@ -61,7 +64,7 @@ export class WebSocketOperations {
   install(schema: GraphQLSchema): void {
     const options = this.#servers.optionsOf(schema) as ApolloOptions;
     const { installSubscriptionHandlers, subscriptions } = options;
-    if (!this.#operations.areWhole || (!installSubscriptionHandlers && !subscriptions)) {
+    if (!installSubscriptionHandlers && !subscriptions) {
       return;
     }
     const { 'graphql-ws': given = {}, ...others } = subscriptions ?? {};
@@ -84,11 +87,15 @@ export class WebSocketOperations {
   ): Promise<unknown> {
     this.#servers.served(args.schema);
     const contextValue = copyOfContext(args.contextValue);
-    const subscription = new Subscription(this.#operations);
-    markSubscription(contextValue, subscription);
+    let settle: (answer: Answer) => Answer | Promise<Answer> = shownAnswer;
+    if (this.#operations.areWhole) {
+      const subscription = new Subscription(this.#operations);
+      markSubscription(contextValue, subscription);
+      settle = (answer) => subscription.settle(answer);
+    }
     const events = await subscribe({ ...args, contextValue });
     return isAsyncIterable(events)
-      ? new SettledEvents(subscription, events[Symbol.asyncIterator]() as AsyncIterator<Answer>)
+      ? new SettledEvents(settle, events[Symbol.asyncIterator]() as AsyncIterator<Answer>)
       : events;
   }
 
@@ -105,7 +112,7 @@ export class WebSocketOperations {
       }
       const run = async (): Promise<Answer> => (await execute({ ...args, contextValue })) as Answer;
       if (operation === undefined || shape === undefined) {
-        return run();
+        return shownAnswer(await run());
       }
       try {
         const answer = await this.#settled(operation, shape, await run());
@@ -121,15 +128,13 @@ export class WebSocketOperations {
   }
 
   #begin(contextValue: object, shape: OperationShape): GraphQLOperation | undefined {
+    if (!this.#operations.areWhole) {
+      this.#rootFields.begin(contextValue, shape);
+      return undefined;
+    }
     const settings = this.#operations.settingsOf(shape);
-    return settings.isSkipped
-      ? undefined
-      : this.#operations.begin(
-          contextValue,
-          shape,
-          settings,
-          this.#operations.exchangeOf(contextValue),
-        );
+    const exchange = this.#operations.exchangeOf(contextValue);
+    return this.#operations.begin(contextValue, shape, settings, exchange);
   }
 
   async #settled(

@@ -7,10 +7,13 @@ import {
   type GraphQLSchema,
 } from 'graphql';
 
+import { DbContextError } from '../errors.js';
+import { errorOf } from './answer.js';
 import { showCode } from './error-code.js';
 import { loaderOf } from './lazy-relations.js';
 import { operationOf } from './operation-mark.js';
 import type { GraphQLOperation } from './operation.js';
+import { skippedFieldsOf } from './skipped-fields.js';
 import { eventOf } from './subscription-event.js';
 import { subscriptionOf } from './subscription-mark.js';
 
@@ -119,12 +122,14 @@ export class InstrumentedSchemas {
           rootValue: payload,
         });
       }
-      const operation = operationOf(contextValue);
-      if (operation === undefined) {
-        return own(source, args, contextValue, info);
+      const skipped = skippedFieldsOf(contextValue);
+      const resolve = (): unknown => own(source, args, contextValue, info);
+      if (skipped?.has(info) === true) {
+        return remembering(undefined, info, () => skipped.runOutside(resolve));
       }
-      return operation.isOutside(info)
-        ? operation.runOutside(() => own(source, args, contextValue, info))
+      const operation = operationOf(contextValue);
+      return operation === undefined
+        ? remembering(undefined, info, resolve)
         : inside(operation, source, args, contextValue, info);
     };
   }
@@ -149,9 +154,12 @@ export class InstrumentedSchemas {
           const event = eventOf(info);
           const operation = event?.operation ?? operationOf(contextValue);
           const ofEvent = event?.contextValue ?? contextValue;
-          return operation === undefined
-            ? call(value, ofEvent, info, ...rest)
-            : operation.run(() => call(value, ofEvent, info, ...rest));
+          const resolve = (): unknown => call(value, ofEvent, info, ...rest);
+          const skipped = skippedFieldsOf(contextValue);
+          if (skipped?.has(info) === true) {
+            return skipped.runOutside(resolve);
+          }
+          return operation === undefined ? resolve() : operation.run(resolve);
         },
     ) as T;
   }
@@ -161,20 +169,30 @@ export class InstrumentedSchemas {
 function subscribes(own: Resolver): Resolver {
   return (source, args, contextValue, info) => {
     const subscribe = (): unknown => own(source, args, contextValue, info);
-    return (
-      subscriptionOf(contextValue)?.begin(contextValue as object, info, subscribe) ?? subscribe()
+    return shownRefusal(
+      () =>
+        subscriptionOf(contextValue)?.begin(contextValue as object, info, subscribe) ?? subscribe(),
     );
   };
 }
 
-/** Passes on what a field resolves to, and keeps what it throws. */
+/** A subscription that is refused has no answer; the error of this library is what its client reads. */
+async function shownRefusal(subscribe: () => unknown): Promise<unknown> {
+  try {
+    return await subscribe();
+  } catch (error) {
+    throw error instanceof DbContextError ? errorOf(error) : error;
+  }
+}
+
+/** Passes on what a field resolves to, and keeps what it throws for its operation. */
 function remembering(
-  operation: GraphQLOperation,
+  operation: GraphQLOperation | undefined,
   { path }: GraphQLResolveInfo,
   resolve: () => unknown,
 ): unknown {
   const fail = (error: unknown): never => {
-    operation.threw(path, error);
+    operation?.threw(path, error);
     showCode(error);
     throw error;
   };

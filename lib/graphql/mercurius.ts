@@ -3,11 +3,12 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { DocumentNode, GraphQLError, GraphQLSchema } from 'graphql';
 
 import type { OperationError } from '../options/context-options.js';
-import { errorOf, settledAnswer, type Answer } from './answer.js';
+import { errorOf, settledAnswer, shownAnswer, type Answer } from './answer.js';
 import { copyOfContext } from './context-value.js';
 import { HttpExchanges } from './http-exchanges.js';
 import { operationOf } from './operation-mark.js';
 import { GraphQLOperations } from './operations.js';
+import { RootFieldScope } from './root-field-scope.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
 import { markSubscription, subscriptionOf } from './subscription-mark.js';
@@ -81,6 +82,7 @@ export class MercuriusOperations {
   readonly #operations: GraphQLOperations;
   readonly #servers: GraphQLServers;
   readonly #exchanges: HttpExchanges;
+  readonly #rootFields: RootFieldScope;
   readonly #calls = new WeakMap<MercuriusContext, OperationCall>();
 
   constructor(
@@ -88,7 +90,9 @@ export class MercuriusOperations {
     operations: GraphQLOperations,
     servers: GraphQLServers,
     exchanges: HttpExchanges,
+    rootFields: RootFieldScope,
   ) {
+    this.#rootFields = rootFields;
     this.#adapterHost = adapterHost;
     this.#operations = operations;
     this.#servers = servers;
@@ -108,12 +112,15 @@ export class MercuriusOperations {
     );
     mercurius.addHook('preSubscriptionExecution', async (schema, _document, context) => {
       this.#servers.served(schema);
-      // Mercurius copies the context object for the resolvers.
-      markSubscription(context, new Subscription(this.#operations));
+      if (this.#operations.areWhole) {
+        // Mercurius copies the context object for the resolvers.
+        markSubscription(context, new Subscription(this.#operations));
+      }
     });
     mercurius.addHook('onSubscriptionResolution', async (execution, context) => {
+      const subscription = subscriptionOf(context);
       // Mercurius sends this very object.
-      Object.assign(execution, await subscriptionOf(context)?.settle(execution));
+      Object.assign(execution, (await subscription?.settle(execution)) ?? shownAnswer(execution));
     });
     app.graphql = new Proxy<Mercurius>(mercurius, {
       apply: (execute: Execute, self: unknown, args: Parameters<Execute>) => {
@@ -170,11 +177,13 @@ export class MercuriusOperations {
     if (call === undefined || shape === undefined) {
       return;
     }
+    if (!this.#operations.areWhole) {
+      this.#rootFields.begin(context, shape);
+      return;
+    }
     try {
       const settings = this.#operations.settingsOf(shape);
-      if (!settings.isSkipped) {
-        this.#operations.begin(context, shape, settings, this.#exchanges.of(context));
-      }
+      this.#operations.begin(context, shape, settings, this.#exchanges.of(context));
     } catch (error) {
       throw withStatus(error);
     }
@@ -187,12 +196,15 @@ export class MercuriusOperations {
     { shape, schema }: OperationCall,
     answer: Awaited<ReturnType<Execute>>,
   ): ReturnType<Execute> {
-    const operation = operationOf(context);
-    if (operation === undefined || shape === undefined || schema === undefined) {
-      return answer;
-    }
     // Mercurius formats the errors before anybody sees them, and what was thrown is lost.
     const formatted = (answer.errors ?? []) as readonly OperationError[];
+    if (!this.#operations.areWhole) {
+      return this.#rootFields.answered(context, answer, formatted);
+    }
+    const operation = operationOf(context);
+    if (operation === undefined || shape === undefined || schema === undefined) {
+      return shownAnswer(answer);
+    }
     const errors = formatted.map(({ message, path, extensions }) => ({
       message,
       path,

@@ -4,7 +4,7 @@ import type { WrittenLsns } from '../connection/written-lsns.js';
 import type { Context } from '../context/context.js';
 import { assertRoot } from '../context/assert-root.js';
 import { ContextRegistry } from '../context/context-registry.js';
-import type { DbContextOptions } from '../options/context-options.js';
+import type { DbContextOptions, RequestOutcome } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import { CLIENT_LEFT, onDisconnect } from '../transport/http-exchange.js';
@@ -66,6 +66,16 @@ export class OperationContexts {
         writtenLsns,
       }),
     );
+  }
+
+  /** Ends the context that the middleware opened for the request of an operation that has none. */
+  drop(origin: string, { response }: Exchange): void {
+    this.#fromMiddleware.drop(response, origin);
+  }
+
+  /** Lets the context that the middleware opened for a request end as that of a failure. */
+  fail({ response }: Exchange, failure: RequestOutcome): void {
+    this.#fromMiddleware.fail(response, failure);
   }
 
   #lsnsOf({ request, response, socket }: Exchange): WrittenLsns | undefined {

@@ -52,18 +52,15 @@ const NO_ROUTE: RouteSettings = {
  * @throws BadRequestException two root fields ask for different transactions
  */
 export function settingsOf(
-  { kind, name, rootFields }: OperationShape,
+  shape: OperationShape,
   routes: ResolverRoutes,
   commitOn: CommitPolicy,
 ): OperationSettings {
+  const { kind, name, rootFields } = shape;
   const fields = [...rootFields]
     // `__typename` asks for nothing that anybody resolves.
     .filter(([, fieldName]) => !fieldName.startsWith('__'))
-    .map(([key, fieldName]) => ({
-      key,
-      fieldName,
-      route: routes.of(kind, fieldName) ?? NO_ROUTE,
-    }));
+    .map(([, fieldName]) => ({ fieldName, route: routes.of(kind, fieldName) ?? NO_ROUTE }));
   const working = fields.filter(({ route }) => !route.isSkipped);
   return {
     transactions: combined(
@@ -73,9 +70,21 @@ export function settingsOf(
     policies: [...new Set(working.map(({ route }) => route.commitOn ?? commitOn))],
     retried: working.find(({ route }) => route.retry !== undefined)?.route,
     hasOneField: fields.length === 1,
-    skipped: new Set(fields.filter(({ route }) => route.isSkipped).map(({ key }) => key)),
+    skipped: skippedKeys(shape, routes),
     isSkipped: fields.length > 0 && working.length === 0,
   };
+}
+
+/** The root fields with `@SkipDbContext()`, by their keys in the answer. */
+export function skippedKeys(
+  { kind, rootFields }: OperationShape,
+  routes: ResolverRoutes,
+): ReadonlySet<string> {
+  return new Set(
+    [...rootFields].flatMap(([key, fieldName]) =>
+      routes.of(kind, fieldName)?.isSkipped === true ? [key] : [],
+    ),
+  );
 }
 
 interface FieldTransactions {

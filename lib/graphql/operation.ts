@@ -10,6 +10,7 @@ import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { settleRequest } from '../transport/request-settlement.js';
 import type { RetryObstacle } from '../transport/route-log.js';
 import { errorOf, type OperationEnd } from './answer.js';
+import { outcomeOf } from './operation-outcome.js';
 import type { OperationSettings } from './operation-settings.js';
 
 type Path = GraphQLResolveInfo['path'];
@@ -84,26 +85,8 @@ export class GraphQLOperation {
     }
     if (this.hasEnded || isClosed) {
       const [name = DEFAULT_CONNECTION_NAME] = connectionNames;
-      throw new SessionClosedError(name, undefined, { because });
+      throw new SessionClosedError(this.context.placeOf(name), undefined, { because });
     }
-  }
-
-  /** Whether a field lies below a root field with `@SkipDbContext()`. */
-  isOutside({ path }: Pick<GraphQLResolveInfo, 'path'>): boolean {
-    const { skipped } = this.#settings;
-    if (skipped.size === 0) {
-      return false;
-    }
-    let root = path;
-    while (root.prev !== undefined) {
-      root = root.prev;
-    }
-    return skipped.has(String(root.key));
-  }
-
-  /** Runs what belongs to a root field with `@SkipDbContext()`. */
-  runOutside<T>(callback: () => T): T {
-    return this.#registry.runOutside(callback);
   }
 
   /** Waits for a field, and no longer than the context is open: the answer must not wait for ever. */
@@ -231,13 +214,6 @@ export class GraphQLOperation {
       (policy) => decisionOf(policy(outcome), 'commitOn', this.context) === 'commit',
     );
   }
-}
-
-function outcomeOf(errors: readonly OperationError[]): RequestOutcome {
-  const [first] = errors;
-  return first === undefined
-    ? { failed: false, status: undefined, errors }
-    : { failed: true, status: undefined, error: first.originalError ?? first, errors };
 }
 
 function keyOf(path: readonly (string | number)[]): string {

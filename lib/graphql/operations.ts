@@ -19,6 +19,7 @@ import { HttpExchanges } from './http-exchanges.js';
 import { settingsOf, type OperationSettings } from './operation-settings.js';
 import { ResolverRoutes } from './resolver-routes.js';
 import type { OperationShape } from './root-fields.js';
+import { markSkippedFields, SkippedFields } from './skipped-fields.js';
 
 /** Begins and ends operations, each of them marked on the context object that all its resolvers get. */
 @Injectable()
@@ -84,12 +85,31 @@ export class GraphQLOperations {
   }
 
   /**
-   * Begins an operation in a context of its own, or in the one that the middleware opened for its request.
+   * Begins an operation, in a context unless all of its root fields are under `@SkipDbContext()`.
+   *
+   * @throws what {@link open} throws
+   */
+  begin(
+    contextValue: object,
+    shape: OperationShape,
+    settings: OperationSettings,
+    exchange: Exchange,
+  ): GraphQLOperation | undefined {
+    markSkippedFields(contextValue, new SkippedFields(this.#registry, settings.skipped));
+    if (settings.isSkipped) {
+      this.#contexts.drop(shape.name, exchange);
+      return undefined;
+    }
+    return this.open(contextValue, shape, settings, exchange);
+  }
+
+  /**
+   * Opens a context for an operation, or takes over the one that the middleware opened for its request.
    *
    * @throws ServiceUnavailableException the application is shutting down
    * @throws {@link InvalidTransactionStateError} a middleware has begun the transaction otherwise
    */
-  begin(
+  open(
     contextValue: object,
     shape: OperationShape,
     settings: OperationSettings,

@@ -3,6 +3,7 @@ import type { GraphQLResolveInfo } from 'graphql';
 import { mergeMap } from 'rxjs';
 
 import { operationOf } from './operation-mark.js';
+import { skippedFieldsOf } from './skipped-fields.js';
 import { subscriptionOf } from './subscription-mark.js';
 
 type ResolverArguments = [unknown, unknown, unknown, GraphQLResolveInfo];
@@ -16,9 +17,8 @@ type ResolverArguments = [unknown, unknown, unknown, GraphQLResolveInfo];
 export const RESOLVER_INTERCEPTOR: NestInterceptor = {
   intercept(executionContext, next) {
     const [, , contextValue, info] = executionContext.getArgs<ResolverArguments>();
-    const operation = operationOf(contextValue);
-    if (operation?.isOutside(info) === false) {
-      operation.assertOpen();
+    if (skippedFieldsOf(contextValue)?.has(info) !== true) {
+      operationOf(contextValue)?.assertOpen();
     }
     const subscription = subscriptionOf(contextValue);
     // Field resolvers get here, too, with `fieldResolverEnhancers`.

@@ -108,9 +108,7 @@ export class GraphQLServers {
 
   /** Makes the fields of a schema work in the contexts of operations. */
   served(schema: GraphQLSchema): void {
-    if (this.#operations.areWhole) {
-      this.#schemas.add(schema, this.optionsOf(schema).fieldResolver);
-    }
+    this.#schemas.add(schema, this.optionsOf(schema).fieldResolver);
   }
 
   /** @throws {@link InvalidOptionsError} a server does not know of this library, or knows it twice */

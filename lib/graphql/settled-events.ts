@@ -1,15 +1,14 @@
 import type { Answer } from './answer.js';
-import type { Subscription } from './subscription.js';
 
 /** The answers to the events of a subscription, each settled before it is passed on. */
 export class SettledEvents implements AsyncIterableIterator<Answer> {
-  readonly #subscription: Subscription;
+  readonly #settle: (answer: Answer) => Answer | Promise<Answer>;
   readonly #events: AsyncIterator<Answer>;
   /** One event at a time: the next one begins when the last is settled. */
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(subscription: Subscription, events: AsyncIterator<Answer>) {
-    this.#subscription = subscription;
+  constructor(settle: (answer: Answer) => Answer | Promise<Answer>, events: AsyncIterator<Answer>) {
+    this.#settle = settle;
     this.#events = events;
   }
 
@@ -36,8 +35,6 @@ export class SettledEvents implements AsyncIterableIterator<Answer> {
 
   async #next(): Promise<IteratorResult<Answer>> {
     const result = await this.#events.next();
-    return result.done === true
-      ? result
-      : { done: false, value: await this.#subscription.settle(result.value) };
+    return result.done === true ? result : { done: false, value: await this.#settle(result.value) };
   }
 }

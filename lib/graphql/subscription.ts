@@ -2,7 +2,7 @@ import type { GraphQLResolveInfo } from 'graphql';
 
 import type { EndCause } from '../errors.js';
 import type { OperationError } from '../options/context-options.js';
-import { endedError, errorOf, settledAnswer, type Answer } from './answer.js';
+import { endedError, errorOf, settledAnswer, shownAnswer, type Answer } from './answer.js';
 import { copyOfContext } from './context-value.js';
 import { EventSource } from './event-source.js';
 import { closeSource, isAsyncIterable, OutsideSource } from './outside-source.js';
@@ -62,7 +62,7 @@ export class Subscription {
     this.#contextValue = contextValue;
     this.#exchange = this.#operations.exchangeOf(contextValue);
     try {
-      this.#start = this.#operations.begin(contextValue, shape, settings, this.#exchange);
+      this.#start = this.#operations.open(contextValue, shape, settings, this.#exchange);
     } catch (error) {
       throw errorOf(error);
     }
@@ -170,7 +170,7 @@ export class Subscription {
       return { ...answer, data: null, errors: [...errors, endedError()] };
     }
     return end === undefined
-      ? answer
+      ? shownAnswer(answer)
       : settledAnswer(answer, end, 'subscription', (error) => error);
   }
 
@@ -201,7 +201,7 @@ export class Subscription {
     let operation: GraphQLOperation | undefined;
     let refusal: unknown;
     try {
-      operation = this.#operations.begin(contextValue, this.#shape!, this.#settings!, {
+      operation = this.#operations.open(contextValue, this.#shape!, this.#settings!, {
         ...this.#exchange,
         isEvent: true,
       });

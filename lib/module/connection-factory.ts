@@ -2,6 +2,7 @@ import { MikroORM, type EntityName, type Options } from '@mikro-orm/core';
 
 import { assertClientUrl } from '../connection/assert-client-url.js';
 import { assertEncrypted } from '../connection/assert-encrypted.js';
+import { assertPoolSize } from '../connection/assert-pool-size.js';
 import type { ResolvedLimits } from '../connection/connection-limits.js';
 import { createDatabaseOnce } from '../connection/database-creation.js';
 import { DbConnection } from '../connection/db-connection.js';
@@ -41,11 +42,13 @@ export async function createConnection(
     createDatabaseOnce(name, orm);
   }
   if (options.orm !== undefined) {
-    const [clientUrl, driverOptions] = [
+    const [clientUrl, driverOptions, pool] = [
       orm.config.get('clientUrl'),
       orm.config.get('driverOptions'),
+      orm.config.get('pool'),
     ];
     assertEncrypted(name, { clientUrl, driverOptions });
+    assertPoolSize(name, { pool, driverOptions });
   }
   return new DbConnection(name, orm, settings, { ownsOrm: options.orm === undefined, report });
 }
@@ -57,7 +60,7 @@ async function initOrm(
   limits: ResolvedLimits,
   warn: (message: string) => void,
 ): Promise<MikroORM> {
-  const { driver, driverOptions, entities = [], replicas = [] } = options;
+  const { driver, driverOptions, entities = [], pool, replicas = [] } = options;
   if (driver === undefined) {
     throw new InvalidOptionsError(
       `The connection "${name}" has neither "orm" nor "driver". Wrap its options in defineConfig() of ` +
@@ -68,6 +71,7 @@ async function initOrm(
   for (const each of [options, ...replicas.map((replica) => ({ driverOptions, ...replica }))]) {
     assertClientUrl(name, each.clientUrl);
     assertEncrypted(name, each);
+    assertPoolSize(name, { pool, driverOptions: each.driverOptions });
     warnOfDropped(name, each, warn);
   }
   const isPlain = driverOptions === undefined || driverOptions.constructor === Object;

@@ -1,8 +1,8 @@
 import type { DbConnection } from '../connection/db-connection.js';
-import type { Holder } from '../connection/claim.js';
+import { placeOf, type Holder } from '../connection/claim.js';
 import { Lease, type Answer } from '../connection/lease.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { InvalidTransactionStateError, SessionClosedError } from '../errors.js';
+import { InvalidTransactionStateError, SessionClosedError, type ErrorPlace } from '../errors.js';
 import { requested } from '../telemetry/request-trace.js';
 import { AutocommitClaim } from './autocommit-claim.js';
 import { STREAM_CURSOR } from '../postgresql/session-state-text.js';
@@ -36,8 +36,9 @@ export class Autocommit implements OwnedWork {
     this.#holder = holder;
   }
 
-  get connectionName(): string {
-    return this.#connection.name;
+  /** Where its errors happen. */
+  get place(): ErrorPlace {
+    return placeOf(this.#connection.name, this.#holder);
   }
 
   /** Refuses later statements: its callback has returned. */
@@ -110,7 +111,7 @@ export class Autocommit implements OwnedWork {
     if (lease.status === 'T') {
       // The client is destroyed as it is given back, and with it what was begun.
       throw new InvalidTransactionStateError(
-        this.connectionName,
+        this.place,
         'a plain BEGIN was sent in no transaction, and what it began was undone at once: the next ' +
           'statement has another connection. Use transactional() with propagation "requires_new".',
       );
@@ -136,7 +137,7 @@ export class Autocommit implements OwnedWork {
   }
 
   #refusal(): SessionClosedError {
-    const error = new SessionClosedError(this.connectionName, undefined, {
+    const error = new SessionClosedError(this.place, undefined, {
       because: this.#holder?.endCause,
     });
     this.#holder?.refused?.(error);
@@ -171,7 +172,7 @@ class AutocommitConnection implements StatementConnection {
   ): AsyncIterableIterator<StatementResult> {
     const run = (sql: string, parameters: readonly unknown[] = []): Promise<StatementResult> =>
       this.executeQuery({ sql, parameters }, options);
-    assertTakesCursor(this.#work.connectionName, statement.sql, true);
+    assertTakesCursor(this.#work.place, statement.sql, true);
     const cursor = STREAM_CURSOR;
     const { sql, parameters } = statement;
     await run(`declare ${cursor} no scroll cursor with hold for ${sql}`, parameters);

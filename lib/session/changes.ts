@@ -137,7 +137,7 @@ export function assertMayFlush(manager: EntityManager): void {
   const changed =
     part?.whole.isReadOnly === true ? changedEntities(manager.getUnitOfWork(false)) : [];
   if (part !== undefined && changed.length > 0) {
-    throw new ReadOnlyTransactionError(part.connectionName, [...new Set(changed)]);
+    throw new ReadOnlyTransactionError(part.place, [...new Set(changed)]);
   }
 }
 

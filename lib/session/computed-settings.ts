@@ -2,6 +2,7 @@ import { ClsServiceManager } from 'nestjs-cls';
 
 import type { DbConnection } from '../connection/db-connection.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
+import { placeOf, type Holder } from '../connection/claim.js';
 import { ContextSettingsError } from '../errors.js';
 import {
   checkTransactionSettings,
@@ -25,10 +26,11 @@ export function computesSettings({ transactionOptions }: DbConnection): boolean 
 export async function withComputed(
   connection: DbConnection,
   own: TransactionSettings,
+  holder: Holder | undefined,
 ): Promise<TransactionSettings> {
   const { name, transactionOptions } = connection;
   const computed = await compute(connection).catch((error: unknown) => {
-    throw new ContextSettingsError(name, error);
+    throw new ContextSettingsError(placeOf(name, holder), error);
   });
   checkTransactionSettings(computed, `What connection "${name}" computed for the context`);
   return mergeSettings(transactionOptions.transaction, computed, own);

@@ -1,4 +1,4 @@
-import { StreamRefusedError } from '../errors.js';
+import { StreamRefusedError, type ErrorPlace } from '../errors.js';
 import { cursorRefusal } from '../postgresql/cursor-query.js';
 import type { StatementResult } from './kysely-shapes.js';
 
@@ -8,10 +8,10 @@ import type { StatementResult } from './kysely-shapes.js';
  * @param isHeld whether the cursor is in no transaction
  * @throws {@link StreamRefusedError}
  */
-export function assertTakesCursor(connectionName: string, sql: string, isHeld: boolean): void {
+export function assertTakesCursor(place: ErrorPlace, sql: string, isHeld: boolean): void {
   const reason = cursorRefusal(sql, isHeld);
   if (reason !== undefined) {
-    throw new StreamRefusedError(connectionName, reason);
+    throw new StreamRefusedError(place, reason);
   }
 }
 

@@ -1,4 +1,4 @@
-import { InvalidTransactionStateError } from '../errors.js';
+import { InvalidTransactionStateError, type ErrorPlace } from '../errors.js';
 import { Savepoint, TransactionPart } from '../transaction/savepoint.js';
 import { Autocommit } from './autocommit.js';
 import type {
@@ -55,7 +55,6 @@ export type KyselyTransactionFactory = (
  * @param currentClient finds the Kysely of the current host
  */
 export function kyselyTransactionFactory(
-  connectionName: string,
   currentClient: () => KyselyClient,
 ): KyselyTransactionFactory {
   const client = currentClient();
@@ -64,7 +63,6 @@ export function kyselyTransactionFactory(
   const hasPlugins = executor.plugins.length > 0;
   const dialect = dialectOf(client);
   const config = { dialect };
-  const driver = new NestedTransactionsRefused(connectionName);
   let cursors = 0;
   const nextCursorId = (): number => ++cursors;
 
@@ -100,7 +98,7 @@ export function kyselyTransactionFactory(
       super({
         config,
         dialect,
-        driver,
+        driver: new NestedTransactionsRefused(part),
         executor: executor.withConnectionProvider(new PartConnections(part, isWithin)),
       });
       this.part = part;
@@ -171,7 +169,7 @@ export function kyselyTransactionFactory(
     #endsFor(verb: string): TransactionEnds {
       if (this.#ends === undefined || this.parent !== undefined) {
         throw new InvalidTransactionStateError(
-          this.part.connectionName,
+          this.part.place,
           `${verb}() was called on a fork that shares the transaction of the session. Call it on the ` +
             'session.',
         );
@@ -195,7 +193,7 @@ export function kyselyAutocommit(client: KyselyClient, autocommit: Autocommit): 
   const executor = client.getExecutor().withConnectionProvider({
     provideConnection: (consumer) => autocommit.withConnection(consumer),
   });
-  const driver = new NestedTransactionsRefused(autocommit.connectionName);
+  const driver = new NestedTransactionsRefused(autocommit);
   return Object.assign(new Kysely({ config: { dialect }, dialect, driver, executor }), {
     autocommit,
   });
@@ -226,16 +224,16 @@ export function asKyselyTransaction(context: unknown): KyselyTransaction | undef
  * the outer one.
  */
 class NestedTransactionsRefused {
-  readonly #connectionName: string;
+  readonly #part: { readonly place: ErrorPlace };
 
-  constructor(connectionName: string) {
-    this.#connectionName = connectionName;
+  constructor(part: { readonly place: ErrorPlace }) {
+    this.#part = part;
   }
 
   beginTransaction(): Promise<never> {
     return Promise.reject(
       new InvalidTransactionStateError(
-        this.#connectionName,
+        this.#part.place,
         'Kysely cannot begin a transaction of its own inside the session. Use em.transactional(), ' +
           'which sets a savepoint.',
       ),

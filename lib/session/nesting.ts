@@ -1,7 +1,12 @@
 import type { EntityManager, TransactionOptions } from '@mikro-orm/core';
 import { TransactionPropagation, TransactionStateError } from '@mikro-orm/core';
 
-import { InvalidTransactionStateError, UnexpectedRollbackError } from '../errors.js';
+import { placeOf } from '../connection/claim.js';
+import {
+  InvalidTransactionStateError,
+  UnexpectedRollbackError,
+  type ErrorPlace,
+} from '../errors.js';
 import { Autocommit } from './autocommit.js';
 import { mergeSettings } from '../postgresql/transaction-settings.js';
 import { hasChanges } from './changes.js';
@@ -73,7 +78,7 @@ export function ownStatements(
  */
 function assertUnguarded(
   { connection }: Pick<TransactionParts, 'connection'>,
-  { settings }: SessionControl,
+  { settings, holder }: SessionControl,
 ): void {
   const { role, sessionVariables } = mergeSettings(
     connection.transactionOptions.transaction,
@@ -81,7 +86,7 @@ function assertUnguarded(
   );
   if (computesSettings(connection) || role !== undefined || sessionVariables !== undefined) {
     throw new InvalidTransactionStateError(
-      connection.name,
+      placeOf(connection.name, holder),
       'propagation "not_supported" was asked for, and the connection or the route has a role or session ' +
         'variables, which statements outside of a transaction do not have: they could see the rows of ' +
         'everybody. Use propagation "requires_new" or dbContext.runInNewContext(), which have them; for ' +
@@ -93,12 +98,12 @@ function assertUnguarded(
 /** @param endByMikroOrm MikroORM's own way, for what is not the transaction of a session */
 export async function endTransaction(
   manager: SessionManager,
-  connectionName: string,
+  place: ErrorPlace,
   verb: 'commit' | 'rollback',
   endByMikroOrm: () => Promise<void>,
 ): Promise<void> {
   const control = manager[CONTROL];
-  assertNotNested(manager, connectionName, verb);
+  assertNotNested(manager, place, verb);
   const context = asKyselyTransaction(manager.getTransactionContext());
   if (control === undefined) {
     await endByMikroOrm();
@@ -147,19 +152,15 @@ export function assertNotFailed(manager: EntityManager): void {
   }
   const flushFailure = (manager as SessionManager)[FLUSH_FAILURE];
   if (part !== undefined && flushFailure !== undefined) {
-    throw new UnexpectedRollbackError(part.connectionName, 'failed-flush', flushFailure.error);
+    throw new UnexpectedRollbackError(part.place, 'failed-flush', flushFailure.error);
   }
 }
 
 /** MikroORM itself ends the transaction of a callback; a second end would be one too many. */
-export function assertNotNested(
-  manager: SessionManager,
-  connectionName: string,
-  verb: string,
-): void {
+export function assertNotNested(manager: SessionManager, place: ErrorPlace, verb: string): void {
   if (manager.getContext(false) !== manager || manager[ROOT] !== undefined) {
     throw new InvalidTransactionStateError(
-      connectionName,
+      place,
       `${verb}() was called inside em.transactional(). Return from its callback to keep the work, ` +
         'or throw to undo it.',
     );

@@ -1,7 +1,7 @@
 import { EventType, type TransactionEventType } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
-import type { Holder } from '../connection/claim.js';
+import { placeOf, type Holder } from '../connection/claim.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { HookTimeoutError, InvalidTransactionStateError } from '../errors.js';
 import type { Outcome } from '../outcome.js';
@@ -89,7 +89,7 @@ export class OrmTransaction implements TransactionOwner {
     settings: TransactionSettings,
   ): Promise<BeginPlan> {
     await ready;
-    return this.#planWith(await withComputed(this.#parts.connection, settings));
+    return this.#planWith(await withComputed(this.#parts.connection, settings, this.holder));
   }
 
   #planWith(settings: TransactionSettings): BeginPlan {
@@ -130,7 +130,7 @@ export class OrmTransaction implements TransactionOwner {
     return (
       beforeSessionMisused ??
       new InvalidTransactionStateError(
-        name,
+        placeOf(name, this.holder),
         'sessionVariables() or role() used the session whose transaction they are computed for. Read ' +
           'what they need before, or in dbContext.newSession() with a connection of its own name.',
       )
@@ -206,9 +206,15 @@ export class OrmTransaction implements TransactionOwner {
     event: TransactionEventType,
     context?: KyselyTransaction,
   ): Promise<void> {
-    const limitMs = this.#parts.connection.limits[limit];
+    const { name, limits } = this.#parts.connection;
+    const limitMs = limits[limit];
     if ((await withinLimit(this.#owner.broadcast(event, context), limitMs)) === TIMED_OUT) {
-      throw new HookTimeoutError(`a subscriber of ${event}`, limitMs, limit);
+      throw new HookTimeoutError(
+        `a subscriber of ${event}`,
+        limitMs,
+        limit,
+        placeOf(name, this.holder),
+      );
     }
   }
 }

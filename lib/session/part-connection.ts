@@ -55,7 +55,7 @@ export class PartConnection implements StatementConnection {
     chunkSize: number,
     options?: ExecuteOptions,
   ): AsyncIterableIterator<StatementResult> {
-    assertTakesCursor(this.#part.connectionName, sql, false);
+    assertTakesCursor(this.#part.place, sql, false);
     const assertWanted = (): void => options?.signal?.throwIfAborted();
     const part = this.#part;
     const cursor = `db_context_cursor_${this.#nextCursorId()}`;
@@ -78,7 +78,7 @@ export class PartConnection implements StatementConnection {
     const { outcome } = this.#part.root;
     if (outcome === 'committed' || outcome === 'rolled-back') {
       throw new SessionClosedError(
-        this.#part.connectionName,
+        this.#part.place,
         outcome === 'committed' ? 'commit()' : 'rollback()',
       );
     }

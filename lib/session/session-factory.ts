@@ -76,10 +76,7 @@ export class SessionFactory {
     const { connection } = this;
     const parts: TransactionParts = {
       connection,
-      createKysely: kyselyTransactionFactory(
-        connection.name,
-        () => connection.getKysely() as KyselyClient,
-      ),
+      createKysely: kyselyTransactionFactory(() => connection.getKysely() as KyselyClient),
     };
     const Base = Object.getPrototypeOf(connection.orm.em).constructor as EntityManagerClass;
     return { ...parts, Base, Manager: sessionManagerClass(Base, parts) };

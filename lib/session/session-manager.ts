@@ -6,7 +6,8 @@ import {
   type TransactionOptions,
 } from '@mikro-orm/core';
 
-import { SessionClosedError } from '../errors.js';
+import { placeOf } from '../connection/claim.js';
+import { SessionClosedError, type ErrorPlace } from '../errors.js';
 import { flush, sessionFork } from '../telemetry/channels.js';
 import { tracedFlush } from '../telemetry/flush-trace.js';
 import { ForkEvent } from '../telemetry/session-events.js';
@@ -71,6 +72,9 @@ export function sessionManagerClass(
   /** MikroORM's subscribers that tell the manager around a callback what its fork has deleted. */
   const deletionHandlers = new WeakSet<object>();
 
+  const errorPlaceOf = (manager: SessionManager): ErrorPlace =>
+    placeOf(connectionName, (manager[CONTROL] ?? manager[ORIGIN])?.holder);
+
   return class extends Base implements SessionManager {
     declare [CONTROL]?: SessionControl;
     declare [ROOT]?: EntityManager;
@@ -82,7 +86,7 @@ export function sessionManagerClass(
     override getContext(validate?: boolean): this {
       if (this[OVER] === true) {
         // No transaction that has ended refuses what the callback left behind.
-        throw new SessionClosedError(connectionName);
+        throw new SessionClosedError(errorPlaceOf(this));
       }
       if (this[CONTROL] === undefined) {
         return super.getContext(validate);
@@ -121,7 +125,7 @@ export function sessionManagerClass(
       const control = this[CONTROL];
       const isSavepoint = options.ctx !== undefined;
       if (!isSavepoint && (control ?? this[ROOT]) !== undefined) {
-        assertNotNested(this, connectionName, 'begin');
+        assertNotNested(this, errorPlaceOf(this), 'begin');
       }
       await (control === undefined || isSavepoint
         ? super.begin(options)
@@ -183,11 +187,11 @@ export function sessionManagerClass(
     }
 
     override async commit(): Promise<void> {
-      await endTransaction(this, connectionName, 'commit', () => super.commit());
+      await endTransaction(this, errorPlaceOf(this), 'commit', () => super.commit());
     }
 
     override async rollback(): Promise<void> {
-      await endTransaction(this, connectionName, 'rollback', () => super.rollback());
+      await endTransaction(this, errorPlaceOf(this), 'rollback', () => super.rollback());
     }
 
     override async transactional<T>(

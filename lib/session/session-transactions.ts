@@ -1,8 +1,8 @@
 import type { EntityManager, TransactionEventType } from '@mikro-orm/core';
 
-import type { Holder } from '../connection/claim.js';
+import { placeOf, type Holder } from '../connection/claim.js';
 import { InvalidTransactionStateError, UnexpectedRollbackError } from '../errors.js';
-import type { DbContextError } from '../errors.js';
+import type { DbContextError, ErrorPlace } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import {
   hasSettings,
@@ -45,6 +45,11 @@ export abstract class SessionTransactions implements OrmOwner {
 
   get connectionName(): string {
     return this.#parts.connection.name;
+  }
+
+  /** Where its errors happen. */
+  get place(): ErrorPlace {
+    return placeOf(this.connectionName, this.holder);
   }
 
   get context(): KyselyTransaction {
@@ -96,7 +101,7 @@ export abstract class SessionTransactions implements OrmOwner {
     const whole = asKyselyTransaction(fork?.getTransactionContext())?.part.whole;
     if (whole !== undefined && whole !== this.transaction && hasSettings(settings)) {
       throw new InvalidTransactionStateError(
-        this.connectionName,
+        this.place,
         'settings were asked for inside of a transaction with propagation "requires_new". Give that ' +
           'one its settings: em.transactional(callback, { isolationLevel, readOnly }).',
       );
@@ -119,7 +124,7 @@ export abstract class SessionTransactions implements OrmOwner {
     const fork = NestedTransaction.forkOf(this.manager);
     if (isAutocommit(fork?.getTransactionContext())) {
       throw new InvalidTransactionStateError(
-        this.connectionName,
+        this.place,
         'withClient() was called inside of "not_supported", where there is no transaction to lend the ' +
           'client of. Call it outside of that callback, or inside of one with "requires_new".',
       );
@@ -140,9 +145,7 @@ export abstract class SessionTransactions implements OrmOwner {
   /** Why the work cannot be committed although no statement has failed. */
   protected get flushBlocker(): DbContextError | undefined {
     const failure = this.#flushFailure;
-    return (
-      failure && new UnexpectedRollbackError(this.connectionName, 'failed-flush', failure.error)
-    );
+    return failure && new UnexpectedRollbackError(this.place, 'failed-flush', failure.error);
   }
 
   /** @throws why the work cannot be committed any more */

@@ -99,7 +99,7 @@ export class Session extends SessionTransactions implements SessionControl {
   prepare(): DbContextError | undefined {
     this.#state = 'prepared';
     return this.#ends.unfinished > 0
-      ? new UnexpectedRollbackError(this.connectionName, 'unawaited-statements')
+      ? new UnexpectedRollbackError(this.place, 'unawaited-statements')
       : this.#shut();
   }
 
@@ -194,7 +194,7 @@ export class Session extends SessionTransactions implements SessionControl {
   /** @throws {@link InvalidTransactionStateError} the calling code is inside em.transactional() */
   assertNotNested(verb: string): void {
     this.#assertOutsideEnd(verb);
-    assertNotNested(this.manager, this.connectionName, verb);
+    assertNotNested(this.manager, this.place, verb);
   }
 
   async #flush(): Promise<void> {
@@ -278,7 +278,7 @@ export class Session extends SessionTransactions implements SessionControl {
       AsyncScope.innermost(EndScope, ({ session, isOver }) => session === this && !isOver);
     if (isInside) {
       throw new InvalidTransactionStateError(
-        this.connectionName,
+        this.place,
         `${verb}() was called by a flush hook or a subscriber of the commit() or rollback() that is ` +
           'under way. Throw there to undo the transaction.',
       );
@@ -287,7 +287,7 @@ export class Session extends SessionTransactions implements SessionControl {
 
   #assertUsable(): void {
     if (this.#state !== 'usable') {
-      throw new SessionClosedError(this.connectionName);
+      throw new SessionClosedError(this.place);
     }
   }
 }

@@ -140,7 +140,7 @@ export class Begin {
       }
       part.assertOpen();
       onSend?.();
-      return await readOn(lease, this.#source, begin, first);
+      return await readOn(lease, this.#source, begin, first, this.#machine);
     } catch (error) {
       if (server.hasTriedToWrite(error)) {
         return undefined;
@@ -228,7 +228,7 @@ export class Begin {
       this.#assertOpen();
       const answer = await this.#orBreak(lease.query(sql, values, 'begin'));
       if (this.#source.server.isUnanswered(sql, answer)) {
-        throw this.#machine.notBegun(new ProtocolViolationError(this.#source.name));
+        throw this.#machine.notBegun(new ProtocolViolationError(this.#machine.place));
       }
       this.#source.onStatement(sql, millisecondsSince(startedAt));
     }
@@ -289,7 +289,7 @@ export class Begin {
   }
 
   #whileOpen<T>(work: Promise<T>): Promise<T> {
-    return whileOpen(this.#machine, this.#source.name, work);
+    return whileOpen(this.#machine, work);
   }
 
   async #orBreak<T>(work: Promise<T>): Promise<T> {

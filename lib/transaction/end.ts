@@ -37,7 +37,7 @@ export class End {
     const machine = this.#machine;
     const { state } = machine;
     if (this.#ending !== undefined || state.tag !== 'shut') {
-      throw new SessionClosedError(this.#source.name);
+      throw new SessionClosedError(machine.place);
     }
     if (state.lease === undefined) {
       machine.end('untouched');
@@ -45,7 +45,8 @@ export class End {
     }
     machine.ending();
     this.#ending = commitOn(state.lease, this.#source, {
-      hasOnlyRead: async () => mayLoseAnswer && (isReadOnly || (await this.#hasOnlyRead())),
+      placed: machine,
+      hasOnlyRead: async () => mayLoseAnswer && (isReadOnly || (await this.hasOnlyRead())),
       noteWrite: isReadOnly ? undefined : this.#noteWrite,
       announce: (event) => this.#owner.announce(event),
     });
@@ -64,8 +65,11 @@ export class End {
     return 'committed';
   }
 
-  /** Names can hide code that writes; nobody needs to know them before a COMMIT is lost. */
-  async #hasOnlyRead(): Promise<boolean> {
+  /**
+   * Whether it is known that none of its statements has written. Names can hide code that writes; nobody needs to
+   * know them before a COMMIT has failed.
+   */
+  async hasOnlyRead(): Promise<boolean> {
     const machine = this.#machine;
     if (!machine.hasOnlyRead()) {
       return false;
@@ -112,7 +116,7 @@ export class End {
       if ((await withinLimit(queue.run(ignore), drainTimeoutMs)) === TIMED_OUT) {
         const because = this.#owner.holder?.endCause;
         this.#machine.kill(
-          new SessionClosedError(this.#source.name, undefined, { because, brokenOff: {} }),
+          new SessionClosedError(this.#machine.place, undefined, { because, brokenOff: {} }),
         );
       }
     }

@@ -8,6 +8,7 @@ import {
   InvalidTransactionStateError,
   SessionClosedError,
   TransactionAbortedError,
+  type ErrorPlace,
 } from '../errors.js';
 import type { Lender } from '../postgresql/lender.js';
 import type { LendableClient } from '../postgresql/lendable-client.js';
@@ -62,7 +63,7 @@ export class Loan extends AsyncScope implements Lender {
       const call = (): Promise<T> => this.during(async () => callback(lent.standIn));
       const origin = lend.hasSubscribers ? this.#of.machine.telemetry : undefined;
       const work = origin === undefined ? call() : tracedLoan(origin, call);
-      const [ended] = await Promise.allSettled([whileOpen(this.#of.machine, this.#name, work)]);
+      const [ended] = await Promise.allSettled([whileOpen(this.#of.machine, work)]);
       // The gate may have shut under the callback, which then has the client no longer.
       this.isOver = true;
       const unanswered = lent.takeBack();
@@ -82,7 +83,7 @@ export class Loan extends AsyncScope implements Lender {
   assertOpen(): void {
     const refusal = this.#of.machine.refusal;
     if (refusal !== undefined || !this.#part.isOpen) {
-      throw this.#refused(refusal ?? new SessionClosedError(this.#name, 'transactional()'));
+      throw this.#refused(refusal ?? new SessionClosedError(this.#place, 'transactional()'));
     }
   }
 
@@ -90,7 +91,7 @@ export class Loan extends AsyncScope implements Lender {
   closed(cause?: unknown): Error {
     const end =
       cause === undefined ? {} : { brokenOff: { cause: outranked(this.#of.machine.state, cause) } };
-    return this.#refused(new SessionClosedError(this.#name, 'withClient()', end));
+    return this.#refused(new SessionClosedError(this.#place, 'withClient()', end));
   }
 
   /** See {@link Lender.unheard}: as a rejection that nobody handles is reported (S5). */
@@ -112,7 +113,7 @@ export class Loan extends AsyncScope implements Lender {
   /** See {@link Lender.refusal}. */
   refusal(call: string, advice: string): Error {
     return new InvalidTransactionStateError(
-      this.#name,
+      this.#place,
       `${call} was called on the client of withClient(). ${advice}`,
     );
   }
@@ -177,7 +178,7 @@ export class Loan extends AsyncScope implements Lender {
       return undefined;
     }
     const misuse = new InvalidTransactionStateError(
-      this.#name,
+      this.#place,
       'the callback of withClient() has returned, and its client was still at work, so the connection ' +
         'was closed and nothing is saved. Await every query, end or destroy every copy, and close every ' +
         'cursor before the callback returns.',
@@ -186,8 +187,8 @@ export class Loan extends AsyncScope implements Lender {
     return misuse;
   }
 
-  get #name(): string {
-    return this.#of.source.name;
+  get #place(): ErrorPlace {
+    return this.#of.machine.place;
   }
 }
 

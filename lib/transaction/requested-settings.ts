@@ -1,4 +1,4 @@
-import { InvalidTransactionStateError } from '../errors.js';
+import { InvalidTransactionStateError, type ErrorPlace } from '../errors.js';
 import {
   isCovered,
   mergeSettings,
@@ -40,7 +40,7 @@ export class RequestedSettings {
    *
    * @throws {@link InvalidTransactionStateError} it has begun with others
    */
-  demand(settings: TransactionSettings, state: TransactionState, connectionName: string): void {
+  demand(settings: TransactionSettings, state: TransactionState, place: ErrorPlace): void {
     if (!hasBegun(state)) {
       this.#own = mergeSettings(this.#own, settings);
       this.#effective = undefined;
@@ -49,7 +49,7 @@ export class RequestedSettings {
     const plan = state.tag === 'beginning' || state.tag === 'open' ? state.plan : undefined;
     if (!isCovered(settings, plan?.settings ?? this.effective)) {
       throw new InvalidTransactionStateError(
-        connectionName,
+        place,
         'settings (isolation level, read-only mode, timeouts, variables or role) were asked for, and ' +
           'the transaction has begun without them. Ask before the first statement, or with ' +
           'propagation "requires_new".',

@@ -1,7 +1,7 @@
 import type { Answer } from '../connection/lease.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { SavepointTimeoutError, SessionClosedError, UnexpectedRollbackError } from '../errors.js';
-import type { DbContextError } from '../errors.js';
+import type { DbContextError, ErrorPlace } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import { AsyncScope } from './async-scope.js';
 import { publishEnd, publishSet } from './savepoint-telemetry.js';
@@ -56,6 +56,11 @@ export abstract class TransactionPart {
 
   get connectionName(): string {
     return this.whole.connectionName;
+  }
+
+  /** Where its errors happen. */
+  get place(): ErrorPlace {
+    return this.whole.place;
   }
 
   /** The whole transaction, as a part. */
@@ -141,7 +146,7 @@ export abstract class TransactionPart {
     this.whole.assertOpen();
     if (!this.isOpen) {
       // The whole is open, so that this is a savepoint.
-      throw new SessionClosedError(this.connectionName, 'transactional()');
+      throw new SessionClosedError(this.place, 'transactional()');
     }
   }
 
@@ -163,7 +168,7 @@ export abstract class TransactionPart {
         const limitMs = whole.savepointTimeoutMs;
         const waited = await withinLimit(Promise.race([child.ended, whole.whenShut]), limitMs);
         if (waited === TIMED_OUT) {
-          throw new SavepointTimeoutError(this.connectionName, limitMs);
+          throw new SavepointTimeoutError(this.place, limitMs);
         }
       }
       return await use(this);
@@ -254,7 +259,7 @@ export class Savepoint extends TransactionPart {
     // With the part that it lies in, the savepoint itself is gone.
     const assertExists = (): void => {
       if (this.#state.tag !== 'shut' || !this.parent.isOpen) {
-        throw new SessionClosedError(this.connectionName);
+        throw new SessionClosedError(this.place);
       }
     };
     assertExists();
@@ -294,14 +299,8 @@ export class Savepoint extends TransactionPart {
   get #commitBlocker(): DbContextError | undefined {
     const { failure } = this.whole;
     if (this.unfinished > 0 || this.child !== undefined) {
-      return new UnexpectedRollbackError(
-        this.connectionName,
-        'unawaited-statements',
-        failure?.error,
-      );
+      return new UnexpectedRollbackError(this.place, 'unawaited-statements', failure?.error);
     }
-    return (
-      failure && new UnexpectedRollbackError(this.connectionName, 'failed-statement', failure.error)
-    );
+    return failure && new UnexpectedRollbackError(this.place, 'failed-statement', failure.error);
   }
 }

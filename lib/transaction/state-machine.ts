@@ -1,9 +1,11 @@
+import { placeOf } from '../connection/claim.js';
 import type { Answer, Lease } from '../connection/lease.js';
 import {
   ProtocolViolationError,
   TransactionAbortedError,
   TransactionTimeoutError,
   type DbContextError,
+  type ErrorPlace,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { HiddenCode } from '../postgresql/hidden-code.js';
@@ -112,14 +114,19 @@ export class StateMachine implements EventSource {
     return this.#state.tag === 'open';
   }
 
+  /** Where its errors happen. */
+  get place(): ErrorPlace {
+    return placeOf(this.#source.name, this.#owner.holder);
+  }
+
   /** Why a statement is refused now, if it is. */
   get refusal(): Error | undefined {
-    return refusalOf(this.#state, this.#source.name, this.#owner.holder?.endCause);
+    return refusalOf(this.#state, this, this.#owner.holder?.endCause);
   }
 
   /** Why the transaction cannot be committed as it is now. */
   get commitBlocker(): DbContextError | undefined {
-    return commitBlockerOf(this.#state, this.#source.name);
+    return commitBlockerOf(this.#state, this);
   }
 
   /** Resolves when the cancel request for a connection that was given up has left. */
@@ -141,7 +148,7 @@ export class StateMachine implements EventSource {
   /** The time of the whole transaction is over (F6). */
   isOverdue(): void {
     const { obstacle } = this.#owner.holder ?? {};
-    this.kill(new TransactionTimeoutError(this.#source.name, this.#timeoutMs, obstacle));
+    this.kill(new TransactionTimeoutError(this.place, this.#timeoutMs, obstacle));
   }
 
   /** Ends the limit of work that has come to no statement. */
@@ -241,7 +248,7 @@ export class StateMachine implements EventSource {
   answered(sql: string, answer: Answer): void {
     const state = this.#state;
     if (this.#source.server.isUnanswered(sql, answer)) {
-      const error = new ProtocolViolationError(this.#source.name);
+      const error = new ProtocolViolationError(this.place);
       if (state.tag === 'open') {
         this.#break(error);
       }
@@ -252,7 +259,7 @@ export class StateMachine implements EventSource {
     }
     const { status } = state.lease;
     if (status === 'I' || this.#source.server.isEnd(sql, answer)) {
-      this.#break(endedByStatement(this.#source, answer));
+      this.#break(endedByStatement(this.place, this.#source.server, answer));
     } else if (state.failure !== undefined && status === 'T') {
       this.#state = { ...state, failure: undefined };
     }
@@ -273,7 +280,7 @@ export class StateMachine implements EventSource {
     const { status } = state.lease;
     const { server } = this.#source;
     if (status === 'I' || server.mayHaveEnded(sql) || server.isEnd(sql, tags)) {
-      this.#break(endedByStatement(this.#source, tags));
+      this.#break(endedByStatement(this.place, server, tags));
     } else {
       this.#state = { ...state, failure: status === 'E' ? (state.failure ?? failure) : undefined };
     }
@@ -289,19 +296,19 @@ export class StateMachine implements EventSource {
     if (state.tag !== 'open') {
       return outranked(this.#state, error);
     }
-    const { server, name } = this.#source;
+    const { server } = this.#source;
     const { failure = { error } } = state;
     if (!server.isRefusal(error) || server.endsConnection(error)) {
       this.#break(error);
     } else if (server.mayHaveEnded(sql)) {
-      const ended = mayBeEndedByStatement(name, error);
+      const ended = mayBeEndedByStatement(this.place, error);
       this.#break(ended);
       return ended;
     } else {
       this.#state = { ...state, failure };
     }
     return failure.error !== error && server.isAborted(error)
-      ? new TransactionAbortedError(name, failure.error, true)
+      ? new TransactionAbortedError(this.place, failure.error, true)
       : outranked(this.#state, error);
   }
 
@@ -313,7 +320,7 @@ export class StateMachine implements EventSource {
     }
     if (state.tag === 'shut') {
       const broken = { tag: 'broken', cause: { error }, hasBegun: true } as const;
-      const blocker = state.blocker ?? commitBlockerOf(broken, this.#source.name);
+      const blocker = state.blocker ?? commitBlockerOf(broken, this);
       this.#state = { ...state, lease: undefined, blocker };
       this.#destroyed = lease.destroy();
     } else if (state.tag !== 'reading') {
@@ -362,7 +369,7 @@ export class StateMachine implements EventSource {
       state.tag === 'broken'
         ? state
         : ({ tag: 'broken', cause: { error: reason }, hasBegun: true } as const);
-    this.end('rolled-back', commitBlockerOf(broken, this.#source.name), reason);
+    this.end('rolled-back', commitBlockerOf(broken, this), reason);
     this.#callListeners();
   }
 

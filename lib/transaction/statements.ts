@@ -71,7 +71,7 @@ export class Statements {
     const loan = this.#loan;
     if (loan !== undefined && AsyncScope.innermost(Loan, (each) => each === loan) && !loan.isOver) {
       throw new InvalidTransactionStateError(
-        this.#of.source.name,
+        this.#of.machine.place,
         `${what} was asked for in the callback of withClient(), which it would wait for without end. Use ` +
           'the client of the callback there, or return from it first.',
       );

@@ -7,9 +7,11 @@ import {
 } from '../errors.js';
 import type { TransactionEvent, TransactionSource } from './begin-plan.js';
 import type { Statement } from './server.js';
+import type { Placed } from './transaction-state.js';
 
 /** What a commit needs beyond its connection. */
 interface CommitWishes {
+  readonly placed: Placed;
   /** Whether nothing can have been written, so that a lost answer loses nothing. */
   readonly hasOnlyRead: () => Promise<boolean>;
   /** Called with how far a replica must be to show what was written, if anything was. */
@@ -29,9 +31,9 @@ interface CommitWishes {
 export async function commitOn(
   lease: Lease,
   source: TransactionSource,
-  { hasOnlyRead, noteWrite, announce }: CommitWishes,
+  { placed, hasOnlyRead, noteWrite, announce }: CommitWishes,
 ): Promise<void> {
-  const { server, name, limits } = source;
+  const { server, limits } = source;
   const startedAt = performance.now();
   let answer: Answer | typeof TIMED_OUT;
   try {
@@ -40,7 +42,7 @@ export async function commitOn(
   } catch (error) {
     if (server.isIdleTimeout(error)) {
       await lease.destroy();
-      throw new UnexpectedRollbackError(name, 'connection-lost', error);
+      throw new UnexpectedRollbackError(placed.place, 'connection-lost', error);
     }
     if (server.isRefusal(error)) {
       await announce('beforeTransactionRollback');
@@ -49,7 +51,7 @@ export async function commitOn(
         await announce('afterTransactionRollback');
         // A question that came before COMMIT met what COMMIT would have answered with ROLLBACK.
         throw server.isAborted(error)
-          ? new UnexpectedRollbackError(name, 'server-rollback')
+          ? new UnexpectedRollbackError(placed.place, 'server-rollback')
           : error;
       }
     }
@@ -63,7 +65,7 @@ export async function commitOn(
   source.onStatement('commit', millisecondsSince(startedAt));
   const { word, hasWritten } = server.commitAnswer(answer, noteWrite !== undefined);
   if (word === 'unclear' || lease.status !== 'I') {
-    await lose(new ProtocolViolationError(name));
+    await lose(new ProtocolViolationError(placed.place));
     return;
   }
   const isCommitted = word === 'committed';
@@ -76,7 +78,7 @@ export async function commitOn(
   lease.giveBack();
   if (!isCommitted) {
     await announce('afterTransactionRollback');
-    throw new UnexpectedRollbackError(name, 'server-rollback');
+    throw new UnexpectedRollbackError(placed.place, 'server-rollback');
   }
 
   /** What the server is still doing would keep its locks. */
@@ -85,7 +87,7 @@ export async function commitOn(
     if (!(await hasOnlyRead())) {
       // It may have been saved, and then its client has to find it.
       noteWrite?.(server.unreachableLsn);
-      throw new CommitOutcomeUnknownError(name, cause);
+      throw new CommitOutcomeUnknownError(placed.place, cause);
     }
   }
 }
@@ -154,6 +156,7 @@ export async function readOn(
   source: TransactionSource,
   begin: readonly Statement[],
   first: RequestedStatement,
+  placed: Placed,
 ): Promise<Answer> {
   const { sql } = first;
   const { server } = source;
@@ -163,7 +166,7 @@ export async function readOn(
   try {
     const answer = await lease.sendMessage(message, first);
     if (server.isUnanswered(sql, answer)) {
-      throw new ProtocolViolationError(source.name);
+      throw new ProtocolViolationError(placed.place);
     }
     lease.giveBack();
     return answer;

@@ -8,9 +8,11 @@ import {
   UnexpectedRollbackError,
   type DbContextError,
   type EndCause,
+  type ErrorPlace,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
-import type { BeginPlan, TransactionSource } from './begin-plan.js';
+import type { BeginPlan } from './begin-plan.js';
+import type { Server } from './server.js';
 
 /** A failure, as a fact of its own: what was thrown may be anything, also `undefined`. */
 export interface Failure {
@@ -123,10 +125,15 @@ export function failureOf(state: TransactionState): Failure | undefined {
   }
 }
 
+/** What can say where its errors happen; it is asked for each statement, and most have none. */
+export interface Placed {
+  readonly place: ErrorPlace;
+}
+
 /** Why the transaction cannot be committed as it is now (F4). */
 export function commitBlockerOf(
   state: TransactionState,
-  connectionName: string,
+  placed: Placed,
 ): DbContextError | undefined {
   switch (state.tag) {
     case 'idle':
@@ -136,7 +143,7 @@ export function commitBlockerOf(
     case 'open':
       return (
         state.failure &&
-        new UnexpectedRollbackError(connectionName, 'failed-statement', state.failure.error)
+        new UnexpectedRollbackError(placed.place, 'failed-statement', state.failure.error)
       );
     case 'broken': {
       const { error } = state.cause;
@@ -144,7 +151,7 @@ export function commitBlockerOf(
         return error;
       }
       const reason = state.hasBegun ? 'connection-lost' : 'failed-statement';
-      return new UnexpectedRollbackError(connectionName, reason, error);
+      return new UnexpectedRollbackError(placed.place, reason, error);
     }
     case 'shut':
     case 'ending':
@@ -160,7 +167,7 @@ export function commitBlockerOf(
  */
 export function refusalOf(
   state: TransactionState,
-  connectionName: string,
+  placed: Placed,
   because: EndCause | undefined,
 ): Error | undefined {
   switch (state.tag) {
@@ -171,7 +178,7 @@ export function refusalOf(
       return undefined;
     case 'broken': {
       const { error } = state.cause;
-      return isTimeout(error) ? error : new TransactionAbortedError(connectionName, error);
+      return isTimeout(error) ? error : new TransactionAbortedError(placed.place, error);
     }
     case 'shut':
     case 'ending':
@@ -179,7 +186,7 @@ export function refusalOf(
       // That it took too long says more than that it is over.
       return isTimeout(state.blocker)
         ? state.blocker
-        : new SessionClosedError(connectionName, undefined, { because });
+        : new SessionClosedError(placed.place, undefined, { because });
   }
 }
 
@@ -199,12 +206,13 @@ export function outranked(state: TransactionState, error: unknown): unknown {
 
 /** What SQL of the application has done that ended the transaction, by the answer to it. */
 export function endedByStatement(
-  { name, server }: TransactionSource,
+  place: ErrorPlace,
+  server: Server,
   answer: Answer,
 ): InvalidTransactionStateError {
   const [statement, fate] = ENDS[server.wordOfEnd(answer)];
   return new InvalidTransactionStateError(
-    name,
+    place,
     `a plain ${statement} statement ended the transaction, so what it did ${fate}. ${USE_SESSION}`,
   );
 }
@@ -217,11 +225,11 @@ const ENDS = {
 
 /** What SQL of the application that has failed may have ended the transaction before that. */
 export function mayBeEndedByStatement(
-  connectionName: string,
+  place: ErrorPlace,
   cause: unknown,
 ): InvalidTransactionStateError {
   return new InvalidTransactionStateError(
-    connectionName,
+    place,
     'a text with a plain COMMIT or ROLLBACK in it failed, so what it did before its failure may stand' +
       `${cause instanceof Error ? ` (${cause.message})` : ''}. ${USE_SESSION}`,
     cause,

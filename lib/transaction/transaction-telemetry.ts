@@ -12,6 +12,7 @@ import {
   hasBegun,
   leaseOf,
   type Failure,
+  type Placed,
   type TransactionState,
 } from './transaction-state.js';
 
@@ -25,7 +26,7 @@ export function isTransactionObserved(): boolean {
 }
 
 /** What a transaction is seen by. */
-interface Observed {
+interface Observed extends Placed {
   readonly state: TransactionState;
 }
 
@@ -100,7 +101,7 @@ export class TransactionTelemetry implements EventOrigin, TransactionInfo {
       this.#failure ??= now.cause;
     } else if (now.tag === 'shut') {
       this.#failedBefore =
-        before.tag === 'open' ? commitBlockerOf(before, this.connection.name) : undefined;
+        before.tag === 'open' ? commitBlockerOf(before, this.#machine) : undefined;
       this.#endCause = this.#holder?.endCause;
     } else if (now.tag === 'ended' && this.#hasBegun && transactionEnd.hasSubscribers) {
       this.#ended(now);

@@ -5,6 +5,7 @@ import {
   SessionClosedError,
   UnexpectedRollbackError,
   type DbContextError,
+  type ErrorPlace,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { EventSource } from '../telemetry/operation-events.js';
@@ -80,6 +81,10 @@ export class Transaction
     return this.#source.name;
   }
 
+  override get place(): ErrorPlace {
+    return this.#machine.place;
+  }
+
   get server(): Server {
     return this.#source.server;
   }
@@ -126,6 +131,11 @@ export class Transaction
   /** Whether none of its statements can have written, by their texts. */
   get hasOnlyRead(): boolean {
     return this.#machine.hasOnlyRead();
+  }
+
+  /** Whether it may have written, as far as that can be found out. Never throws. */
+  async mayHaveWritten(): Promise<boolean> {
+    return !this.isReadOnly && !(await this.#end.hasOnlyRead());
   }
 
   override get isOpen(): boolean {
@@ -200,7 +210,7 @@ export class Transaction
    * @throws what `work` throws, or why the transaction is over
    */
   whileOpen<T>(work: Promise<T>): Promise<T> {
-    return whileOpen(this.#machine, this.connectionName, work);
+    return whileOpen(this.#machine, work);
   }
 
   /**
@@ -209,7 +219,7 @@ export class Transaction
    * @throws {@link InvalidTransactionStateError} it has begun with others
    */
   demand(settings: TransactionSettings): void {
-    this.#settings.demand(settings, this.#machine.state, this.connectionName);
+    this.#settings.demand(settings, this.#machine.state, this.place);
   }
 
   /**
@@ -220,7 +230,7 @@ export class Transaction
   async begin(settings: TransactionSettings): Promise<void> {
     if (this.hasBegun) {
       throw new InvalidTransactionStateError(
-        this.connectionName,
+        this.place,
         'begin() was called and the transaction has begun already. Use em.transactional() for a ' +
           'savepoint, or commit() first.',
       );
@@ -276,7 +286,7 @@ export class Transaction
       const blocker =
         isInUse && state.tag !== 'broken'
           ? new UnexpectedRollbackError(
-              this.connectionName,
+              this.place,
               reason,
               this.failure?.error,
               reason === 'context-ended' ? this.holder?.endCause : undefined,

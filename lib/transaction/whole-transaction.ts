@@ -1,11 +1,12 @@
 import type { Answer } from '../connection/lease.js';
-import type { DbContextError } from '../errors.js';
+import type { DbContextError, ErrorPlace } from '../errors.js';
 import type { TransactionInfo } from '../telemetry/payloads.js';
 import type { Server } from './server.js';
 
 /** The whole transaction, as its parts see it; see `Transaction` for the members. */
 export interface WholeTransaction<Part> {
   readonly connectionName: string;
+  readonly place: ErrorPlace;
   /** What events call it; `undefined` where there are none of it. */
   readonly telemetry: TransactionInfo | undefined;
   readonly server: Server;

@@ -29,6 +29,7 @@ import { RouteInterceptors } from './route-interceptors.js';
 import { RouteLog } from './route-log.js';
 import { RouteSettingsReader, type RouteSettings } from './route-settings.js';
 import { ServedCall } from './served-call.js';
+import { withShownErrors } from './shown-errors.js';
 import { isRequest } from './unavailable.js';
 
 /** A request with its context. */
@@ -84,9 +85,12 @@ export class DbContextInterceptor implements NestInterceptor {
   intercept(executionContext: ExecutionContext, next: CallHandler): Observable<unknown> {
     const route = this.#routes.of(executionContext);
     const interceptors = this.#afterCommit.around(executionContext, route);
-    return interceptors.length === 0
-      ? this.#serve(executionContext, next, route)
-      : this.#serveInside(interceptors, executionContext, next, route);
+    const answer =
+      interceptors.length === 0
+        ? this.#serve(executionContext, next, route)
+        : this.#serveInside(interceptors, executionContext, next, route);
+    const isShown = route.isLive || executionContext.getType<string>() === 'graphql';
+    return isShown ? withShownErrors(answer) : answer;
   }
 
   /**
@@ -240,13 +244,7 @@ export class DbContextInterceptor implements NestInterceptor {
     next: CallHandler,
   ): Observable<unknown> {
     return new Observable((subscriber) => {
-      const opened = this.#fromMiddleware.claim(response);
-      if (opened !== undefined) {
-        if (opened.hasWork) {
-          this.#log.workDropped(route.name, 'skipped-route');
-        }
-        void this.#registry.abandon(opened);
-      }
+      this.#fromMiddleware.drop(response, route.name);
       return this.#registry.runOutside(() => next.handle().subscribe(subscriber));
     });
   }

@@ -1,4 +1,12 @@
-import { concatMap, from, isObservable, of, type Observable } from 'rxjs';
+import {
+  concatMap,
+  dematerialize,
+  from,
+  isObservable,
+  materialize,
+  of,
+  type Observable,
+} from 'rxjs';
 
 import type { Context } from '../context/context.js';
 import { flushContext } from '../context/flush-context.js';
@@ -39,10 +47,13 @@ export class HandlerFlush implements HandlerEnd {
 
   #eachOf(values: Observable<unknown>): Observable<unknown> {
     return from(values).pipe(
-      concatMap((value) => {
-        const flushed = this.#flush(value);
-        return flushed === undefined ? of(value) : from(flushed.then(() => value));
+      // An error waits for its turn as a value does: it would end the flush of those before it, and they with it.
+      materialize(),
+      concatMap((each) => {
+        const flushed = each.kind === 'N' ? this.#flush(each.value) : undefined;
+        return flushed === undefined ? of(each) : from(flushed.then(() => each));
       }),
+      dematerialize(),
     );
   }
 

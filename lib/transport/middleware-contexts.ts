@@ -2,7 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 
 import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
-import type { DbContextOptions } from '../options/context-options.js';
+import type { DbContextOptions, RequestOutcome } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
 import type { HttpResponse } from './http-exchange.js';
@@ -71,5 +71,29 @@ export class MiddlewareContexts {
     this.#waiting.delete(unclaimed.context);
     unclaimed.context.enterHandler();
     return unclaimed.claim();
+  }
+
+  /** Rolls back what came before a route without a context (`@SkipDbContext()`); work of it is in the log. */
+  drop(response: HttpResponse | undefined, origin: string): void {
+    const dropped = this.claim(response);
+    if (dropped === undefined) {
+      return;
+    }
+    const { registry, log } = this.#environment;
+    if (dropped.hasWork) {
+      log.workDropped(origin, 'skipped-route');
+    }
+    void registry.abandon(dropped);
+  }
+
+  /**
+   * Makes the answer that is to come one of a failure, whatever its status.
+   *
+   * @param failure what `commitOn` is told of it
+   */
+  fail(response: HttpResponse | undefined, failure: RequestOutcome): void {
+    if (response !== undefined) {
+      this.#unclaimed.get(response.raw ?? response)?.fail(failure);
+    }
   }
 }

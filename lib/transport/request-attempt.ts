@@ -215,7 +215,9 @@ export class RequestAttempt implements Observer<unknown> {
     if (!this.#isFinishing) {
       const because = GIVEN_UP;
       this.#answer?.giveWay(
-        new SessionClosedError(DEFAULT_CONNECTION_NAME, undefined, { because }),
+        new SessionClosedError(this.#context.placeOf(DEFAULT_CONNECTION_NAME), undefined, {
+          because,
+        }),
       );
       void this.#request.registry.abandon(
         this.#context,

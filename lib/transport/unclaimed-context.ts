@@ -2,7 +2,7 @@ import type { Context } from '../context/context.js';
 import type { ContextRegistry } from '../context/context-registry.js';
 import { innermostContext } from '../context/context-storage.js';
 import type { ContextTimeoutError, ShuttingDownError } from '../errors.js';
-import type { CommitPolicy } from '../options/context-options.js';
+import type { CommitPolicy, RequestOutcome } from '../options/context-options.js';
 import { clientHasLeft, isOver, outcomeOfAnswer, type HttpResponse } from './http-exchange.js';
 import { nodeResponseOf } from './node-response.js';
 import { settleRequest } from './request-settlement.js';
@@ -31,6 +31,7 @@ export class UnclaimedContext implements HoldListener {
   #isClaimed = false;
   #isDropReported = false;
   #status: number | undefined;
+  #failure: RequestOutcome | undefined;
 
   /**
    * @param answer lets the application answer an error in place of what was held back
@@ -66,6 +67,11 @@ export class UnclaimedContext implements HoldListener {
     return this.context;
   }
 
+  /** The answer will be one of a failure, whatever its status. */
+  fail(failure: RequestOutcome): void {
+    this.#failure = failure;
+  }
+
   get hasWork(): boolean {
     return !this.context.isUntouched;
   }
@@ -84,7 +90,8 @@ export class UnclaimedContext implements HoldListener {
     const { context } = this;
     const { registry, commitOn } = this.#environment;
     this.#status = status;
-    const settled = settleRequest({ registry, context, commitOn }, outcomeOfAnswer(status));
+    const outcome = { ...outcomeOfAnswer(status), ...this.#failure, status };
+    const settled = settleRequest({ registry, context, commitOn }, outcome);
     if (typeof settled === 'boolean') {
       return false;
     }

@@ -179,7 +179,7 @@ describeWithRedis('which commit a job leaves with', () => {
         );
         refused.push([error instanceof InvalidTransactionStateError, call]);
         expect(String((error as Error | undefined)?.message)).toContain(
-          `Connection "default": ${call}`,
+          `Connection "default" in the context of dbContext.run(): ${call}`,
         );
       }
     };

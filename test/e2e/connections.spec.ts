@@ -155,6 +155,72 @@ describe('several connections', () => {
     ]);
   });
 
+  describe('a connection that has only read is nothing that was saved, where a later commit fails', () => {
+    it.each<[string, () => Promise<unknown>]>([
+      ['a plain read', () => left.session.find(Note, {})],
+      [
+        'a read-only transaction',
+        async () => {
+          await left.session.begin({ readOnly: true });
+          await left.session.execute('select reading()');
+        },
+      ],
+    ])('M2: %s', async (_, read) => {
+      await left.database.query(
+        'create or replace function reading() returns int language sql as $$ select 1 $$',
+      );
+      await expect(
+        app.dbContext.run(async () => {
+          await read();
+          await failAtCommit(right);
+        }),
+      ).rejects.toBeInstanceOf(UniqueConstraintViolationException);
+      expect(left.proxy.log).toContain('commit');
+      expect(await right.texts()).toEqual([]);
+    });
+
+    it('M2: but code that hides behind the name of a function may have written', async () => {
+      await left.database.query(
+        `create or replace function writing() returns int language sql as
+         $$ insert into note (text) values ('hidden') returning id $$`,
+      );
+      await expect(
+        app.dbContext.run(async () => {
+          await left.session.execute('select writing()');
+          await failAtCommit(right);
+        }),
+      ).rejects.toMatchObject({
+        constructor: PartialCommitError,
+        outcomes: [
+          { connectionName: 'default', outcome: 'committed' },
+          { connectionName: 'right', outcome: 'rolled-back' },
+        ],
+      });
+      expect(await left.texts()).toEqual(['hidden']);
+    });
+
+    it('M2: nor has a part been saved early', async () => {
+      await expect(
+        app.dbContext.run(async () => {
+          await left.session.find(Note, {});
+          await failAtCommit(right);
+          await app.dbContext.commitAll();
+        }),
+      ).rejects.toBeInstanceOf(UniqueConstraintViolationException);
+    });
+
+    it('M2: one that has written before it makes it a PartialCommitError all the same', async () => {
+      await expect(
+        app.dbContext.run(async () => {
+          await insert(left, 'saved');
+          await third.session.find(Note, {});
+          await failAtCommit(right);
+        }),
+      ).rejects.toMatchObject({ constructor: PartialCommitError });
+      expect(await left.texts()).toEqual(['saved']);
+    });
+  });
+
   it('M2: when the first commit fails nothing is committed, and its error is the one reported', async () => {
     await expect(
       app.dbContext.run(async () => {

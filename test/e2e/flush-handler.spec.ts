@@ -1,6 +1,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
 import {
   ClassSerializerInterceptor,
+  ConflictException,
   Controller,
   Get,
   HttpCode,
@@ -23,10 +24,11 @@ import {
   InvalidOptionsError,
 } from 'nestjs-db-context';
 import { recordStatements } from 'nestjs-db-context/testing';
-import { concat, defer, from, map, of, tap, toArray, type Observable } from 'rxjs';
+import { concat, defer, from, map, of, tap, throwError, toArray, type Observable } from 'rxjs';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { Note, NOTE_SCHEMA } from '../support/note.entity.js';
+import { LogRecorder } from '../support/log-recorder.js';
 import { noteConnection, startApp, type AdapterName, type TestApp } from '../support/test-app.js';
 import { waitFor } from '../support/wait-for.js';
 
@@ -41,6 +43,14 @@ function around(change: (handled: Observable<unknown>) => Observable<unknown>): 
 
 const noteErrors = around((handled) =>
   handled.pipe(tap({ error: (error: Error) => seen.push(`interceptor: ${error.name}`) })),
+);
+const noteValues = around((handled) =>
+  handled.pipe(
+    tap({
+      next: (value) => seen.push(`value: ${typeof (value as Note).id}`),
+      error: (error: Error) => seen.push(`then: ${error.message}`),
+    }),
+  ),
 );
 const idOnly = around((handled) => handled.pipe(map((value) => ({ id: (value as Note).id }))));
 const listOfIds = around((handled) =>
@@ -104,6 +114,16 @@ class NoteController {
   @Post('promised-observable')
   async promisedObservable(@Query('text') text: string): Promise<Observable<Note>> {
     return Promise.resolve(this.observable(text));
+  }
+
+  /** Emits twice and fails, all in one go. */
+  @UseInterceptors(noteValues)
+  @Post('fails-at-once')
+  failsAtOnce(@Query('text') text: string): Observable<Note> {
+    return concat(
+      from([text, `${text} too`]).pipe(map((each) => this.#persisted(each))),
+      throwError(() => new ConflictException('after both')),
+    );
   }
 
   @Post('two-sessions')
@@ -277,6 +297,22 @@ describe.each<AdapterName>(['express', 'fastify'])('when the flush is, over %s',
       expect(await saved()).toHaveLength(3);
     },
   );
+
+  it('S3: an error that comes at once does not overtake the values before it, nor their flush', async () => {
+    const log = new LogRecorder();
+    app.app.useLogger(log);
+    const sent = await statementsOf('/fails-at-once?text=text', 'POST');
+    expect(seen).toEqual([
+      'value: number',
+      'value: number',
+      'then: after both',
+      'interceptor: ConflictException',
+    ]);
+    // Both had come before the first flush.
+    expect(sent).toEqual(['insert']);
+    expect(log.ofLibrary('error')).toEqual([]);
+    expect(await saved()).toEqual([{ id: 1, text: 'taken' }]);
+  });
 
   it('S3: all sessions of the context are flushed', async () => {
     const { body } = await post('two-sessions', 'text');

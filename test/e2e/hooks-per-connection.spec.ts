@@ -44,6 +44,13 @@ class Work {
     this.addHooks('a', 'b');
   }
 
+  /** Reads from a and writes into b, so that they commit in this order. */
+  async readAndWrite(): Promise<void> {
+    await this.a.find(Note, {});
+    await this.b.insert(Note, { text: 'in b' });
+    this.addHooks('a', 'b');
+  }
+
   /** Writes into a, then into b, then into c, so that they commit in this order. */
   async writeAll(): Promise<void> {
     await this.a.insert(Note, { text: 'in a' });
@@ -160,6 +167,15 @@ describe.each<AdapterName>(['express', 'fastify'])(
         });
         expect(ran()).toEqual(['onCommit of a', 'onRollback of b', 'onRollback of the context']);
         expect([await textsOf('a'), await textsOf('b')]).toEqual([['in a'], []]);
+      });
+
+      it('C5, M2: a has only read and the COMMIT of b fails: nothing is saved, and no onCommit runs', async () => {
+        const error = await errorOf(async () => {
+          await work.readAndWrite();
+          await work.failAtCommitOfB();
+        });
+        expect(error).toBeInstanceOf(UniqueConstraintViolationException);
+        expect(ran()).toEqual(['onRollback of a', 'onRollback of b', 'onRollback of the context']);
       });
 
       it('C5, M2: a is committed, the COMMIT of b fails, and c is rolled back', async () => {

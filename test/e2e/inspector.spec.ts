@@ -181,9 +181,9 @@ describe.each<AdapterName>(['express', 'fastify'])('the inspector over %s', (ada
           name: 'UnexpectedRollbackError',
           code: 'UNEXPECTED_ROLLBACK',
           message:
-            'The transaction on connection "default" was rolled back instead of committed: a statement had ' +
-            'failed and its error was swallowed; let the error through, or wrap the statement in ' +
-            'em.transactional() so that a savepoint undoes it.',
+            'The transaction on connection "default" in the context of InspectedController.swallowed was ' +
+            'rolled back instead of committed: a statement had failed and its error was swallowed; let the ' +
+            'error through, or wrap the statement in em.transactional() so that a savepoint undoes it.',
           reason: 'failed-statement',
           cause: expect.objectContaining(cause),
         },

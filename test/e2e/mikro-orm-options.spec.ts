@@ -73,20 +73,22 @@ describe("options of MikroORM's own", () => {
     it('L1: is off: a database that is missing is an error, which names the option', async () => {
       const missing = dbName('missing');
       const { dbContext, connection, session } = await start({ dbName: missing });
-      const failed = {
+      const failedIn = (context: string): object => ({
         constructor: ConnectionFailedError,
         code: 'CONNECTION_FAILED',
         message: fullMessage(
           'CONNECTION_FAILED',
-          `Could not connect to the database of connection "default": database "${missing}" does not ` +
+          `Could not connect to the database of connection "default"${context}: database "${missing}" does not ` +
             'exist. Create it, or set ensureDatabase: true among the options of the connection, with which ' +
             'MikroORM creates it before the first statement. The next request tries again; no restart is ' +
             'needed.',
         ),
         cause: expect.objectContaining({ code: '3D000' }),
-      };
-      await expect(dbContext.run(() => session().count(Note))).rejects.toMatchObject(failed);
-      await expect(connection().connect()).rejects.toMatchObject(failed);
+      });
+      await expect(dbContext.run(() => session().count(Note))).rejects.toMatchObject(
+        failedIn(' in the context of dbContext.run()'),
+      );
+      await expect(connection().connect()).rejects.toMatchObject(failedIn(''));
       expect(
         await database.query('select 1 from pg_database where datname = $1', [missing]),
       ).toEqual([]);

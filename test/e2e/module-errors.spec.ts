@@ -343,6 +343,18 @@ const REFUSALS: Refusal[] = [
     says: 'connection "default" has a beforeSession that is not a function',
   },
   {
+    what: 'a pool without connections',
+    modules: () => [root(connection(undefined, { pool: { min: 0, max: 0 } }))],
+    error: InvalidOptionsError,
+    says: 'The connection "default" has pool: { max: 0 }. Give a whole number of at least 1',
+  },
+  {
+    what: 'a pool whose least size is more than its greatest',
+    modules: () => [root(connection(undefined, { pool: { min: 6, max: 5 } }))],
+    error: InvalidOptionsError,
+    says: 'The connection "default" has a pool of at least 6 and at most 5 connections',
+  },
+  {
     what: 'an unknown mount',
     modules: () => [
       DbContextModule.forRoot({

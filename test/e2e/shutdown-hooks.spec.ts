@@ -60,7 +60,7 @@ describe('app.close(), and hooks that do not return', () => {
     // The first one is cut off with its own context, and the others are left to themselves.
     for (const line of reports('onCommit')) {
       expect(line).toMatch(
-        /an onCommit hook had run for \d+ ms as the time of the shutdown was over \(shutdownTimeoutMs\)/,
+        /an onCommit hook in the context of dbContext\.run\(\) had run for \d+ ms as the time of the shutdown was over \(shutdownTimeoutMs\)/,
       );
     }
     expect(await world.savedTexts()).toEqual(['committed']);

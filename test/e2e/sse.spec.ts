@@ -1,12 +1,26 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { Controller, Sse, type MessageEvent } from '@nestjs/common';
-import { DbContext, InjectSession, SkipDbContext } from 'nestjs-db-context';
+import {
+  Controller,
+  Injectable,
+  Sse,
+  type CallHandler,
+  type ExecutionContext,
+  type MessageEvent,
+  type NestInterceptor,
+} from '@nestjs/common';
+import {
+  DbContext,
+  InjectSession,
+  SkipDbContext,
+  UseAfterCommit,
+  type DbContextError,
+} from 'nestjs-db-context';
 import {
   dbContextChannels,
   type ContextEndEvent,
   type TransactionEndEvent,
 } from 'nestjs-db-context/telemetry';
-import { exhaustMap, interval, type Observable } from 'rxjs';
+import { concat, defer, exhaustMap, interval, of, tap, type Observable } from 'rxjs';
 
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
@@ -16,6 +30,16 @@ import { waitFor } from '../support/wait-for.js';
 
 const LISTENERS = 50;
 const EVENTS = 2;
+
+const kept: Error[] = [];
+
+/** Keeps what Nest gets to send; version 11 sends the message of any error. */
+@Injectable()
+class ErrorKeeper implements NestInterceptor {
+  intercept(_context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return next.handle().pipe(tap({ error: (error: Error) => kept.push(error) }));
+  }
+}
 
 @Controller()
 class EventsController {
@@ -31,6 +55,29 @@ class EventsController {
       exhaustMap(() =>
         this.dbContext.run(async () => ({ data: `${await this.session.count(Note)}` })),
       ),
+    );
+  }
+
+  @UseAfterCommit(ErrorKeeper)
+  @Sse('refused')
+  refused(): Observable<MessageEvent> {
+    return concat(
+      of({ data: 'first' }),
+      defer(async () => {
+        await this.session.execute('select 1');
+        this.dbContext.rollbackOnly();
+        return { data: 'last' };
+      }),
+    );
+  }
+
+  @SkipDbContext()
+  @UseAfterCommit(ErrorKeeper)
+  @Sse('without-context')
+  withoutContext(): Observable<MessageEvent> {
+    return concat(
+      of({ data: 'first' }),
+      defer(async () => ({ data: `${await this.session.count(Note)}` })),
     );
   }
 
@@ -92,6 +139,23 @@ describe.each<AdapterName>(['express', 'fastify'])('server-sent events over %s',
     expect(logger.ofLibrary('warn')).toEqual([]);
     await waitFor(() => world.pool().checkedOut === 0, { what: 'the connections to come back' });
   });
+
+  it.each([
+    ['/refused', 'UNEXPECTED_ROLLBACK'],
+    ['/without-context', 'DB_CONTEXT_NOT_ACTIVE'],
+  ])(
+    '%s: what Nest may send of an error has no line for developers, its stack has',
+    async (path, code) => {
+      kept.length = 0;
+      const { text } = await listen(path, () => false);
+      expect(text).toContain('data: first');
+      const [error] = kept;
+      const line = `See nestjs-db-context/docs/errors.md#${code.toLowerCase()}`;
+      expect((error as DbContextError | undefined)?.code).toBe(code);
+      expect(error?.message).not.toContain(line);
+      expect(error?.stack).toContain(line);
+    },
+  );
 
   it('O1: the end of a stream whose client has left is published as CLIENT_GONE', async () => {
     const ended: (ContextEndEvent | TransactionEndEvent)[] = [];

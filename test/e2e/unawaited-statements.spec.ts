@@ -71,7 +71,7 @@ describe.each<AdapterName>(['express', 'fastify'])(
         const { errors, stacks } = await seen();
         expect(errors).toEqual([
           expect.stringMatching(
-            /^a statement that nobody awaits was refused in the context of LateController\.late: The session of connection "default" is closed/,
+            /^a statement that nobody awaits was refused in the context of LateController\.late: The session of connection "default" in the context of LateController\.late is closed/,
           ),
         ]);
         expect(stacks).toEqual([expect.stringContaining('app.fixture.ts')]);

@@ -207,7 +207,7 @@ describe('F3: what is used after its nested transaction', () => {
   const ENDED = {
     constructor: SessionClosedError,
     message: expect.stringMatching(
-      /^The nested transaction of connection "default" is closed: it has ended, .* before the callback of session.transactional\(\) returns.$/m,
+      /^The nested transaction of connection "default" in the context of dbContext.run\(\) is closed: it has ended, .* before the callback of session.transactional\(\) returns.$/m,
     ),
   };
 

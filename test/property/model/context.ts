@@ -198,13 +198,15 @@ export class ModelContext {
     const { sessions } = this;
     sessions.forEach((session) => session.assertKeepable());
     const committed: string[] = [];
+    let isPartial = false;
     for (const [index, session] of sessions.entries()) {
-      const { hasBegun } = session.current;
+      const { hasBegun, hasWritten } = session.current;
       const { name } = session.database;
       try {
         this.#commitOne(session);
       } catch (error) {
-        if (committed.every((each) => !each.endsWith(':committed'))) {
+        // What has only read has nothing that was saved.
+        if (!isPartial) {
           throw error;
         }
         const rest = sessions.slice(index + 1).map((each) => {
@@ -215,6 +217,7 @@ export class ModelContext {
         throw new ModelError(`PartialCommitError(${outcomes.join(' ')})`);
       }
       committed.push(`${name}:${hasBegun ? 'committed' : 'untouched'}`);
+      isPartial ||= hasBegun && hasWritten;
     }
   }
 
@@ -250,7 +253,9 @@ export class ModelContext {
       rethrowUndetermined(error);
       // A hook may have brought further ones.
       const sessions = open();
-      const isPartial = sessions.some(({ current }) => current.root.state === 'kept');
+      const isPartial = sessions.some(
+        ({ current }) => current.root.state === 'kept' && current.hasWritten,
+      );
       if (isPartial && !this.hooks.isEmpty) {
         throw new Undetermined('hooks of a commit that went half through');
       }

@@ -72,12 +72,17 @@ export class ModelSession {
     if (this.isReadAhead && !this.isGone) {
       this.wait();
     } else {
-      this.send();
+      this.#send();
     }
   }
 
-  /** Sends a statement, which begins where nothing has begun. */
+  /** Sends a statement that may write, which begins where nothing has begun. */
   send(): void {
+    this.#send();
+    this.current.hasWritten = true;
+  }
+
+  #send(): void {
     if (this.isGone) {
       throw new ModelError(CLOSED);
     }
@@ -120,6 +125,7 @@ export class ModelSession {
       throw new Undetermined('a running statement besides another trouble');
     }
     this.#begin();
+    this.current.hasWritten = true;
     this.top.stray = text;
     this.#world.strayFrame = this.top;
   }

@@ -61,6 +61,8 @@ export class Transaction {
   readonly kind: TransactionKind;
   /** Whether a statement was sent, so that it holds a connection. */
   hasBegun = false;
+  /** Whether another statement than a plain read was sent, so that its commit may save something. */
+  hasWritten = false;
   readonly frames: Frame[] = [new Frame(this)];
 
   constructor(kind: TransactionKind = 'session') {
