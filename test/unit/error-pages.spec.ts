@@ -11,9 +11,9 @@ import { errorInfoOf } from '../../lib/telemetry/error-info.js';
 const ROOT = new URL('../../', import.meta.url);
 const page = readFileSync(new URL('docs/errors.md', ROOT), 'utf8');
 
-/** The codes as lib/errors.ts declares them. */
+/** The codes as lib/errors/db-context-error.ts declares them. */
 const codes = (() => {
-  const text = readFileSync(new URL('lib/errors.ts', ROOT), 'utf8');
+  const text = readFileSync(new URL('lib/errors/db-context-error.ts', ROOT), 'utf8');
   const [, union] = /export type DbContextErrorCode =([^;]*);/.exec(text)!;
   return [...union!.matchAll(/'([A-Z_]+)'/g)].map(([, code]) => code!);
 })();

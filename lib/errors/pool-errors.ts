@@ -1,0 +1,126 @@
+import { DbContextError, describe, named, type ErrorPlace } from './db-context-error.js';
+
+/**
+ * The pool had no free connection within `acquireTimeoutMs`.
+ *
+ * @publicApi
+ */
+export class AcquireTimeoutError extends DbContextError {
+  declare readonly connectionName: string;
+
+  constructor(
+    place: string | ErrorPlace,
+    readonly timeoutMs: number,
+    pool: { size: number; checkedOut: number; waiting: number },
+  ) {
+    super(
+      'ACQUIRE_TIMEOUT',
+      `No connection of ${named(place)} became free within ${timeoutMs} ms (pool of ${pool.size}, ` +
+        `${pool.checkedOut} checked out, ${pool.waiting} waiting). Enlarge pool.max, shorten transactions, ` +
+        'or raise acquireTimeoutMs.',
+      undefined,
+      place,
+    );
+  }
+}
+
+/**
+ * All connections of a pool are held by contexts that wait, themselves or in a context inside of
+ * them, for one more of this pool, or of a pool whose connections are held by contexts that wait for
+ * this one: none of them could ever go on. One is refused, so that the others can.
+ *
+ * @publicApi
+ */
+export class PoolDeadlockError extends DbContextError {
+  constructor(
+    readonly connectionName: string,
+    pool: { size: number; waiting: number },
+    asker: ConnectionAsker = { isPast: false },
+  ) {
+    super(
+      'POOL_DEADLOCK',
+      `Every connection of "${connectionName}" (pool of ${pool.size}, ${pool.waiting} waiting) is held by a ` +
+        'context that waits for one more, of this pool or of another one, so this one was refused' +
+        `${forAsker(asker)}. Free the connection that is held (dbContext.commit() or close()) before work in ` +
+        'a new context or session begins, use several connections in the same order everywhere, or enlarge ' +
+        'pool.max.',
+      undefined,
+      { origin: asker.origin },
+    );
+  }
+}
+
+/** Who has asked for a connection, see {@link PoolDeadlockError}. */
+export interface ConnectionAsker {
+  /** The origin of its context. */
+  readonly origin?: string | undefined;
+  /** Whether it was asked for past the session of that context. */
+  readonly isPast: boolean;
+}
+
+function forAsker({ origin, isPast }: ConnectionAsker): string {
+  const who = origin === undefined ? '' : `. It was asked for in the context of ${origin}`;
+  return isPast
+    ? `${who}, past its session (a fork of the entity manager, @CreateRequestContext(), ` +
+        'em.getConnection()), and takes a connection beside the one that the session holds: use the ' +
+        'session instead'
+    : who;
+}
+
+/**
+ * The server could not be reached, or refused the connection. `cause` is the driver's error.
+ *
+ * @publicApi
+ */
+export class ConnectionFailedError extends DbContextError {
+  declare readonly connectionName: string;
+
+  constructor(place: string | ErrorPlace, cause: unknown) {
+    super(
+      'CONNECTION_FAILED',
+      `Could not connect to the database of connection ${named(place)}: ${describe(cause)}. ` +
+        `${isOfMissingDatabase(cause) ? HOW_TO_CREATE : ''}The next request tries again; no restart is ` +
+        'needed.',
+      cause,
+      place,
+    );
+  }
+}
+
+const HOW_TO_CREATE =
+  'Create it, or set ensureDatabase: true among the options of the connection, with which MikroORM creates ' +
+  'it before the first statement. ';
+
+/** By the SQLSTATE of the server, `invalid_catalog_name`. */
+function isOfMissingDatabase(cause: unknown): boolean {
+  return (cause as { readonly code?: unknown } | null | undefined)?.code === '3D000';
+}
+
+/**
+ * A connection that `close()` had closed was used: by a session, by `connect()` or `changeHost()`, or through
+ * `orm` itself; or a transaction or a wait for a client went on for longer than `drainTimeoutMs` after it.
+ * Nothing of that transaction was saved.
+ *
+ * @publicApi
+ */
+export class ConnectionClosedError extends DbContextError {
+  declare readonly connectionName: string;
+
+  constructor(
+    place: string | ErrorPlace,
+    /** How long what was cut off had gone on after the closing began, in milliseconds. */
+    readonly cutOffAfterMs?: number,
+  ) {
+    super(
+      'CONNECTION_CLOSED',
+      `The connection ${named(place)} is closed, by close() or because the application shuts down; ` +
+        (cutOffAfterMs === undefined
+          ? 'no connection to its server is opened any more. End what uses it before that, or look at ' +
+            'isClosed.'
+          : `this was still using it ${cutOffAfterMs} ms later, and was cut off. End such work before ` +
+            'the application closes, or raise drainTimeoutMs.'),
+      undefined,
+      place,
+    );
+  }
+}
