@@ -98,6 +98,10 @@ export function askInTurn(exchange: Exchange, workload: Workload, times: number)
       }
     });
   };
-  setImmediate(next);
+  if (times > 0) {
+    setImmediate(next);
+  } else {
+    resolve();
+  }
   return promise;
 }
