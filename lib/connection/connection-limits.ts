@@ -1,6 +1,6 @@
 /**
  * Limits of all waits on a connection, in milliseconds. All are finite, so no fault can hold a connection
- * or a caller for ever (F6). The defaults are in `options/defaults.ts`.
+ * for ever, nor who waits for one (F6).
  *
  * @publicApi
  */

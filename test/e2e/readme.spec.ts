@@ -21,7 +21,7 @@ afterAll(async () => {
 });
 
 it(
-  'S1, S3: makes its table, saves a row and changes it, and ends by itself',
+  'S1, S3: makes its table, saves a row and changes it, also ten times at once, and ends by itself',
   async () => {
     const port = await freePort();
     program = spawn(
@@ -54,8 +54,12 @@ it(
       { id: 1, owner: 'Ada', balance: 250 },
     ]);
     expect((await post('/accounts/2/deposits', { cents: 1 })).status).toBe(500);
+    const atOnce = await Promise.all(
+      Array.from({ length: 10 }, () => post('/accounts/1/deposits', { cents: 100 })),
+    );
+    expect(atOnce.map(({ status }) => status)).toEqual(Array.from({ length: 10 }, () => 201));
     expect(await database.query('select * from account')).toEqual([
-      { id: 1, owner: 'Ada', balance: 250 },
+      { id: 1, owner: 'Ada', balance: 1_250 },
     ]);
 
     program.kill('SIGTERM');

@@ -1,4 +1,5 @@
 // The program of README.md; tsc checks it here, a spec runs it, and another checks that it is the same.
+import { LockMode } from '@mikro-orm/core';
 import { Entity, PrimaryKey, Property } from '@mikro-orm/decorators/legacy';
 import { defineConfig, EntityManager } from '@mikro-orm/postgresql';
 import { Body, Controller, Module, Param, Post } from '@nestjs/common';
@@ -33,7 +34,8 @@ export class AccountsController {
 
   @Post(':id/deposits')
   async deposit(@Param('id') id: string, @Body() { cents }: { cents: number }): Promise<Account> {
-    const account = await this.session.findOneOrFail(Account, Number(id)); // BEGIN leaves with it
+    const lockMode = LockMode.PESSIMISTIC_WRITE; // two deposits at once take turns
+    const account = await this.session.findOneOrFail(Account, Number(id), { lockMode }); // BEGIN leaves with it
     account.balance += cents;
     return account; // flushed and committed before the client hears of it
   }

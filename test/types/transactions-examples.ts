@@ -1,7 +1,14 @@
 // The code of docs/transactions.md; tsc checks it here, and a spec checks that it is the same.
+import { LockMode, raw } from '@mikro-orm/core';
 import { defineConfig, type EntityManager } from '@mikro-orm/postgresql';
-import { Controller, Get, Injectable } from '@nestjs/common';
-import { DbContext, DbContextModule, DbTransaction, InjectSession } from 'nestjs-db-context';
+import { Controller, Get, Injectable, Post } from '@nestjs/common';
+import {
+  DbContext,
+  DbContextModule,
+  DbTransaction,
+  InjectSession,
+  RetryOnSerializationFailure,
+} from 'nestjs-db-context';
 
 import { Note } from '../support/note.entity.js';
 
@@ -37,6 +44,35 @@ export class ProfileController {
   @Get('profile')
   profile() {
     return this.session.findOneOrFail(Note, { text: 'profile' });
+  }
+}
+
+@Controller('counters')
+export class CountersController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @Post('locked')
+  async locked() {
+    // The second request waits here until the first has been committed.
+    const note = await this.session.findOneOrFail(Note, 1, {
+      lockMode: LockMode.PESSIMISTIC_WRITE,
+    });
+    note.text += '!';
+  }
+
+  @Post('computed')
+  async computed() {
+    // The server reads and writes in one statement.
+    await this.session.nativeUpdate(Note, 1, { text: raw<string>("text || '!'") });
+  }
+
+  @RetryOnSerializationFailure({ attempts: 5 })
+  @DbTransaction({ isolationLevel: 'repeatable read' })
+  @Post('refused')
+  async refused() {
+    // The server refuses the second one (40001), which then runs again.
+    const note = await this.session.findOneOrFail(Note, 1);
+    note.text += '!';
   }
 }
 

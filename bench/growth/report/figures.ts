@@ -12,7 +12,7 @@ interface Point extends Quartiles {
 /** One quantity along a curve. */
 export interface MeasureFigures extends Omit<Measure, 'name'> {
   readonly sides: Readonly<Record<Side, readonly Point[]>>;
-  /** The library's as a multiple of hand-written's: the ratio of the medians, and quartiles within a round. */
+  /** The library's as a multiple of hand-written's: the quartiles of the ratios of the rounds. */
   readonly ratio: readonly Point[];
   /**
    * What is added from the first point to the last one, the library's as a multiple of hand-written's: above 1
@@ -47,11 +47,10 @@ export function measureFigures(measure: Measure, series: readonly PointSeries[])
   const pointsOf = (side: Side): Point[] =>
     series.map((point) => ({ x: point.x, ...quartilesOf(valuesAt(point, side)) }));
   const sides = { library: pointsOf('library'), 'hand-written': pointsOf('hand-written') };
-  const ratio = series.map((point, index) => {
+  const ratio = series.map((point) => {
     const base = valuesAt(point, 'hand-written');
     const perRound = valuesAt(point, 'library').map((value, round) => value / base[round]!);
-    const median = sides.library[index]!.median / sides['hand-written'][index]!.median;
-    return { x: point.x, ...quartilesOf(perRound), median };
+    return { x: point.x, ...quartilesOf(perRound) };
   });
   return { ...rest, sides, ratio, growth: growthOf(sides) };
 }
