@@ -1,7 +1,6 @@
 import { titleOf, type Candidate } from '../candidates.js';
 import { isFailure } from './failure.js';
 import type { CandidateFigures, Comparison, Counts, Results } from './results.js';
-import type { Spread } from './statistics.js';
 import { failedCells, table } from './table.js';
 import { ratio } from './tables.js';
 
@@ -14,7 +13,7 @@ ms            one client, over a link that adds 1 ms to each round trip. "librar
               library answers sooner.
 round trips, statements, promises    of one request, counted.
 
-Medians of the rounds; in brackets the 10th and 90th percentiles, of a ratio those of the ratio within a round.`;
+Medians of the rounds; a ratio is the median of those of the rounds, in brackets stand its 10th and 90th percentiles.`;
 
 /** A cell, or why there is none. */
 type Cells = readonly string[];
@@ -58,14 +57,14 @@ export function summaryTable(results: Results): string {
 
 function throughputCells(comparison: Comparison | undefined, candidate: Candidate): Cells {
   return cellsOf(comparison, candidate, ({ perSecond, throughputRatio }) => [
-    median(perSecond, 0),
+    perSecond.median.toFixed(0),
     throughputRatio === undefined ? '' : ratio(throughputRatio),
   ]);
 }
 
 function latencyCells(comparison: Comparison | undefined, candidate: Candidate): Cells {
   return cellsOf(comparison, candidate, ({ medianMs, latencyRatio }) => [
-    median(medianMs, 2),
+    medianMs.median.toFixed(2),
     latencyRatio === undefined ? '' : ratio(latencyRatio),
   ]);
 }
@@ -86,6 +85,3 @@ function countCell(counts: Counts | undefined, candidate: Candidate): string {
   const count = counts?.counted[candidate];
   return isFailure(count) ? failedCells(count.failure, 1)[0]! : String(count ?? '');
 }
-
-const median = ({ median: value, p10, p90 }: Spread, digits: number): string =>
-  `${value.toFixed(digits)} (${p10.toFixed(digits)}-${p90.toFixed(digits)})`;
