@@ -1,6 +1,7 @@
 import {
   EntityManager,
   Reference,
+  ReferenceKind,
   Utils,
   wrap,
   type Dictionary,
@@ -16,17 +17,23 @@ type IdentityMap = ReturnType<UnitOfWork['getIdentityMap']>;
 /**
  * Compares the managed entities with what was loaded or written, as the change sets of MikroORM do, and stops at the
  * first difference. It computes no change sets, which takes several times as long: entities would be cascaded, and
- * would wait as if they were new.
+ * would wait as if they were new. And `onUpdate` of what has changed would be called, which the flush is to do once.
  */
 export function lookAtManaged(manager: EntityManager): Finding {
   const identityMap = manager.getUnitOfWork(false).getIdentityMap();
+  let found: Finding = 'unchanged';
   for (const entity of identityMap.values()) {
     const finding = lookAt(entity, manager, identityMap);
-    if (finding !== 'unchanged') {
+    if (finding === 'changed') {
       return finding;
     }
+    found = moreOf(found, finding);
   }
-  return 'unchanged';
+  return found;
+}
+
+function moreOf(one: Finding, other: Finding): Finding {
+  return one === 'unchanged' ? other : one;
 }
 
 function lookAt(entity: object, manager: EntityManager, identityMap: IdentityMap): Finding {
@@ -38,13 +45,15 @@ function lookAt(entity: object, manager: EntityManager, identityMap: IdentityMap
     // The snapshot of a reference differs from what is known of it.
     return __initialized ? 'changed' : 'unclear';
   }
-  const { relations } = meta;
-  for (const property of relations) {
-    if (!isSettled((entity as Dictionary)[property.name], property, identityMap)) {
-      return 'unclear';
+  let found: Finding = 'unchanged';
+  for (const property of meta.relations) {
+    const finding = lookAlong(property, (entity as Dictionary)[property.name], identityMap);
+    if (finding === 'changed') {
+      return finding;
     }
+    found = moreOf(found, finding);
   }
-  return 'unchanged';
+  return found;
 }
 
 /** Whether a flush would write columns of an entity. @throws what one of its types throws */
@@ -61,22 +70,27 @@ export function differs(entity: object, original: object, manager: EntityManager
   );
 }
 
-/** Whether a relation leads to nothing that a flush would write, but to entities that are looked at themselves. */
-function isSettled(value: unknown, property: EntityProperty, identityMap: IdentityMap): boolean {
+/** What a relation adds to the columns of its entity; those that it leads to are looked at themselves. */
+function lookAlong(property: EntityProperty, value: unknown, identityMap: IdentityMap): Finding {
   if (property.embedded !== undefined || property.targetKey !== undefined) {
-    return false;
+    return 'unclear';
   }
   if (value === undefined || value === null || property.mapToPk === true) {
-    return true;
+    return 'unchanged';
   }
   if (Utils.isCollection(value)) {
-    return (
-      !value.isDirty() &&
-      value.getItems(false).every((item: object) => isManagedIn(identityMap, item))
-    );
+    if (!value.getItems(false).every((item: object) => isManagedIn(identityMap, item))) {
+      return 'changed';
+    }
+    if (!value.isDirty()) {
+      return 'unchanged';
+    }
+    // Of all others it is a column of an item that is written.
+    const isWritten = property.kind === ReferenceKind.MANY_TO_MANY && property.owner;
+    return isWritten ? 'changed' : 'unclear';
   }
   const target: unknown = Reference.unwrapReference(value);
-  return Utils.isEntity(target) && isManagedIn(identityMap, target);
+  return Utils.isEntity(target) && isManagedIn(identityMap, target) ? 'unchanged' : 'changed';
 }
 
 function isManagedIn(identityMap: IdentityMap, entity: object): boolean {

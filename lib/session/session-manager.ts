@@ -28,6 +28,7 @@ import {
   prepareNesting,
 } from './nesting.js';
 import type { TransactionParts } from './orm-transaction.js';
+import { keepOrphans } from './orphans.js';
 import { hasWorkOfItsOwn } from './own-fork.js';
 import { ownedConnection, type TransactionOrigin } from './owned-connection.js';
 import {
@@ -234,6 +235,12 @@ export function sessionManagerClass(
         // MikroORM writes into the options, which may be a constant of the application.
         const ownOptions = { ...options, ...outsideOf(this, options) };
         return await nested.enter(() => super.transactional(inner, ownOptions));
+      } catch (error) {
+        const { fork } = nested as { fork?: SessionManager };
+        if (fork !== undefined && fork !== this) {
+          keepOrphans(fork, this);
+        }
+        throw error;
       } finally {
         const { fork } = nested as { fork?: SessionManager };
         autocommit?.shut();

@@ -92,12 +92,12 @@ describe('what is managed, looked at without change sets', () => {
         void (book.shelf = em.create(Shelf, { id: 5, label: 'new' }, { persist: false }) as never),
     ],
     'a collection, to which one was added': [
-      'unclear',
+      'changed',
       ({ em, book }) => book.tags.add(em.getReference(Tag, 4)),
     ],
-    'a collection, of which one was removed': ['unclear', ({ book }) => book.tags.removeAll()],
+    'a collection, of which one was removed': ['changed', ({ book }) => book.tags.removeAll()],
     'a collection that leads to a new one': [
-      'unclear',
+      'changed',
       ({ em, tags }) => tags.hydrate([em.create(Tag, { id: 6, word: 'new' }, { persist: false })]),
     ],
   };
