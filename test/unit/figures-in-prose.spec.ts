@@ -53,7 +53,9 @@ it.each(['README.md', 'docs/index.md'])('what plain MikroORM did, in %s', (page)
   const swallowed = plain('a failed statement, its error swallowed, then commit');
   const late = plain('the same with three late inserts, while others use the pool');
   const [seen] = plain('`SET app.tenant`, and other requests over the same connection').counted!;
-  const { hanging, closes } = plain('a handler that never returns');
+  const { hanging, closes } = plain(
+    'a transaction of its own (`requires_new`) in each request, awaited',
+  );
   expect(closes).toBe(false);
   const text = textOf(page);
   for (const words of [
@@ -61,7 +63,7 @@ it.each(['README.md', 'docs/index.md'])('what plain MikroORM did, in %s', (page)
     `${swallowed.answered['200']} answers of 200, ${swallowed.missing} rows missing`,
     `${late.inVain} rows, ${late.foreign} of them in transactions of other requests`,
     `${seen} of 20 requests saw the setting of another`,
-    `a handler that never returns: ${hanging} callers hang, and \`close()\` as well`,
+    `a \`requires_new\` in each request: ${hanging} callers hang, and \`close()\` as well`,
   ]) {
     expect(text).toContain(words);
   }
