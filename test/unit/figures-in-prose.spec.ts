@@ -34,11 +34,15 @@ it('what it costs and what it saves, in the README', () => {
   const idle = (baseline: Candidate): number =>
     requestsPerSecond('no database', baseline, 'fastify');
   const cls = [read('nestjs-cls-transactional'), read('nestjs-cls-transactional', 'express')];
+  const written = (['fastify', 'express'] as const).map((adapter) =>
+    requestsPerSecond('read, modify, write', 'hand-written', adapter).toFixed(2),
+  );
   const readme = textOf('README.md');
   for (const words of [
     `one read takes ${timeOfOneRead('library').toFixed(2)} of the time of`,
     `(${timeOfOneRead('first-write').toFixed(2)} with \`begin: 'first-write'\`)`,
     `${read('hand-written')} of its requests per second`,
+    `a read and a write ${written.toSorted().join(' to ')} of those by hand`,
     `${cls.toSorted().join(' to ')} of those of \`@nestjs-cls/transactional\``,
     `${idle('bare-interceptor').toFixed(2)} of one behind an empty interceptor`,
     `${idle('no-database').toFixed(2)} of an application without any module`,
