@@ -35,7 +35,7 @@ export class AccountsController {
   @Post(':id/deposits')
   async deposit(@Param('id') id: string, @Body() { cents }: { cents: number }): Promise<Account> {
     const lockMode = LockMode.PESSIMISTIC_WRITE; // two deposits at once take turns
-    const account = await this.session.findOneOrFail(Account, Number(id), { lockMode }); // BEGIN leaves with it
+    const account = await this.session.findOneOrFail(Account, Number(id), { lockMode }); // sends BEGIN
     account.balance += cents;
     return account; // flushed and committed before the client hears of it
   }
