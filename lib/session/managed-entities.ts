@@ -5,6 +5,7 @@ import {
   Utils,
   wrap,
   type Dictionary,
+  type EntityMetadata,
   type EntityProperty,
   type UnitOfWork,
 } from '@mikro-orm/core';
@@ -41,9 +42,11 @@ function lookAt(entity: object, manager: EntityManager, identityMap: IdentityMap
   if (original === undefined) {
     return 'unclear';
   }
-  if (differs(entity, original, manager)) {
-    // The snapshot of a reference differs from what is known of it.
-    return __initialized ? 'changed' : 'unclear';
+  const isDifferent = __initialized
+    ? differs(entity, original, manager)
+    : isAssigned(entity, meta, original, manager);
+  if (isDifferent) {
+    return 'changed';
   }
   let found: Finding = 'unchanged';
   for (const property of meta.relations) {
@@ -70,6 +73,31 @@ export function differs(entity: object, original: object, manager: EntityManager
   );
 }
 
+/**
+ * Whether anything but its key was assigned to a reference that was never loaded. Its snapshot names columns that
+ * nobody has asked for, so that the comparison of a loaded one would find them different.
+ */
+function isAssigned(
+  entity: object,
+  meta: EntityMetadata,
+  original: object,
+  manager: EntityManager,
+): boolean {
+  if (meta.readonly === true) {
+    return false;
+  }
+  const comparator = EntityManager.prototype.getComparator.call(manager);
+  const data: Dictionary = { ...comparator.prepareEntity(entity) };
+  if (meta.root.discriminatorColumn !== undefined) {
+    // The snapshot has it, and the original has not.
+    delete data[meta.root.discriminatorColumn];
+  }
+  return (
+    Object.keys(data).some((key) => !meta.primaryKeys.includes(key as never)) &&
+    !Utils.equals(data, original)
+  );
+}
+
 /** What a relation adds to the columns of its entity; those that it leads to are looked at themselves. */
 function lookAlong(property: EntityProperty, value: unknown, identityMap: IdentityMap): Finding {
   if (property.embedded !== undefined || property.targetKey !== undefined) {
@@ -93,6 +121,7 @@ function lookAlong(property: EntityProperty, value: unknown, identityMap: Identi
   return Utils.isEntity(target) && isManagedIn(identityMap, target) ? 'unchanged' : 'changed';
 }
 
-function isManagedIn(identityMap: IdentityMap, entity: object): boolean {
+/** Whether an entity is the one that is managed under its key. */
+export function isManagedIn(identityMap: IdentityMap, entity: object): boolean {
   return identityMap.getByEntity(entity as never) === entity;
 }

@@ -1,5 +1,7 @@
 import type { EntityManager } from '@mikro-orm/core';
 
+import { isManagedIn } from './managed-entities.js';
+
 /**
  * Hands on what a nested transaction that has failed was to remove because nothing leads to it any more: the entities
  * keep what the callback has made of them, as with MikroORM by itself, and the next flush removes the orphans.
@@ -10,7 +12,7 @@ export function keepOrphans(fork: EntityManager, around: EntityManager): void {
   const uow = around.getUnitOfWork(false);
   for (const orphan of fork.getUnitOfWork(false).getOrphanRemoveStack()) {
     // Those of a transaction of its own (`requires_new`) are none of the other's.
-    if (uow.getIdentityMap().getByEntity(orphan as never) === orphan) {
+    if (isManagedIn(uow.getIdentityMap(), orphan)) {
       uow.scheduleOrphanRemoval(orphan);
     }
   }

@@ -215,6 +215,16 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
   },
   {
     id: 'C6',
+    what: 'What was assigned to a reference that was never loaded is left to change sets.',
+    file: 'lib/session/managed-entities.ts',
+    find: ': isAssigned(entity, meta, original, manager);\n  if (isDifferent) {',
+    replace:
+      ": isAssigned(entity, meta, original, manager);\n  if (isDifferent && !__initialized) {\n    return 'unclear';\n  }\n  if (isDifferent) {",
+    spec: 'e2e/changes-around-savepoints.spec',
+    test: 'never loaded, before one',
+  },
+  {
+    id: 'C6',
     what: 'An orphan of a nested transaction that has failed is forgotten.',
     file: 'lib/session/orphans.ts',
     find: 'uow.scheduleOrphanRemoval(orphan);',

@@ -69,6 +69,10 @@ describe('what is managed, looked at without change sets', () => {
   const cases: Readonly<Record<string, readonly [Finding, (at: Loaded) => void]>> = {
     nothing: ['unchanged', () => undefined],
     'a reference that nobody has loaded': ['unchanged', ({ em }) => void em.getReference(Shelf, 9)],
+    'a reference that nobody has loaded, to which a value was assigned': [
+      'changed',
+      ({ em }) => void (em.getReference(Shelf, 9).label = 'new'),
+    ],
     'the same value again': ['unchanged', ({ book }) => void (book.title = 'old')],
     'the same date, as another object': [
       'unchanged',
