@@ -93,7 +93,7 @@ function isAssigned(
     delete data[meta.root.discriminatorColumn];
   }
   return (
-    Object.keys(data).some((key) => !meta.primaryKeys.includes(key as never)) &&
+    Object.keys(data).some((key) => !meta.primaryKeys.includes(key)) &&
     !Utils.equals(data, original)
   );
 }
