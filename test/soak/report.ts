@@ -1,4 +1,5 @@
 import type { Log } from './load.js';
+import { SAMPLE_COLUMNS, sampleCells } from './sample-cells.js';
 import type { Sample } from './sample.js';
 import type { PartyFigures } from './table.js';
 
@@ -10,13 +11,7 @@ const COLUMNS = [
   'failed',
   'client left',
   'hanging',
-  'heap MB',
-  'checked out',
-  'waiting',
-  'connections',
-  'over TLS',
-  'open transactions',
-  'open contexts',
+  ...SAMPLE_COLUMNS,
   'amiss',
 ];
 
@@ -38,13 +33,7 @@ export function line(logs: readonly Log[], amiss: number): (sample: Sample) => s
       failed,
       disconnected,
       hanging,
-      sample.heapMb.toFixed(1),
-      sample.checkedOut,
-      sample.waiting,
-      sample.serverConnections,
-      sample.tlsConnections,
-      sample.openTransactions,
-      sample.openContexts,
+      ...sampleCells(sample),
       amiss,
     ];
     return `| ${cells.join(' | ')} |`;

@@ -1,5 +1,6 @@
 import type { Measurement } from '../../bench/report/measurement.js';
 import { table } from '../../bench/report/table.js';
+import { SAMPLE_COLUMNS, sampleCells } from './sample-cells.js';
 import type { Sample } from './sample.js';
 
 /** What was done and found in one round, and what was left after it. */
@@ -46,32 +47,13 @@ export function pausesTable({ rounds }: SoakFigures): string {
   const step = Math.max(1, Math.ceil(rounds.length / SHOWN_PAUSES));
   const shown = rounds.filter((_, index) => (rounds.length - 1 - index) % step === 0);
   return table(
-    [
-      'minute',
-      'requests',
-      'over HTTP/2',
-      'heap, MB',
-      'checked out',
-      'waiting',
-      'connections',
-      'over TLS',
-      'open transactions',
-      'open contexts',
-      'rows amiss',
-      'load',
-    ],
+    ['minute', 'requests', 'over HTTP/2', ...SAMPLE_COLUMNS, 'rows amiss', 'load'],
     shown.map(({ sample, requests, overHttp2, amiss }) =>
       [
         sample.minute.toFixed(1),
         requests,
         overHttp2,
-        sample.heapMb.toFixed(1),
-        sample.checkedOut,
-        sample.waiting,
-        sample.serverConnections,
-        sample.tlsConnections,
-        sample.openTransactions,
-        sample.openContexts,
+        ...sampleCells(sample),
         amiss,
         sample.load.toFixed(1),
       ].map(String),
