@@ -9,7 +9,7 @@ import type { CallFigures, MemoryFigures } from './calls/figures.js';
 import { startChild } from './http/child.js';
 import { startFleet, type Fleet } from './http/fleet.js';
 import { countPromises } from './http/promises.js';
-import { runRounds } from './http/rounds.js';
+import { runRounds, warmUp } from './http/rounds.js';
 import { countWire } from './http/wire-counts.js';
 import { startLink, type Link, type WireCounts } from './link/link.js';
 import type { BenchOptions } from './options.js';
@@ -35,6 +35,7 @@ export async function measureThroughput(
         workload.usesDatabase ||
         !SAME_WITHOUT_DATABASE.includes(candidate);
       const asked = { ...fleet, candidates: fleet.candidates.filter(isTold) };
+      await warmUp(asked, workload, options.rounds.warmUp);
       const series = await runRounds(asked, workload, options.rounds);
       const { clients } = workload;
       onEach(compare(series, workload, { adapter, roundTripMs: 0, clients }));
@@ -55,6 +56,7 @@ export async function measureObserved(
   const clients = options.isCheck ? 2 : workload.clients;
   const fleet = await startFleet(OBSERVED, adapter, databaseUrl);
   try {
+    await warmUp(fleet, workload, options.rounds.warmUp, clients);
     const series = await runRounds(fleet, workload, options.rounds, clients);
     onEach(compare(series, workload, { adapter, roundTripMs: 0, clients }));
   } finally {
@@ -120,9 +122,15 @@ export async function measureLinks(
       }
     }
     if (options.parts.includes('latency')) {
+      const measured = workloads.filter(({ usesDatabase }) => usesDatabase);
+      // One client behind a link sends too few requests for V8 to optimise anything.
+      await link.setLength(0);
+      for (const workload of measured) {
+        await warmUp(fleet, workload, options.rounds.warmUp);
+      }
       for (const roundTripMs of options.linksMs) {
         await link.setLength(roundTripMs);
-        for (const workload of workloads.filter(({ usesDatabase }) => usesDatabase)) {
+        for (const workload of measured) {
           const series = await runRounds(fleet, workload, options.rounds, 1);
           onLatency(compare(series, workload, { adapter, roundTripMs, clients: 1 }));
         }

@@ -31,8 +31,8 @@ const SUMMARY_PARTS: readonly Part[] = ['trips', 'promises', 'throughput', 'late
 const SUMMARY_WORKLOADS = ['one-read', 'read-modify-write', 'nothing'];
 const SUMMARY_LINKS_MS = [1];
 
-/** Until the compiler of V8 has seen enough. */
-const WARM_UP_SECONDS = { summary: 2, parts: 3 };
+/** Of 10 clients: until the compiler of V8 is done. */
+const WARM_UP_SECONDS = 6;
 /** Many short rounds: a machine with other work is slow for seconds at a time, which then are seconds of all. */
 const ROUNDS = { summary: 24, parts: 9 };
 const SECONDS = { summary: 0.25, parts: 1 };
@@ -40,7 +40,7 @@ const CHECK_CLIENTS = 20;
 /** Of one candidate without a network, before another has its turn; about 15 ms. */
 const BLOCK_REQUESTS = 50;
 const BLOCKS_PER_ROUND = 40;
-const WARM_UP_REQUESTS = 4_000;
+const WARM_UP_REQUESTS = 20_000;
 /** Of a profile: a sample is taken every few hundred microseconds. */
 const RECORDED_REQUESTS = 10_000;
 const PROFILED_ROUNDS = 3;
@@ -127,7 +127,7 @@ export function readOptions(): BenchOptions {
       : {
           rounds,
           length: { seconds },
-          warmUp: { seconds: WARM_UP_SECONDS[length] },
+          warmUp: { seconds: WARM_UP_SECONDS },
         },
     blockPlan: {
       blocks: isCheck ? 1 : rounds * BLOCKS_PER_ROUND,
@@ -139,7 +139,7 @@ export function readOptions(): BenchOptions {
     packagePlan: {
       rounds: isCheck ? 1 : PROFILED_ROUNDS,
       requests: isCheck ? CHECK_CLIENTS : RECORDED_REQUESTS,
-      warmUpRequests: isCheck ? 0 : RECORDED_REQUESTS,
+      warmUpRequests: isCheck ? 0 : WARM_UP_REQUESTS,
       way: values.inject ? 'inject' : 'direct',
     },
     callRounds: isCheck ? 1 : rounds,

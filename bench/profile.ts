@@ -3,11 +3,12 @@ import type { Profiler } from 'node:inspector';
 import type { Candidate } from './candidates.js';
 import { startFleet, type Fleet } from './http/fleet.js';
 import { load } from './http/load.js';
+import { cpuTimeUs, warmUp } from './http/rounds.js';
 import type { BenchOptions } from './options.js';
 import { printProfile } from './report/print-profile.js';
 import type { Workload } from './workloads.js';
 
-const WARM_UP = { seconds: 3 };
+const WARM_UP = { seconds: 8 };
 const RECORDED = { seconds: 8 };
 
 /** Prints a CPU profile of a server while clients send requests of one workload. */
@@ -18,25 +19,33 @@ export async function profileWorkload(
 ): Promise<void> {
   const [adapter, candidate] = [adapters[0]!, candidates[0]!];
   const fleet = await startFleet([candidate], adapter, databaseUrl);
-  let recorded: Profiler.Profile;
+  let recorded: Recorded;
   try {
     recorded = await record(fleet, candidate, workload);
   } finally {
     await fleet.stop();
   }
-  await printProfile(`${workload.title}, ${candidate}, ${adapter}`, recorded, profileFile);
+  const { profile, cpuUs } = recorded;
+  await printProfile(`${workload.title}, ${candidate}, ${adapter}`, profile, profileFile, cpuUs);
+}
+
+interface Recorded {
+  readonly profile: Profiler.Profile;
+  /** CPU time of the server for each answer, in microseconds; the recorder takes a part of it. */
+  readonly cpuUs: number;
 }
 
 async function record(
   fleet: Fleet,
   candidate: Candidate,
   workload: Workload,
-): Promise<Profiler.Profile> {
+): Promise<Recorded> {
   const url = fleet.urlOf(candidate);
   const server = fleet.server(candidate);
-  await load(url, workload, WARM_UP);
+  await warmUp(fleet, workload, WARM_UP);
+  const startedUs = await cpuTimeUs(fleet, candidate);
   await server.ask('start-profile');
-  await load(url, workload, RECORDED);
-  const answer = (await server.ask('stop-profile')) as { readonly profile: Profiler.Profile };
-  return answer.profile;
+  const { answers } = await load(url, workload, RECORDED);
+  const { profile } = (await server.ask('stop-profile')) as { readonly profile: Profiler.Profile };
+  return { profile, cpuUs: ((await cpuTimeUs(fleet, candidate)) - startedUs) / answers };
 }

@@ -9,7 +9,7 @@ export interface Rounds {
   readonly rounds: number;
   /** The length of one candidate's load in one round. */
   readonly length: LoadLength;
-  /** The length of each candidate's load before the first round. */
+  /** The length of each candidate's load before the first round, see {@link warmUp}. */
   readonly warmUp: LoadLength;
 }
 
@@ -23,6 +23,22 @@ interface RoundResult extends LoadResult {
 export type Series = ReadonlyMap<Candidate, readonly RoundResult[] | Failure>;
 
 /**
+ * Lets each candidate serve a workload before it is measured. V8 optimises the code of a server for its first 15,000
+ * requests or so, and takes the more time for it the more code there is; a server in production is past that.
+ * What fails here fails again where it is measured, and is told there.
+ */
+export async function warmUp(
+  fleet: Fleet,
+  workload: Workload,
+  length: LoadLength,
+  clients: number = workload.clients,
+): Promise<void> {
+  for (const candidate of fleet.candidates.filter((each) => isFor(each, workload))) {
+    await attempt(() => load(fleet.urlOf(candidate), workload, length, { clients }));
+  }
+}
+
+/**
  * Runs the same load on one candidate after another, round after round. Another candidate begins each
  * round, so that other work of the machine disturbs all of them alike. A candidate that fails takes part in
  * no further round.
@@ -32,17 +48,17 @@ export type Series = ReadonlyMap<Candidate, readonly RoundResult[] | Failure>;
 export async function runRounds(
   fleet: Fleet,
   workload: Workload,
-  { rounds, length, warmUp }: Rounds,
+  { rounds, length }: Rounds,
   clients: number = workload.clients,
 ): Promise<Series> {
   const candidates = fleet.candidates.filter((candidate) => isFor(candidate, workload));
   const results = new Map<Candidate, RoundResult[]>();
   const failures = new Map<Candidate, Failure>();
-  const run = async (candidate: Candidate, runLength: LoadLength): Promise<void> => {
+  const run = async (candidate: Candidate): Promise<void> => {
     if (failures.has(candidate)) {
       return;
     }
-    const result = await attempt(() => runOnce(fleet, candidate, workload, runLength, clients));
+    const result = await attempt(() => runOnce(fleet, candidate, workload, length, clients));
     if (isFailure(result)) {
       failures.set(candidate, result);
     } else {
@@ -50,12 +66,11 @@ export async function runRounds(
     }
   };
   for (const candidate of candidates) {
-    await run(candidate, warmUp);
     results.set(candidate, []);
   }
   for (let round = 0; round < rounds; round++) {
     for (let step = 0; step < candidates.length; step++) {
-      await run(candidates[(round + step) % candidates.length]!, length);
+      await run(candidates[(round + step) % candidates.length]!);
     }
   }
   return new Map<Candidate, readonly RoundResult[] | Failure>([...results, ...failures]);
@@ -79,7 +94,8 @@ async function runOnce(
   return { ...result, cpuUs };
 }
 
-async function cpuTimeUs(fleet: Fleet, candidate: Candidate): Promise<number> {
+/** CPU time that the server of a candidate has taken so far, in microseconds. */
+export async function cpuTimeUs(fleet: Fleet, candidate: Candidate): Promise<number> {
   const answer = await fleet.server(candidate).ask('cpu-time');
   return (answer as { readonly cpuTimeUs: number }).cpuTimeUs;
 }

@@ -4,7 +4,7 @@ import type { Workload } from '../workloads.js';
 import type { Block, BlockFigures } from './blocks.js';
 import { startMachinery } from './machinery.js';
 
-const WARM_UP_REQUESTS = 10_000;
+const WARM_UP_REQUESTS = 20_000;
 const RECORDED_REQUESTS = 30_000;
 
 /** Prints what the JavaScript of one candidate goes into at one workload, without a network. */
