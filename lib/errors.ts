@@ -1,6 +1,8 @@
 /** All errors, by what they are about. */
 export {
   DbContextError,
+  describe,
+  named,
   type DbContextErrorCode,
   type ErrorPlace,
 } from './errors/db-context-error.js';

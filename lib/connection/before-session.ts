@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
 import { HookTimeoutError, InvalidTransactionStateError } from '../errors.js';
+import { placeOf, type Holder } from './claim.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
 /** One call of a hook, and the call of another hook around it. */
@@ -38,13 +39,14 @@ export class BeforeSession {
   /**
    * Calls the hook.
    *
+   * @param holder the unit of work that it is called for, which errors name
    * @throws {@link InvalidTransactionStateError} the hook itself uses a session of its connection
    * @throws {@link HookTimeoutError} the hook took too long
    * @throws the error of the hook
    */
-  async run(): Promise<void> {
+  async run(holder: Holder | undefined): Promise<void> {
     if (this.isRunning) {
-      throw this.misused();
+      throw this.misusedBy(holder);
     }
     const call: Call = { hook: this, outer: calls.getStore(), isOver: false };
     const work = calls.run(call, async () => this.#hook());
@@ -56,14 +58,15 @@ export class BeforeSession {
         `beforeSession of connection "${this.#connectionName}"`,
         this.#limitMs,
         'acquireTimeoutMs',
+        { origin: holder?.origin },
       );
     }
   }
 
-  /** The error that the hook gets when it uses a session of its own connection. */
-  misused(): InvalidTransactionStateError {
+  /** The error that the hook gets when a unit of work of its own uses a session of its connection. */
+  misusedBy(holder: Holder | undefined): InvalidTransactionStateError {
     return new InvalidTransactionStateError(
-      this.#connectionName,
+      placeOf(this.#connectionName, holder),
       'beforeSession() used a session of the connection that it is called for, and would have been ' +
         'called for that one, too. Ask the servers on clients of your own, or through a connection ' +
         'of another name.',

@@ -11,6 +11,7 @@ import { queueOf, type PendingItem, type PgClient, type PgPool } from '../postgr
 import { poolWait } from '../telemetry/channels.js';
 import { askPool, connects } from './ask-pool.js';
 import { placeOf, type Claim } from './claim.js';
+import { sharedErrorAt } from './placed-errors.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
 import { poolState } from './pool-state.js';
 import { watchSelfWaits } from './self-wait.js';
@@ -204,8 +205,12 @@ class Checkout implements Wait {
   }
 
   #fail(error: unknown): void {
-    const isRefused = error instanceof ConnectionClosedError;
-    this.#giveUp(isRefused ? error : new ConnectionFailedError(this.#errorPlace, error));
+    const place = this.#errorPlace;
+    this.#giveUp(
+      error instanceof ConnectionClosedError
+        ? sharedErrorAt(place, error)
+        : new ConnectionFailedError(place, error),
+    );
   }
 
   get #errorPlace(): ErrorPlace {

@@ -2,7 +2,8 @@ import { ConnectionFailedError } from '../errors.js';
 import { pendingOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
 import { isAskedFor } from './ask-pool.js';
 import { checkOut } from './checkout.js';
-import type { Claim, Holder } from './claim.js';
+import { placeOf, type Claim, type Holder } from './claim.js';
+import { driverErrorAt } from './placed-errors.js';
 import { tapPool } from './pool-tap.js';
 
 /** Whose contexts the callers of a pool may run in. */
@@ -67,7 +68,9 @@ function clientForUnit(
       return checkOut(pool, connectionName, limits, claim).then(
         (client) => (claim.client = client),
         (error: unknown) => {
-          throw error instanceof ConnectionFailedError ? error.cause : error;
+          throw error instanceof ConnectionFailedError
+            ? driverErrorAt(placeOf(connectionName, holder), error.cause)
+            : error;
         },
       );
     }

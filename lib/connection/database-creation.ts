@@ -2,7 +2,8 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import type { MikroORM } from '@mikro-orm/core';
 
-import { ConnectionFailedError, DbContextError } from '../errors.js';
+import { ConnectionFailedError, DbContextError, type ErrorPlace } from '../errors.js';
+import { sharedErrorAt } from './placed-errors.js';
 
 /**
  * Internals of MikroORM by which it creates a database. `test/e2e/ensure-database.spec.ts` fails when an
@@ -24,10 +25,12 @@ interface ReconnectOptions {
  * Makes MikroORM create the database of a connection (`ensureDatabase`) once, while all others wait: it
  * points the connection at another database meanwhile, and takes it for open from the beginning. That
  * another instance has created the database at the same time is no failure.
+ *
+ * @param placeHere finds out in which unit of work the calling code waits for the creation
  */
 export function createDatabaseOnce(
-  connectionName: string,
   { driver, schema, config }: MikroORM,
+  placeHere: () => ErrorPlace,
 ): void {
   const connection = driver.getConnection('write') as unknown as CreatingConnection;
   const generator = schema as unknown as CreatingGenerator;
@@ -52,17 +55,26 @@ export function createDatabaseOnce(
       // The next request tries again.
       generator.lastEnsuredDatabase = undefined;
       connection.connected = false;
-      throw error instanceof DbContextError
-        ? error
-        : new ConnectionFailedError(connectionName, error);
+      throw error;
     } finally {
       opening = undefined;
     }
   };
 
+  const waitUntilOpen = async (): Promise<void> => {
+    const place = placeHere();
+    try {
+      await (opening ??= open());
+    } catch (error) {
+      throw error instanceof DbContextError
+        ? sharedErrorAt(place, error)
+        : new ConnectionFailedError(place, error);
+    }
+  };
+
   connection.ensureConnection = () => {
     const isOpen = connection.connected && opening === undefined;
-    return isOpen || creating.getStore() === true ? ensure() : (opening ??= open());
+    return isOpen || creating.getStore() === true ? ensure() : waitUntilOpen();
   };
   generator.createDatabase = async (name, options) => {
     try {

@@ -1,7 +1,7 @@
 import type { MikroORM } from '@mikro-orm/core';
 import type { ClsService } from 'nestjs-cls';
 
-import { ConnectionClosedError } from '../errors.js';
+import { ConnectionClosedError, type ErrorPlace } from '../errors.js';
 import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { postgresql } from '../postgresql/server.js';
@@ -115,7 +115,7 @@ export class DbConnection {
     this.report = report;
     this.globalEntityManager = settings.globalEntityManager;
     this.#ownsOrm = ownsOrm;
-    this.#reserveHooks = new ReserveHooks(orm);
+    this.#reserveHooks = new ReserveHooks(orm, name, limits.acquireTimeoutMs);
     const { resetOnRelease } = settings;
     const reset =
       resetOnRelease === 'never'
@@ -214,7 +214,7 @@ export class DbConnection {
       throw new ConnectionClosedError(this.name);
     }
     if (host === undefined) {
-      await this.#failover?.ensurePrimary();
+      await this.#failover?.ensurePrimary(undefined);
     }
     const client = await this.#takeFromPool({ holder: undefined, isBusy: true });
     client.release();
@@ -260,14 +260,17 @@ export class DbConnection {
     return this.#check.run(options);
   }
 
-  /** @internal Calls the hook `beforeSession`, if there is one, then finds the primary (H2). */
-  beforeSession(): Promise<void> | undefined {
-    const called = this.#beforeSession?.run();
+  /**
+   * @internal Calls the hook `beforeSession`, if there is one, then finds the primary (H2), for a unit of work
+   * that errors then name.
+   */
+  beforeSession(holder: Holder | undefined): Promise<void> | undefined {
+    const called = this.#beforeSession?.run(holder);
     // Clients that replace those of the pool belong to one server, so a change of hosts has no effect.
     const failover = this.#clientSource === undefined ? this.#failover : undefined;
     return called === undefined
-      ? failover?.ensurePrimary()
-      : called.then(() => failover?.ensurePrimary());
+      ? failover?.ensurePrimary(holder)
+      : called.then(() => failover?.ensurePrimary(holder));
   }
 
   /** @internal Whether `beforeSession()` may run code of the application. */
@@ -280,9 +283,14 @@ export class DbConnection {
     this.#failover?.onFailure(error, client, isReadOnly);
   }
 
-  /** @internal The error for `beforeSession` if it is running and uses a session of this connection. */
-  get beforeSessionMisused(): Error | undefined {
-    return this.#beforeSession?.isRunning === true ? this.#beforeSession.misused() : undefined;
+  /** @internal Whether the calling code is that of `beforeSession`, which may use no session of this connection. */
+  get isInBeforeSession(): boolean {
+    return this.#beforeSession?.isRunning === true;
+  }
+
+  /** @internal The error for `beforeSession` if it is running and a unit of work of its own uses a session. */
+  beforeSessionMisusedBy(holder: Holder | undefined): Error | undefined {
+    return this.isInBeforeSession ? this.#beforeSession?.misusedBy(holder) : undefined;
   }
 
   /**
@@ -348,6 +356,11 @@ export class DbConnection {
     this.#holderHere = holderHere;
   }
 
+  /** @internal Where an error of the calling code happens. */
+  get placeHere(): ErrorPlace {
+    return placeOf(this.name, this.#holderHere?.());
+  }
+
   /**
    * Gives sessions other clients than those of the pool, for tests.
    *
@@ -381,13 +394,13 @@ export class DbConnection {
   #takeFromPool(claim: Claim): Promise<PgClient> {
     const taken = this.#hosts.take(claim);
     const watched = this.#failover?.watch(taken) ?? taken;
-    return this.#reserveHooks.areSet ? this.#runHooks(watched) : watched;
+    return this.#reserveHooks.areSet ? this.#runHooks(watched, claim) : watched;
   }
 
-  async #runHooks(taken: Promise<PgClient>): Promise<PgClient> {
+  async #runHooks(taken: Promise<PgClient>, claim: Claim): Promise<PgClient> {
     const client = await taken;
     const state = this.#sessionReset?.stateOf(client);
-    await this.#reserveHooks.run(client, this.name, this.limits.acquireTimeoutMs, state);
+    await this.#reserveHooks.run(client, claim, state);
     return client;
   }
 

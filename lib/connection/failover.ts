@@ -10,7 +10,9 @@ import { assertDistinctHosts } from './failover-hosts.js';
 import { failover } from '../telemetry/channels.js';
 import { errorInfoOf } from '../telemetry/error-info.js';
 import type { ConnectionInfo } from '../telemetry/payloads.js';
+import { placeOf, type Holder } from './claim.js';
 import type { HostPool } from './host-pool.js';
+import { sharedErrorAt } from './placed-errors.js';
 import { askForRole, noAnswer } from './primary-probe.js';
 import { formatServer, normalizedHost } from './server-address.js';
 import { withinLimit } from './time-limit.js';
@@ -78,11 +80,12 @@ export class Failover {
   /**
    * Makes the connection go to the primary.
    *
+   * @param holder the unit of work that asks, for the errors that it gets
    * @returns `undefined` where the last search still holds
    * @throws {@link NoPrimaryError}, {@link ConnectionClosedError}
    */
-  ensurePrimary(): Promise<void> | undefined {
-    return performance.now() < this.#validUntil ? undefined : this.#join();
+  ensurePrimary(holder: Holder | undefined): Promise<void> | undefined {
+    return performance.now() < this.#validUntil ? undefined : this.#join(holder);
   }
 
   /** Forgets the result of the last search, so that the next transaction searches again. */
@@ -131,13 +134,19 @@ export class Failover {
     }
   }
 
-  async #join(): Promise<void> {
+  async #join(holder: Holder | undefined): Promise<void> {
     this.#searching ??= this.#search().finally(() => {
       this.#searching = undefined;
     });
-    const answers = await this.#searching;
+    const place = placeOf(this.#connectionName, holder);
+    let answers: readonly HostAnswer[] | undefined;
+    try {
+      answers = await this.#searching;
+    } catch (error) {
+      throw sharedErrorAt(place, error);
+    }
     if (answers !== undefined) {
-      throw new NoPrimaryError(this.#connectionName, answers);
+      throw new NoPrimaryError(place, answers);
     }
   }
 

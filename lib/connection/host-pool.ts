@@ -16,6 +16,7 @@ import {
   type OwnServer,
   type SqlConnection,
 } from './mikro-orm-connection.js';
+import { sharedErrorAt } from './placed-errors.js';
 import { poolState, type PoolState } from './pool-state.js';
 import { preparePool } from './prepare-pool.js';
 import { RetiredPool } from './retired-pool.js';
@@ -196,9 +197,17 @@ export class HostPool {
   /** Takes a client whose session holds nothing of another user (F7), see {@link checkOut}. */
   take(claim: Claim): Promise<PgClient> {
     const pool = this.#knownPool;
-    return pool === undefined
-      ? this.pool().then((made) => this.#takeFrom(made, claim))
-      : this.#takeFrom(pool, claim);
+    return pool === undefined ? this.#takeFromMade(claim) : this.#takeFrom(pool, claim);
+  }
+
+  async #takeFromMade(claim: Claim): Promise<PgClient> {
+    let pool: PgPool;
+    try {
+      pool = await this.pool();
+    } catch (error) {
+      throw sharedErrorAt(placeOf(this.#name, claim.holder), error);
+    }
+    return this.#takeFrom(pool, claim);
   }
 
   #takeFrom(pool: PgPool, claim: Claim): Promise<PgClient> {

@@ -94,10 +94,10 @@ export class Replica {
    * @throws {@link AcquireTimeoutError}, {@link PoolDeadlockError} all clients of its pool are in use
    */
   async take(claim: Claim): Promise<PgClient> {
-    const { connectionName, hooks, limits, reset } = this.#dependencies;
+    const { hooks, reset } = this.#dependencies;
     try {
       const client = await this.pool.take(claim);
-      await hooks.run(client, connectionName, limits.acquireTimeoutMs, reset?.stateOf(client));
+      await hooks.run(client, claim, reset?.stateOf(client));
       this.#isBack();
       return client;
     } catch (error) {

@@ -3,6 +3,7 @@ import type { MikroORM } from '@mikro-orm/core';
 import { ConnectionFailedError } from '../errors.js';
 import type { PgClient } from '../postgresql/pg-client.js';
 import type { SessionState } from '../postgresql/session-state.js';
+import { placeOf, type Claim } from './claim.js';
 import { destroyClient } from './destroy-client.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
@@ -24,8 +25,13 @@ export class ReserveHooks {
   readonly #onCreate: Hook | undefined;
   readonly #onReserve: Hook | undefined;
   readonly #seen = new WeakSet<PgClient>();
+  readonly #connectionName: string;
+  readonly #limitMs: number;
 
-  constructor(orm: MikroORM) {
+  /** @param limitMs longest time that the hooks may take for a client, in milliseconds */
+  constructor(orm: MikroORM, connectionName: string, limitMs: number) {
+    this.#connectionName = connectionName;
+    this.#limitMs = limitMs;
     this.#onCreate = orm.config.get('onCreateConnection') as Hook | undefined;
     this.#onReserve = orm.config.get('onReserveConnection') as Hook | undefined;
   }
@@ -36,17 +42,12 @@ export class ReserveHooks {
   }
 
   /**
-   * @param limitMs longest time that the hooks may take, in milliseconds
+   * @param claim what the client was taken for
    * @param state is told of what the hooks send; what `onCreateConnection` leaves in the session belongs to
    *   all its users, and what `onReserveConnection` leaves to this one
    * @throws {@link ConnectionFailedError} a hook threw, or took too long; the client is destroyed
    */
-  async run(
-    client: PgClient,
-    connectionName: string,
-    limitMs: number,
-    state?: SessionState,
-  ): Promise<void> {
+  async run(client: PgClient, { holder }: Claim, state?: SessionState): Promise<void> {
     const isNew = this.#onCreate !== undefined && !this.#seen.has(client);
     if (!isNew && this.#onReserve === undefined) {
       return;
@@ -58,13 +59,14 @@ export class ReserveHooks {
       }
       await this.#onReserve?.(connectionOf(client, state));
     };
+    const limitMs = this.#limitMs;
     try {
       if ((await withinLimit(hooks(), limitMs)) === TIMED_OUT) {
         throw new Error(`onCreateConnection and onReserveConnection took more than ${limitMs} ms`);
       }
     } catch (error) {
       destroyClient(client);
-      throw new ConnectionFailedError(connectionName, error);
+      throw new ConnectionFailedError(placeOf(this.#connectionName, holder), error);
     }
   }
 

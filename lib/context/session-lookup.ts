@@ -106,8 +106,8 @@ export class SessionLookup {
   }
 
   /** The context that MikroORM's own objects work in; `beforeSession` needs them outside of it. */
-  #contextFor({ beforeSessionMisused }: DbConnection): Context | undefined {
-    return beforeSessionMisused === undefined ? this.#contexts.current() : undefined;
+  #contextFor({ isInBeforeSession }: DbConnection): Context | undefined {
+    return isInBeforeSession ? undefined : this.#contexts.current();
   }
 
   #named(contextName: string): EntityManager | undefined {

@@ -19,7 +19,7 @@ export function watchPast(
   return observeStatementsPast(orm, (statement) => {
     // A transaction is begun on purpose, unless orm.em was to stay what it is without this library.
     const isTransaction = statement.isInTransaction && globalEntityManager === 'session';
-    const context = connection.beforeSessionMisused === undefined ? active() : undefined;
+    const context = connection.isInBeforeSession ? undefined : active();
     if (context !== undefined) {
       // In a request context of MikroORM that the code has entered, all works on that one.
       const ambient = ambientManager(orm.config, context);

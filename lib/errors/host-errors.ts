@@ -57,20 +57,25 @@ function innermost(error: unknown): unknown {
  * @publicApi
  */
 export class NoPrimaryError extends DbContextError {
-  constructor(
-    readonly connectionName: string,
-    /** What each host answered, in the order of the option. */
-    readonly answers: readonly HostAnswer[],
-  ) {
+  declare readonly connectionName: string;
+  /** What each host answered, in the order of the option. */
+  readonly answers: readonly HostAnswer[];
+
+  constructor(connectionName: string, answers: readonly HostAnswer[]);
+  /** @internal The search is shared, and each unit of work that waited for it gets an error of its own. */
+  constructor(place: ErrorPlace, answers: readonly HostAnswer[]);
+  constructor(place: string | ErrorPlace, answers: readonly HostAnswer[]) {
     const list = answers.map(
       ({ host, role, error }) => `${host}: ${error === undefined ? role : describe(error)}`,
     );
     super(
       'NO_PRIMARY',
-      `No host of connection "${connectionName}" is a primary (${list.join('; ')}). Promote a standby; ` +
+      `No host of connection ${named(place)} is a primary (${list.join('; ')}). Promote a standby; ` +
         'the next request looks again, no restart is needed.',
       answers.find(({ error }) => error !== undefined)?.error,
+      place,
     );
+    this.answers = answers;
   }
 }
 

@@ -38,9 +38,6 @@ export async function createConnection(
   assertSupportedVersion(name);
   const { orm = await initOrm(name, ormOptions, featureEntities, limits, warn) } = options;
   assertSupported(name, orm);
-  if (ormOptions.ensureDatabase !== undefined && ormOptions.ensureDatabase !== false) {
-    createDatabaseOnce(name, orm);
-  }
   if (options.orm !== undefined) {
     const [clientUrl, driverOptions, pool] = [
       orm.config.get('clientUrl'),
@@ -50,7 +47,14 @@ export async function createConnection(
     assertEncrypted(name, { clientUrl, driverOptions });
     assertPoolSize(name, { pool, driverOptions });
   }
-  return new DbConnection(name, orm, settings, { ownsOrm: options.orm === undefined, report });
+  const connection = new DbConnection(name, orm, settings, {
+    ownsOrm: options.orm === undefined,
+    report,
+  });
+  if (ormOptions.ensureDatabase !== undefined && ormOptions.ensureDatabase !== false) {
+    createDatabaseOnce(orm, () => connection.placeHere);
+  }
+  return connection;
 }
 
 async function initOrm(

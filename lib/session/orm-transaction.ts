@@ -78,7 +78,7 @@ export class OrmTransaction implements TransactionOwner {
   /** See {@link TransactionOwner.plan}; at once where nothing has to be waited for. */
   plan(settings: TransactionSettings): BeginPlan | Promise<BeginPlan> {
     const { connection } = this.#parts;
-    const ready = connection.beforeSession();
+    const ready = connection.beforeSession(this.holder);
     return ready === undefined && !computesSettings(connection)
       ? this.#planWith(mergeSettings(connection.transactionOptions.transaction, settings))
       : this.#planLater(ready, settings);
@@ -126,11 +126,12 @@ export class OrmTransaction implements TransactionOwner {
 
   /** See {@link TransactionOwner.planMisused}. */
   planMisused(): Error {
-    const { name, beforeSessionMisused } = this.#parts.connection;
+    const { holder } = this;
+    const { connection } = this.#parts;
     return (
-      beforeSessionMisused ??
+      connection.beforeSessionMisusedBy(holder) ??
       new InvalidTransactionStateError(
-        placeOf(name, this.holder),
+        placeOf(connection.name, holder),
         'sessionVariables() or role() used the session whose transaction they are computed for. Read ' +
           'what they need before, or in dbContext.newSession() with a connection of its own name.',
       )

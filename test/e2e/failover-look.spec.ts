@@ -185,7 +185,9 @@ describe('failover: the look for the primary', () => {
       ],
     });
     const [refusal, silence] = error.answers.map((answer) => answer.error!.message);
-    expect(error.message).toContain('No host of connection "default" is a primary');
+    expect(error.message).toContain(
+      'No host of connection "default" in the context of dbContext.run() is a primary',
+    );
     expect(error.message).toContain(`${refusal}; ${hostOf(two)}: ${silence}). Promote a standby`);
     expect([refusal, silence]).toEqual([
       expect.stringContaining('ECONNRESET'),
