@@ -1,59 +1,34 @@
 import type { MikroORM } from '@mikro-orm/core';
-import type { ClsService } from 'nestjs-cls';
 
 import { ConnectionClosedError, type ErrorPlace } from '../errors.js';
 import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient, PgPool } from '../postgresql/pg-client.js';
 import { postgresql } from '../postgresql/server.js';
-import type { SessionVariables, TransactionSettings } from '../postgresql/transaction-settings.js';
-import { BeforeSession } from './before-session.js';
 import { placeOf, type Claim, type Holder } from './claim.js';
-import { ConnectionCheck } from './connection-check.js';
+import type { ClientSource, ClientSupply } from './client-supply.js';
+import type { ConnectionCheck } from './connection-check.js';
 import type { CheckOptions, ConnectionHealth } from './connection-health.js';
 import type { ResolvedLimits } from './connection-limits.js';
-import { Failover, type FailoverSettings } from './failover.js';
-import { HostPool } from './host-pool.js';
+import { makeParts } from './connection-parts.js';
+import type {
+  ConnectionSettings,
+  GlobalEntityManagerMode,
+  TransactionDefaults,
+} from './connection-settings.js';
+import type { Failover } from './failover.js';
+import type { FaultReporter } from './fault-reporter.js';
+import type { HostPool } from './host-pool.js';
 import type { DriverMikroORM } from './driver-mikro-orm.js';
-import { replicasOf } from './mikro-orm-connection.js';
 import { sumOfPools } from './pool-sum.js';
-import { ReplicaSet, type ReadSettings, type ReadYourWritesSettings } from './replica-set.js';
+import type { Preparation } from './preparation.js';
+import type { ReadYourWritesSettings, ReplicaSet } from './replica-set.js';
 import type { ReplicaState } from './replica.js';
-import { ReserveHooks } from './reserve-hooks.js';
-import { SessionReset, type ResetMode } from './session-reset.js';
+import type { SessionReset } from './session-reset.js';
 import { acquire, connectionClose } from '../telemetry/channels.js';
 import type { ConnectionInfo } from '../telemetry/payloads.js';
 import { tracedAcquire } from '../telemetry/acquire-trace.js';
 import { ConnectionTelemetry } from './connection-telemetry.js';
 import type { PoolState } from './pool-state.js';
-
-/** Provides a client for a claim; `fromPool` takes one as without it. */
-type ClientSource = (claim: Claim, fromPool: () => Promise<PgClient>) => Promise<PgClient>;
-
-/** How the transactions of a connection begin: settings, and functions that compute some of them. */
-export interface TransactionDefaults {
-  readonly transaction?: TransactionSettings;
-  readonly sessionVariables?: (cls: ClsService) => SessionVariables | Promise<SessionVariables>;
-  readonly role?: string | ((cls: ClsService) => string | undefined);
-}
-
-/** What the global entity manager of a connection (`orm.em`) is inside of a context. */
-export type GlobalEntityManagerMode = 'session' | 'own';
-
-/** The options of a connection, checked and with every default filled in. */
-export interface ConnectionSettings {
-  readonly limits: ResolvedLimits;
-  readonly transactionOptions: TransactionDefaults;
-  readonly beforeSession: ((connection: DbConnection) => void | Promise<void>) | undefined;
-  readonly failover: FailoverSettings | undefined;
-  readonly reading: ReadSettings;
-  readonly resetOnRelease: ResetMode;
-  readonly globalEntityManager: GlobalEntityManagerMode;
-  /** How long {@link DbConnection.check} takes at most where it is given no `timeoutMs`. */
-  readonly checkTimeoutMs: number;
-}
-
-/** Is called with an error that no caller can catch. */
-export type FaultReporter = (message: string, error: unknown) => void;
 
 /**
  * One named database: a MikroORM instance with its pool. It is injected with `@InjectConnection(name?)`.
@@ -86,79 +61,47 @@ export class DbConnection {
   readonly report: FaultReporter;
   /** @internal The option of that name. */
   readonly globalEntityManager: GlobalEntityManagerMode;
-  readonly #ownsOrm: boolean;
-  readonly #reserveHooks: ReserveHooks;
-  readonly #sessionReset: SessionReset | undefined;
-  readonly #hosts: HostPool;
-  readonly #check: ConnectionCheck;
-  readonly #replicas: ReplicaSet | undefined;
   /** @internal The option `readYourWrites`; `undefined` without replicas, where it has no effect. */
   readonly readYourWrites: ReadYourWritesSettings | undefined;
-  readonly #beforeSession: BeforeSession | undefined;
+  /**
+   * @internal Resets what is left in the sessions of the clients of the pool that are given back. It knows
+   * nothing of those that replace them, which are in one transaction that no reset may end.
+   */
+  readonly sessionReset: SessionReset | undefined;
+  /** @internal What is done before a transaction takes its client. */
+  readonly preparation: Preparation;
+  readonly #ownsOrm: boolean;
+  readonly #hosts: HostPool;
+  readonly #replicas: ReplicaSet | undefined;
+  readonly #clients: ClientSupply;
   readonly #failover: Failover | undefined;
-  #clientSource: ClientSource | undefined;
-  #holderHere: (() => Holder | undefined) | undefined;
+  readonly #check: ConnectionCheck;
+  #findHolder: (() => Holder | undefined) | undefined;
   #closing: Promise<void> | undefined;
 
   /** @internal */
   constructor(
     name: string,
     orm: MikroORM,
-    settings: ConnectionSettings,
+    settings: ConnectionSettings<DbConnection>,
     { ownsOrm, report }: { readonly ownsOrm: boolean; readonly report: FaultReporter },
   ) {
-    const { limits, transactionOptions, beforeSession, failover, reading } = settings;
     this.name = name;
     this.orm = orm as unknown as DriverMikroORM;
-    this.limits = limits;
-    this.transactionOptions = transactionOptions;
+    this.limits = settings.limits;
+    this.transactionOptions = settings.transactionOptions;
     this.report = report;
     this.globalEntityManager = settings.globalEntityManager;
     this.#ownsOrm = ownsOrm;
-    this.#reserveHooks = new ReserveHooks(orm, name, limits.acquireTimeoutMs);
-    const { resetOnRelease } = settings;
-    const reset =
-      resetOnRelease === 'never'
-        ? undefined
-        : new SessionReset({
-            mode: resetOnRelease,
-            connectionName: name,
-            limitMs: limits.endTimeoutMs,
-            setUp: (client) => this.#reserveHooks.setUp(client),
-            report,
-            onStatement: (sql, tookMs) => this.onStatement(sql, tookMs),
-          });
-    this.#sessionReset = reset;
-    const holderHere = (): Holder | undefined => this.#holderHere?.();
-    this.#hosts = new HostPool(orm.driver.getConnection('write'), name, limits, {
-      reset,
-      holderHere,
-      telemetry: this.telemetry,
-    });
-    const replicas = replicasOf(orm);
-    if (replicas.length > 0) {
-      const dependencies = {
-        connectionName: name,
-        telemetry: this.telemetry,
-        limits,
-        hooks: this.#reserveHooks,
-        reset,
-        report,
-        holderHere,
-      };
-      this.#replicas = new ReplicaSet(replicas, reading, dependencies);
-      this.readYourWrites = reading.readYourWrites;
-    }
-    this.#check = new ConnectionCheck({
-      name,
-      hosts: this.#hosts,
-      replicas: this.#replicas?.pools ?? [],
-      isClosed: () => this.isClosed,
-      defaultTimeoutMs: settings.checkTimeoutMs,
-    });
-    this.#beforeSession =
-      beforeSession && new BeforeSession(() => beforeSession(this), name, limits.acquireTimeoutMs);
-    this.#failover = failover && new Failover(this.#hosts, this.telemetry, failover);
+    const parts = makeParts<DbConnection>(this, orm, settings);
+    this.#hosts = parts.hosts;
+    this.#replicas = parts.replicas;
+    this.readYourWrites = parts.replicas && settings.reading.readYourWrites;
+    this.sessionReset = parts.sessionReset;
+    this.preparation = parts.preparation;
+    this.#clients = parts.clients;
+    this.#failover = parts.failover;
+    this.#check = parts.check;
   }
 
   /** Whether `close()` was called. */
@@ -216,7 +159,7 @@ export class DbConnection {
     if (host === undefined) {
       await this.#failover?.ensurePrimary(undefined);
     }
-    const client = await this.#takeFromPool({ holder: undefined, isBusy: true });
+    const client = await this.#clients.takeFromPool({ holder: undefined, isBusy: true });
     client.release();
   }
 
@@ -260,37 +203,9 @@ export class DbConnection {
     return this.#check.run(options);
   }
 
-  /**
-   * @internal Calls the hook `beforeSession`, if there is one, then finds the primary (H2), for a unit of work
-   * that errors then name.
-   */
-  beforeSession(holder: Holder | undefined): Promise<void> | undefined {
-    const called = this.#beforeSession?.run(holder);
-    // Clients that replace those of the pool belong to one server, so a change of hosts has no effect.
-    const failover = this.#clientSource === undefined ? this.#failover : undefined;
-    return called === undefined
-      ? failover?.ensurePrimary(holder)
-      : called.then(() => failover?.ensurePrimary(holder));
-  }
-
-  /** @internal Whether `beforeSession()` may run code of the application. */
-  get asksBeforeSession(): boolean {
-    return this.#beforeSession !== undefined || this.#failover !== undefined;
-  }
-
   /** @internal Is called with each statement that failed. */
   onFailure(error: unknown, client: PgClient, isReadOnly: boolean): void {
     this.#failover?.onFailure(error, client, isReadOnly);
-  }
-
-  /** @internal Whether the calling code is that of `beforeSession`, which may use no session of this connection. */
-  get isInBeforeSession(): boolean {
-    return this.#beforeSession?.isRunning === true;
-  }
-
-  /** @internal The error for `beforeSession` if it is running and a unit of work of its own uses a session. */
-  beforeSessionMisusedBy(holder: Holder | undefined): Error | undefined {
-    return this.isInBeforeSession ? this.#beforeSession?.misusedBy(holder) : undefined;
   }
 
   /**
@@ -307,6 +222,7 @@ export class DbConnection {
   }
 
   async #close(): Promise<void> {
+    this.#clients.shut();
     let ormClosed: Promise<void> | undefined;
     // MikroORM waits for one pool after the other, and each of them has its own limit meanwhile.
     const closeOrm = (): Promise<void> => (ormClosed ??= this.orm.close(true));
@@ -332,33 +248,23 @@ export class DbConnection {
   checkOut(claim: Claim): Promise<PgClient> {
     const origin = acquire.hasSubscribers ? claim.source?.telemetry : undefined;
     return origin === undefined
-      ? this.#checkOut(claim)
-      : tracedAcquire(origin, claim.holder, () => this.#checkOut(claim));
-  }
-
-  #checkOut(claim: Claim): Promise<PgClient> {
-    if (this.isClosed) {
-      return Promise.reject(new ConnectionClosedError(placeOf(this.name, claim.holder)));
-    }
-    return this.#clientSource === undefined
-      ? this.#take(claim)
-      : this.#clientSource(claim, () => this.#take(claim));
-  }
-
-  #take(claim: Claim): Promise<PgClient> {
-    return this.#replicas === undefined || claim.mayReadReplica !== true
-      ? this.#takeFromPool(claim)
-      : this.#takeToRead(this.#replicas, claim);
+      ? this.#clients.take(claim)
+      : tracedAcquire(origin, claim.holder, () => this.#clients.take(claim));
   }
 
   /** @internal Finds the unit of work that code runs in which takes a client past the sessions. */
-  knowHolders(holderHere: () => Holder | undefined): void {
-    this.#holderHere = holderHere;
+  knowHolders(findHolder: () => Holder | undefined): void {
+    this.#findHolder = findHolder;
+  }
+
+  /** @internal The unit of work that the calling code runs in. */
+  get holderHere(): Holder | undefined {
+    return this.#findHolder?.();
   }
 
   /** @internal Where an error of the calling code happens. */
   get placeHere(): ErrorPlace {
-    return placeOf(this.name, this.#holderHere?.());
+    return placeOf(this.name, this.holderHere);
   }
 
   /**
@@ -368,40 +274,12 @@ export class DbConnection {
    * @internal
    */
   replaceClients(source: ClientSource): () => void {
-    this.#clientSource = source;
-    return () => {
-      this.#clientSource = undefined;
-    };
-  }
-
-  /**
-   * @internal Resets what is left in the sessions of the clients of the pool that are given back. It knows
-   * nothing of those that replace them, which are in one transaction that no reset may end.
-   */
-  get sessionReset(): SessionReset | undefined {
-    return this.#sessionReset;
+    return this.#clients.replace(source);
   }
 
   /** @internal The pool, which is made if there is none; this connects to nothing. */
   pool(): Promise<PgPool> {
     return this.#hosts.pool();
-  }
-
-  async #takeToRead(replicas: ReplicaSet, claim: Claim): Promise<PgClient> {
-    return (await replicas.take(claim)) ?? this.#takeFromPool(claim);
-  }
-
-  #takeFromPool(claim: Claim): Promise<PgClient> {
-    const taken = this.#hosts.take(claim);
-    const watched = this.#failover?.watch(taken) ?? taken;
-    return this.#reserveHooks.areSet ? this.#runHooks(watched, claim) : watched;
-  }
-
-  async #runHooks(taken: Promise<PgClient>, claim: Claim): Promise<PgClient> {
-    const client = await taken;
-    const state = this.#sessionReset?.stateOf(client);
-    await this.#reserveHooks.run(client, claim, state);
-    return client;
   }
 
   /** @internal What is known of code that hides in the database of the current server. */

@@ -1,30 +1,20 @@
 import type { Connection } from '@mikro-orm/core';
 
-import { ConnectionClosedError, ConnectionFailedError } from '../errors.js';
+import { ConnectionClosedError } from '../errors.js';
 import type { KnownCode } from '../postgresql/hidden-code.js';
 import type { PgClient, PgPool, StandaloneClient } from '../postgresql/pg-client.js';
 import { checkOut, type CheckoutLimits, type CleanFor } from './checkout.js';
-import { placeOf, type Claim, type Holder } from './claim.js';
-import { claimPast } from './claims-past.js';
-import { CLOSE_LIMIT_MS, cutClients, refuseCallers, refuseWaiting } from './cut-clients.js';
-import {
-  assertMovable,
-  isPointed,
-  ownServerOf,
-  pointAt,
-  pointAtNothing,
-  type OwnServer,
-  type SqlConnection,
-} from './mikro-orm-connection.js';
+import { placeOf, type Claim } from './claim.js';
+import { CurrentPool, type PoolParts } from './current-pool.js';
+import { endPool } from './end-pool.js';
+import { assertMovable, type OwnServer } from './mikro-orm-connection.js';
 import { sharedErrorAt } from './placed-errors.js';
 import { poolState, type PoolState } from './pool-state.js';
-import { preparePool } from './prepare-pool.js';
 import { RetiredPool } from './retired-pool.js';
 import { hostChange } from '../telemetry/channels.js';
 import type { ConnectionInfo } from '../telemetry/payloads.js';
 import type { SessionReset } from './session-reset.js';
 import { formatServer, parseServerAddress, type ServerAddress } from './server-address.js';
-import { withinLimit } from './time-limit.js';
 
 /** The limits of a pool. */
 export interface HostPoolLimits extends CheckoutLimits {
@@ -33,9 +23,8 @@ export interface HostPoolLimits extends CheckoutLimits {
 }
 
 /** What a pool works with beside its own connection. */
-interface HostPoolParts {
-  readonly reset: SessionReset | undefined;
-  readonly holderHere: () => Holder | undefined;
+interface HostPoolParts extends PoolParts {
+  /** What events call the connection. */
   readonly telemetry: ConnectionInfo;
 }
 
@@ -44,72 +33,48 @@ interface HostPoolParts {
  * servers for as long as transactions are open on them.
  */
 export class HostPool {
-  readonly #connection: SqlConnection;
   readonly #name: string;
   readonly #limits: HostPoolLimits;
   readonly #reset: SessionReset | undefined;
-  readonly #holderHere: () => Holder | undefined;
-  /** Ends that the callers of the pool are known. */
-  #forgetCallers: (() => void) | undefined;
   readonly #telemetry: ConnectionInfo;
-  /** The server of the connection's own options, read while it was not pointed elsewhere. */
-  #own: OwnServer | undefined;
-  #pointed: unknown;
-  #server: OwnServer['logIn'] | undefined;
-  #pool: PgPool | undefined;
-  /** The Kysely instance that the pool was made for. */
-  #kysely: unknown;
-  /** Of a pool that is closing, or closed. */
-  #lastKysely: unknown;
-  #knownCode: KnownCode = { names: undefined };
+  readonly #current: CurrentPool;
   readonly #retired = new Set<RetiredPool>();
   #changes: Promise<void> = Promise.resolve();
   #isClosed = false;
 
-  /**
-   * @param name the name of the connection, for messages
-   * @param of `reset` resets what is left in the sessions of clients, where it may not stay; `holderHere`
-   *   finds the unit of work that the calling code runs in; `telemetry` is what events call the connection
-   */
-  constructor(
-    connection: Connection,
-    name: string,
-    limits: HostPoolLimits,
-    { reset, holderHere, telemetry }: HostPoolParts,
-  ) {
-    this.#connection = connection as unknown as SqlConnection;
+  /** @param name the name of the connection, for messages */
+  constructor(connection: Connection, name: string, limits: HostPoolLimits, parts: HostPoolParts) {
     this.#name = name;
     this.#limits = limits;
-    this.#reset = reset;
-    this.#holderHere = holderHere;
-    this.#telemetry = telemetry;
+    this.#reset = parts.reset;
+    this.#telemetry = parts.telemetry;
+    this.#current = new CurrentPool(connection, name, limits.deadlockTimeoutMs, parts);
   }
 
   /** Host and port of the server. */
   get host(): string {
-    this.#server ??= this.#ownServer().logIn;
-    return formatServer(this.#server);
+    return formatServer(this.#current.server);
   }
 
   /** Name of the database. */
   get database(): string | undefined {
-    this.#server ??= this.#ownServer().logIn;
-    return this.#server.database;
+    return this.#current.server.database;
   }
 
   /** Counters of the pool, or `undefined` while nothing has been asked of it. */
   get state(): PoolState | undefined {
-    return this.#pool === undefined ? undefined : poolState(this.#pool);
+    const { last } = this.#current;
+    return last === undefined ? undefined : poolState(last);
   }
 
   /** What is known of code that hides in the database of the current server. */
   get knownCode(): KnownCode {
-    return this.#knownCode;
+    return this.#current.knownCode;
   }
 
   /** The Kysely instance that MikroORM compiles its queries with. */
   getKysely(): unknown {
-    return this.#lastKysely ?? this.#connection.getClient();
+    return this.#current.getKysely();
   }
 
   /**
@@ -122,47 +87,7 @@ export class HostPool {
   pool(): Promise<PgPool> {
     return this.#isClosed
       ? Promise.reject(new ConnectionClosedError(this.#name))
-      : this.#currentPool();
-  }
-
-  async #currentPool(): Promise<PgPool> {
-    let pool: PgPool;
-    try {
-      pool = (await this.#connection.getNativeClient()) as PgPool;
-    } catch (error) {
-      throw error instanceof ConnectionFailedError
-        ? error
-        : new ConnectionFailedError(this.#name, error);
-    }
-    this.#kysely = this.#connection.getClient();
-    if (pool !== this.#pool) {
-      this.#pool = pool;
-      preparePool(pool);
-      this.#knowCallers(pool);
-      this.#reset?.watch(pool);
-      this.#knownCode = { names: undefined };
-      if (!isPointed(this.#connection, this.#pointed)) {
-        this.#server = undefined;
-      }
-    }
-    return pool;
-  }
-
-  #knowCallers(pool: PgPool): void {
-    const { deadlockTimeoutMs } = this.#limits;
-    this.#forgetCallers?.();
-    this.#forgetCallers = claimPast(pool, {
-      connectionName: this.#name,
-      deadlockTimeoutMs,
-      holderHere: this.#holderHere,
-    });
-  }
-
-  /** The pool, where MikroORM has made no other one since it was last asked, so that nothing is to be waited for. */
-  get #knownPool(): PgPool | undefined {
-    return !this.#isClosed && this.#connection.getClient() === this.#kysely
-      ? this.#pool
-      : undefined;
+      : this.#current.ask();
   }
 
   /**
@@ -172,7 +97,7 @@ export class HostPool {
    * @throws {@link InvalidOptionsError} `host` is no address, or this cannot go to another server at all
    */
   nameOf(host: string): string {
-    const own = this.#ownServer();
+    const own = this.#current.ownServer();
     assertMovable(own, this.#name);
     return formatServer({ ...own.logIn, ...parseServerAddress(host, this.#name) });
   }
@@ -187,7 +112,7 @@ export class HostPool {
     return new Client({
       ...options,
       // `pg` makes the password not enumerable, so the copy above lacks it.
-      ...this.#ownServer().logIn,
+      ...this.#current.ownServer().logIn,
       ...parseServerAddress(host, this.#name),
       // The caller limits connecting and asking together.
       connectionTimeoutMillis: 0,
@@ -196,7 +121,7 @@ export class HostPool {
 
   /** Takes a client whose session holds nothing of another user (F7), see {@link checkOut}. */
   take(claim: Claim): Promise<PgClient> {
-    const pool = this.#knownPool;
+    const pool = this.#isClosed ? undefined : this.#current.known;
     return pool === undefined ? this.#takeFromMade(claim) : this.#takeFrom(pool, claim);
   }
 
@@ -235,83 +160,19 @@ export class HostPool {
     await change;
   }
 
-  /**
-   * Closes the pools of former servers, and the current pool if it is owned (H3). What is in use may go on
-   * for `drainTimeoutMs`; then every client is cut, also those that code past the sessions has taken. No
-   * client is given out any more, no change of the server is made, and a pool that is owned has no
-   * successor.
-   *
-   * @param closeOrm closes MikroORM, which has no pool of the connection any more by then
-   */
-  async close(isOwned: boolean, closeOrm: () => Promise<void>): Promise<void> {
-    this.#isClosed = true;
-    this.#forgetCallers?.();
-    this.#forgetCallers = undefined;
-    await this.#changes;
-    const { drainTimeoutMs } = this.#limits;
-    const former = [...this.#retired].map((each) => each.close(drainTimeoutMs));
-    await Promise.all([isOwned && this.#closeCurrent(closeOrm), ...former]);
-  }
-
-  async #closeCurrent(closeOrm: () => Promise<void>): Promise<void> {
-    const { drainTimeoutMs } = this.#limits;
-    const pool = await this.#poolToEnd();
-    const reason = new ConnectionClosedError(this.#name, drainTimeoutMs);
-    const refusal = (): Error => new ConnectionClosedError(this.#name);
-    if (pool !== undefined) {
-      // Transactions that are still open compile with it.
-      this.#lastKysely = this.getKysely();
-      refuseCallers(pool, refusal);
-      pointAtNothing(this.#connection, refusal);
-    }
-    let cut: Promise<void> | undefined;
-    const timer = setTimeout(() => {
-      cut =
-        pool &&
-        cutClients(
-          pool,
-          ({ holder }) => new ConnectionClosedError(placeOf(this.#name, holder), drainTimeoutMs),
-        );
-    }, drainTimeoutMs);
-    try {
-      await withinLimit(Promise.all([end(pool), closeOrm()]), drainTimeoutMs + CLOSE_LIMIT_MS);
-      // The process may end after this: a request that has not left leaves the statement and its locks.
-      await cut;
-    } finally {
-      clearTimeout(timer);
-      if (pool !== undefined) {
-        refuseWaiting(pool, reason);
-      }
-    }
-  }
-
-  /** The pool, also where only MikroORM has used it; none where the application has made it itself. */
-  async #poolToEnd(): Promise<PgPool | undefined> {
-    try {
-      // Hooks of the first connect are skipped: nobody uses the pool any more.
-      await this.#connection.connect({ skipOnConnect: true });
-      return await this.#currentPool();
-    } catch {
-      return undefined;
-    }
-  }
-
   async #change(address: ServerAddress): Promise<void> {
     if (this.#isClosed) {
       throw new ConnectionClosedError(this.#name);
     }
-    const own = this.#ownServer();
-    const server = { ...own.logIn, ...address };
-    if (isSameServer(server, (this.#server ??= own.logIn))) {
+    const own = this.#current.ownServer();
+    if (isSameServer({ ...own.logIn, ...address }, this.#current.server)) {
       return;
     }
     const { host } = this;
-    // Hooks of the first connect are skipped: the server may be unreachable.
-    await this.#connection.connect({ skipOnConnect: true });
-    const old = await this.#currentPool();
-    this.#pointed = pointAt(this.#connection, this.#name, own, address);
-    this.#server = server;
-    this.#retire(old, await this.#currentPool(), host);
+    // The server may be unreachable.
+    const old = await this.#current.askWithoutHooks();
+    this.#current.goTo(own, address);
+    this.#retire(old, await this.#current.ask(), host);
     if (hostChange.hasSubscribers) {
       hostChange.publish({ connection: this.#telemetry, from: host, to: this.host });
     }
@@ -328,17 +189,22 @@ export class HostPool {
     void retired.closed.finally(() => this.#retired.delete(retired));
   }
 
-  #ownServer(): OwnServer {
-    if (this.#own === undefined || !isPointed(this.#connection, this.#pointed)) {
-      this.#own = ownServerOf(this.#connection);
-    }
-    return this.#own;
-  }
-}
-
-async function end(pool: PgPool | undefined): Promise<void> {
-  if (pool?.ending === false) {
-    await pool.end();
+  /**
+   * Closes the pools of former servers, and the current pool if it is owned (H3). What is in use may go on
+   * for `drainTimeoutMs`; then every client is cut, also those that code past the sessions has taken. No
+   * client is given out any more, no change of the server is made, and a pool that is owned has no
+   * successor.
+   *
+   * @param closeOrm closes MikroORM, which has no pool of the connection any more by then
+   */
+  async close(isOwned: boolean, closeOrm: () => Promise<void>): Promise<void> {
+    this.#isClosed = true;
+    this.#current.forgetCallers();
+    await this.#changes;
+    const { drainTimeoutMs } = this.#limits;
+    const former = [...this.#retired].map((each) => each.close(drainTimeoutMs));
+    const how = { connectionName: this.#name, drainTimeoutMs, closeOrm };
+    await Promise.all([isOwned && endPool(this.#current, how), ...former]);
   }
 }
 

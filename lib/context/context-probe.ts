@@ -1,4 +1,4 @@
-import type { FaultReporter } from '../connection/db-connection.js';
+import type { FaultReporter } from '../connection/fault-reporter.js';
 import type { Context } from './context.js';
 import type { HookCallback, HookKind } from './hooks.js';
 

@@ -1,6 +1,6 @@
 import { TransactionContext } from '@mikro-orm/core';
 
-import type { FaultReporter } from '../connection/db-connection.js';
+import type { FaultReporter } from '../connection/fault-reporter.js';
 import { WrittenLsns } from '../connection/written-lsns.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';

@@ -1,4 +1,4 @@
-import type { FaultReporter } from '../connection/db-connection.js';
+import type { FaultReporter } from '../connection/fault-reporter.js';
 import { millisecondsSince, TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import { HookTimeoutError, InvalidOptionsError, ShuttingDownError } from '../errors.js';
 import type { SettlementOutcome } from '../errors.js';

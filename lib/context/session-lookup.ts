@@ -106,8 +106,8 @@ export class SessionLookup {
   }
 
   /** The context that MikroORM's own objects work in; `beforeSession` needs them outside of it. */
-  #contextFor({ isInBeforeSession }: DbConnection): Context | undefined {
-    return isInBeforeSession ? undefined : this.#contexts.current();
+  #contextFor({ preparation }: DbConnection): Context | undefined {
+    return preparation.isInHook ? undefined : this.#contexts.current();
   }
 
   #named(contextName: string): EntityManager | undefined {

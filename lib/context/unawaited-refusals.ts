@@ -1,4 +1,4 @@
-import type { FaultReporter } from '../connection/db-connection.js';
+import type { FaultReporter } from '../connection/fault-reporter.js';
 import { DbContextError } from '../errors.js';
 
 /** What a statement was refused in, as far as reports name it. */

@@ -15,11 +15,11 @@ export function watchPast(
   watch: ContextWatch,
   active: () => Context | undefined,
 ): () => void {
-  const { orm, telemetry, globalEntityManager } = connection;
+  const { orm, telemetry, globalEntityManager, preparation } = connection;
   return observeStatementsPast(orm, (statement) => {
     // A transaction is begun on purpose, unless orm.em was to stay what it is without this library.
     const isTransaction = statement.isInTransaction && globalEntityManager === 'session';
-    const context = connection.isInBeforeSession ? undefined : active();
+    const context = preparation.isInHook ? undefined : active();
     if (context !== undefined) {
       // In a request context of MikroORM that the code has entered, all works on that one.
       const ambient = ambientManager(orm.config, context);

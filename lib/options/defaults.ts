@@ -1,6 +1,6 @@
 import type { CheckOptions } from '../connection/connection-health.js';
 import type { ResolvedLimits } from '../connection/connection-limits.js';
-import type { GlobalEntityManagerMode } from '../connection/db-connection.js';
+import type { GlobalEntityManagerMode } from '../connection/connection-settings.js';
 import type { ResetMode } from '../connection/session-reset.js';
 import { commitOnSuccess } from './commit-on-success.js';
 import type { DbContextOptions } from './context-options.js';

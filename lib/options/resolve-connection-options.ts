@@ -3,7 +3,11 @@ import { inspect } from 'node:util';
 import type { Options } from '@mikro-orm/core';
 
 import type { ResolvedLimits } from '../connection/connection-limits.js';
-import type { ConnectionSettings, GlobalEntityManagerMode } from '../connection/db-connection.js';
+import type {
+  ConnectionSettings,
+  GlobalEntityManagerMode,
+} from '../connection/connection-settings.js';
+import type { DbConnection } from '../connection/db-connection.js';
 import type { ResetMode } from '../connection/session-reset.js';
 import { isTimeLimit, LONGEST_LIMIT_MS } from '../connection/time-limit.js';
 import { InvalidOptionsError } from '../errors.js';
@@ -21,7 +25,7 @@ const LIMIT_NAMES = Object.keys(DEFAULTS.limits) as (keyof ResolvedLimits)[];
 /** The options of one connection, separated into those of this library and those of MikroORM. */
 export interface ResolvedConnectionOptions {
   readonly name: string;
-  readonly settings: ConnectionSettings;
+  readonly settings: ConnectionSettings<DbConnection>;
   readonly ormOptions: Partial<Options>;
 }
 

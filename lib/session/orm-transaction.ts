@@ -72,13 +72,13 @@ export class OrmTransaction implements TransactionOwner {
   /** See {@link TransactionOwner.plansAlone}. */
   get plansAlone(): boolean {
     const { connection } = this.#parts;
-    return !connection.asksBeforeSession && !computesSettings(connection);
+    return !connection.preparation.isSet && !computesSettings(connection);
   }
 
   /** See {@link TransactionOwner.plan}; at once where nothing has to be waited for. */
   plan(settings: TransactionSettings): BeginPlan | Promise<BeginPlan> {
     const { connection } = this.#parts;
-    const ready = connection.beforeSession(this.holder);
+    const ready = connection.preparation.run(this.holder);
     return ready === undefined && !computesSettings(connection)
       ? this.#planWith(mergeSettings(connection.transactionOptions.transaction, settings))
       : this.#planLater(ready, settings);
@@ -127,11 +127,11 @@ export class OrmTransaction implements TransactionOwner {
   /** See {@link TransactionOwner.planMisused}. */
   planMisused(): Error {
     const { holder } = this;
-    const { connection } = this.#parts;
+    const { name, preparation } = this.#parts.connection;
     return (
-      connection.beforeSessionMisusedBy(holder) ??
+      preparation.misusedBy(holder) ??
       new InvalidTransactionStateError(
-        placeOf(connection.name, holder),
+        placeOf(name, holder),
         'sessionVariables() or role() used the session whose transaction they are computed for. Read ' +
           'what they need before, or in dbContext.newSession() with a connection of its own name.',
       )

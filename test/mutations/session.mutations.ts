@@ -289,7 +289,7 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
     id: 'H2',
     what: 'beforeSession is not called.',
     file: 'lib/session/orm-transaction.ts',
-    find: 'const ready = connection.beforeSession();',
+    find: 'const ready = connection.preparation.run(this.holder);',
     replace: 'const ready: Promise<void> | undefined = undefined;',
     spec: 'e2e/hosts-before-session.spec',
     test: 'H2: is awaited before',
