@@ -13,7 +13,10 @@ import { isServerError } from '../postgresql/server-errors.js';
  * What one unit of work gets of an error that several get, since they have waited for the same. Errors that are
  * not of this library stay what they are.
  */
-export function sharedErrorAt<T>(place: ErrorPlace, error: T): T | DbConnectionError {
+export function sharedErrorAt<T>(
+  place: ErrorPlace,
+  error: T,
+): T | ConnectionFailedError | ConnectionClosedError {
   if (error instanceof ConnectionFailedError) {
     return new ConnectionFailedError(place, error.cause);
   }
@@ -21,8 +24,6 @@ export function sharedErrorAt<T>(place: ErrorPlace, error: T): T | DbConnectionE
     ? new ConnectionClosedError(place, error.cutOffAfterMs)
     : error;
 }
-
-type DbConnectionError = ConnectionFailedError | ConnectionClosedError;
 
 /** The classes that `pg` and Node make errors of, beside that of the server's. */
 const PLAIN = new Set(['Error', 'AggregateError', 'RangeError', 'TypeError']);

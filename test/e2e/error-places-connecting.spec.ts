@@ -81,6 +81,11 @@ beforeAll(async () => {
       ...noteConnection(url, { name: 'without-primary' }),
       failover: { hosts: [NOBODY, NOBODY_EITHER] },
     },
+    noteConnection(url, { name: 'without-pool' }),
+    {
+      ...noteConnection(url, { name: 'without-pool-to-search' }),
+      failover: { hosts: [NOBODY, NOBODY_EITHER] },
+    },
     {
       ...noteConnection(url, { name: 'slow-hook', acquireTimeoutMs: 200 }),
       beforeSession: () => new Promise<void>(() => undefined),
@@ -153,6 +158,27 @@ describe('a statement of a session', () => {
     expect(String(errors['one'])).toContain(`${start} ${CONTEXT_OF_ONE}`);
     expect(String(errors['other'])).toContain(`${start} ${CONTEXT_OF_OTHER}`);
   });
+
+  it.each(['without-pool', 'without-pool-to-search'])(
+    '%s: so are those that wait for the pool itself',
+    async (name) => {
+      const connection = at.connection(name).orm.driver.getConnection('write');
+      const noPool = new Error('no pool');
+      Object.assign(connection, { getNativeClient: () => Promise.reject(noPool) });
+      await Promise.all([ask('one', name), ask('other', name)]);
+      for (const [route, origin] of [
+        ['one', 'OneController.ask'],
+        ['other', 'OtherController.ask'],
+      ] as const) {
+        expect(errors[route]).toMatchObject({
+          constructor: ConnectionFailedError,
+          message: expect.stringContaining(`"${name}" in the context of ${origin}: no pool`),
+          origin,
+          cause: noPool,
+        });
+      }
+    },
+  );
 
   it('one that waits as the connection is closed is told of in the context of its route', async () => {
     const hasBegun = deferred();
