@@ -7,7 +7,7 @@ import {
 } from 'graphql';
 
 import type { OperationError } from '../options/context-options.js';
-import { errorOf, settledAnswer, shownAnswer, type Answer } from './answer.js';
+import { errorOf, settledAnswer, shownAnswer, shownPayloads, type Answer } from './answer.js';
 import { copyOfContext } from './context-value.js';
 import { closeSource, isAsyncIterable } from './outside-source.js';
 import type { GraphQLOperation } from './operation.js';
@@ -112,7 +112,8 @@ export class WebSocketOperations {
       }
       const run = async (): Promise<Answer> => (await execute({ ...args, contextValue })) as Answer;
       if (operation === undefined || shape === undefined) {
-        return shownAnswer(await run());
+        const answer = await run();
+        return isAsyncIterable(answer) ? shownPayloads(answer) : shownAnswer(answer);
       }
       try {
         const answer = await this.#settled(operation, shape, await run());
