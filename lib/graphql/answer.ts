@@ -3,7 +3,6 @@ import { GraphQLError } from 'graphql';
 import { withoutPage } from '../error-page.js';
 import { DbContextError } from '../errors.js';
 import type { OperationShape } from './root-fields.js';
-import { SettledEvents } from './settled-events.js';
 
 /** How the context of an operation has ended. */
 export type OperationEnd =
@@ -58,11 +57,6 @@ export function shownAnswer(answer: Answer): Answer {
     ...(incremental && { incremental: incremental.map(shownAnswer) }),
     ...(completed && { completed: completed.map(shownAnswer) }),
   };
-}
-
-/** The payloads of an answer, each without these lines. */
-export function shownPayloads(payloads: AsyncIterable<unknown>): AsyncIterable<Answer> {
-  return new SettledEvents(shownAnswer, payloads[Symbol.asyncIterator]() as AsyncIterator<Answer>);
 }
 
 function shownError(error: unknown): unknown {

@@ -1,4 +1,5 @@
-import { shownAnswer, shownPayloads, type Answer } from './answer.js';
+import type { Answer } from './answer.js';
+import { shownPayloads } from './shown-payloads.js';
 
 /** What Apollo Server answers to a request with: one answer, or a first payload and those that come after it. */
 export type ApolloBody =

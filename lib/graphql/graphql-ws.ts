@@ -7,7 +7,7 @@ import {
 } from 'graphql';
 
 import type { OperationError } from '../options/context-options.js';
-import { errorOf, settledAnswer, shownAnswer, shownPayloads, type Answer } from './answer.js';
+import { errorOf, settledAnswer, shownAnswer, type Answer } from './answer.js';
 import { copyOfContext } from './context-value.js';
 import { closeSource, isAsyncIterable } from './outside-source.js';
 import type { GraphQLOperation } from './operation.js';
@@ -16,6 +16,7 @@ import { RootFieldScope } from './root-field-scope.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
 import { SettledEvents } from './settled-events.js';
+import { shownPayloads } from './shown-payloads.js';
 import { markSubscription } from './subscription-mark.js';
 import { Subscription } from './subscription.js';
 
