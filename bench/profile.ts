@@ -35,11 +35,7 @@ interface Recorded {
   readonly cpuUs: number;
 }
 
-async function record(
-  fleet: Fleet,
-  candidate: Candidate,
-  workload: Workload,
-): Promise<Recorded> {
+async function record(fleet: Fleet, candidate: Candidate, workload: Workload): Promise<Recorded> {
   const url = fleet.urlOf(candidate);
   const server = fleet.server(candidate);
   await warmUp(fleet, workload, WARM_UP);
