@@ -18,6 +18,7 @@ Without an option: one table of what most readers ask for, in about 12 minutes.
 
   --candidates <list>, --workloads <list>, --adapters <list>    these alone
   --rounds <number>   how often each candidate is measured
+  --batches <number>  of the throughput: how many processes of each candidate share the rounds
   --seconds <number>  how long, each time
   --json <file>       saves all figures
   --apart             part "machinery": a process for each candidate

@@ -8,7 +8,7 @@ import {
   type Adapter,
   type Candidate,
 } from './candidates.js';
-import type { Rounds } from './http/rounds.js';
+import type { BatchPlan } from './http/batches.js';
 import type { BlockPlan } from './machinery/machinery.js';
 import type { PackagePlan } from './machinery/package-times.js';
 import { WORKLOADS, type Workload } from './workloads.js';
@@ -31,8 +31,10 @@ const SUMMARY_PARTS: readonly Part[] = ['trips', 'promises', 'throughput', 'late
 const SUMMARY_WORKLOADS = ['one-read', 'read-modify-write', 'nothing'];
 const SUMMARY_LINKS_MS = [1];
 
-/** Of 10 clients: until the compiler of V8 is done. */
-const WARM_UP_SECONDS = 6;
+/** Of each server, with all workloads: until the compiler of V8 is done. */
+const WARM_UP_SECONDS = 8;
+/** Fleets that the rounds are split over: V8 never compiles the same code twice in the same way. */
+const BATCHES = 3;
 /** Many short rounds: a machine with other work is slow for seconds at a time, which then are seconds of all. */
 const ROUNDS = { summary: 24, parts: 9 };
 const SECONDS = { summary: 0.25, parts: 1 };
@@ -62,7 +64,7 @@ export interface BenchOptions {
   /** Whether it is only to be seen that everything runs. */
   readonly isCheck: boolean;
   readonly workloads: readonly Workload[];
-  readonly rounds: Rounds;
+  readonly rounds: BatchPlan;
   /** How long the candidates run without a network. */
   readonly blockPlan: BlockPlan;
   /** How long each candidate runs where its time is told by package. */
@@ -91,6 +93,7 @@ export function readOptions(): BenchOptions {
       candidates: { type: 'string' },
       workloads: { type: 'string' },
       rounds: { type: 'string' },
+      batches: { type: 'string' },
       apart: { type: 'boolean', default: false },
       inject: { type: 'boolean', default: false },
       seconds: { type: 'string' },
@@ -123,9 +126,10 @@ export function readOptions(): BenchOptions {
       clients: isCheck ? Math.min(workload.clients, CHECK_CLIENTS) : workload.clients,
     })),
     rounds: isCheck
-      ? { rounds: 1, length: { answersEach: 2 }, warmUp: { answersEach: 2 } }
+      ? { rounds: 1, batches: 1, length: { answersEach: 2 }, warmUp: { answersEach: 2 } }
       : {
           rounds,
+          batches: Number(values.batches ?? BATCHES),
           length: { seconds },
           warmUp: { seconds: WARM_UP_SECONDS },
         },
