@@ -36,7 +36,7 @@ const WARM_UP_SECONDS = 8;
 /** Fleets that the rounds are split over: V8 never compiles the same code twice in the same way. */
 const BATCHES = 3;
 /** Many short rounds: a machine with other work is slow for seconds at a time, which then are seconds of all. */
-const ROUNDS = { summary: 24, parts: 9 };
+const ROUNDS = { summary: 18, parts: 9 };
 const SECONDS = { summary: 0.25, parts: 1 };
 const CHECK_CLIENTS = 20;
 /** Of one candidate without a network, before another has its turn; about 15 ms. */

@@ -2,6 +2,7 @@ import {
   ADAPTERS,
   OBSERVED,
   SAME_WITHOUT_DATABASE,
+  isOtherOrm,
   type Adapter,
   type Candidate,
 } from './candidates.js';
@@ -34,12 +35,24 @@ export async function measureThroughput(
   }
 }
 
-function candidatesOn(
+/** The candidates that are measured on an adapter. */
+export function candidatesOn(
   adapter: Adapter,
-  { isCheck, candidates }: BenchOptions,
+  { form, adapters, candidates }: Pick<BenchOptions, 'form' | 'adapters' | 'candidates'>,
 ): readonly Candidate[] {
-  // On the second adapter a check needs only the library: the other candidates are the same on both.
-  return isCheck && adapter !== ADAPTERS[0] ? candidates.slice(0, 1) : candidates;
+  if (adapter === adapters[0]) {
+    return candidates;
+  }
+  switch (form) {
+    case 'check':
+      // A check needs only the library here: the other candidates are the same on both.
+      return candidates.slice(0, 1);
+    case 'summary':
+      // Other ORMs are beside the library to show what MikroORM costs, and that needs one adapter.
+      return candidates.filter((candidate) => !isOtherOrm(candidate));
+    default:
+      return candidates;
+  }
 }
 
 /** Measures the throughput of one read with OpenTelemetry or Prometheus on, and with nobody listening. */
