@@ -45,7 +45,8 @@ const BLOCKS_PER_ROUND = 40;
 const WARM_UP_REQUESTS = 20_000;
 /** Of a profile: a sample is taken every few hundred microseconds. */
 const RECORDED_REQUESTS = 10_000;
-const PROFILED_ROUNDS = 3;
+/** Each of them is a process of its own. */
+const RECORDED_ROUNDS = 5;
 
 export type Part = (typeof PARTS)[number];
 
@@ -141,7 +142,7 @@ export function readOptions(): BenchOptions {
       isApart: values.apart,
     },
     packagePlan: {
-      rounds: isCheck ? 1 : PROFILED_ROUNDS,
+      rounds: isCheck ? 1 : RECORDED_ROUNDS,
       requests: isCheck ? CHECK_CLIENTS : RECORDED_REQUESTS,
       warmUpRequests: isCheck ? 0 : WARM_UP_REQUESTS,
       way: values.inject ? 'inject' : 'direct',
