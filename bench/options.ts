@@ -109,6 +109,7 @@ export function readOptions(): BenchOptions {
   const length = isSummary ? 'summary' : 'parts';
   const rounds = Number(values.rounds ?? ROUNDS[length]);
   const seconds = Number(values.seconds ?? SECONDS[length]);
+  const batches = Number(values.batches ?? BATCHES);
   const names = WORKLOADS.map(({ name }) => name);
   const chosen =
     isSummary && values.workloads === undefined ? SUMMARY_WORKLOADS : pick(values.workloads, names);
@@ -130,12 +131,13 @@ export function readOptions(): BenchOptions {
       ? { rounds: 1, batches: 1, length: { answersEach: 2 }, warmUp: { answersEach: 2 } }
       : {
           rounds,
-          batches: Number(values.batches ?? BATCHES),
+          batches,
           length: { seconds },
           warmUp: { seconds: WARM_UP_SECONDS },
         },
     blockPlan: {
       blocks: isCheck ? 1 : rounds * BLOCKS_PER_ROUND,
+      batches,
       requests: isCheck ? CHECK_CLIENTS : BLOCK_REQUESTS,
       warmUpRequests: isCheck ? 0 : WARM_UP_REQUESTS,
       way: values.inject ? 'inject' : 'direct',
