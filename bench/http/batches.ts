@@ -4,6 +4,7 @@ import type { Workload } from '../workloads.js';
 import type { Fleet } from './fleet.js';
 import type { LoadLength } from './load.js';
 import { runRounds, type RoundResult, type Rounds, type Series } from './rounds.js';
+import { splitRounds } from '../split-rounds.js';
 import { warmUp, type IsAsked } from './warm-up.js';
 
 /** How long the candidates are measured, and how often by fresh processes. */
@@ -36,13 +37,14 @@ export async function runBatches(
 ): Promise<ReadonlyMap<Workload, Series>> {
   const parts = splitRounds(plan);
   const all = new Map(workloads.map((workload) => [workload, [] as Series[]]));
-  for (const [index, rounds] of parts.entries()) {
+  for (const [index, part] of parts.entries()) {
     const fleet = await start();
     try {
       await warmUp(fleet, workloads, plan.warmUp, isAsked);
       for (const workload of workloads) {
         const candidates = fleet.candidates.filter((each) => isAsked(each, workload));
-        all.get(workload)!.push(await runRounds({ ...fleet, candidates }, workload, rounds));
+        const series = await runRounds({ ...fleet, candidates }, workload, { ...plan, ...part });
+        all.get(workload)!.push(series);
       }
     } finally {
       await fleet.stop();
@@ -50,16 +52,6 @@ export async function runBatches(
     onBatch?.(index + 1, parts.length);
   }
   return new Map([...all].map(([workload, series]) => [workload, joinSeries(series)]));
-}
-
-/** The rounds of each batch. Their numbers go on, so that each candidate begins equally often. */
-export function splitRounds({ rounds, length, batches }: BatchPlan): readonly Rounds[] {
-  const count = Math.min(batches, rounds);
-  return Array.from({ length: count }, (_, batch) => {
-    const first = Math.floor((rounds * batch) / count);
-    const next = Math.floor((rounds * (batch + 1)) / count);
-    return { first, rounds: next - first, length };
-  });
 }
 
 /** All rounds of the batches, one batch after another. */

@@ -4,12 +4,13 @@ import type { AddressInfo } from 'node:net';
 
 import type { Candidate } from '../../bench/candidates.js';
 import type { Fleet } from '../../bench/http/fleet.js';
-import { runBatches, splitRounds } from '../../bench/http/batches.js';
+import { runBatches } from '../../bench/http/batches.js';
 import { runRounds } from '../../bench/http/rounds.js';
 import { shareOf } from '../../bench/http/warm-up.js';
 import { isFailure } from '../../bench/report/failure.js';
 import { compare } from '../../bench/report/results.js';
 import { throughputTable } from '../../bench/report/tables.js';
+import { splitRounds } from '../../bench/split-rounds.js';
 import { isFor, type Workload } from '../../bench/workloads.js';
 
 const WORKLOAD: Workload = {
@@ -171,12 +172,8 @@ describe('the rounds of the bench', () => {
   });
 
   it('are shared evenly by the batches, of which there are no more than rounds', () => {
-    const { length } = ROUNDS;
     const split = (rounds: number, batches: number): readonly (readonly number[])[] =>
-      splitRounds({ rounds, batches, length, warmUp: length }).map((each) => [
-        each.first!,
-        each.rounds,
-      ]);
+      splitRounds({ rounds, batches }).map((each) => [each.first, each.rounds]);
     expect(split(18, 3)).toEqual([
       [0, 6],
       [6, 6],
