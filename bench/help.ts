@@ -7,7 +7,8 @@ const WIDTH = 76;
 /** What `--help` prints. */
 export const HELP = `npm run bench [-- <options>]
 
-Without an option: one table of what most readers ask for, in about 12 minutes.
+Without an option: one table of what most readers ask for, in about 13 minutes. More than half
+of that is for servers that start and warm up.
 
   --long              every part, candidate and workload, a table each; about 90 minutes
   --parts <list>      these parts of the long form alone
@@ -18,9 +19,11 @@ Without an option: one table of what most readers ask for, in about 12 minutes.
 
   --candidates <list>, --workloads <list>, --adapters <list>    these alone
   --rounds <number>   how often each candidate is measured
+  --batches <number>  parts "throughput" and "observed", and --apart: how many processes of each
+                      candidate share the rounds, one after another
   --seconds <number>  how long, each time
   --json <file>       saves all figures
-  --apart             part "machinery": a process for each candidate
+  --apart             part "machinery": processes for each candidate, else one for all
   --inject            part "machinery": by Fastify's inject()
 
 A list is words with commas between them.

@@ -1,68 +1,16 @@
-import {
-  ADAPTERS,
-  OBSERVED,
-  SAME_WITHOUT_DATABASE,
-  type Adapter,
-  type Candidate,
-} from './candidates.js';
+import { ADAPTERS, type Candidate } from './candidates.js';
 import type { CallFigures, MemoryFigures } from './calls/figures.js';
 import { startChild } from './http/child.js';
 import { startFleet, type Fleet } from './http/fleet.js';
 import { countPromises } from './http/promises.js';
-import { runRounds, warmUp } from './http/rounds.js';
+import { runRounds } from './http/rounds.js';
+import { warmUp } from './http/warm-up.js';
 import { countWire } from './http/wire-counts.js';
 import { startLink, type Link, type WireCounts } from './link/link.js';
 import type { BenchOptions } from './options.js';
 import { attempt, isFailure, type Failure } from './report/failure.js';
 import { compare, type Comparison, type Counts } from './report/results.js';
-import { isFor, WORKLOADS, type Workload } from './workloads.js';
-
-/** Measures the throughput of the candidates, on a direct connection to the server. */
-export async function measureThroughput(
-  options: BenchOptions,
-  adapter: Adapter,
-  databaseUrl: string,
-  onEach: (comparison: Comparison) => void,
-): Promise<void> {
-  // On the second adapter a check needs only the library: the other candidates are the same on both.
-  const isShort = options.isCheck && adapter !== ADAPTERS[0];
-  const candidates = isShort ? options.candidates.slice(0, 1) : options.candidates;
-  const fleet = await startFleet(candidates, adapter, databaseUrl);
-  try {
-    for (const workload of options.workloads) {
-      const isTold = (candidate: Candidate): boolean =>
-        options.form !== 'summary' ||
-        workload.usesDatabase ||
-        !SAME_WITHOUT_DATABASE.includes(candidate);
-      const asked = { ...fleet, candidates: fleet.candidates.filter(isTold) };
-      await warmUp(asked, workload, options.rounds.warmUp);
-      const series = await runRounds(asked, workload, options.rounds);
-      const { clients } = workload;
-      onEach(compare(series, workload, { adapter, roundTripMs: 0, clients }));
-    }
-  } finally {
-    await fleet.stop();
-  }
-}
-
-/** Measures the throughput of one read with OpenTelemetry or Prometheus on, and with nobody listening. */
-export async function measureObserved(
-  options: BenchOptions,
-  databaseUrl: string,
-  onEach: (comparison: Comparison) => void,
-): Promise<void> {
-  const [adapter] = ADAPTERS;
-  const workload = WORKLOADS.find(({ name }) => name === 'one-read')!;
-  const clients = options.isCheck ? 2 : workload.clients;
-  const fleet = await startFleet(OBSERVED, adapter, databaseUrl);
-  try {
-    await warmUp(fleet, workload, options.rounds.warmUp, clients);
-    const series = await runRounds(fleet, workload, options.rounds, clients);
-    onEach(compare(series, workload, { adapter, roundTripMs: 0, clients }));
-  } finally {
-    await fleet.stop();
-  }
-}
+import { isFor, type Workload } from './workloads.js';
 
 /** Counts the promises of a request. */
 export async function measurePromises(
@@ -71,7 +19,7 @@ export async function measurePromises(
   onEach: (counts: Counts) => void,
 ): Promise<void> {
   const [adapter] = ADAPTERS;
-  // In a check, measureThroughput() has shown already that all candidates run.
+  // In a check, the throughput has shown already that all candidates run.
   const chosen = isCheck ? candidates.slice(0, 1) : candidates;
   const fleet = await startFleet(chosen, adapter, databaseUrl);
   try {
@@ -109,7 +57,7 @@ export async function measureLinks(
   const withDatabase = options.candidates.filter(
     (each) => !['no-database', 'bare-interceptor', 'bare-middleware'].includes(each),
   );
-  // In a check, measureThroughput() has shown already that all candidates run.
+  // In a check, the throughput has shown already that all candidates run.
   const candidates = options.isCheck ? withDatabase.slice(0, 1) : withDatabase;
   const fleet = await startFleet(candidates, adapter, link.url);
   try {
@@ -125,9 +73,7 @@ export async function measureLinks(
       const measured = workloads.filter(({ usesDatabase }) => usesDatabase);
       // One client behind a link sends too few requests for V8 to optimise anything.
       await link.setLength(0);
-      for (const workload of measured) {
-        await warmUp(fleet, workload, options.rounds.warmUp);
-      }
+      await warmUp(fleet, measured, options.rounds.warmUp, isFor);
       for (const roundTripMs of options.linksMs) {
         await link.setLength(roundTripMs);
         for (const workload of measured) {

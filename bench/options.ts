@@ -8,7 +8,7 @@ import {
   type Adapter,
   type Candidate,
 } from './candidates.js';
-import type { Rounds } from './http/rounds.js';
+import type { BatchPlan } from './http/batches.js';
 import type { BlockPlan } from './machinery/machinery.js';
 import type { PackagePlan } from './machinery/package-times.js';
 import { WORKLOADS, type Workload } from './workloads.js';
@@ -31,10 +31,12 @@ const SUMMARY_PARTS: readonly Part[] = ['trips', 'promises', 'throughput', 'late
 const SUMMARY_WORKLOADS = ['one-read', 'read-modify-write', 'nothing'];
 const SUMMARY_LINKS_MS = [1];
 
-/** Of 10 clients: until the compiler of V8 is done. */
-const WARM_UP_SECONDS = 6;
+/** Of each server, with all workloads: until the compiler of V8 is done. */
+const WARM_UP_SECONDS = 8;
+/** Fleets that the rounds are split over: V8 never compiles the same code twice in the same way. */
+const BATCHES = 3;
 /** Many short rounds: a machine with other work is slow for seconds at a time, which then are seconds of all. */
-const ROUNDS = { summary: 24, parts: 9 };
+const ROUNDS = { summary: 18, parts: 9 };
 const SECONDS = { summary: 0.25, parts: 1 };
 const CHECK_CLIENTS = 20;
 /** Of one candidate without a network, before another has its turn; about 15 ms. */
@@ -43,7 +45,8 @@ const BLOCKS_PER_ROUND = 40;
 const WARM_UP_REQUESTS = 20_000;
 /** Of a profile: a sample is taken every few hundred microseconds. */
 const RECORDED_REQUESTS = 10_000;
-const PROFILED_ROUNDS = 3;
+/** Each of them is a process of its own. */
+const RECORDED_ROUNDS = 5;
 
 export type Part = (typeof PARTS)[number];
 
@@ -62,7 +65,7 @@ export interface BenchOptions {
   /** Whether it is only to be seen that everything runs. */
   readonly isCheck: boolean;
   readonly workloads: readonly Workload[];
-  readonly rounds: Rounds;
+  readonly rounds: BatchPlan;
   /** How long the candidates run without a network. */
   readonly blockPlan: BlockPlan;
   /** How long each candidate runs where its time is told by package. */
@@ -91,6 +94,7 @@ export function readOptions(): BenchOptions {
       candidates: { type: 'string' },
       workloads: { type: 'string' },
       rounds: { type: 'string' },
+      batches: { type: 'string' },
       apart: { type: 'boolean', default: false },
       inject: { type: 'boolean', default: false },
       seconds: { type: 'string' },
@@ -105,6 +109,7 @@ export function readOptions(): BenchOptions {
   const length = isSummary ? 'summary' : 'parts';
   const rounds = Number(values.rounds ?? ROUNDS[length]);
   const seconds = Number(values.seconds ?? SECONDS[length]);
+  const batches = Number(values.batches ?? BATCHES);
   const names = WORKLOADS.map(({ name }) => name);
   const chosen =
     isSummary && values.workloads === undefined ? SUMMARY_WORKLOADS : pick(values.workloads, names);
@@ -123,21 +128,23 @@ export function readOptions(): BenchOptions {
       clients: isCheck ? Math.min(workload.clients, CHECK_CLIENTS) : workload.clients,
     })),
     rounds: isCheck
-      ? { rounds: 1, length: { answersEach: 2 }, warmUp: { answersEach: 2 } }
+      ? { rounds: 1, batches: 1, length: { answersEach: 2 }, warmUp: { answersEach: 2 } }
       : {
           rounds,
+          batches,
           length: { seconds },
           warmUp: { seconds: WARM_UP_SECONDS },
         },
     blockPlan: {
       blocks: isCheck ? 1 : rounds * BLOCKS_PER_ROUND,
+      batches,
       requests: isCheck ? CHECK_CLIENTS : BLOCK_REQUESTS,
       warmUpRequests: isCheck ? 0 : WARM_UP_REQUESTS,
       way: values.inject ? 'inject' : 'direct',
       isApart: values.apart,
     },
     packagePlan: {
-      rounds: isCheck ? 1 : PROFILED_ROUNDS,
+      rounds: isCheck ? 1 : RECORDED_ROUNDS,
       requests: isCheck ? CHECK_CLIENTS : RECORDED_REQUESTS,
       warmUpRequests: isCheck ? 0 : WARM_UP_REQUESTS,
       way: values.inject ? 'inject' : 'direct',

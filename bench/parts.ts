@@ -1,11 +1,4 @@
-import {
-  measureCalls,
-  measureLinks,
-  measureMemory,
-  measureObserved,
-  measurePromises,
-  measureThroughput,
-} from './measure.js';
+import { measureCalls, measureLinks, measureMemory, measurePromises } from './measure.js';
 import { measureMachinery } from './machinery/machinery.js';
 import { measurePackages } from './machinery/package-times.js';
 import type { BenchOptions, Part } from './options.js';
@@ -20,6 +13,7 @@ import {
   packagesTable,
   throughputTable,
 } from './report/tables.js';
+import { measureObserved, measureThroughput } from './throughput.js';
 
 /**
  * Measures the parts that are asked for, each by itself, and prints a table of each. A part that fails as a

@@ -3,10 +3,11 @@ import type { Profiler } from 'node:inspector';
 import type { Candidate } from './candidates.js';
 import { startFleet, type Fleet } from './http/fleet.js';
 import { load } from './http/load.js';
-import { cpuTimeUs, warmUp } from './http/rounds.js';
+import { cpuTimeUs } from './http/rounds.js';
+import { warmUp } from './http/warm-up.js';
 import type { BenchOptions } from './options.js';
 import { printProfile } from './report/print-profile.js';
-import type { Workload } from './workloads.js';
+import { isFor, type Workload } from './workloads.js';
 
 const WARM_UP = { seconds: 8 };
 const RECORDED = { seconds: 8 };
@@ -35,14 +36,10 @@ interface Recorded {
   readonly cpuUs: number;
 }
 
-async function record(
-  fleet: Fleet,
-  candidate: Candidate,
-  workload: Workload,
-): Promise<Recorded> {
+async function record(fleet: Fleet, candidate: Candidate, workload: Workload): Promise<Recorded> {
   const url = fleet.urlOf(candidate);
   const server = fleet.server(candidate);
-  await warmUp(fleet, workload, WARM_UP);
+  await warmUp(fleet, [workload], WARM_UP, isFor);
   const startedUs = await cpuTimeUs(fleet, candidate);
   await server.ask('start-profile');
   const { answers } = await load(url, workload, RECORDED);

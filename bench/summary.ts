@@ -1,7 +1,9 @@
-import { measureLinks, measurePromises, measureThroughput } from './measure.js';
+import { measureLinks, measurePromises } from './measure.js';
 import type { BenchOptions } from './options.js';
 import type { Results } from './report/results.js';
+import { say } from './report/say.js';
 import { SUMMARY_NOTE, summaryTable } from './report/summary-table.js';
+import { measureThroughput } from './throughput.js';
 
 /** Measures what most readers ask for, says meanwhile how far it is, and prints it as one table. */
 export async function measureSummary(
@@ -10,10 +12,7 @@ export async function measureSummary(
   results: Results,
 ): Promise<void> {
   for (const adapter of options.adapters) {
-    await measureThroughput(options, adapter, databaseUrl, (each) => {
-      results.throughput.push(each);
-      say(`throughput, ${adapter}: ${each.workload}`);
-    });
+    await measureThroughput(options, adapter, databaseUrl, (each) => results.throughput.push(each));
   }
   await measurePromises(options, databaseUrl, (each) => results.promises.push(each));
   say('promises');
@@ -26,9 +25,4 @@ export async function measureSummary(
     },
   });
   console.log(`\n${SUMMARY_NOTE}\n\n${summaryTable(results)}`);
-}
-
-/** To the standard error: the standard output holds the table and nothing else. */
-function say(measured: string): void {
-  console.error(`measured: ${measured}`);
 }

@@ -1,6 +1,6 @@
 /**
  * Measures how the library grows beside hand-written `em.transactional()`, and draws it: `npm run
- * bench:growth [-- --curves statements,flush --rounds 7 --points 1,100 --out folder]`; `--quick` only shows that all of it
+ * bench:growth [-- --curves statements,flush --rounds 7 --batches 3 --points 1,100 --out folder]`; `--quick` only shows that all of it
  * runs. What one side goes into: `--profile flush [--at 10000 --side library --profile-file
  * x.cpuprofile]`.
  */
@@ -20,9 +20,7 @@ import { farEndsLines } from './report/far-ends.js';
 import { measureFigures, otherFigures, type CurveFigures } from './report/figures.js';
 import { loadNow, thisMachine } from './report/machine.js';
 import { writeFigures } from './report/write-figures.js';
-import { countPromises } from './run/count-promises.js';
-import { measureCurve } from './run/measure-curve.js';
-import { openCurve } from './run/open-subjects.js';
+import { measureBatches } from './run/measure-batches.js';
 import { streamSchema } from './work/entities.js';
 
 const options = readOptions();
@@ -84,32 +82,24 @@ async function measureAndWrite(curve: Curve, databaseUrl: string, folder: URL): 
 }
 
 async function measure(curve: Curve, databaseUrl: string): Promise<CurveFigures> {
-  const { isQuick, blockMs, warmUpMs } = options;
+  const { isQuick, batches, blockMs, warmUpMs } = options;
   const rounds = Math.min(options.rounds, curve.rounds ?? options.rounds);
   const measuredAt = new Date().toISOString();
   const before = loadNow();
-  const opened = await openCurve(curve, databaseUrl);
-  try {
-    const points = pointsOf(curve);
-    const plan = { rounds, blockMs, warmUpMs, points };
-    const series = await measureCurve(curve, opened.subjects, plan, opened.beforePoint);
-    const promises =
-      curve.isCounted === true ? await countPromises(opened.subjects, points) : undefined;
-    return {
-      curve: curve.name,
-      title: curve.title,
-      description: curve.description,
-      x: curve.x,
-      measuredAt,
-      machine: thisMachine(),
-      load: { before, after: loadNow() },
-      rounds,
-      isQuick,
-      measures: curve.measures.map((each) => measureFigures(each, series)),
-      others: otherFigures(curve, series),
-      ...(promises === undefined ? {} : { promises }),
-    };
-  } finally {
-    await opened.stop();
-  }
+  const plan = { rounds, batches, blockMs, warmUpMs, points: pointsOf(curve) };
+  const { series, promises } = await measureBatches(curve, databaseUrl, plan);
+  return {
+    curve: curve.name,
+    title: curve.title,
+    description: curve.description,
+    x: curve.x,
+    measuredAt,
+    machine: thisMachine(),
+    load: { before, after: loadNow() },
+    rounds,
+    isQuick,
+    measures: curve.measures.map((each) => measureFigures(each, series)),
+    others: otherFigures(curve, series),
+    ...(promises === undefined ? {} : { promises }),
+  };
 }

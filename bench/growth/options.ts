@@ -5,9 +5,9 @@ import { parseArgs } from 'node:util';
 import { CURVES } from './curves.js';
 import { SIDES, type Curve, type Side } from './curve.js';
 
-/** Of one measurement, and before the first one of each side. */
 const BLOCK_MS = 250;
-const WARM_UP_MS = 2_000;
+/** Of each process, before its first measurement: until the compiler of V8 is done. */
+const WARM_UP_MS = 6_000;
 const DOCUMENTED = new URL('../../../../docs/figures/growth/', import.meta.url);
 
 /** What is profiled, in place of being measured. */
@@ -24,6 +24,8 @@ export interface GrowthOptions {
   /** Whether it is only to be seen that everything runs. */
   readonly isQuick: boolean;
   readonly rounds: number;
+  /** How many processes of each side share the rounds, one after another. */
+  readonly batches: number;
   readonly blockMs: number;
   readonly warmUpMs: number;
   /** The points of each chosen curve, where they are not its own ones. */
@@ -40,6 +42,7 @@ export function readOptions(): GrowthOptions {
       curves: { type: 'string' },
       quick: { type: 'boolean', default: false },
       rounds: { type: 'string', default: '7' },
+      batches: { type: 'string', default: '3' },
       points: { type: 'string' },
       out: { type: 'string' },
       profile: { type: 'string' },
@@ -54,6 +57,7 @@ export function readOptions(): GrowthOptions {
     curves: values.curves?.split(',').map(curveOf) ?? CURVES,
     isQuick: quick,
     rounds: quick ? 1 : Number(values.rounds),
+    batches: Number(values.batches),
     blockMs: quick ? 1 : BLOCK_MS,
     warmUpMs: quick ? 0 : WARM_UP_MS,
     points: values.points?.split(',').map(Number),

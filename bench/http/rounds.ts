@@ -7,36 +7,24 @@ import { load, type LoadLength, type LoadResult } from './load.js';
 /** How long the candidates are measured. */
 export interface Rounds {
   readonly rounds: number;
+  /**
+   * The number of the first round: which candidate begins a round goes by its number.
+   *
+   * @defaultValue 0
+   */
+  readonly first?: number;
   /** The length of one candidate's load in one round. */
   readonly length: LoadLength;
-  /** The length of each candidate's load before the first round, see {@link warmUp}. */
-  readonly warmUp: LoadLength;
 }
 
 /** The result of one candidate in one round. */
-interface RoundResult extends LoadResult {
+export interface RoundResult extends LoadResult {
   /** CPU time of the server for each answer, in microseconds. */
   readonly cpuUs: number;
 }
 
 /** The results of each candidate in each round, or why it has none. */
 export type Series = ReadonlyMap<Candidate, readonly RoundResult[] | Failure>;
-
-/**
- * Lets each candidate serve a workload before it is measured. V8 optimises the code of a server for its first 15,000
- * requests or so, and takes the more time for it the more code there is; a server in production is past that.
- * What fails here fails again where it is measured, and is told there.
- */
-export async function warmUp(
-  fleet: Fleet,
-  workload: Workload,
-  length: LoadLength,
-  clients: number = workload.clients,
-): Promise<void> {
-  for (const candidate of fleet.candidates.filter((each) => isFor(each, workload))) {
-    await attempt(() => load(fleet.urlOf(candidate), workload, length, { clients }));
-  }
-}
 
 /**
  * Runs the same load on one candidate after another, round after round. Another candidate begins each
@@ -48,7 +36,7 @@ export async function warmUp(
 export async function runRounds(
   fleet: Fleet,
   workload: Workload,
-  { rounds, length }: Rounds,
+  { rounds, first = 0, length }: Rounds,
   clients: number = workload.clients,
 ): Promise<Series> {
   const candidates = fleet.candidates.filter((candidate) => isFor(candidate, workload));
@@ -68,7 +56,7 @@ export async function runRounds(
   for (const candidate of candidates) {
     results.set(candidate, []);
   }
-  for (let round = 0; round < rounds; round++) {
+  for (let round = first; round < first + rounds; round++) {
     for (let step = 0; step < candidates.length; step++) {
       await run(candidates[(round + step) % candidates.length]!);
     }

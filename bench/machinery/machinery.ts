@@ -6,8 +6,10 @@ import type { Block, BlockFigures, Way } from './blocks.js';
 
 /** How long it is measured. */
 export interface BlockPlan {
-  /** Of each candidate. */
+  /** Of each candidate, in all. */
   readonly blocks: number;
+  /** How many processes of a candidate the blocks are split over, where each has processes of its own. */
+  readonly batches: number;
   readonly requests: number;
   /** Before the first block, for each candidate. */
   readonly warmUpRequests: number;
@@ -46,13 +48,17 @@ export interface MachineryFigures {
   readonly rows: readonly MachineryRow[];
 }
 
-/** One candidate in the process that runs it. */
+/** One that takes part; the same object in all batches. */
 interface Entrant {
   readonly candidate: Candidate;
   readonly isAgain: boolean;
-  readonly place: number;
-  readonly child: Child;
 }
+
+/** Runs a block of requests of one that takes part, in the process that has it. */
+type Run = (entrant: Entrant, workload: Workload, requests: number) => Promise<BlockFigures>;
+
+/** What each block took. */
+type BlockSeries = ReadonlyMap<Entrant, BlockFigures[]>;
 
 const baselineOf = ({ usesDatabase }: Workload): Candidate =>
   usesDatabase ? 'hand-intercepted' : 'bare-interceptor';
@@ -79,25 +85,45 @@ export async function measureMachinery(
   // The canned answers know the statements of MikroORM alone.
   const onMikroOrm = candidates.filter((candidate) => !isOtherOrm(candidate));
   const wanted = [...new Set([...onMikroOrm, ...BASELINES])];
-  const names = [...wanted, ...BASELINES];
-  const { isApart, way } = plan;
+  const entrants = [
+    ...wanted.map((candidate): Entrant => ({ candidate, isAgain: false })),
+    ...BASELINES.map((candidate): Entrant => ({ candidate, isAgain: true })),
+  ];
+  const batches = plan.isApart ? Math.min(plan.batches, plan.blocks) : 1;
+  const batchPlan = { ...plan, blocks: Math.ceil(plan.blocks / batches) };
+  const all = workloads.filter(isMachinery).map((workload) => {
+    const running = entrants.filter(
+      ({ candidate, isAgain }) =>
+        isFor(candidate, workload) && (!isAgain || candidate === baselineOf(workload)),
+    );
+    const series: BlockSeries = new Map(running.map((entrant) => [entrant, []]));
+    return { workload, series };
+  });
+  for (let batch = 0; batch < batches; batch++) {
+    await inProcesses(entrants, plan, async (run) => {
+      for (const { workload, series } of all) {
+        await runBlocks(run, workload, series, batchPlan);
+      }
+    });
+  }
+  all.forEach(({ workload, series }) => onEach(figuresOf(workload, series)));
+}
+
+/** Starts the processes, and stops them when the blocks have run. */
+async function inProcesses(
+  entrants: readonly Entrant[],
+  { isApart, way }: BlockPlan,
+  measure: (run: Run) => Promise<void>,
+): Promise<void> {
+  const names = entrants.map(({ candidate }) => candidate);
   const groups = isApart ? names.map((name) => [name]) : [names];
   const children = await Promise.all(groups.map((group) => startMachinery(way, group)));
   try {
-    const entrants = names.map((candidate, index): Entrant => ({
-      candidate,
-      isAgain: index >= wanted.length,
-      place: isApart ? 0 : index,
-      child: children[isApart ? index : 0]!,
-    }));
-    for (const workload of workloads.filter(isMachinery)) {
-      const baseline = baselineOf(workload);
-      const running = entrants.filter(
-        ({ candidate, isAgain }) =>
-          isFor(candidate, workload) && (!isAgain || candidate === baseline),
-      );
-      onEach(await runBlocks(running, workload, plan));
-    }
+    await measure(async (entrant, workload, requests) => {
+      const index = entrants.indexOf(entrant);
+      const block: Block = { entrant: isApart ? 0 : index, workload, requests, isRecorded: false };
+      return (await children[isApart ? index : 0]!.ask(block)) as BlockFigures;
+    });
   } finally {
     await Promise.all(children.map((child) => child.stop()));
   }
@@ -110,30 +136,29 @@ export function startMachinery(way: Way, candidates: readonly Candidate[]): Prom
 }
 
 async function runBlocks(
-  entrants: readonly Entrant[],
+  run: Run,
   workload: Workload,
+  series: BlockSeries,
   { blocks, requests, warmUpRequests }: BlockPlan,
-): Promise<MachineryFigures> {
-  const run = async ({ child, place }: Entrant, count: number): Promise<BlockFigures> => {
-    const block: Block = { entrant: place, workload, requests: count, isRecorded: false };
-    return (await child.ask(block)) as BlockFigures;
-  };
+): Promise<void> {
+  const entrants = [...series.keys()];
   // In blocks, too: the compiler is to see all candidates before it decides.
   for (let asked = 0; asked < warmUpRequests; asked += requests) {
     for (const entrant of shuffled(entrants)) {
-      await run(entrant, requests);
+      await run(entrant, workload, requests);
     }
   }
-  const series = new Map(entrants.map((entrant) => [entrant, [] as BlockFigures[]]));
   for (let round = 0; round < blocks; round++) {
     for (const entrant of shuffled(entrants)) {
-      series.get(entrant)!.push(await run(entrant, requests));
+      series.get(entrant)!.push(await run(entrant, workload, requests));
     }
   }
+}
+
+function figuresOf(workload: Workload, series: BlockSeries): MachineryFigures {
   const baseline = baselineOf(workload);
-  const base = series.get(
-    entrants.find(({ candidate, isAgain }) => candidate === baseline && !isAgain)!,
-  )!;
+  const isBase = ({ candidate, isAgain }: Entrant): boolean => candidate === baseline && !isAgain;
+  const base = series.get([...series.keys()].find(isBase)!)!;
   const rows = [...series].map(([{ candidate, isAgain }, figures]): MachineryRow => ({
     candidate,
     isAgain,

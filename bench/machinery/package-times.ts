@@ -1,5 +1,4 @@
 import { isOtherOrm, type Candidate } from '../candidates.js';
-import type { Child } from '../http/child.js';
 import { hotFunctions, hotPackages } from '../report/profile.js';
 import { quantile } from '../report/statistics.js';
 import { isFor, type Workload } from '../workloads.js';
@@ -17,6 +16,7 @@ export interface PackageTimes {
 
 /** How long it is measured. */
 export interface PackagePlan {
+  /** Processes of each candidate, one after another. */
   readonly rounds: number;
   /** Of each candidate in each round, once with the recorder and once without. */
   readonly requests: number;
@@ -24,60 +24,58 @@ export interface PackagePlan {
   readonly way: Way;
 }
 
-/** One candidate in a process of its own, and what it has taken so far. */
+/** What one candidate has taken so far, a value for each process that has run it. */
 interface Entrant {
   readonly candidate: Candidate;
-  readonly child: Child;
   readonly cpuUs: number[];
   readonly shares: ReadonlyMap<string, number>[];
 }
 
 /**
  * What the JavaScript of a request goes into, by package, on canned answers in place of the wire. Each candidate runs
- * in a process of its own, and they take turns. What a request takes is measured without the recorder, which takes
- * time itself.
+ * in a process of its own, and in a fresh one in each round: V8 never compiles the same code twice in the same way. What
+ * a request takes is measured without the recorder, which takes time itself.
  */
 export async function measurePackages(
   candidates: readonly Candidate[],
   workloads: readonly Workload[],
-  { rounds, requests, warmUpRequests, way }: PackagePlan,
+  plan: PackagePlan,
   onEach: (times: PackageTimes) => void,
 ): Promise<void> {
   // The canned answers know the statements of MikroORM alone.
   const chosen = candidates.filter((candidate) => !isOtherOrm(candidate));
   for (const workload of workloads.filter(isMachinery)) {
-    const entrants = await Promise.all(
-      chosen
-        .filter((candidate) => isFor(candidate, workload))
-        .map(async (candidate): Promise<Entrant> => {
-          const child = await startMachinery(way, [candidate]);
-          return { candidate, child, cpuUs: [], shares: [] };
-        }),
-    );
-    const run = async (
-      { child }: Entrant,
-      count: number,
-      isRecorded: boolean,
-    ): Promise<BlockFigures> => {
-      const block: Block = { entrant: 0, workload, requests: count, isRecorded };
-      return (await child.ask(block)) as BlockFigures;
-    };
-    try {
+    const entrants = chosen
+      .filter((candidate) => isFor(candidate, workload))
+      .map((candidate): Entrant => ({ candidate, cpuUs: [], shares: [] }));
+    for (let round = 0; round < plan.rounds; round++) {
       for (const entrant of entrants) {
-        await run(entrant, warmUpRequests, false);
+        await runAfresh(entrant, workload, plan);
       }
-      for (let round = 0; round < rounds; round++) {
-        for (const entrant of entrants) {
-          entrant.cpuUs.push((await run(entrant, requests, false)).cpuUs);
-          const { profile } = await run(entrant, requests, true);
-          const packages = hotPackages(hotFunctions(profile!));
-          entrant.shares.push(new Map(packages.map(({ name, share }) => [name, share])));
-        }
-      }
-    } finally {
-      await Promise.all(entrants.map(({ child }) => child.stop()));
     }
     entrants.forEach((entrant) => onEach(timesOf(entrant, workload)));
+  }
+}
+
+/** Starts a process for one candidate, warms it up, and measures it. */
+async function runAfresh(
+  { candidate, cpuUs, shares }: Entrant,
+  workload: Workload,
+  { requests, warmUpRequests, way }: PackagePlan,
+): Promise<void> {
+  const child = await startMachinery(way, [candidate]);
+  const run = async (count: number, isRecorded: boolean): Promise<BlockFigures> => {
+    const block: Block = { entrant: 0, workload, requests: count, isRecorded };
+    return (await child.ask(block)) as BlockFigures;
+  };
+  try {
+    await run(warmUpRequests, false);
+    cpuUs.push((await run(requests, false)).cpuUs);
+    const { profile } = await run(requests, true);
+    const packages = hotPackages(hotFunctions(profile!));
+    shares.push(new Map(packages.map(({ name, share }) => [name, share])));
+  } finally {
+    await child.stop();
   }
 }
 

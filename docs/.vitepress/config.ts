@@ -1,19 +1,12 @@
 import { defineConfig } from 'vitepress';
 
 import { assertLinks } from './check-links.js';
+import { assertSearch } from './check-search.js';
 import { anchorOf } from './heading-anchors.js';
 import { inlinedFigures } from './inlined-figures.js';
 import { nav, sidebar } from './navigation.js';
 import { repositoryLinks } from './repository-links.js';
-
-/** Explanations come before the reference, which has every word many times. */
-function boostDocument(id: string): number {
-  if (id.startsWith('/reference/')) {
-    return 0.2;
-  }
-  // Whoever searches for an error types its name; for all other words the guides come first.
-  return id.startsWith('/errors') ? 0.5 : 1;
-}
+import { searchOptions } from './search-options.js';
 
 /** Pages whose tables take the room of the outline. */
 const WIDE_PAGES = [
@@ -48,7 +41,7 @@ export default defineConfig({
     outline: [2, 3],
     search: {
       provider: 'local',
-      options: { miniSearch: { searchOptions: { boostDocument } } },
+      options: { miniSearch: { searchOptions } },
     },
   },
   transformPageData: (page) =>
@@ -57,5 +50,8 @@ export default defineConfig({
       : undefined,
   // The index of the search is one chunk, which is loaded with the first search.
   vite: { build: { chunkSizeWarningLimit: 3_000 } },
-  buildEnd: ({ outDir }) => assertLinks(outDir),
+  buildEnd: async ({ outDir }) => {
+    assertLinks(outDir);
+    await assertSearch(outDir, searchOptions);
+  },
 });

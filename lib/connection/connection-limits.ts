@@ -1,6 +1,6 @@
 /**
  * Limits of all waits on a connection, in milliseconds. All are finite, so no fault can hold a connection
- * for ever, nor who waits for one (F6).
+ * for ever, nor who waits for one.
  *
  * @publicApi
  */

@@ -164,7 +164,7 @@ export class DbConnection {
   }
 
   /**
-   * Makes all new transactions go to another server, also those of sessions that exist already (H1).
+   * Makes all new transactions go to another server, also those of sessions that exist already.
    * Transactions that have begun finish on the old server, within `hostDrainTimeoutMs`; its pool is then
    * closed. This does not wait for that, and does not connect: see {@link DbConnection.connect}.
    *
@@ -209,7 +209,7 @@ export class DbConnection {
   }
 
   /**
-   * Closes the pool once all its connections are back, for which it waits up to `drainTimeoutMs` (H3). Then
+   * Closes the pool once all its connections are back, for which it waits up to `drainTimeoutMs`. Then
    * every connection that is still in use is cut, also one that code past the sessions has taken: the
    * global entity manager of `orm`, or `pg`. Pools of replicas and of former hosts have the same limit.
    *

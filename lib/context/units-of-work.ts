@@ -46,7 +46,7 @@ export abstract class UnitsOfWork {
   }
 
   /**
-   * Runs `callback` in a context: in the active one, which it never settles (S8), else in one of
+   * Runs `callback` in a context: in the active one, which it never settles, else in one of
    * its own, committed when `callback` succeeds and rolled back when it throws.
    *
    * @returns what `callback` returns

@@ -95,7 +95,7 @@ export function FlushOn(time: FlushTime): CustomDecorator {
 }
 
 /**
- * Sets how the transactions of a route, or of all routes of a controller, begin (C7). Each setting wins
+ * Sets how the transactions of a route, or of all routes of a controller, begin. Each setting wins
  * over that of the connection, and a setting of a method over that of its class. The decorator may be
  * given once per connection.
  *

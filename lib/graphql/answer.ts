@@ -11,11 +11,15 @@ export type OperationEnd =
   | { readonly kind: 'rolled-back'; readonly keepsParts: boolean }
   | { readonly kind: 'failed'; readonly error: unknown };
 
-/** What a server answers to an operation. */
+/** What a server answers to an operation, in one or in several payloads (`@defer`, `@stream`). */
 export interface Answer {
   readonly data?: unknown;
   readonly errors?: readonly unknown[] | undefined;
   readonly extensions?: Readonly<Record<string, unknown>> | undefined;
+  /** What a payload adds to those before it. */
+  readonly incremental?: readonly Answer[] | undefined;
+  /** Deferred parts that have ended, with the errors for which they have no data. */
+  readonly completed?: readonly Answer[] | undefined;
 }
 
 /** Turns an error into what the answer shows of it, as the server does with errors of resolvers. */
@@ -46,31 +50,32 @@ export function settledAnswer(
 
 /** The answer without the lines of messages that are for the developers of the application. */
 export function shownAnswer(answer: Answer): Answer {
-  const { errors } = answer;
-  if (errors === undefined) {
-    return answer;
-  }
+  const { errors, incremental, completed } = answer;
   return {
     ...answer,
-    errors: errors.map((error) => {
-      const { message } = error as CodedError;
-      const text = typeof message === 'string' ? withoutPage(message) : message;
-      if (text === message) {
-        return error;
-      }
-      // graphql-ws is given errors as graphql-js makes them, of which `message` is not enumerable.
-      return error instanceof GraphQLError
-        ? new GraphQLError(String(text), {
-            nodes: error.nodes ?? null,
-            source: error.source ?? null,
-            positions: error.positions ?? null,
-            path: error.path ?? null,
-            originalError: error.originalError ?? null,
-            extensions: error.extensions,
-          })
-        : { ...(error as object), message: text };
-    }),
+    ...(errors && { errors: errors.map(shownError) }),
+    ...(incremental && { incremental: incremental.map(shownAnswer) }),
+    ...(completed && { completed: completed.map(shownAnswer) }),
   };
+}
+
+function shownError(error: unknown): unknown {
+  const { message } = error as CodedError;
+  const text = typeof message === 'string' ? withoutPage(message) : message;
+  if (text === message) {
+    return error;
+  }
+  // graphql-ws is given errors as graphql-js makes them, of which `message` is not enumerable.
+  return error instanceof GraphQLError
+    ? new GraphQLError(String(text), {
+        nodes: error.nodes ?? null,
+        source: error.source ?? null,
+        positions: error.positions ?? null,
+        path: error.path ?? null,
+        originalError: error.originalError ?? null,
+        extensions: error.extensions,
+      })
+    : { ...(error as object), message: text };
 }
 
 /** The error of an operation that could not begin, or could not be committed. */

@@ -2,7 +2,8 @@ import { HttpException, Injectable, SetMetadata } from '@nestjs/common';
 import type { DocumentNode, GraphQLError, GraphQLSchema } from 'graphql';
 
 import type { OperationError } from '../options/context-options.js';
-import { errorOf, settledAnswer, shownAnswer, type Answer, type FormatError } from './answer.js';
+import { errorOf, settledAnswer, shownAnswer, type FormatError } from './answer.js';
+import { shownBody, type ApolloBody } from './apollo-body.js';
 import { WebSocketOperations } from './graphql-ws.js';
 import { HttpExchanges } from './http-exchanges.js';
 import { operationOf } from './operation-mark.js';
@@ -20,13 +21,6 @@ interface ApolloRequest {
   readonly extensions?: Readonly<Record<string, unknown>>;
   readonly operationName?: string | null;
   readonly variables?: Variables;
-}
-
-interface ApolloBody {
-  readonly kind: 'single' | 'incremental';
-  readonly singleResult?: Answer;
-  /** The payloads after the first one. */
-  readonly subsequentResults?: AsyncIterable<unknown>;
 }
 
 interface ApolloRequestContext {
@@ -124,9 +118,10 @@ export class ApolloOperationsPlugin {
       },
       willSendResponse: async ({ contextValue, errors = [], response }: ApolloRequestContext) => {
         const { body } = response;
-        if (body?.kind === 'single' && body.singleResult !== undefined) {
-          const answer = this.#rootFields.answered(contextValue, body.singleResult, errors);
-          response.body = { ...body, singleResult: answer };
+        if (body !== undefined) {
+          response.body = shownBody(body, (answer) =>
+            this.#rootFields.answered(contextValue, answer, errors),
+          );
         }
       },
     };
@@ -163,8 +158,8 @@ export class ApolloOperationsPlugin {
         // Another plugin may have answered or failed, so that nothing was executed.
         await settle(requestContext);
         const { body } = requestContext.response;
-        if (body?.kind === 'single' && body.singleResult !== undefined) {
-          requestContext.response.body = { ...body, singleResult: shownAnswer(body.singleResult) };
+        if (body !== undefined) {
+          requestContext.response.body = shownBody(body, shownAnswer);
         }
       },
     };
@@ -239,7 +234,7 @@ export class ApolloOperationsPlugin {
         this.#formatterOf(requestContext.schema),
       );
       requestContext.response.body = { kind: 'single', singleResult };
-      await closeSource(body.subsequentResults?.[Symbol.asyncIterator]());
+      await closeSource(body.subsequentResults[Symbol.asyncIterator]());
       return;
     }
     const { errors = [], contextValue } = requestContext;
@@ -252,7 +247,7 @@ export class ApolloOperationsPlugin {
       requestContext.errors = [...errors, errorOf(end.error)];
       await this.#others.didEncounterErrors(requestContext);
     }
-    if (end !== undefined && body?.kind === 'single' && body.singleResult !== undefined) {
+    if (end !== undefined && body !== undefined) {
       requestContext.response.body = {
         ...body,
         singleResult: settledAnswer(

@@ -16,6 +16,7 @@ import { RootFieldScope } from './root-field-scope.js';
 import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
 import { SettledEvents } from './settled-events.js';
+import { shownPayloads } from './shown-payloads.js';
 import { markSubscription } from './subscription-mark.js';
 import { Subscription } from './subscription.js';
 
@@ -112,7 +113,8 @@ export class WebSocketOperations {
       }
       const run = async (): Promise<Answer> => (await execute({ ...args, contextValue })) as Answer;
       if (operation === undefined || shape === undefined) {
-        return shownAnswer(await run());
+        const answer = await run();
+        return isAsyncIterable(answer) ? shownPayloads(answer) : shownAnswer(answer);
       }
       try {
         const answer = await this.#settled(operation, shape, await run());

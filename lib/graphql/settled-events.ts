@@ -1,6 +1,6 @@
 import type { Answer } from './answer.js';
 
-/** The answers to the events of a subscription, each settled before it is passed on. */
+/** The answers to the events of a subscription, or the payloads of one answer, each settled before it is passed on. */
 export class SettledEvents implements AsyncIterableIterator<Answer> {
   readonly #settle: (answer: Answer) => Answer | Promise<Answer>;
   readonly #events: AsyncIterator<Answer>;

@@ -24,7 +24,7 @@ export interface ConnectionTransactionOptions {
   /** The role of every transaction, or of the current context; called as `sessionVariables` is. */
   readonly role?: string | ((cls: ClsService) => string | undefined);
   /**
-   * Is awaited each time before a transaction takes its connection, before `sessionVariables` (H2). It may
+   * Is awaited each time before a transaction takes its connection, before `sessionVariables`. It may
    * look for the primary and call `connection.changeHost()`. If it throws, the first statement of the
    * transaction fails; after `acquireTimeoutMs` it fails with {@link HookTimeoutError}. The hook cannot use
    * sessions of this connection.

@@ -108,7 +108,8 @@ function cleanUp(this: UnitOfWork): void {
   const internals = this as unknown as UnitOfWorkInternals;
   const early = internals[UNDER_WAY];
   internals[UNDER_WAY] = undefined;
-  const late = early && lateEntities(this, early);
+  const late =
+    early === undefined || !hasPendingEntities(this) ? undefined : lateEntities(this, early);
   (Object.getPrototypeOf(this) as UnitOfWorkInternals).postCommitCleanup.call(this);
   // Through the methods, since automatic flushes depend on more than the stacks. Without cascades,
   // which were done when the entity came.

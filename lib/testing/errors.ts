@@ -2,7 +2,7 @@ import { DbContextError } from '../errors.js';
 
 /**
  * A test did something that a shared transaction cannot show as it would be in production. Rather than
- * show something else, it refuses that and all later statements of the test (T1).
+ * show something else, it refuses that and all later statements of the test.
  *
  * @publicApi
  */

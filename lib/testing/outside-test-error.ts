@@ -57,7 +57,7 @@ export interface OutsideTestDetails {
 
 /**
  * Work of the application asked for a connection and belongs to no test, so that what it writes would
- * really be committed, and stay. It gets no connection, and nothing is sent (T1).
+ * really be committed, and stay. It gets no connection, and nothing is sent.
  *
  * @publicApi
  */

@@ -9,8 +9,7 @@ import type { DriverEntityManager } from '../session/driver-entity-manager.js';
 
 /**
  * A context that stays open until a test closes it, and is rolled back then. All code that runs in no
- * context of its own joins it: the test, and requests, which then share its sessions and settle nothing
- * (S8).
+ * context of its own joins it: the test, and requests, which then share its sessions and settle nothing.
  *
  * Entities that a request only persisted are not written until the test flushes (`commit()`, or
  * `session().flush()`). Where requests are to behave as in production, use {@link TestTransaction}.

@@ -30,7 +30,7 @@ interface OwnedBegin {
 
 /**
  * One transaction per connection that a test and the application share, and that is rolled back when the
- * test ends (T1). The application works as in production: its commits are seen by the test and by later
+ * test ends. The application works as in production: its commits are seen by the test and by later
  * requests, and its rollbacks undo what they would undo there; but nothing is really committed. It works
  * across HTTP requests, since it is the connection that is shared, not a context.
  *

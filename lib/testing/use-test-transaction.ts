@@ -105,8 +105,7 @@ export function useTestTransaction(
 ): ConcurrentTestTransactions;
 /**
  * Runs each test of a file or a block in a {@link TestTransaction}: everything that the test or the
- * application does is rolled back afterwards. What the application does between two tests is refused
- * (T1).
+ * application does is rolled back afterwards. What the application does between two tests is refused.
  *
  * @param app returns the application; it is called before each test, so `beforeAll` may make it
  * @throws {@link InvalidOptionsError} the test runner has no global hooks, and none are given; or options

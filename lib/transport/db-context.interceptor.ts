@@ -42,8 +42,8 @@ interface BegunRequest {
 
 /**
  * Opens a context around the handler, and settles it before the response leaves: Nest sends the
- * response when the Observable that `intercept()` returns completes, and it completes after the COMMIT
- * (S1). The same holds for the answer of a microservice.
+ * response when the Observable that `intercept()` returns completes, and it completes after the
+ * COMMIT. The same holds for the answer of a microservice.
  *
  * Registered globally by default, for gateways and microservices as well; with `mount: 'none'` use
  * `@UseInterceptors(DbContextInterceptor)`, as for gateways on Nest 11, where global interceptors do not

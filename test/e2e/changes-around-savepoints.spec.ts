@@ -1,7 +1,7 @@
 /** What is changed around nested transactions is saved as a transaction of MikroORM by itself saves it (C6). */
-import { Collection, QueryOrder, type Rel } from '@mikro-orm/core';
+import { Collection, QueryOrder, RequestContext, type Rel } from '@mikro-orm/core';
 import { Entity, ManyToOne, OneToMany, PrimaryKey, Property } from '@mikro-orm/decorators/legacy';
-import { defineConfig, type EntityManager } from '@mikro-orm/postgresql';
+import { defineConfig, MikroORM, type EntityManager } from '@mikro-orm/postgresql';
 
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { startApp, type TestApp } from '../support/test-app.js';
@@ -136,18 +136,35 @@ const WAYS: Readonly<Record<string, (em: EntityManager) => Promise<unknown>>> = 
   },
 };
 
+/** How an orphan is flushed inside of a nested transaction. */
+const FLUSHES: Readonly<Record<string, (nested: EntityManager, owner: Owner) => Promise<unknown>>> =
+  {
+    'by the manager of the callback': async (nested, owner) => {
+      owner.items.remove(owner.items[0]!);
+      await nested.flush();
+    },
+    'by a query': async (nested, owner) => {
+      owner.items.remove(owner.items[0]!);
+      await nested.find(Item, {});
+    },
+    'by the end of one inside of it': (nested, owner) =>
+      nested.transactional(async () => owner.items.remove(owner.items[0]!)),
+  };
+
 describe('changes around nested transactions', () => {
   let database: TestDatabase;
   let app: TestApp;
+  let plain: MikroORM;
 
   beforeAll(async () => {
     database = await createTestDatabase();
-    app = await startApp({
-      connections: [defineConfig({ clientUrl: database.url, entities: [Node, Owner, Item] })],
-    });
+    const options = defineConfig({ clientUrl: database.url, entities: [Node, Owner, Item] });
+    app = await startApp({ connections: [options] });
+    plain = await MikroORM.init(options);
   });
   beforeEach(() => database.query(SCHEMA));
   afterAll(async () => {
+    await plain.close();
     await app.close();
     await database.drop();
   });
@@ -168,4 +185,35 @@ describe('changes around nested transactions', () => {
 
     expect({ ...(await rows()), updates }).toEqual(expected);
   });
+
+  it.each(Object.entries(FLUSHES))(
+    'C6: an orphan that was flushed %s in one that fails stays',
+    async (_, flush) => {
+      const work = async (em: EntityManager): Promise<void> => {
+        const owner = await em.findOneOrFail(Owner, 1, { populate: ['items'] });
+        const nested = em.transactional(async (inner) => {
+          await flush(inner, owner);
+          throw new Error('fails');
+        });
+        await expect(nested).rejects.toThrow(new Error('fails'));
+      };
+      const items = async (): Promise<readonly number[]> => {
+        const found = await database.query<{ id: number }>('select id from item order by id');
+        return found.map(({ id }) => id);
+      };
+      // MikroORM removes it at the commit where a fork has loaded the owner, and not where the manager of a request has.
+      await plain.em.fork().transactional(work);
+      expect(await items()).toEqual([2]);
+      await database.query(SCHEMA);
+      await RequestContext.create(plain.em, async () => {
+        await work(plain.em);
+        await plain.em.flush();
+      });
+      expect(await items()).toEqual([1, 2]);
+
+      await app.dbContext.run(() => work(app.session()));
+
+      expect(await items()).toEqual([1, 2]);
+    },
+  );
 });

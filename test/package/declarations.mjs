@@ -5,9 +5,12 @@ import ts from 'typescript';
 /** What tools call the second thing of one name. */
 const NUMBERED = /[_$]\d+$/;
 
+/** Ids of promises, which the documentation explains and an editor does not. */
+const PROMISES = /\([A-Z]\d(?:, [A-Z]\d)*\)/g;
+
 /**
  * What a reader of the declarations of a package would stumble over: names that only a tool can have given,
- * and members that are tagged as `@internal` and were to be left out.
+ * members that are tagged as `@internal` and were to be left out, and ids of promises.
  *
  * @param {string} directory - with the declarations, also below it
  * @returns {Promise<string[]>} the findings, with the file of each
@@ -31,6 +34,10 @@ function findingsOf(node) {
   }
   if (ts.isJSDocUnknownTag(node) && node.tagName.text === 'internal') {
     own.push(`internal: ${node.parent.parent.getText().split('\n', 1)[0]}`);
+  }
+  if (ts.isJSDoc(node)) {
+    const ids = node.getText().match(PROMISES) ?? [];
+    own.push(...ids.map((each) => `an id of a promise, ${each}`));
   }
   return [...own, ...node.getChildren().flatMap(findingsOf)];
 }

@@ -55,14 +55,16 @@ describe('links', () => {
   });
 });
 
-it('declarations with names of tools and internal members', async () => {
+it('declarations with names of tools, internal members and ids of promises', async () => {
   write('index.d.ts', 'declare class A {\n  /** @internal */\n  own: string;\n  its: B$1;\n}\n');
   write('shared/b.d.ts', 'type B_2 = string;\nexport { type B_2 as B };\n');
   write('shared/c.d.ts', '/** The values of `$1`. */\nexport type C = string;\n');
+  write('shared/d.d.ts', '/** Shut (F3, S5), (C) 2026. */\nexport type D = string;\n');
   expect(await findingsIn(directory)).toEqual([
     'index.d.ts: internal: own: string;',
     'index.d.ts: a name that a tool has made, B$1',
     'shared/b.d.ts: a name that a tool has made, B_2',
+    'shared/d.d.ts: an id of a promise, (F3, S5)',
   ]);
 });
 

@@ -6,9 +6,10 @@ import { readable, readableRatio } from './numbers.js';
 const INTRODUCTION = `# How it grows
 
 The library beside hand-written \`em.transactional()\`, in two processes that take turns; medians of several
-rounds. A ratio is the median of those of the rounds, and in brackets stand its quartiles. "Grows" is what is
-added from the first point of a curve to its last one, the library's as a multiple of hand-written's: above 1
-the library grows faster. All figures are in the JSON files beside the pictures. Measured and written by \`npm run bench:growth\`
+rounds, which are shared out to several such pairs of processes. A ratio is the median of those of the rounds, and in
+brackets stand its quartiles. "Grows" is what is added from the first point of a curve to its last one, the library's as a
+multiple of hand-written's: above 1 the library grows faster. All figures are in the JSON files beside the pictures.
+Measured and written by \`npm run bench:growth\`
 ([bench/growth/main.ts](../../../bench/growth/main.ts)):
 `;
 

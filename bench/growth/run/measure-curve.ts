@@ -3,6 +3,8 @@ import { SIDES, type Curve, type Figures, type Side, type Subject } from '../cur
 /** How long it is measured. */
 export interface Plan {
   readonly rounds: number;
+  /** The number of the first round: which side begins a round goes by its number. */
+  readonly first: number;
   /** The time that one measurement fills with units. */
   readonly blockMs: number;
   /** Of each side, before its first measurement. */
@@ -33,7 +35,7 @@ export async function measureCurve(
   beforePoint: (x: number) => Promise<void>,
 ): Promise<readonly PointSeries[]> {
   if (curve.isSweep === true) {
-    return takeTurns(subjects, plan.points, 1, plan.rounds);
+    return takeTurns(subjects, plan.points, 1, plan);
   }
   const series: PointSeries[] = [];
   for (const x of plan.points) {
@@ -43,7 +45,7 @@ export async function measureCurve(
     for (const side of SIDES) {
       await warmUp(subjects[side], x, units, warmUpMs);
     }
-    series.push(...(await takeTurns(subjects, [x], units, plan.rounds)));
+    series.push(...(await takeTurns(subjects, [x], units, plan)));
   }
   return series;
 }
@@ -75,13 +77,13 @@ async function takeTurns(
   subjects: Subjects,
   points: readonly number[],
   units: number,
-  rounds: number,
+  { first, rounds }: Plan,
 ): Promise<readonly PointSeries[]> {
   const series = points.map((x) => ({
     x,
     rounds: { library: [] as Figures[], 'hand-written': [] as Figures[] },
   }));
-  for (let round = 0; round < rounds; round++) {
+  for (let round = first; round < first + rounds; round++) {
     for (const side of round % 2 === 0 ? SIDES : SIDES.toReversed()) {
       const figures = await subjects[side].measure(points, units);
       figures.forEach((each, index) => series[index]!.rounds[side].push(each));

@@ -1,0 +1,26 @@
+import type { Answer } from './answer.js';
+import { shownPayloads } from './shown-payloads.js';
+
+/** What Apollo Server answers to a request with: one answer, or a first payload and those that come after it. */
+export type ApolloBody =
+  | { readonly kind: 'single'; readonly singleResult: Answer }
+  | {
+      readonly kind: 'incremental';
+      readonly initialResult: Answer;
+      readonly subsequentResults: AsyncIterable<unknown>;
+    };
+
+/**
+ * The body as its client may read it.
+ *
+ * @param showFirst what becomes of the answer, or of its first payload
+ */
+export function shownBody(body: ApolloBody, showFirst: (answer: Answer) => Answer): ApolloBody {
+  return body.kind === 'single'
+    ? { ...body, singleResult: showFirst(body.singleResult) }
+    : {
+        ...body,
+        initialResult: showFirst(body.initialResult),
+        subsequentResults: shownPayloads(body.subsequentResults),
+      };
+}
