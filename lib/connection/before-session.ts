@@ -55,10 +55,10 @@ export class BeforeSession {
     });
     if ((await withinLimit(ended, this.#limitMs)) === TIMED_OUT) {
       throw new HookTimeoutError(
-        `beforeSession of connection "${this.#connectionName}"`,
+        'beforeSession',
         this.#limitMs,
         'acquireTimeoutMs',
-        { origin: holder?.origin },
+        placeOf(this.#connectionName, holder),
       );
     }
   }

@@ -72,6 +72,8 @@ class Checkout implements Wait {
   pool!: PgPool;
   /** What that pool is to call; `undefined` where nothing is waited for any more. */
   #answer: object | undefined;
+  /** Whether the pool opens a connection for it, rather than that it waits for one of others. */
+  #isConnecting = false;
   /** The place in the queue of the pool. */
   #place: PendingItem | undefined;
   /** The async context of a claim that waits, since others give clients back and change the host. */
@@ -108,7 +110,8 @@ class Checkout implements Wait {
     };
     this.pool = pool;
     this.#answer = answer;
-    if (connects(pool)) {
+    this.#isConnecting = connects(pool);
+    if (this.#isConnecting) {
       this.#limitConnecting();
     }
     try {
@@ -132,7 +135,8 @@ class Checkout implements Wait {
   /** See {@link Wait.expire}. */
   expire(): void {
     const limitMs = this.#limits.acquireTimeoutMs!;
-    this.#giveUp(new AcquireTimeoutError(this.#errorPlace, limitMs, poolState(this.pool)));
+    const pool = { ...poolState(this.pool), isConnecting: this.#isConnecting };
+    this.#giveUp(new AcquireTimeoutError(this.#errorPlace, limitMs, pool));
   }
 
   /** See {@link Wait.refuse}. */

@@ -157,9 +157,9 @@ export class DbConnection {
       throw new ConnectionClosedError(this.name);
     }
     if (host === undefined) {
-      await this.#failover?.ensurePrimary(undefined);
+      await this.#failover?.ensurePrimary(this.holderHere);
     }
-    const client = await this.#clients.takeFromPool({ holder: undefined, isBusy: true });
+    const client = await this.#clients.takeFromPool({ holder: this.holderHere, isBusy: true });
     client.release();
   }
 

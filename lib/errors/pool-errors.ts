@@ -1,7 +1,7 @@
 import { DbContextError, describe, named, type ErrorPlace } from './db-context-error.js';
 
 /**
- * The pool had no free connection within `acquireTimeoutMs`.
+ * The pool had no free connection within `acquireTimeoutMs`, or the server did not open one in that time.
  *
  * @publicApi
  */
@@ -11,13 +11,17 @@ export class AcquireTimeoutError extends DbContextError {
   constructor(
     place: string | ErrorPlace,
     readonly timeoutMs: number,
-    pool: { size: number; checkedOut: number; waiting: number },
+    pool: { size: number; checkedOut: number; waiting: number; isConnecting?: boolean },
   ) {
+    const counts = `pool of ${pool.size}, ${pool.checkedOut} checked out, ${pool.waiting} waiting`;
     super(
       'ACQUIRE_TIMEOUT',
-      `No connection of ${named(place)} became free within ${timeoutMs} ms (pool of ${pool.size}, ` +
-        `${pool.checkedOut} checked out, ${pool.waiting} waiting). Enlarge pool.max, shorten transactions, ` +
-        'or raise acquireTimeoutMs.',
+      pool.isConnecting === true
+        ? `The server of ${named(place)} did not open a connection within ${timeoutMs} ms (${counts}, those that ` +
+            'are being opened included). Look whether it can be reached and answers a login, or raise ' +
+            'acquireTimeoutMs.'
+        : `No connection of ${named(place)} became free within ${timeoutMs} ms (${counts}). Enlarge pool.max, ` +
+            'shorten transactions, or raise acquireTimeoutMs.',
       undefined,
       place,
     );

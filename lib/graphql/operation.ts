@@ -15,6 +15,11 @@ import type { OperationSettings } from './operation-settings.js';
 
 type Path = GraphQLResolveInfo['path'];
 
+/** A fact of its own, since anything can be thrown. */
+interface Failure {
+  readonly error: unknown;
+}
+
 /**
  * One operation, or one event of a subscription, with the context that all its resolvers work in. It is
  * settled once, before its answer leaves (S1, W1).
@@ -31,6 +36,7 @@ export class GraphQLOperation {
   readonly #stops: (() => void)[] = [];
   readonly #wasInUse: boolean;
   readonly #failures: unknown[] = [];
+  #unwritten: Failure | undefined;
 
   /** @param onExpire hears that it has taken too long, for the log */
   constructor(
@@ -121,10 +127,20 @@ export class GraphQLOperation {
     return error instanceof Error ? error : undefined;
   }
 
+  /** Why what a root field has changed could not be written, if it could not. */
+  get unwritten(): Failure | undefined {
+    return this.#unwritten;
+  }
+
   /** Writes what a root field of a mutation has changed, before the next one begins. */
   async flush(): Promise<void> {
-    for (const session of this.context.sessions) {
-      await this.run(() => session.flush());
+    try {
+      for (const session of this.context.sessions) {
+        await this.run(() => session.flush());
+      }
+    } catch (error) {
+      this.#unwritten ??= { error };
+      throw error;
     }
   }
 

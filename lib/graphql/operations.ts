@@ -178,6 +178,10 @@ export class GraphQLOperations {
     const end = await operation.settle(errors);
     if (end.kind === 'failed') {
       this.#registry.report(`${operation.context.origin} could not be committed`, end.error);
+    } else if (operation.unwritten !== undefined) {
+      // Nest logs what a resolver throws, and has no part in what comes after it.
+      const { error } = operation.unwritten;
+      this.#registry.report(`${operation.context.origin} could not be written`, error);
     }
     return end;
   }

@@ -11,7 +11,7 @@ import {
 import type { Context } from '../context/context.js';
 import { flushContext } from '../context/flush-context.js';
 import type { HandlerEnd } from '../context/handler-end.js';
-import { outcomeOfSuccess } from './http-exchange.js';
+import { outcomeOfValue } from './outcome-of-value.js';
 import type { InterceptedRequest } from './intercepted-request.js';
 
 /**
@@ -74,9 +74,8 @@ export class HandlerFlush implements HandlerEnd {
 
   /** Whether the request would be committed as it stands: what is rolled back has nothing to be written. */
   #willCommit(value: unknown): boolean {
-    const { commitOn, response, route } = this.#request;
     try {
-      return commitOn(outcomeOfSuccess(route.redirect, response, value));
+      return this.#request.commitOn(outcomeOfValue(this.#request, value));
     } catch {
       // It throws again as the request is settled, and that is the response.
       return false;

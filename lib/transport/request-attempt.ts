@@ -25,10 +25,10 @@ import {
   headersWereSent,
   onDisconnect,
   outcomeOfFailure,
-  outcomeOfSuccess,
 } from './http-exchange.js';
 import { HandlerAnswer } from './handler-answer.js';
 import type { InterceptedRequest } from './intercepted-request.js';
+import { outcomeOfValue } from './outcome-of-value.js';
 import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
@@ -251,7 +251,7 @@ export class RequestAttempt implements Observer<unknown> {
         return outcomeOfFailure(response, error);
       }
     }
-    return outcomeOfSuccess(route.redirect, response, value);
+    return outcomeOfValue(this.#request, value);
   }
 
   #settle(outcome: RequestOutcome): boolean | Promise<boolean> {

@@ -27,6 +27,19 @@ class AnswersResolver {
     return text;
   }
 
+  /** Fails as the root field is written, after its resolver has returned. */
+  @Mutation(() => String, { nullable: true })
+  persistsNothing(): string {
+    this.session.persist(new Note(null as unknown as string));
+    return 'never';
+  }
+
+  @Mutation(() => String, { nullable: true })
+  async returnsAnError(): Promise<string> {
+    await this.write('returned');
+    return new Error('no use') as unknown as string;
+  }
+
   @CommitOn(() => false)
   @Mutation(() => String)
   tryOut(): Promise<string> {
@@ -120,6 +133,26 @@ describe.each(SERVERS)('answers of $server over $adapter', (server) => {
     expect(await world.savedTexts()).toEqual([]);
   });
 
+  it('W1: what could not be written after a root field is in the log, and in the answer', async () => {
+    const { data, errors } = await world.ask('mutation { persistsNothing }');
+    expect(data).toEqual({ persistsNothing: null });
+    expect(errors).toMatchObject([{ path: ['persistsNothing'] }]);
+    expect(log.ofLibrary('error')).toEqual([
+      expect.stringMatching(
+        /^mutation \(persistsNothing\) could not be written: Value for Note.text is required/,
+      ),
+    ]);
+  });
+
+  it('W1: an error that a resolver returns rolls its operation back', async () => {
+    const { errors } = await world.ask('mutation { returnsAnError }');
+    expect(errors).toMatchObject([
+      { message: 'no use', path: ['returnsAnError'] },
+      { extensions: { code: 'ROLLED_BACK' } },
+    ]);
+    expect(await world.savedTexts()).toEqual([]);
+  });
+
   it('C1: a mutation that has committed a part of its work early says that this stays', async () => {
     const { errors } = await world.ask('mutation { commitsEarly fails }');
     expect(errors?.[1]).toMatchObject({
@@ -170,4 +203,24 @@ describe.each(SERVERS)('answers of $server over $adapter', (server) => {
       expect((await world.ask('mutation { addTwice(text: "x") }')).status).toBe(418);
     });
   }
+});
+
+describe.each(SERVERS)('answers of $server over $adapter, scope root-field', (server) => {
+  let world: GraphQLWorld;
+
+  beforeAll(async () => {
+    world = await startGraphQLWorld({
+      server,
+      providers: [AnswersResolver],
+      graphql: { scope: 'root-field' },
+    });
+  });
+  afterAll(() => world?.close());
+
+  it('W1: an error that a resolver returns rolls its root field back, and no other', async () => {
+    const { data, errors } = await world.ask('mutation { write(text: "other") returnsAnError }');
+    expect(data).toEqual({ write: 'other', returnsAnError: null });
+    expect(errors).toMatchObject([{ message: 'no use' }]);
+    expect(await world.savedTexts()).toEqual(['other']);
+  });
 });

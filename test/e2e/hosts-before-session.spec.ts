@@ -152,7 +152,8 @@ describe('beforeSession', () => {
     hook = () => gate.promise;
     await expect(dbContext.run(() => insert(session(), 'a'))).rejects.toMatchObject({
       constructor: HookTimeoutError,
-      hook: 'beforeSession of connection "default"',
+      hook: 'beforeSession',
+      connectionName: 'default',
       timeoutMs: 50,
     });
     expect(one.openConnections).toBe(0);
