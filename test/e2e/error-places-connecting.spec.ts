@@ -1,8 +1,12 @@
 /** Where no connection is had, the error of each route says that it was this one, also where several wait for one. */
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+
 import { DriverException } from '@mikro-orm/core';
 import { defineConfig, type EntityManager } from '@mikro-orm/postgresql';
 import { Controller, Param, Post } from '@nestjs/common';
 import {
+  AcquireTimeoutError,
   ConnectionClosedError,
   ConnectionFailedError,
   DbContextModule,
@@ -22,6 +26,9 @@ const NOBODY = '127.0.0.1:1';
 const NOBODY_EITHER = '127.0.0.1:2';
 const CONTEXT_OF_ONE = 'in the context of OneController.ask';
 const CONTEXT_OF_OTHER = 'in the context of OtherController.ask';
+
+/** Takes connections, and never says a word. */
+const silence = createServer();
 
 let at: TestApp;
 let database: TestDatabase;
@@ -63,6 +70,12 @@ beforeAll(async () => {
   const { name: _, ...down } = connectionTo('', (each) => {
     each.host = NOBODY;
   });
+  silence.listen(0, '127.0.0.1');
+  await once(silence, 'listening');
+  const { port } = silence.address() as AddressInfo;
+  const silent = noteConnection(url.replace(new URL(url).host, `127.0.0.1:${port}`), {
+    acquireTimeoutMs: 200,
+  });
   const connections = [
     { ...down, name: 'refused' },
     connectionTo('unknown-user', (each) => {
@@ -86,6 +99,7 @@ beforeAll(async () => {
       ...noteConnection(url, { name: 'without-pool-to-search' }),
       failover: { hosts: [NOBODY, NOBODY_EITHER] },
     },
+    { ...silent, name: 'silent' },
     {
       ...noteConnection(url, { name: 'slow-hook', acquireTimeoutMs: 200 }),
       beforeSession: () => new Promise<void>(() => undefined),
@@ -111,6 +125,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await at?.close();
+  silence.close();
   await database?.drop();
 });
 
@@ -122,6 +137,25 @@ class VaultError extends Error {
     return this.#reason;
   }
 }
+
+describe('connect() in a route', () => {
+  beforeEach(() => {
+    work = (name) => at.connection(name).connect();
+  });
+
+  it.each([
+    ['refused', ConnectionFailedError],
+    ['without-primary', NoPrimaryError],
+    ['silent', AcquireTimeoutError],
+  ])('%s: its error names the route', async (name, type) => {
+    await ask('one', name);
+    expect(errors['one']).toMatchObject({
+      constructor: type,
+      origin: 'OneController.ask',
+      message: expect.stringContaining(CONTEXT_OF_ONE),
+    });
+  });
+});
 
 describe('a statement of a session', () => {
   beforeEach(() => {
@@ -143,11 +177,22 @@ describe('a statement of a session', () => {
       constructor: type,
       code,
       origin: 'OneController.ask',
+      connectionName: name,
       ...(cause !== undefined && { cause: expect.objectContaining(cause) }),
     });
     const [says] = String(errors['one']).split('\nSee ');
     expect(says).toMatch(new RegExp(`\\bconnection "${name}"`, 'i'));
     expect(says).toContain(CONTEXT_OF_ONE);
+  });
+
+  it('a server that takes connections and answers no login is told from a pool that is too small', async () => {
+    await ask('one', 'silent');
+    expect(errors['one']).toMatchObject({
+      constructor: AcquireTimeoutError,
+      message: expect.stringMatching(
+        /^The server of "silent" in the context of OneController.ask did not open a connection within 200 ms/,
+      ),
+    });
   });
 
   it.each([
