@@ -43,6 +43,7 @@ export {
   TransactionTimeoutError,
 } from './errors/time-errors.js';
 export {
+  BeforeSessionError,
   ContextSettingsError,
   JobNotSentError,
   ShuttingDownError,

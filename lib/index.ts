@@ -58,6 +58,7 @@ export {
   CommitOutcomeUnknownError,
   ConnectionClosedError,
   ConnectionFailedError,
+  BeforeSessionError,
   ContextSettingsError,
   ContextTimeoutError,
   DbContextError,

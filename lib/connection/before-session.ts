@@ -1,6 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-import { HookTimeoutError, InvalidTransactionStateError } from '../errors.js';
+import {
+  BeforeSessionError,
+  DbContextError,
+  HookTimeoutError,
+  InvalidTransactionStateError,
+} from '../errors.js';
 import { placeOf, type Holder } from './claim.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
@@ -42,7 +47,7 @@ export class BeforeSession {
    * @param holder the unit of work that it is called for, which errors name
    * @throws {@link InvalidTransactionStateError} the hook itself uses a session of its connection
    * @throws {@link HookTimeoutError} the hook took too long
-   * @throws the error of the hook
+   * @throws {@link BeforeSessionError} the hook threw; errors of this library are thrown as they are
    */
   async run(holder: Holder | undefined): Promise<void> {
     if (this.isRunning) {
@@ -53,13 +58,16 @@ export class BeforeSession {
     const ended = work.finally(() => {
       call.isOver = true;
     });
-    if ((await withinLimit(ended, this.#limitMs)) === TIMED_OUT) {
-      throw new HookTimeoutError(
-        'beforeSession',
-        this.#limitMs,
-        'acquireTimeoutMs',
-        placeOf(this.#connectionName, holder),
-      );
+    const place = placeOf(this.#connectionName, holder);
+    const limitMs = this.#limitMs;
+    let answer: unknown;
+    try {
+      answer = await withinLimit(ended, limitMs);
+    } catch (error) {
+      throw error instanceof DbContextError ? error : new BeforeSessionError(place, error);
+    }
+    if (answer === TIMED_OUT) {
+      throw new HookTimeoutError('beforeSession', limitMs, 'acquireTimeoutMs', place);
     }
   }
 

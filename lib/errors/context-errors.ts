@@ -53,6 +53,26 @@ export class ContextSettingsError extends DbContextError {
 }
 
 /**
+ * A connection's `beforeSession()` threw, so the transaction that it was called for did not begin. `cause` is what
+ * was thrown.
+ *
+ * @publicApi
+ */
+export class BeforeSessionError extends DbContextError {
+  declare readonly connectionName: string;
+
+  constructor(place: string | ErrorPlace, cause: unknown) {
+    super(
+      'BEFORE_SESSION_FAILED',
+      `beforeSession() of connection ${named(place)} failed: ${describe(cause)}. The transaction did not begin, ` +
+        'and no connection was taken. The next one calls it anew.',
+      cause,
+      place,
+    );
+  }
+}
+
+/**
  * A job of a {@link CommittedQueue} was not sent after the commit that it had waited for, or not in time. The
  * work that it belongs to is saved, and its caller has been given a success; so this error is only in the
  * log. `cause` is the error of the queue.

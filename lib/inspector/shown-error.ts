@@ -14,6 +14,7 @@ export interface ShownError extends ErrorInfo {
 const OWN_CODE = /^[A-Z]+(?:_[A-Z]+)+$/;
 /** Messages of this library that quote what the application or the server has said, and where they do. */
 const QUOTES: Readonly<Record<string, RegExp>> = {
+  BEFORE_SESSION_FAILED: /(?<=failed: ).*(?=\. The transaction did not begin)/s,
   CONTEXT_SETTINGS_FAILED: /(?<=computed): .*(?=\. The transaction did not begin)/s,
   TRANSACTION_ABORTED: / \(.*\)(?=;)/s,
   UNEXPECTED_ROLLBACK: / \(.*\)(?=\.$)/s,

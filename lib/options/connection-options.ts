@@ -26,8 +26,8 @@ export interface ConnectionTransactionOptions {
   /**
    * Is awaited each time before a transaction takes its connection, before `sessionVariables`. It may
    * look for the primary and call `connection.changeHost()`. If it throws, the first statement of the
-   * transaction fails; after `acquireTimeoutMs` it fails with {@link HookTimeoutError}. The hook cannot use
-   * sessions of this connection.
+   * transaction fails with {@link BeforeSessionError}; after `acquireTimeoutMs` it fails with
+   * {@link HookTimeoutError}. The hook cannot use sessions of this connection.
    */
   readonly beforeSession?: (connection: DbConnection) => void | Promise<void>;
   /**

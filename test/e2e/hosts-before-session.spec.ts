@@ -1,5 +1,7 @@
 import type { EntityManager } from '@mikro-orm/postgresql';
+import { ServiceUnavailableException } from '@nestjs/common';
 import {
+  BeforeSessionError,
   HookTimeoutError,
   InvalidTransactionStateError,
   type DbConnection,
@@ -132,12 +134,26 @@ describe('beforeSession', () => {
     expect(await database.query('select from note')).toHaveLength(3);
   });
 
-  it('H2: what it throws is what the statement fails with; the next one calls it anew', async () => {
+  it('H2: what it throws is the cause of what the statement fails with; the next one calls it anew', async () => {
     const { dbContext, session } = await start();
+    const thrown = new ServiceUnavailableException('no primary');
     hook = () => {
-      throw new Error('no primary');
+      throw thrown;
     };
-    await expect(dbContext.run(() => insert(session(), 'a'))).rejects.toThrow('no primary');
+    await expect(dbContext.run(() => insert(session(), 'a'))).rejects.toMatchObject({
+      constructor: BeforeSessionError,
+      code: 'BEFORE_SESSION_FAILED',
+      connectionName: 'default',
+      message: expect.stringMatching(
+        /^beforeSession\(\) of connection "default" in the context of .* failed: no primary\. /,
+      ),
+      cause: thrown,
+    });
+    hook = () => Promise.reject(undefined);
+    await expect(dbContext.run(() => insert(session(), 'a'))).rejects.toMatchObject({
+      constructor: BeforeSessionError,
+      message: expect.stringContaining('failed: undefined. '),
+    });
     hook = () => Promise.reject(new Error('still none'));
     await expect(dbContext.run(() => insert(session(), 'b'))).rejects.toThrow('still none');
     expect(one.openConnections).toBe(0);
