@@ -3,7 +3,7 @@ import { ChangeSetType, wrap, type EntityManager, type UnitOfWork } from '@mikro
 import { AsyncScope } from '../transaction/async-scope.js';
 import { hasPendingEntities } from './changes.js';
 
-const LAST_FLUSH = Symbol('nestjs-db-context:last-flush');
+export const LAST_FLUSH = Symbol('nestjs-db-context:last-flush');
 
 /** An entity manager whose flushes take turns. */
 interface FlushingManager extends EntityManager {
@@ -80,13 +80,19 @@ export function isFlushing(manager: EntityManager): boolean {
 }
 
 function keepLateEntities(uow: UnitOfWork, flush: () => Promise<void>): Promise<void> {
+  prepareFlushes(uow);
+  (uow as unknown as UnitOfWorkInternals)[UNDER_WAY] = waitingEntities(uow);
+  return flush();
+}
+
+/** Replaces the methods of a unit of work that forget entities; done with its first flush, or before. */
+export function prepareFlushes(uow: UnitOfWork): void {
   const internals = uow as unknown as UnitOfWorkInternals;
   if (internals.postCommitCleanup !== cleanUp) {
     internals.postCommitCleanup = cleanUp;
     internals.clear = clear;
+    internals[UNDER_WAY] = undefined;
   }
-  internals[UNDER_WAY] = waitingEntities(uow);
-  return flush();
 }
 
 /** In place of `UnitOfWork.clear()`, which calls `postCommitCleanup()`: it forgets all entities. */

@@ -3,6 +3,7 @@ import type { EntityManager } from '@mikro-orm/core';
 import type { DbConnection } from '../connection/db-connection.js';
 import { InvalidTransactionStateError } from '../errors.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
+import { prepareFlushes } from './flush-turns.js';
 import { forkOfClass } from './fork-of-class.js';
 import { kyselyTransactionFactory, type KyselyTransaction } from './kysely-transaction.js';
 import type { KyselyClient } from './kysely-shapes.js';
@@ -18,6 +19,11 @@ interface FactoryParts extends TransactionParts {
   /** MikroORM's class, or the application's own one. */
   readonly Base: EntityManagerClass;
   readonly Manager: EntityManagerClass;
+  /**
+   * A session that nobody uses. Where no object of a shape lives as V8 collects garbage, V8 throws the shape away, and
+   * with it the code that was optimised for it, MikroORM's included.
+   */
+  readonly specimen: Session;
 }
 
 /** Makes the sessions of one connection, and the handle that stands for them. */
@@ -79,6 +85,9 @@ export class SessionFactory {
       createKysely: kyselyTransactionFactory(() => connection.getKysely() as KyselyClient),
     };
     const Base = Object.getPrototypeOf(connection.orm.em).constructor as EntityManagerClass;
-    return { ...parts, Base, Manager: sessionManagerClass(Base, parts) };
+    const classes = { Base, Manager: sessionManagerClass(Base, parts) };
+    const specimen = new Session(parts, forkOfClass(connection.orm.em, classes), {});
+    prepareFlushes(specimen.manager.getUnitOfWork(false));
+    return { ...parts, ...classes, specimen };
   }
 }

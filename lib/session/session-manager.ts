@@ -15,7 +15,7 @@ import type { Failure } from '../transaction/transaction-state.js';
 import type { Autocommit } from './autocommit.js';
 import { assertMayFlush, isFlushIdle } from './changes.js';
 import { deletionHandlerOf } from './deletion-handler.js';
-import { flushInTurn, isFlushing, isFlushUnderWay } from './flush-turns.js';
+import { flushInTurn, isFlushing, isFlushUnderWay, LAST_FLUSH } from './flush-turns.js';
 import { asKyselyTransaction, isAutocommit } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
 import { NestedTransaction } from './nested-transaction.js';
@@ -77,12 +77,14 @@ export function sessionManagerClass(
     placeOf(connectionName, (manager[CONTROL] ?? manager[ORIGIN])?.holder);
 
   return class extends Base implements SessionManager {
-    declare [CONTROL]?: SessionControl;
-    declare [ROOT]?: EntityManager;
-    declare [ORIGIN]?: TransactionOrigin;
-    declare [NESTED]?: boolean;
-    declare [OVER]?: boolean;
-    declare [FLUSH_FAILURE]?: Failure;
+    // All of them from the beginning, so that sessions, their forks and what has flushed have one shape.
+    [CONTROL]?: SessionControl | undefined = undefined;
+    [ROOT]?: EntityManager | undefined = undefined;
+    [ORIGIN]?: TransactionOrigin | undefined = undefined;
+    [NESTED]?: boolean = false;
+    [OVER]?: boolean = false;
+    [FLUSH_FAILURE]?: Failure | undefined = undefined;
+    [LAST_FLUSH]?: Promise<void> | undefined = undefined;
 
     override getContext(validate?: boolean): this {
       if (this[OVER] === true) {

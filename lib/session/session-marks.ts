@@ -31,17 +31,17 @@ export const FLUSH_FAILURE = Symbol('nestjs-db-context:session-flush-failure');
 /** An entity manager of the class that `sessionManagerClass()` makes. */
 export interface SessionManager extends EntityManager {
   /** The session that this is the entity manager of. */
-  [CONTROL]?: SessionControl;
+  [CONTROL]?: SessionControl | undefined;
   /** The manager that the outermost `transactional()` was called on, for the fork of a callback. */
-  [ROOT]?: EntityManager;
+  [ROOT]?: EntityManager | undefined;
   /** The session that this is a fork of. */
-  [ORIGIN]?: TransactionOrigin;
+  [ORIGIN]?: TransactionOrigin | undefined;
   /** Whether `transactional()` was ever called on it. */
   [NESTED]?: boolean;
   /** Whether the callback that it was made for, of `not_supported`, has returned. */
   [OVER]?: boolean;
   /** The first flush of it that failed. */
-  [FLUSH_FAILURE]?: Failure;
+  [FLUSH_FAILURE]?: Failure | undefined;
 }
 
 /**
