@@ -19,7 +19,7 @@ import { readOptions } from './options.js';
 import { measureParts } from './parts.js';
 import { profileWorkload } from './profile.js';
 import { measurementNow } from './report/measurement.js';
-import { failuresOf, type Results } from './report/results.js';
+import { emptyResults, failuresOf } from './report/results.js';
 import { measureSummary } from './summary.js';
 
 /** All candidates run at the same time, each with a pool of its own. */
@@ -70,20 +70,7 @@ async function run(databaseUrl: string): Promise<readonly string[]> {
 }
 
 async function measureAll(databaseUrl: string): Promise<readonly string[]> {
-  const results: Results = {
-    ...measurementNow(),
-    throughput: [],
-    observed: [],
-    latency: [],
-    roundTrips: [],
-    statements: [],
-    promises: [],
-    machinery: [],
-    packages: [],
-    calls: [],
-    memory: [],
-    failures: [],
-  };
+  const results = emptyResults(measurementNow());
   const [load] = results.loadAverage;
   console.log(`Node ${results.node}, ${results.cpus} cores, load before: ${load!.toFixed(2)}`);
   const measure = options.form === 'summary' ? measureSummary : measureParts;

@@ -9,12 +9,11 @@ import type { BenchOptions } from './options.js';
 import { printProfile } from './report/print-profile.js';
 import { isFor, type Workload } from './workloads.js';
 
-const WARM_UP = { seconds: 8 };
 const RECORDED = { seconds: 8 };
 
 /** Prints a CPU profile of a server while clients send requests of one workload. */
 export async function profileWorkload(
-  { adapters, candidates, profileFile }: BenchOptions,
+  { adapters, candidates, profileFile, rounds }: BenchOptions,
   workload: Workload,
   databaseUrl: string,
 ): Promise<void> {
@@ -22,6 +21,7 @@ export async function profileWorkload(
   const fleet = await startFleet([candidate], adapter, databaseUrl);
   let recorded: Recorded;
   try {
+    await warmUp(fleet, [workload], rounds.warmUp, isFor);
     recorded = await record(fleet, candidate, workload);
   } finally {
     await fleet.stop();
@@ -39,7 +39,6 @@ interface Recorded {
 async function record(fleet: Fleet, candidate: Candidate, workload: Workload): Promise<Recorded> {
   const url = fleet.urlOf(candidate);
   const server = fleet.server(candidate);
-  await warmUp(fleet, [workload], WARM_UP, isFor);
   const startedUs = await cpuTimeUs(fleet, candidate);
   await server.ask('start-profile');
   const { answers } = await load(url, workload, RECORDED);

@@ -4,7 +4,6 @@ import type { Workload } from '../workloads.js';
 import type { Block, BlockFigures } from './blocks.js';
 import { startMachinery } from './machinery.js';
 
-const WARM_UP_REQUESTS = 20_000;
 const RECORDED_REQUESTS = 30_000;
 
 /** Prints what the JavaScript of one candidate goes into at one workload, without a network. */
@@ -19,7 +18,7 @@ export async function profileMachinery(
     return (await child.ask(block)) as BlockFigures;
   };
   try {
-    await run(WARM_UP_REQUESTS, false);
+    await run(blockPlan.warmUpRequests, false);
     // What a request takes is measured without the recorder, which takes time itself.
     const { cpuUs } = await run(RECORDED_REQUESTS, false);
     const { profile } = await run(RECORDED_REQUESTS, true);

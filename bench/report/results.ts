@@ -59,6 +59,24 @@ export interface Results extends Measurement {
   readonly failures: string[];
 }
 
+/** What a run has measured as it begins. */
+export function emptyResults(measurement: Measurement): Results {
+  return {
+    ...measurement,
+    throughput: [],
+    observed: [],
+    latency: [],
+    roundTrips: [],
+    statements: [],
+    promises: [],
+    machinery: [],
+    packages: [],
+    calls: [],
+    memory: [],
+    failures: [],
+  };
+}
+
 /** Sums up the rounds of one workload. */
 export function compare(
   series: Series,

@@ -17,6 +17,8 @@ interface SupplyParts {
   readonly failover: Failover | undefined;
   readonly reserveHooks: ReserveHooks;
   readonly sessionReset: SessionReset | undefined;
+  /** Whether the connection is closed, so that it has no clients any more. */
+  readonly isClosed: () => boolean;
 }
 
 /** The clients that the claims of one connection get: of its pool, of the pool of a replica, or of a test. */
@@ -24,7 +26,6 @@ export class ClientSupply {
   readonly #connectionName: string;
   readonly #parts: SupplyParts;
   #source: ClientSource | undefined;
-  #isShut = false;
 
   constructor(connectionName: string, parts: SupplyParts) {
     this.#connectionName = connectionName;
@@ -33,7 +34,7 @@ export class ClientSupply {
 
   /** Takes a client for a transaction, see {@link DbConnection.checkOut}. */
   take(claim: Claim): Promise<PgClient> {
-    if (this.#isShut) {
+    if (this.#parts.isClosed()) {
       return Promise.reject(new ConnectionClosedError(placeOf(this.#connectionName, claim.holder)));
     }
     return this.#source === undefined
@@ -60,11 +61,6 @@ export class ClientSupply {
     return () => {
       this.#source = undefined;
     };
-  }
-
-  /** Refuses later claims: the connection is closed. */
-  shut(): void {
-    this.#isShut = true;
   }
 
   #takeFromServer(claim: Claim): Promise<PgClient> {

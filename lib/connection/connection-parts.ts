@@ -49,6 +49,7 @@ export function makeParts<Connection extends Whole>(
   const { name, telemetry, report } = connection;
   const { limits, beforeSession } = settings;
   const holderHere = (): Holder | undefined => connection.holderHere;
+  const isClosed = (): boolean => connection.isClosed;
   const reserveHooks = new ReserveHooks(orm, name, limits.acquireTimeoutMs);
   const sessionReset = makeReset(connection, reserveHooks, settings);
   const poolParts = { reset: sessionReset, holderHere, telemetry };
@@ -68,14 +69,21 @@ export function makeParts<Connection extends Whole>(
     name,
     hosts,
     replicas: replicas?.pools ?? [],
-    isClosed: () => connection.isClosed,
+    isClosed,
     defaultTimeoutMs: settings.checkTimeoutMs,
   });
   const hook =
     beforeSession &&
     new BeforeSession(() => beforeSession(connection), name, limits.acquireTimeoutMs);
   const failover = settings.failover && new Failover(hosts, telemetry, settings.failover);
-  const clients = new ClientSupply(name, { hosts, replicas, failover, reserveHooks, sessionReset });
+  const clients = new ClientSupply(name, {
+    hosts,
+    replicas,
+    failover,
+    reserveHooks,
+    sessionReset,
+    isClosed,
+  });
   const preparation = new Preparation(hook, failover, clients);
   return { hosts, replicas, sessionReset, failover, clients, preparation, check };
 }

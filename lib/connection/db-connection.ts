@@ -222,7 +222,6 @@ export class DbConnection {
   }
 
   async #close(): Promise<void> {
-    this.#clients.shut();
     let ormClosed: Promise<void> | undefined;
     // MikroORM waits for one pool after the other, and each of them has its own limit meanwhile.
     const closeOrm = (): Promise<void> => (ormClosed ??= this.orm.close(true));

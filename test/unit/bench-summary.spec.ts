@@ -1,7 +1,12 @@
 /** The table that `npm run bench` prints without options, where not each candidate is asked for everything. */
 import type { Adapter, Candidate } from '../../bench/candidates.js';
 import { aimsTable } from '../../bench/report/aims.js';
-import type { CandidateFigures, Comparison, Results } from '../../bench/report/results.js';
+import {
+  emptyResults,
+  type CandidateFigures,
+  type Comparison,
+  type Results,
+} from '../../bench/report/results.js';
 import { summaryTable } from '../../bench/report/summary-table.js';
 import { candidatesOn } from '../../bench/throughput.js';
 
@@ -29,26 +34,18 @@ function comparisonOn(adapter: Adapter, ...candidates: Candidate[]): Comparison 
 }
 
 const RESULTS: Results = {
-  node: 'v24.0.0',
-  cpuModel: 'A processor',
-  cpus: 2,
-  startedAt: '2026-11-26T10:00:00.000Z',
-  asked: '',
-  loadAverage: [0, 0, 0],
+  ...emptyResults({
+    node: 'v24.0.0',
+    cpuModel: 'A processor',
+    cpus: 2,
+    startedAt: '2026-11-26T10:00:00.000Z',
+    asked: '',
+    loadAverage: [0, 0, 0],
+  }),
   throughput: [
     comparisonOn('fastify', 'library', 'hand-written', 'typeorm'),
     comparisonOn('express', 'library', 'hand-written'),
   ],
-  observed: [],
-  latency: [],
-  roundTrips: [],
-  statements: [],
-  promises: [],
-  machinery: [],
-  packages: [],
-  calls: [],
-  memory: [],
-  failures: [],
 };
 
 it('the cells of what is not asked on an adapter are empty', () => {
