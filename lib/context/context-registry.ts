@@ -246,7 +246,7 @@ export class ContextRegistry {
 
   /** Runs `callback` inside of a context. */
   runIn<T>(context: Context, callback: () => T): T {
-    return this.#lookup.runInRequest(context, () => runWithContext(this, context, callback));
+    return this.#lookup.runIn(context, callback);
   }
 
   /** Runs a hook in a context of its own; also during a shutdown, since it belongs to an older one. */

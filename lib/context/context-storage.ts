@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import { ClsService, type ClsStore } from 'nestjs-cls';
 
+import { answerWith, type OwnRequestContext } from '../session/request-context.js';
 import type { Context } from './context.js';
 
 /** The contexts that the current code runs in, one for each application, innermost first. */
@@ -9,6 +10,8 @@ interface Entry extends ClsStore {
   /** The application; two applications in one process do not see each other's contexts. */
   readonly owner: object;
   readonly context: Context | undefined;
+  /** What MikroORM's `RequestContext` answers with; `undefined` where the application has no global manager. */
+  readonly requestContext: OwnRequestContext | undefined;
   readonly outer: Entry | undefined;
 }
 
@@ -17,6 +20,8 @@ interface Entry extends ClsStore {
  * `exit()`, `ifNested`) does not reach this one, and the other way round.
  */
 const cls = new ClsService<Entry>(new AsyncLocalStorage());
+
+answerWith(() => cls.get<Entry | undefined>()?.requestContext);
 
 /**
  * The context of `owner` that the current code runs in.
@@ -48,16 +53,28 @@ export function innermostContext(): Context | undefined {
   return cls.get<Entry | undefined>()?.context;
 }
 
-/** Runs `callback` with `context` as the current one of `owner`; with `undefined`, outside of any. */
+/**
+ * Runs `callback` with `context` as the current one of `owner`; with `undefined`, outside of any.
+ *
+ * @param requestContext that of MikroORM; by default it stays as it is
+ */
 export function runWithContext<T>(
   owner: object,
   context: Context | undefined,
   callback: () => T,
+  requestContext?: OwnRequestContext,
 ): T {
   const entry: Entry | undefined = cls.get();
-  return entry?.owner === owner && entry.context === context
-    ? callback()
-    : cls.runWith({ owner, context, outer: without(owner, entry) }, callback);
+  if (entry?.owner === owner && entry.context === context) {
+    return callback();
+  }
+  const inner: Entry = {
+    owner,
+    context,
+    requestContext: requestContext ?? entry?.requestContext,
+    outer: without(owner, entry),
+  };
+  return cls.runWith(inner, callback);
 }
 
 /** What this entry hides for good; kept, it would chain all contexts of a job that restarts itself. */

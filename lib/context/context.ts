@@ -93,7 +93,7 @@ export class Context extends ContextSessions {
   get isUntouched(): boolean {
     return (
       this.sessions.length === 0 &&
-      this.ends.hooks.isEmpty &&
+      !this.ends.hasHooks &&
       this.ends.refusesNothing &&
       !this.#isWorking &&
       this.#closing.length === 0
@@ -261,12 +261,12 @@ export class Context extends ContextSessions {
       throw failure.error;
     }
     this.#phase = 'committed';
-    if (!this.ends.hooks.isEmpty) {
+    if (this.ends.hasHooks) {
       await this.ends.hooks.afterEnd(outcomes, false);
     }
   }
 
-  async #commitSessions(): Promise<Settlement> {
+  #commitSessions(): Promise<Settlement> {
     const plan = new CommitPlan(this.sessions);
     const shutAll = (): DbContextError | undefined => {
       this.#phase = 'closed';
@@ -277,31 +277,35 @@ export class Context extends ContextSessions {
           ? this.ends.errorOfAny(this.anyConnection)
           : new UnexpectedRollbackError(closing.place, 'ended-meanwhile');
     };
+    const commit = (): Promise<Settlement> =>
+      commitSessions(
+        { list: () => this.sessions, shutAll, shut: (session) => session.prepareForGood() },
+        plan,
+      );
+    return this.#mayCommit && !this.ends.hasHooks ? commit() : this.#afterHooks(commit, shutAll);
+  }
+
+  /** Commits when the hooks that come before have run, if none of them forbids it. */
+  async #afterHooks(
+    commit: () => Promise<Settlement>,
+    shutAll: () => DbContextError | undefined,
+  ): Promise<Settlement> {
     try {
-      const hooks = this.#beforeCommit();
-      if (hooks !== undefined) {
-        await hooks;
-      }
+      this.#assertMayCommit();
+      await this.sessions.reduce(
+        (work, session) => session.whileOpen(work),
+        this.ends.hooks.beforeEnd(),
+      );
     } catch (error) {
       shutAll();
       await closeSessions(this.sessions);
       return { outcomes: [], failure: { error } };
     }
-    return commitSessions(
-      { list: () => this.sessions, shutAll, shut: (session) => session.prepareForGood() },
-      plan,
-    );
+    return await commit();
   }
 
-  /** @throws why the context must not be committed */
-  #beforeCommit(): Promise<void> | undefined {
-    this.#assertMayCommit();
-    return this.ends.hooks.isEmpty
-      ? undefined
-      : this.sessions.reduce(
-          (work, session) => session.whileOpen(work),
-          this.ends.hooks.beforeEnd(),
-        );
+  get #mayCommit(): boolean {
+    return this.ends.errorOfAny(this.anyConnection) === undefined;
   }
 
   #assertMayCommit(): void {

@@ -28,6 +28,11 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
     return (this.#hooks ??= new ContextHooks(this.#environment, this.#owner));
   }
 
+  /** Whether any hook waits. */
+  get hasHooks(): boolean {
+    return this.#hooks?.isEmpty === false;
+  }
+
   /** The atomic blocks, made as the first one begins. */
   get blocks(): AtomicBlocks {
     this.#blocks ??= new AtomicBlocks();

@@ -8,7 +8,7 @@ import type { SessionFactory } from '../session/session-factory.js';
 import { sessionFork } from '../telemetry/channels.js';
 import { ForkEvent } from '../telemetry/session-events.js';
 import { ConnectionRegistry } from './connection-registry.js';
-import { depthOf } from './context-storage.js';
+import { depthOf, runWithContext } from './context-storage.js';
 import type { Context } from './context.js';
 import { watchPast } from './watch-past.js';
 import type { ContextWatch } from './watch.js';
@@ -46,8 +46,12 @@ export class SessionLookup {
   }
 
   /** Runs the code of a context so that MikroORM's own `RequestContext` has its sessions. */
-  runInRequest<T>({ ambient }: Context, run: () => T): T {
-    return this.connections.hasGlobals ? runAsRequest(this.#requestContext, ambient, run) : run();
+  runIn<T>(context: Context, callback: () => T): T {
+    const run = (requestContext?: OwnRequestContext): T =>
+      runWithContext(this.#owner, context, callback, requestContext);
+    return this.connections.hasGlobals
+      ? runAsRequest(this.#requestContext, context.ambient, run)
+      : run();
   }
 
   /**

@@ -96,7 +96,8 @@ export async function commitSessions(group: SessionGroup, plan: CommitPlan): Pro
     await closeSessions(open);
     return { outcomes, failure: { error } };
   }
-  return completeSessions(sessions);
+  // Awaited here: a promise that an async function returns as it is takes three turns more.
+  return await completeSessions(sessions);
 }
 
 // Hooks that keep giving one another work would go on for ever.
@@ -122,28 +123,28 @@ function flushRounds(group: SessionGroup): () => Session | undefined {
 }
 
 async function completeSessions(sessions: readonly Session[]): Promise<Settlement> {
+  const transactions = sessions.map(({ transaction }) => transaction);
   const outcomes: SettlementOutcome[] = [];
-  const committed: Transaction[] = [];
-  for (const [index, session] of sessions.entries()) {
-    const { connectionName, transaction } = session;
-    try {
+  let failing: Session | undefined;
+  try {
+    for (const session of sessions) {
+      failing = session;
       const outcome = await session.complete();
-      outcomes.push({ connectionName, outcome });
-      if (outcome === 'committed') {
-        committed.push(transaction);
-      }
-    } catch (error) {
-      const isUnknown = error instanceof CommitOutcomeUnknownError;
-      outcomes.push({ connectionName, outcome: isUnknown ? 'unknown' : 'rolled-back' });
-      const rest = sessions.slice(index + 1);
-      outcomes.push(...rest.map(outcomeOfRollback));
-      await closeSessions(rest);
-      return (await haveSaved(committed))
-        ? { outcomes, failure: { error: new PartialCommitError(outcomes, error, session.place) } }
-        : { outcomes: outcomes.map(withoutCommit), failure: { error } };
+      outcomes.push({ connectionName: session.connectionName, outcome });
     }
+    return { outcomes, failure: undefined };
+  } catch (error) {
+    const { connectionName, place } = failing!;
+    const committed = transactions.filter((_, index) => outcomes[index]?.outcome === 'committed');
+    const isUnknown = error instanceof CommitOutcomeUnknownError;
+    outcomes.push({ connectionName, outcome: isUnknown ? 'unknown' : 'rolled-back' });
+    const rest = sessions.slice(outcomes.length);
+    outcomes.push(...rest.map(outcomeOfRollback));
+    await closeSessions(rest);
+    return (await haveSaved(committed))
+      ? { outcomes, failure: { error: new PartialCommitError(outcomes, error, place) } }
+      : { outcomes: outcomes.map(withoutCommit), failure: { error } };
   }
-  return { outcomes, failure: undefined };
 }
 
 /** Nothing of it is saved, as by a rollback, so its hooks follow the rest of the context (C5). */

@@ -54,12 +54,10 @@ function beginSql(settings: TransactionSettings): string {
   const { begin, readOnly, deferrable } = settings;
   const isolationLevel =
     settings.isolationLevel ?? (begin === 'first-write' ? LEVELS_OF_READS[0] : undefined);
-  return [
-    'begin',
-    isolationLevel === undefined ? '' : ` isolation level ${isolationLevel}`,
-    readOnly === undefined ? '' : readOnly ? ' read only' : ' read write',
-    deferrable === undefined ? '' : deferrable ? ' deferrable' : ' not deferrable',
-  ].join('');
+  const level = isolationLevel === undefined ? '' : ` isolation level ${isolationLevel}`;
+  const access = readOnly === undefined ? '' : readOnly ? ' read only' : ' read write';
+  const wait = deferrable === undefined ? '' : deferrable ? ' deferrable' : ' not deferrable';
+  return `begin${level}${access}${wait}`;
 }
 
 function hasParameters(settings: TransactionSettings): boolean {

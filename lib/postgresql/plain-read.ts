@@ -101,5 +101,6 @@ class Read {
 }
 
 function unquoted(name: string): string {
-  return name.slice(1, -1).replaceAll('""', '"');
+  const inner = name.slice(1, -1);
+  return inner.includes('"') ? inner.replaceAll('""', '"') : inner;
 }

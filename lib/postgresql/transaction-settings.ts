@@ -128,7 +128,8 @@ export function checkTransactionSettings(settings: TransactionSettings, where: s
   }
 }
 
-const NO_SETTINGS: TransactionSettings = Object.freeze({});
+/** None at all: most transactions are given none, and this one is recognised without a look into it. */
+export const NO_SETTINGS: TransactionSettings = Object.freeze({});
 
 /** Later settings win over earlier ones; variables do so one by one. */
 export function mergeSettings(
@@ -155,7 +156,7 @@ export function mergeSettings(
 
 /** Whether any setting is given. */
 export function hasSettings(settings: TransactionSettings): boolean {
-  return Object.values(settings).some((value) => value !== undefined);
+  return settings !== NO_SETTINGS && Object.values(settings).some((value) => value !== undefined);
 }
 
 /**

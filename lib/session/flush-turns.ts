@@ -38,11 +38,14 @@ class FlushScope extends AsyncScope {
  * MikroORM has a queue of its own, which is not enough: it never settles the flushes that wait when
  * one before them fails, and it forgets what nobody flushes before the last flush has ended.
  *
+ * @param callsBack whether anything of it asks {@link isFlushing}: what is asked for from inside of it, and what
+ *   MikroORM asks a connection for
  * @throws what `flush` throws, or what a flush threw that this one had to wait for: that one had
  *   taken the entities of this one as well, and MikroORM forgets what could not be written
  */
 export async function flushInTurn(
   manager: FlushingManager,
+  callsBack: boolean,
   flush: () => Promise<void>,
 ): Promise<void> {
   if (isFlushing(manager)) {
@@ -50,8 +53,8 @@ export async function flushInTurn(
     await flush();
     return;
   }
-  const run = (): Promise<void> =>
-    new FlushScope(manager).during(() => keepLateEntities(manager.getUnitOfWork(false), flush));
+  const keep = (): Promise<void> => keepLateEntities(manager.getUnitOfWork(false), flush);
+  const run = (): Promise<void> => (callsBack ? new FlushScope(manager).during(keep) : keep());
   const before = manager[LAST_FLUSH];
   const result = before === undefined ? run() : before.then(run);
   manager[LAST_FLUSH] = result;
@@ -70,7 +73,7 @@ export function isFlushUnderWay(manager: FlushingManager): boolean {
   return manager[LAST_FLUSH] !== undefined;
 }
 
-/** Whether the calling code is part of a flush of the entity manager: a hook, or MikroORM itself. */
+/** Whether the calling code is part of a flush of the entity manager that calls back: a hook, or MikroORM itself. */
 export function isFlushing(manager: EntityManager): boolean {
   return (
     !AsyncScope.isEmpty &&
@@ -139,6 +142,7 @@ interface LateEntities {
 }
 
 const NOTHING: ReadonlySet<object> = new Set();
+const NONE: readonly object[] = [];
 const NOTHING_WAITS: WaitingEntities = {
   persisted: NOTHING,
   removed: NOTHING,
@@ -161,7 +165,15 @@ function waitingEntities(uow: UnitOfWork): WaitingEntities {
  *
  * @param early what waited as it began, which MikroORM forgets if the flush has failed
  */
-function lateEntities(uow: UnitOfWork, early: WaitingEntities): LateEntities {
+function lateEntities(uow: UnitOfWork, early: WaitingEntities): LateEntities | undefined {
+  // Nearly always none: MikroORM persists what it has found changed, and that is managed.
+  const isNewLate = (each: object): boolean => !early.persisted.has(each) && isNew(each);
+  const persisted = [...uow.getPersistStack()].filter(isNewLate);
+  const removed = without(uow.getRemoveStack(), early.removed);
+  const orphaned = without(uow.getOrphanRemoveStack(), early.orphaned);
+  if (persisted.length + removed.length + orphaned.length === 0) {
+    return undefined;
+  }
   const changeSets = uow.getChangeSets();
   const tried = new Set<object>(changeSets.map(({ entity }) => entity as object));
   const deleted = new Set<object>(
@@ -169,17 +181,15 @@ function lateEntities(uow: UnitOfWork, early: WaitingEntities): LateEntities {
       .filter(({ type }) => type === ChangeSetType.DELETE || type === ChangeSetType.DELETE_EARLY)
       .map(({ entity }) => entity as object),
   );
-  const isLate = (each: object): boolean => !tried.has(each) && isNew(each);
-  const now = waitingEntities(uow);
   return {
-    persisted: without(now.persisted, early.persisted).filter(isLate),
-    removed: without(now.removed, early.removed).filter((each) => !deleted.has(each)),
-    orphaned: without(now.orphaned, early.orphaned).filter((each) => !deleted.has(each)),
+    persisted: persisted.filter((each) => !tried.has(each)),
+    removed: removed.filter((each) => !deleted.has(each)),
+    orphaned: orphaned.filter((each) => !deleted.has(each)),
   };
 }
 
-function without(entities: ReadonlySet<object>, others: ReadonlySet<object>): object[] {
-  return [...entities].filter((each) => !others.has(each));
+function without(entities: ReadonlySet<object>, others: ReadonlySet<object>): readonly object[] {
+  return entities.size === 0 ? NONE : [...entities].filter((each) => !others.has(each));
 }
 
 /** Whether a flush only finds the entity if it was persisted: it looks through all that are managed. */

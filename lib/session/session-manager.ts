@@ -15,6 +15,7 @@ import type { Failure } from '../transaction/transaction-state.js';
 import type { Autocommit } from './autocommit.js';
 import { assertMayFlush, isFlushIdle } from './changes.js';
 import { deletionHandlerOf } from './deletion-handler.js';
+import { flushCodeFinder } from './flush-code.js';
 import { flushInTurn, isFlushing, isFlushUnderWay, LAST_FLUSH } from './flush-turns.js';
 import { asKyselyTransaction, isAutocommit } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
@@ -72,6 +73,7 @@ export function sessionManagerClass(
   const isPlainFlush = Base.prototype.flush === EntityManager.prototype.flush;
   /** MikroORM's subscribers that tell the manager around a callback what its fork has deleted. */
   const deletionHandlers = new WeakSet<object>();
+  const callsCode = flushCodeFinder(isPlainFlush, deletionHandlers);
 
   const errorPlaceOf = (manager: SessionManager): ErrorPlace =>
     placeOf(connectionName, (manager[CONTROL] ?? manager[ORIGIN])?.holder);
@@ -155,14 +157,17 @@ export function sessionManagerClass(
       assertMayFlush(this);
       const context = isOfSession ? this.getTransactionContext() : undefined;
       const whole = asKyselyTransaction(context)?.part.whole;
-      const run = (): Promise<void> => flushInTurn(this, () => super.flush());
+      const isLimited = callsCode(this);
+      // For a transaction of the flush itself MikroORM asks for a connection.
+      const callsBack = isLimited || whole === undefined;
+      const run = (): Promise<void> => flushInTurn(this, callsBack, () => super.flush());
       try {
         const flushed =
           control !== undefined && flush.hasSubscribers
             ? tracedFlush({ context: control.holder?.telemetry, connection: telemetry }, run)
             : run();
-        // A subscriber can hang before the first statement (F6).
-        await (whole?.limit(flushed) ?? flushed);
+        // A subscriber can hang before the first statement (F6); statements have limits of their own.
+        await (isLimited && whole !== undefined ? whole.limit(flushed) : flushed);
       } catch (error) {
         if (!isFlushing(this)) {
           // MikroORM forgets what it could not write (F4).

@@ -7,7 +7,7 @@ import {
   type DbContextError,
 } from '../errors.js';
 import type { Outcome } from '../outcome.js';
-import type { TransactionSettings } from '../postgresql/transaction-settings.js';
+import { NO_SETTINGS } from '../postgresql/transaction-settings.js';
 import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
 import { setAmbientAside } from './ambient.js';
@@ -30,7 +30,6 @@ class EndScope extends AsyncScope {
 }
 
 const ignore = (): void => undefined;
-const NO_SETTINGS: TransactionSettings = {};
 
 /**
  * One entity manager with its transaction, which is replaced by a new one each time it ends. It

@@ -199,3 +199,18 @@ it.each([RequestContext, TransactionContext])(
     expect(storage.getStore()).toBeUndefined();
   },
 );
+
+it('RequestContext asks its own static method wherever it looks for the current one', () => {
+  const before = Object.getOwnPropertyDescriptor(RequestContext, 'currentRequestContext')!;
+  let asked = 0;
+  RequestContext.currentRequestContext = () => {
+    asked += 1;
+    return undefined;
+  };
+  try {
+    expect(RequestContext.getEntityManager()).toBeUndefined();
+    expect(asked).toBe(1);
+  } finally {
+    Object.defineProperty(RequestContext, 'currentRequestContext', before);
+  }
+});

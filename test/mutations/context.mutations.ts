@@ -153,7 +153,7 @@ const ClsService = function ClsService() {
     id: 'M2',
     what: 'A commit of which only a part went through is told as the error of the part that failed.',
     file: 'lib/context/settlement.ts',
-    find: 'failure: { error: new PartialCommitError(outcomes, error, session.place) }',
+    find: 'failure: { error: new PartialCommitError(outcomes, error, place) }',
     replace: 'failure: { error }',
     spec: 'e2e/connections.spec',
     test: 'M2: ',

@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net';
 
-import { defineConfig } from '@mikro-orm/postgresql';
+import { defineConfig, type Options } from '@mikro-orm/postgresql';
 import type { DynamicModule, INestApplication, Provider, Type } from '@nestjs/common';
 import type { ExpressAdapter } from '@nestjs/platform-express';
 import type { FastifyAdapter, NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -58,7 +58,8 @@ export function noteConnection(
   clientUrl: string,
   extra: ConnectionLimits &
     ConnectionResetOptions &
-    ConnectionTransactionOptions & {
+    ConnectionTransactionOptions &
+    Pick<Options, 'entities' | 'entityManager'> & {
       name?: string;
       poolMax?: number;
       applicationName?: string;
