@@ -277,35 +277,26 @@ export class Context extends ContextSessions {
           ? this.ends.errorOfAny(this.anyConnection)
           : new UnexpectedRollbackError(closing.place, 'ended-meanwhile');
     };
-    const commit = (): Promise<Settlement> =>
-      commitSessions(
-        { list: () => this.sessions, shutAll, shut: (session) => session.prepareForGood() },
-        plan,
-      );
-    return this.#mayCommit && !this.ends.hasHooks ? commit() : this.#afterHooks(commit, shutAll);
+    return commitSessions(
+      {
+        list: () => this.sessions,
+        beforeFlush: () => this.#beforeFlush(),
+        shutAll,
+        shut: (session) => session.prepareForGood(),
+      },
+      plan,
+    );
   }
 
-  /** Commits when the hooks that come before have run, if none of them forbids it. */
-  async #afterHooks(
-    commit: () => Promise<Settlement>,
-    shutAll: () => DbContextError | undefined,
-  ): Promise<Settlement> {
-    try {
-      this.#assertMayCommit();
-      await this.sessions.reduce(
-        (work, session) => session.whileOpen(work),
-        this.ends.hooks.beforeEnd(),
-      );
-    } catch (error) {
-      shutAll();
-      await closeSessions(this.sessions);
-      return { outcomes: [], failure: { error } };
-    }
-    return await commit();
-  }
-
-  get #mayCommit(): boolean {
-    return this.ends.errorOfAny(this.anyConnection) === undefined;
+  /** @throws why the context must not be committed */
+  #beforeFlush(): Promise<void> | undefined {
+    this.#assertMayCommit();
+    return this.ends.hasHooks && this.ends.hooks.awaitsCommitOf(undefined)
+      ? this.sessions.reduce(
+          (work, session) => session.whileOpen(work),
+          this.ends.hooks.beforeEnd(),
+        )
+      : undefined;
   }
 
   #assertMayCommit(): void {

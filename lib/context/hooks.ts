@@ -7,6 +7,7 @@ import type { Session } from '../session/session.js';
 import { hookEnd } from '../telemetry/channels.js';
 import { publishedHook } from './hook-telemetry.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
+import type { Transaction } from '../transaction/transaction.js';
 
 /** When a hook runs. */
 export type HookKind = 'beforeCommit' | 'onCommit' | 'onRollback';
@@ -57,6 +58,8 @@ export class ContextHooks {
   readonly #owner: { readonly origin: string };
   #hooks: readonly Hook[] = NONE;
   #earlyCommits = 0;
+  /** The transactions that the option `beforeCommit` was called for: a commit may flush a session several times. */
+  #asked: WeakSet<Transaction> | undefined;
   /** Resolves when hooks are no longer waited for; made as the first one is, or as they are given up. */
   #givenUp: PromiseWithResolvers<void> | undefined;
 
@@ -92,6 +95,20 @@ export class ContextHooks {
   }
 
   /**
+   * Whether a hook waits for a commit that is to come.
+   *
+   * @param connectionName the connection that it is bound to; `undefined` for those of all of the context
+   */
+  awaitsCommitOf(connectionName: string | undefined): boolean {
+    return this.#hooks.some(
+      (hook) =>
+        hook.kind === 'beforeCommit' &&
+        hook.connectionName === connectionName &&
+        !isDiscarded(hook),
+    );
+  }
+
+  /**
    * Runs the hooks of the context that have to run before its commit, inside of it.
    *
    * @throws what a hook throws, to veto the commit
@@ -109,8 +126,17 @@ export class ContextHooks {
   beforeCommit(session: Session): Promise<void> | undefined {
     const { beforeCommit } = this.#environment;
     // Asked only where it matters: the session may have to look through its entities.
-    const called = beforeCommit !== undefined && session.hasWork ? beforeCommit : undefined;
-    return called === undefined && this.isEmpty ? undefined : this.#beforeCommit(session, called);
+    const isCalled =
+      beforeCommit !== undefined &&
+      this.#asked?.has(session.transaction) !== true &&
+      session.hasWork;
+    if (isCalled) {
+      this.#asked ??= new WeakSet();
+      this.#asked.add(session.transaction);
+    }
+    return !isCalled && this.isEmpty
+      ? undefined
+      : this.#beforeCommit(session, isCalled ? beforeCommit : undefined);
   }
 
   async #beforeCommit(

@@ -88,9 +88,19 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
     return this.rollbackOnlyErrorOf(connectionName);
   }
 
+  /** See {@link SessionObserver.callsBefore}. */
+  callsBefore(session: Session): boolean {
+    return this.#environment.beforeCommit !== undefined || this.awaitsHook(session);
+  }
+
+  /** See {@link SessionObserver.awaitsHook}. */
+  awaitsHook({ connectionName }: Session): boolean {
+    return this.hasHooks && this.hooks.awaitsCommitOf(connectionName);
+  }
+
   /** See {@link SessionObserver.beforeCommit}. */
   beforeCommit(session: Session): Promise<void> | undefined {
-    return this.hooks.beforeCommit(session);
+    return this.callsBefore(session) ? this.hooks.beforeCommit(session) : undefined;
   }
 
   /** See {@link SessionObserver.committed}. */

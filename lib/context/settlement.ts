@@ -6,6 +6,7 @@ import {
   type SettlementOutcome,
 } from '../errors.js';
 import type { Session } from '../session/session.js';
+import { FlushRounds } from './flush-rounds.js';
 import type { ShutReason } from '../transaction/transaction-state.js';
 import type { Transaction } from '../transaction/transaction.js';
 
@@ -13,6 +14,13 @@ import type { Transaction } from '../transaction/transaction.js';
 export interface SessionGroup {
   /** Those that are open now, in the order of their first use; a flush may add to them. */
   list(): readonly Session[];
+  /**
+   * Called before each flush.
+   *
+   * @returns what runs before the commit and has not run yet, if anything
+   * @throws why nothing can be committed
+   */
+  beforeFlush?(): Promise<void> | undefined;
   /**
    * Called, synchronously, right before the gates shut.
    *
@@ -75,11 +83,7 @@ export class CommitPlan {
 export async function commitSessions(group: SessionGroup, plan: CommitPlan): Promise<Settlement> {
   let sessions: readonly Session[] | undefined;
   try {
-    const nextDue = flushRounds(group);
-    for (let due = nextDue(); due !== undefined; due = nextDue()) {
-      plan.add(due);
-      await due.flush();
-    }
+    await flushAll(group, plan);
     // All gates shut in one go (F3), without an await between them, or since nothing was left to flush.
     sessions = group.list();
     const unfinished = group.shutAll?.();
@@ -100,26 +104,27 @@ export async function commitSessions(group: SessionGroup, plan: CommitPlan): Pro
   return await completeSessions(sessions);
 }
 
-// Hooks that keep giving one another work would go on for ever.
-const FLUSH_ROUNDS = 10;
-
-/**
- * Finds the session that is to be flushed next: each one once, and again those that a flush hook of
- * another one gave work to.
- */
-function flushRounds(group: SessionGroup): () => Session | undefined {
-  const rounds = new Map<Session, number>();
-  const isDue = (session: Session): boolean => {
-    const round = rounds.get(session) ?? 0;
-    return round === 0 || (session.hasPendingChanges && round < FLUSH_ROUNDS);
-  };
-  return () => {
-    const next = group.list().find(isDue);
-    if (next !== undefined) {
-      rounds.set(next, (rounds.get(next) ?? 0) + 1);
+/** Flushes until nothing is left to be written, and no hook to be run. */
+async function flushAll(group: SessionGroup, plan: CommitPlan): Promise<void> {
+  const rounds = new FlushRounds();
+  for (;;) {
+    const hooks = group.beforeFlush?.();
+    if (hooks !== undefined) {
+      await hooks;
+      rounds.codeRan();
     }
-    return next;
-  };
+    const due = rounds.next(group.list());
+    if (due === undefined) {
+      return;
+    }
+    plan.add(due);
+    const { callsCode } = due;
+    await due.flush();
+    rounds.flushed(due);
+    if (callsCode) {
+      rounds.codeRan();
+    }
+  }
 }
 
 async function completeSessions(sessions: readonly Session[]): Promise<Settlement> {

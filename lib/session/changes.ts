@@ -29,6 +29,14 @@ export function hasChanges(manager: EntityManager): boolean {
   return finding === 'unclear' ? hasChangeSets(manager) : finding === 'changed';
 }
 
+/**
+ * As {@link hasChanges}, and exact: what only looks like a change, as a removed entity does that a collection still
+ * holds, is for MikroORM to judge. `onUpdate` of what has changed is called for that.
+ */
+export function wouldWrite(manager: EntityManager): boolean {
+  return hasChanges(manager) && hasChangeSets(manager);
+}
+
 /** What is to be found without MikroORM's help. */
 function findingOf(manager: EntityManager): Finding {
   const uow = manager.getUnitOfWork(false);

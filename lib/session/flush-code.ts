@@ -8,32 +8,39 @@ interface Known {
 }
 
 /**
- * Finds whether a flush calls code of the application that it waits for: subscribers, and the lifecycle hooks of
- * entities.
- *
- * @param isPlain whether `flush()` itself is MikroORM's own
- * @param deletionHandlers subscribers that are not the application's
+ * The code of the application that the flushes of a connection call and wait for: subscribers, the lifecycle hooks of
+ * entities, and `flush()` of an entity manager of its own.
  */
-export function flushCodeFinder(
-  isPlain: boolean,
-  deletionHandlers: { has(subscriber: object): boolean },
-): (manager: EntityManager) => boolean {
-  let known: Known | undefined;
-  const haveHooks = (metadata: MetadataStorage): boolean => {
-    const entities = metadata.getAll();
-    if (known?.entities !== entities || known.count !== entities.size) {
-      known = { entities, count: entities.size, haveHooks: [...entities.values()].some(hasHooks) };
-    }
-    return known.haveHooks;
-  };
-  return (manager) => {
+export class FlushCode {
+  /** Whether `flush()` is MikroORM's own, and does no more than to write changes. */
+  readonly isPlain: boolean;
+  /** MikroORM's subscribers that tell the manager around a callback what its fork has deleted. */
+  readonly deletionHandlers = new WeakSet<object>();
+  #known: Known | undefined;
+
+  /** @param isPlain see {@link FlushCode.isPlain} */
+  constructor(isPlain: boolean) {
+    this.isPlain = isPlain;
+  }
+
+  /** Whether a flush of an entity manager calls any. */
+  runsIn(manager: EntityManager): boolean {
     for (const subscriber of manager.getEventManager().getSubscribers()) {
-      if (!deletionHandlers.has(subscriber)) {
+      if (!this.deletionHandlers.has(subscriber)) {
         return true;
       }
     }
-    return !isPlain || haveHooks(manager.getMetadata());
-  };
+    return !this.isPlain || this.#haveHooks(manager.getMetadata());
+  }
+
+  #haveHooks(metadata: MetadataStorage): boolean {
+    const entities = metadata.getAll();
+    if (this.#known?.entities !== entities || this.#known.count !== entities.size) {
+      const haveHooks = [...entities.values()].some(hasHooks);
+      this.#known = { entities, count: entities.size, haveHooks };
+    }
+    return this.#known.haveHooks;
+  }
 }
 
 function hasHooks({ hooks }: EntityMetadata): boolean {

@@ -11,12 +11,14 @@ import type { BeginPlan, TransactionEvent, TransactionOwner } from '../transacti
 import type { Statement } from '../transaction/server.js';
 import { Transaction } from '../transaction/transaction.js';
 import { computesSettings, withComputed } from './computed-settings.js';
+import type { FlushCode } from './flush-code.js';
 import type { KyselyTransaction, KyselyTransactionFactory } from './kysely-transaction.js';
 
 /** What the transactions of a connection share. */
 export interface TransactionParts {
   readonly connection: DbConnection;
   readonly createKysely: KyselyTransactionFactory;
+  readonly flushCode: FlushCode;
 }
 
 /** Whose transaction it is, as MikroORM sees it. */

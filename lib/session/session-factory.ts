@@ -1,8 +1,9 @@
-import type { EntityManager } from '@mikro-orm/core';
+import { EntityManager } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
 import { InvalidTransactionStateError } from '../errors.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
+import { FlushCode } from './flush-code.js';
 import { prepareFlushes } from './flush-turns.js';
 import { forkOfClass } from './fork-of-class.js';
 import { kyselyTransactionFactory, type KyselyTransaction } from './kysely-transaction.js';
@@ -80,11 +81,13 @@ export class SessionFactory {
 
   #createParts(): FactoryParts {
     const { connection } = this;
+    const Base = Object.getPrototypeOf(connection.orm.em).constructor as EntityManagerClass;
     const parts: TransactionParts = {
       connection,
       createKysely: kyselyTransactionFactory(() => connection.getKysely() as KyselyClient),
+      // One of the application's own may do more than to write changes.
+      flushCode: new FlushCode(Base.prototype.flush === EntityManager.prototype.flush),
     };
-    const Base = Object.getPrototypeOf(connection.orm.em).constructor as EntityManagerClass;
     const classes = { Base, Manager: sessionManagerClass(Base, parts) };
     const specimen = new Session(parts, forkOfClass(connection.orm.em, classes), {});
     prepareFlushes(specimen.manager.getUnitOfWork(false));

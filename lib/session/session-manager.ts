@@ -15,7 +15,6 @@ import type { Failure } from '../transaction/transaction-state.js';
 import type { Autocommit } from './autocommit.js';
 import { assertMayFlush, isFlushIdle } from './changes.js';
 import { deletionHandlerOf } from './deletion-handler.js';
-import { flushCodeFinder } from './flush-code.js';
 import { flushInTurn, isFlushing, isFlushUnderWay, LAST_FLUSH } from './flush-turns.js';
 import { asKyselyTransaction, isAutocommit } from './kysely-transaction.js';
 import { settingsOf } from './mikro-orm-settings.js';
@@ -69,11 +68,7 @@ export function sessionManagerClass(
   parts: TransactionParts,
 ): EntityManagerClass {
   const { name: connectionName, telemetry } = parts.connection;
-  // One of the application's own may do more than to write changes.
-  const isPlainFlush = Base.prototype.flush === EntityManager.prototype.flush;
-  /** MikroORM's subscribers that tell the manager around a callback what its fork has deleted. */
-  const deletionHandlers = new WeakSet<object>();
-  const callsCode = flushCodeFinder(isPlainFlush, deletionHandlers);
+  const { isPlain, deletionHandlers } = parts.flushCode;
 
   const errorPlaceOf = (manager: SessionManager): ErrorPlace =>
     placeOf(connectionName, (manager[CONTROL] ?? manager[ORIGIN])?.holder);
@@ -147,7 +142,7 @@ export function sessionManagerClass(
       const isOfSession = control !== undefined || this[ROOT] !== undefined;
       if (
         isOfSession &&
-        isPlainFlush &&
+        isPlain &&
         !flush.hasSubscribers &&
         !isFlushUnderWay(this) &&
         isFlushIdle(this, deletionHandlers)
@@ -157,7 +152,7 @@ export function sessionManagerClass(
       assertMayFlush(this);
       const context = isOfSession ? this.getTransactionContext() : undefined;
       const whole = asKyselyTransaction(context)?.part.whole;
-      const isLimited = callsCode(this);
+      const isLimited = parts.flushCode.runsIn(this);
       // For a transaction of the flush itself MikroORM asks for a connection.
       const callsBack = isLimited || whole === undefined;
       const run = (): Promise<void> => flushInTurn(this, callsBack, () => super.flush());

@@ -21,6 +21,10 @@ export interface SessionObserver {
   assertMayEnd(session: ObservedSession, verb: 'commit' | 'rollback'): void;
   /** Why a commit must not succeed, although no commit has failed before; asked as the gate shuts. */
   blockerOf(session: ObservedSession): UnexpectedRollbackError | undefined;
+  /** Whether {@link SessionObserver.beforeCommit} would call anything of the application. */
+  callsBefore(session: ObservedSession): boolean;
+  /** Whether a hook of its own waits that {@link SessionObserver.beforeCommit} would run. */
+  awaitsHook(session: ObservedSession): boolean;
   /** Called before the flush of a commit. */
   beforeCommit(session: ObservedSession): Promise<void> | undefined;
   committed(session: ObservedSession): Promise<void>;

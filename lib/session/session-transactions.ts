@@ -12,7 +12,7 @@ import {
 import type { TransactionPart } from '../transaction/savepoint.js';
 import type { Failure } from '../transaction/transaction-state.js';
 import type { Transaction } from '../transaction/transaction.js';
-import { hasChanges, hasPendingEntities } from './changes.js';
+import { hasChanges, hasPendingEntities, wouldWrite } from './changes.js';
 import { isFlushUnderWay } from './flush-turns.js';
 import { asKyselyTransaction, isAutocommit, type KyselyTransaction } from './kysely-transaction.js';
 import { NestedTransaction } from './nested-transaction.js';
@@ -79,15 +79,26 @@ export abstract class SessionTransactions implements OrmOwner {
 
   /** Whether a commit has anything to do. */
   get hasWork(): boolean {
-    if (this.hasBegun || this.hasPendingChanges) {
-      return true;
-    }
-    return !isFlushUnderWay(this.manager) && hasChanges(this.manager);
+    return (
+      this.hasBegun ||
+      this.hasPendingChanges ||
+      (!isFlushUnderWay(this.manager) && hasChanges(this.manager))
+    );
   }
 
   /** Whether entities wait to be inserted or removed. */
   get hasPendingChanges(): boolean {
     return hasPendingEntities(this.manager.getUnitOfWork(false));
+  }
+
+  /** Whether entities have been changed since they were written, and no flush is about to write them. */
+  get isChanged(): boolean {
+    return !isFlushUnderWay(this.manager) && wouldWrite(this.manager);
+  }
+
+  /** Whether code of the application runs in its flushes. */
+  protected get flushCallsCode(): boolean {
+    return this.#parts.flushCode.runsIn(this.manager);
   }
 
   /** Begins now rather than with the first statement. */

@@ -11,6 +11,8 @@ import { NO_SETTINGS } from '../postgresql/transaction-settings.js';
 import { AsyncScope } from '../transaction/async-scope.js';
 import { SerialQueue } from '../transaction/serial-queue.js';
 import { setAmbientAside } from './ambient.js';
+import { assertFlushesEnd } from './flush-limit.js';
+import { isFlushing } from './flush-turns.js';
 import { assertNotNested } from './nesting.js';
 import type { TransactionParts } from './orm-transaction.js';
 import type { OwnedWork } from './owned-work.js';
@@ -109,6 +111,16 @@ export class Session extends SessionTransactions implements SessionControl {
     return blocker;
   }
 
+  /** Whether code of the application runs as it is flushed for a commit: that may change entities of any session. */
+  get callsCode(): boolean {
+    return this.flushCallsCode || this.#observer?.callsBefore(this) === true;
+  }
+
+  /** Whether something is left to be done before its commit that a flush does: entities to be written, or a hook. */
+  get isUnfinished(): boolean {
+    return this.hasPendingChanges || this.#observer?.awaitsHook(this) === true;
+  }
+
   /** Commits what `prepare()` has let through. */
   complete(): Promise<Outcome> {
     const end = (): Promise<Outcome> => {
@@ -127,7 +139,7 @@ export class Session extends SessionTransactions implements SessionControl {
 
   /** Flushes and commits. The next statement begins a new transaction. */
   async commit(): Promise<void> {
-    this.#assertOutsideEnd('commit');
+    this.#assertOutsideCode('commit');
     this.#observer?.assertMayEnd(this, 'commit');
     try {
       await this.commitBlock();
@@ -157,7 +169,7 @@ export class Session extends SessionTransactions implements SessionControl {
    * there is nothing left to be done.
    */
   async rollback(): Promise<void> {
-    this.#assertOutsideEnd('rollback');
+    this.#assertOutsideCode('rollback');
     this.#observer?.assertMayEnd(this, 'rollback');
     await this.rollbackBlock();
     this.#observer?.undone(this);
@@ -190,9 +202,9 @@ export class Session extends SessionTransactions implements SessionControl {
     await Promise.all([hurried, closed]);
   }
 
-  /** @throws {@link InvalidTransactionStateError} the calling code is inside em.transactional() */
+  /** @throws {@link InvalidTransactionStateError} the calling code is inside em.transactional(), or part of a flush */
   assertNotNested(verb: string): void {
-    this.#assertOutsideEnd(verb);
+    this.#assertOutsideCode(verb);
     assertNotNested(this.manager, this.place, verb);
   }
 
@@ -216,6 +228,10 @@ export class Session extends SessionTransactions implements SessionControl {
   async #flushAndCommit(): Promise<void> {
     try {
       await this.#flush();
+      for (let flushes = 1; this.#observer?.awaitsHook(this) === true; flushes++) {
+        assertFlushesEnd(flushes, this.place);
+        await this.#flush();
+      }
       const blocker = this.#shut();
       if (blocker !== undefined) {
         throw blocker;
@@ -270,18 +286,30 @@ export class Session extends SessionTransactions implements SessionControl {
     );
   }
 
+  /** @throws {@link InvalidTransactionStateError} the calling code is part of what the end would have to wait for */
+  #assertOutsideCode(verb: string): void {
+    this.#assertOutsideEnd(verb);
+    if (isFlushing(this.manager)) {
+      throw this.#calledWithin(verb, 'flush');
+    }
+  }
+
   #assertOutsideEnd(verb: string): void {
     this.transaction.assertNotLent(`${verb}()`);
     const isInside =
       !AsyncScope.isEmpty &&
       AsyncScope.innermost(EndScope, ({ session, isOver }) => session === this && !isOver);
     if (isInside) {
-      throw new InvalidTransactionStateError(
-        this.place,
-        `${verb}() was called by a flush hook or a subscriber of the commit() or rollback() that is ` +
-          'under way. Throw there to undo the transaction.',
-      );
+      throw this.#calledWithin(verb, 'commit() or rollback()');
     }
+  }
+
+  #calledWithin(verb: string, what: string): InvalidTransactionStateError {
+    return new InvalidTransactionStateError(
+      this.place,
+      `${verb}() was called by a flush hook or a subscriber of the ${what} that is under way. Throw there to undo ` +
+        'the transaction.',
+    );
   }
 
   #assertUsable(): void {
