@@ -25,7 +25,7 @@ export type {
 } from './context/run-options.js';
 export type { StreamOptions, StreamSource } from './context/stream-options.js';
 export type { RunAllResults } from './context/bounded.js';
-export type { HookCallback } from './context/hooks.js';
+export type { HookCallback } from './context/hook-calls.js';
 export { DbContextModule } from './db-context.module.js';
 export {
   InjectConnection,

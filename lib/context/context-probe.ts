@@ -1,6 +1,6 @@
 import type { FaultReporter } from '../connection/fault-reporter.js';
 import type { Context } from './context.js';
-import type { HookCallback, HookKind } from './hooks.js';
+import type { HookCallback, HookKind } from './hook-calls.js';
 
 /** What tools for tests may attach. */
 export interface ContextProbe {

@@ -13,7 +13,7 @@ import { expireLater } from './context-expiry.js';
 import { isContextObserved, publishEnded, publishOpened } from './context-telemetry.js';
 import { Context } from './context.js';
 import type { Decision } from './end-by.js';
-import type { HookCallback, HookKind } from './hooks.js';
+import type { HookCallback, HookKind } from './hook-calls.js';
 import { runAndSettle } from './run-and-settle.js';
 import { RunningContexts } from './running-contexts.js';
 import { SessionLookup } from './session-lookup.js';

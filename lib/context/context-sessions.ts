@@ -20,7 +20,7 @@ import { sessionRefuse } from '../telemetry/channels.js';
 import type { ConnectionInfo } from '../telemetry/payloads.js';
 import { ContextTelemetry, publishRefused } from './context-telemetry.js';
 import type { HandlerEnd } from './handler-end.js';
-import type { HookEnvironment } from './hooks.js';
+import type { HookEnvironment } from './hook-calls.js';
 import { obstacleOf, type Obstacle } from './obstacle.js';
 import type { UnawaitedRefusals } from './unawaited-refusals.js';
 import type { ContextWatch } from './watch.js';

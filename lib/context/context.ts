@@ -9,7 +9,8 @@ import {
 import type { Session } from '../session/session.js';
 import { ContextSessions, type OpeningOptions } from './context-sessions.js';
 import type { Decision } from './end-by.js';
-import { HOOK_CALLS, type HookCallback, type HookKind } from './hooks.js';
+import type { HookCallback, HookKind } from './hook-calls.js';
+import { HOOK_CALLS } from './hooks.js';
 import { SessionEnds } from './session-ends.js';
 import {
   closeSessions,

@@ -5,7 +5,7 @@ import { SessionClosedError } from '../errors.js';
 import type { TransactionClient } from '../postgresql/transaction-client.js';
 import type { Session } from '../session/session.js';
 import type { Context } from './context.js';
-import type { HookCallback, HookKind } from './hooks.js';
+import type { HookCallback, HookKind } from './hook-calls.js';
 import { chosenConnection, type ConnectionChoice } from './run-options.js';
 import { UnitsOfWork } from './units-of-work.js';
 import type { DriverEntityManager } from '../session/driver-entity-manager.js';

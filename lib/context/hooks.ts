@@ -1,16 +1,10 @@
-import type { FaultReporter } from '../connection/fault-reporter.js';
-import { millisecondsSince, TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { HookTimeoutError, InvalidOptionsError, ShuttingDownError } from '../errors.js';
+import { InvalidOptionsError } from '../errors.js';
 import type { SettlementOutcome } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import type { Session } from '../session/session.js';
-import { hookEnd } from '../telemetry/channels.js';
-import { publishedHook } from './hook-telemetry.js';
 import type { TransactionPart } from '../transaction/savepoint.js';
 import type { Transaction } from '../transaction/transaction.js';
-
-/** When a hook runs. */
-export type HookKind = 'beforeCommit' | 'onCommit' | 'onRollback';
+import { HookCalls, type HookCallback, type HookEnvironment, type HookKind } from './hook-calls.js';
 
 /** What adds a hook of each kind, for messages. */
 export const HOOK_CALLS: Readonly<Record<HookKind, string>> = {
@@ -18,20 +12,6 @@ export const HOOK_CALLS: Readonly<Record<HookKind, string>> = {
   onCommit: 'What follows a commit (dbContext.onCommit(), a committed queue, @Ack())',
   onRollback: 'dbContext.onRollback()',
 };
-
-/** What a hook does. */
-export type HookCallback = () => unknown;
-
-/** What the hooks of a context need of its application. */
-export interface HookEnvironment {
-  /** Longest time that one hook may take, in milliseconds. */
-  readonly timeoutMs: number;
-  /** Runs a hook in a context of its own. */
-  readonly run: (kind: HookKind, callback: HookCallback, origin: string) => Promise<unknown>;
-  /** Of the application: called with each session that is about to commit. */
-  readonly beforeCommit: ((session: Session) => unknown) | undefined;
-  readonly report: FaultReporter;
-}
 
 interface Hook {
   readonly kind: HookKind;
@@ -54,18 +34,15 @@ const MOST_ROUNDS = 100;
  */
 export class ContextHooks {
   readonly #environment: HookEnvironment;
-  /** The context that they belong to; it may get its name later. */
-  readonly #owner: { readonly origin: string };
+  readonly #calls: HookCalls;
   #hooks: readonly Hook[] = NONE;
   #earlyCommits = 0;
   /** The transactions that the option `beforeCommit` was called for: a commit may flush a session several times. */
   #asked: WeakSet<Transaction> | undefined;
-  /** Resolves when hooks are no longer waited for; made as the first one is, or as they are given up. */
-  #givenUp: PromiseWithResolvers<void> | undefined;
 
   constructor(environment: HookEnvironment, owner: { readonly origin: string }) {
     this.#environment = environment;
-    this.#owner = owner;
+    this.#calls = new HookCalls(environment, owner);
   }
 
   /** Whether none is waiting. */
@@ -144,7 +121,7 @@ export class ContextHooks {
     beforeCommit: HookEnvironment['beforeCommit'],
   ): Promise<void> {
     if (beforeCommit !== undefined) {
-      await this.#before('the beforeCommit option', () => beforeCommit(session));
+      await this.#calls.before('the beforeCommit option', () => beforeCommit(session));
     }
     await this.#veto(({ connectionName }) => connectionName === session.connectionName);
   }
@@ -218,14 +195,9 @@ export class ContextHooks {
     );
   }
 
-  /**
-   * The time of the shutdown is over (H3): those that follow an end are still called, one after another,
-   * but one that does not return at once is left to itself. Those before a commit are not concerned: a
-   * rollback of the context gives the commit up, whatever it waits for.
-   */
+  /** See {@link HookCalls.giveUp}. */
   giveUp(): void {
-    this.#givenUp ??= Promise.withResolvers();
-    this.#givenUp.resolve();
+    this.#calls.giveUp();
   }
 
   #take(isDue: (hook: Hook) => boolean): readonly Hook[] {
@@ -249,53 +221,8 @@ export class ContextHooks {
         );
       }
       for (const hook of due.filter((each) => !isDiscarded(each))) {
-        await this.#before('a beforeCommit hook', hook.callback);
+        await this.#calls.before('a beforeCommit hook', hook.callback);
       }
-    }
-  }
-
-  /** As `#within()`, for what runs before a commit. */
-  #before(what: string, callback: HookCallback): Promise<void> {
-    return this.#within(
-      what,
-      hookEnd.hasSubscribers
-        ? () => publishedHook(this.#owner.origin, 'beforeCommit', callback)
-        : callback,
-    );
-  }
-
-  /** @throws {@link HookTimeoutError} */
-  async #within(what: string, callback: HookCallback): Promise<void> {
-    const { timeoutMs } = this.#environment;
-    const done = (async () => callback())();
-    if ((await withinLimit(done, timeoutMs)) === TIMED_OUT) {
-      throw new HookTimeoutError(what, timeoutMs, 'hookTimeoutMs', this.#owner);
-    }
-  }
-
-  /** As `#within()`, but no longer than until the hooks are given up. */
-  async #untilGivenUp(what: string, callback: () => Promise<unknown>): Promise<void> {
-    this.#givenUp ??= Promise.withResolvers();
-    const startedAt = performance.now();
-    const running = (async () => callback())();
-    const isGivenUp = await Promise.race([
-      this.#within(what, () => running).then(() => false),
-      // One that has nothing to wait for has returned by then.
-      this.#givenUp.promise.then(async () => (await withinLimit(running, 0)) === TIMED_OUT),
-    ]).catch((error: unknown) => {
-      // The shutdown may end the context that the hook itself runs in first.
-      if (error instanceof ShuttingDownError && error.cutOff !== undefined) {
-        return true;
-      }
-      throw error;
-    });
-    if (isGivenUp) {
-      throw new HookTimeoutError(
-        what,
-        millisecondsSince(startedAt),
-        'shutdownTimeoutMs',
-        this.#owner,
-      );
     }
   }
 
@@ -304,20 +231,10 @@ export class ContextHooks {
     hooks: readonly Hook[],
     kindFor: (hook: Hook) => HookKind | undefined,
   ): Promise<void> {
-    const { run, report } = this.#environment;
-    const { origin } = this.#owner;
     for (const hook of hooks) {
       const { kind, callback } = hook;
       if (kind === kindFor(hook) && !isDiscarded(hook)) {
-        try {
-          await this.#untilGivenUp(`an ${kind} hook`, () =>
-            hookEnd.hasSubscribers
-              ? publishedHook(origin, kind, () => run(kind, callback, origin))
-              : run(kind, callback, origin),
-          );
-        } catch (error) {
-          report(`an ${kind} hook of ${origin} failed`, error);
-        }
+        await this.#calls.after(kind, callback);
       }
     }
   }

@@ -3,7 +3,8 @@ import type { SessionObserver } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
 import { AtomicBlocks } from './atomic-blocks.js';
 import { CommitRefusals } from './commit-refusals.js';
-import { ContextHooks, type HookEnvironment } from './hooks.js';
+import type { HookEnvironment } from './hook-calls.js';
+import { ContextHooks } from './hooks.js';
 
 const COMMITS: ReadonlySet<string> = new Set(['commit', 'commitAll', 'atomic']);
 

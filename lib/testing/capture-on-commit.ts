@@ -1,4 +1,4 @@
-import type { HookCallback } from '../context/hooks.js';
+import type { HookCallback } from '../context/hook-calls.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { TestIsolationError } from './errors.js';
 import { TestRun } from './test-run.js';

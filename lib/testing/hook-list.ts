@@ -1,4 +1,4 @@
-import type { HookCallback, HookKind } from '../context/hooks.js';
+import type { HookCallback, HookKind } from '../context/hook-calls.js';
 
 interface ListedHook {
   readonly kind: HookKind;

@@ -9,7 +9,7 @@ import type { Projection } from '../context/bound-observable.js';
 import { checkConcurrency, runBounded, type RunAllResults } from '../context/bounded.js';
 import { DbContext } from '../context/db-context.service.js';
 import { endBy } from '../context/end-by.js';
-import type { HookCallback } from '../context/hooks.js';
+import type { HookCallback } from '../context/hook-calls.js';
 import type {
   AtomicOptions,
   ConnectionChoice,

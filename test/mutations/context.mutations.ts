@@ -270,15 +270,16 @@ const ClsService = function ClsService() {
     id: 'C5',
     what: 'A beforeCommit hook that throws does not veto the commit.',
     file: 'lib/context/hooks.ts',
-    find: "await this.#before('a beforeCommit hook', hook.callback);",
-    replace: "await this.#before('a beforeCommit hook', hook.callback).catch(() => undefined);",
+    find: "await this.#calls.before('a beforeCommit hook', hook.callback);",
+    replace:
+      "await this.#calls.before('a beforeCommit hook', hook.callback).catch(() => undefined);",
     spec: 'e2e/hooks.spec',
     test: 'C5: a hook runs inside',
   },
   {
     id: 'C5',
     what: 'An onCommit hook that throws turns the committed request into a failure.',
-    file: 'lib/context/hooks.ts',
+    file: 'lib/context/hook-calls.ts',
     find: 'report(`an ${kind} hook of ${origin} failed`, error);',
     replace: 'throw error;',
     spec: 'e2e/hooks.spec',
@@ -332,7 +333,7 @@ const ClsService = function ClsService() {
   {
     id: 'F6',
     what: 'A hook may take as long as it likes.',
-    file: 'lib/context/hooks.ts',
+    file: 'lib/context/hook-calls.ts',
     find: 'if ((await withinLimit(done, timeoutMs)) === TIMED_OUT) {',
     replace: 'if ((await withinLimit(done, 100 * timeoutMs)) === TIMED_OUT) {',
     spec: 'e2e/hooks.spec',
