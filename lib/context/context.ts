@@ -153,7 +153,7 @@ export class Context extends ContextSessions {
    * @throws {@link UnexpectedRollbackError} a commit was asked for after somebody else (a client that
    *   left, a shutdown) had rolled back
    */
-  async settle(decision: Decision, cause?: EndCause): Promise<void> {
+  settle(decision: Decision, cause?: EndCause): Promise<void> {
     // A commit may hang in a hook or in its flush: a rollback gives it up, and does not wait for it.
     const isOvertaken = decision === 'rollback' && this.#phase === 'flushing';
     if (this.#phase === 'open' || isOvertaken) {
@@ -164,9 +164,13 @@ export class Context extends ContextSessions {
       const end = decision === 'commit' ? this.#commit() : this.#rollback();
       this.#overtaking = isOvertaken ? end : undefined;
       this.#settlement = end;
-      await end;
-      return;
+      return end;
     }
+    return this.#awaitEnd(decision);
+  }
+
+  /** Waits for the end that is under way or over. @throws {@link UnexpectedRollbackError} it undid what was to stay */
+  async #awaitEnd(decision: Decision): Promise<void> {
     await this.#settlement;
     if (decision === 'commit' && this.undone !== undefined) {
       const place = this.placeOf(this.undone);

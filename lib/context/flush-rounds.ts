@@ -17,8 +17,15 @@ export class FlushRounds {
     return sessions.find((session) => this.#isDue(session));
   }
 
-  flushed(session: Session): void {
+  /** Flushes a session; its caller awaits that before anything else. */
+  flush(session: Session): Promise<void> {
+    const { callsCode } = session;
     this.#flushes.set(session, (this.#flushes.get(session) ?? 0) + 1);
+    const flushed = session.flush();
+    if (callsCode) {
+      this.codeRan();
+    }
+    return flushed;
   }
 
   /** Code of the application has run. */

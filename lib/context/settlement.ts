@@ -83,7 +83,20 @@ export class CommitPlan {
 export async function commitSessions(group: SessionGroup, plan: CommitPlan): Promise<Settlement> {
   let sessions: readonly Session[] | undefined;
   try {
-    await flushAll(group, plan);
+    const rounds = new FlushRounds();
+    let due: Session | undefined;
+    do {
+      const hooks = group.beforeFlush?.();
+      if (hooks !== undefined) {
+        await hooks;
+        rounds.codeRan();
+      }
+      due = rounds.next(group.list());
+      if (due !== undefined) {
+        plan.add(due);
+        await rounds.flush(due);
+      }
+    } while (due !== undefined);
     // All gates shut in one go (F3), without an await between them, or since nothing was left to flush.
     sessions = group.list();
     const unfinished = group.shutAll?.();
@@ -102,29 +115,6 @@ export async function commitSessions(group: SessionGroup, plan: CommitPlan): Pro
   }
   // Awaited here: a promise that an async function returns as it is takes three turns more.
   return await completeSessions(sessions);
-}
-
-/** Flushes until nothing is left to be written, and no hook to be run. */
-async function flushAll(group: SessionGroup, plan: CommitPlan): Promise<void> {
-  const rounds = new FlushRounds();
-  for (;;) {
-    const hooks = group.beforeFlush?.();
-    if (hooks !== undefined) {
-      await hooks;
-      rounds.codeRan();
-    }
-    const due = rounds.next(group.list());
-    if (due === undefined) {
-      return;
-    }
-    plan.add(due);
-    const { callsCode } = due;
-    await due.flush();
-    rounds.flushed(due);
-    if (callsCode) {
-      rounds.codeRan();
-    }
-  }
 }
 
 async function completeSessions(sessions: readonly Session[]): Promise<Settlement> {

@@ -84,12 +84,10 @@ export class Session extends SessionTransactions implements SessionControl {
   }
 
   /** Writes the changes of the unit of work, after an end that is still under way. */
-  async flush(): Promise<void> {
+  flush(): Promise<void> {
     this.#assertOutsideEnd('commit');
-    if (this.#ends.unfinished > 0) {
-      await this.#ends.run(ignore);
-    }
-    await setAmbientAside(this.manager, () => this.#flush());
+    const flush = (): Promise<void> => setAmbientAside(this.manager, () => this.#flush());
+    return this.#ends.unfinished > 0 ? this.#ends.run(ignore).then(flush) : flush();
   }
 
   /**

@@ -134,9 +134,9 @@ const ClsService = function ClsService() {
   {
     id: 'M1',
     what: 'Each session is committed right after its flush, before the next one is flushed.',
-    file: 'lib/context/settlement.ts',
-    find: 'await due.flush();',
-    replace: 'await due.commit();',
+    file: 'lib/context/flush-rounds.ts',
+    find: 'const flushed = session.flush();',
+    replace: 'const flushed = session.commit();',
     spec: 'e2e/connections.spec',
     test: 'M1: ',
   },
@@ -161,7 +161,7 @@ const ClsService = function ClsService() {
   {
     id: 'S3',
     what: 'What a flush hook changes in a session that was flushed before is not looked at again.',
-    file: 'lib/context/settlement.ts',
+    file: 'lib/context/flush-rounds.ts',
     find: 'if (callsCode) {',
     replace: 'if (false) {',
     spec: 'e2e/flush-hooks-at-the-end.spec',
