@@ -1,4 +1,4 @@
-import { RequestContext, type EntityManager } from '@mikro-orm/core';
+import type { EntityManager, RequestContext } from '@mikro-orm/core';
 
 import { placeOf, type Holder, type SelfWait } from '../connection/claim.js';
 import type { WrittenLsns } from '../connection/written-lsns.js';
@@ -12,6 +12,7 @@ import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { ambientManager, type Surroundings } from '../session/ambient.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
 import type { OwnedWork } from '../session/owned-work.js';
+import { enteredRequestContext } from '../session/request-context.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import { isForkOf } from '../session/session-marks.js';
 import type { SessionObserver, SessionOptions, SessionOwner } from '../session/session-observer.js';
@@ -71,7 +72,7 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
   handlerEnd: HandlerEnd | undefined;
   /** See {@link OpeningOptions.ambient}. */
   readonly ambient: EntityManager | undefined;
-  #ambientRequest = RequestContext.currentRequestContext();
+  #ambientRequest = enteredRequestContext();
   #isBeforeHandler = false;
   #telemetry: ContextTelemetry | undefined;
   /** See {@link Holder.writtenLsns}. */
@@ -114,7 +115,7 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
   /** What comes now is the handler, in whatever the middlewares have opened. */
   enterHandler(): void {
     this.#isBeforeHandler = false;
-    this.#ambientRequest = RequestContext.currentRequestContext();
+    this.#ambientRequest = enteredRequestContext();
   }
 
   /** Where errors of a connection happen. */

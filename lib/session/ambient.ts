@@ -1,12 +1,12 @@
 import {
-  RequestContext,
   TransactionContext,
   type Configuration,
   type EntityManager,
+  type RequestContext,
 } from '@mikro-orm/core';
 
 import { AsyncScope } from '../transaction/async-scope.js';
-import { OwnRequestContext } from './request-context.js';
+import { enteredRequestContext, OwnRequestContext } from './request-context.js';
 import { innermostManager } from './session-marks.js';
 
 /** Code that works on the session of its context, although it runs in a transaction of another one. */
@@ -58,7 +58,7 @@ function requestManager(
   config: Configuration,
   { ambientRequest, isBeforeHandler }: Surroundings,
 ): EntityManager | undefined {
-  const current = RequestContext.currentRequestContext();
+  const current = enteredRequestContext();
   if (
     current === undefined ||
     current === ambientRequest ||

@@ -56,6 +56,11 @@ export function answerWith(find: () => OwnRequestContext | undefined): void {
   RequestContext.currentRequestContext = () => before() ?? find();
 }
 
+/** What the calling code has entered itself, or the library where that had to be shadowed. */
+export function enteredRequestContext(): RequestContext | undefined {
+  return storageOf<RequestContext>(RequestContext).getStore();
+}
+
 /**
  * Runs the code of a context so that MikroORM's own statics answer with its sessions.
  *
@@ -81,12 +86,13 @@ function enter<T>(own: OwnRequestContext, callback: (requestContext: OwnRequestC
   }
   const outer = without(own.find, current);
   const entered = outer === undefined ? own : new OwnRequestContext(own.find, outer);
-  const storage = storageOf<RequestContext>(RequestContext);
   // What stands in the storage is found first, and so is what a second copy of the library has found.
   const isFoundFirst =
-    storage.getStore() !== undefined ||
+    enteredRequestContext() !== undefined ||
     (current !== undefined && !(current instanceof OwnRequestContext));
-  return isFoundFirst ? storage.run(entered, () => callback(entered)) : callback(entered);
+  return isFoundFirst
+    ? storageOf<RequestContext>(RequestContext).run(entered, () => callback(entered))
+    : callback(entered);
 }
 
 function storageOf<T>(statics: unknown): AsyncLocalStorage<T | undefined> {
