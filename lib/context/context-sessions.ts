@@ -61,6 +61,9 @@ const ELSEWHERE =
   'transactional() on the session of newSession(), or of @CreateRequestContext()';
 const NO_SETTINGS: ReadonlyMap<string, TransactionSettings> = new Map();
 
+const isClosed = (session: Session): boolean => session.isClosed;
+const isOpen = (session: Session): boolean => !session.isClosed;
+
 /** The sessions of one unit of work: at most one for each connection (M1), and what is owned beside them. */
 export abstract class ContextSessions implements Holder, SessionOwner, Surroundings {
   protected readonly dependencies: ContextDependencies;
@@ -141,7 +144,8 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
 
   /** The sessions that are open, in the order of their first use. */
   get sessions(): readonly Session[] {
-    return this.#sessions.filter((session) => !session.isClosed);
+    // A list that is never changed needs no copy; it is asked for many times in each request.
+    return this.#sessions.some(isClosed) ? this.#sessions.filter(isOpen) : this.#sessions;
   }
 
   /** Whether transactions beside those of its sessions are open (`requires_new`). */
