@@ -70,13 +70,20 @@ export class NoPrimaryError extends DbContextError {
     );
     super(
       'NO_PRIMARY',
-      `No host of connection ${named(place)} is a primary (${list.join('; ')}). Promote a standby; ` +
+      `No host of connection ${named(place)} is a primary (${list.join('; ')}). ${adviceFor(answers)}; ` +
         'the next request looks again, no restart is needed.',
       answers.find(({ error }) => error !== undefined)?.error,
       place,
     );
     this.answers = answers;
   }
+}
+
+/** A standby can only be promoted where one has answered. */
+function adviceFor(answers: readonly HostAnswer[]): string {
+  return answers.some(({ role }) => role === 'standby')
+    ? 'Promote a standby'
+    : 'Look why none of them can be reached, or lets this user in';
 }
 
 /**
