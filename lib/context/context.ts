@@ -27,6 +27,7 @@ export interface ContextOptions extends OpeningOptions {
 }
 
 const NO_SESSIONS: readonly Session[] = [];
+const NO_ROUTES: readonly string[] = [];
 
 /**
  * Where a context stands: `flushing` from the beginning of its commit, when flush hooks may still use
@@ -56,6 +57,8 @@ export class Context extends ContextSessions {
   slot: number | undefined;
   expiry: NodeJS.Timeout | undefined;
   #outer: Context | undefined;
+  /** The routes that have joined it, and have not been answered. */
+  #joined = NO_ROUTES;
 
   constructor(options: ContextOptions) {
     super(options);
@@ -74,6 +77,11 @@ export class Context extends ContextSessions {
       this.#outer = this.#outer.#outer;
     }
     return this.#outer;
+  }
+
+  /** Whether its end has begun. */
+  get isEnding(): boolean {
+    return this.#phase !== 'open';
   }
 
   /** Whether it gives out no sessions any more. */
@@ -109,6 +117,25 @@ export class Context extends ContextSessions {
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
   get earlyCommits(): number {
     return this.ends.hooks.earlyCommits;
+  }
+
+  /**
+   * Lets the messages of an end that comes too early name a route that works in the context.
+   *
+   * @returns is to be called when that route is answered
+   */
+  join(route: string): () => void {
+    this.#joined = [...this.#joined, route];
+    return () => {
+      this.#joined = this.#joined.toSpliced(this.#joined.indexOf(route), 1);
+    };
+  }
+
+  /** Whoever looks for the cause of an early commit knows the route, and not what has opened the context. */
+  #nameJoined(): void {
+    if (this.#joined.length > 0) {
+      this.origin += ` (joined by ${[...new Set(this.#joined)].join(', ')})`;
+    }
   }
 
   /**
@@ -158,6 +185,9 @@ export class Context extends ContextSessions {
     const isOvertaken = decision === 'rollback' && this.#phase === 'flushing';
     if (this.#phase === 'open' || isOvertaken) {
       this.endCause = cause;
+      if (decision === 'commit') {
+        this.#nameJoined();
+      }
       if (decision === 'rollback' ? this.sessions.length > 0 : this.#isWorking) {
         this.endsUnfinished();
       }
@@ -188,6 +218,9 @@ export class Context extends ContextSessions {
       return false;
     }
     this.endCause = cause;
+    if (decision === 'commit') {
+      this.#nameJoined();
+    }
     this.#phase = decision === 'commit' ? 'committed' : 'closed';
     return true;
   }

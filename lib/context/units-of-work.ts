@@ -13,6 +13,7 @@ import { bindObservable, type Projection } from './bound-observable.js';
 import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import type { ContextRegistry } from './context-registry.js';
 import { ContextStream } from './context-stream.js';
+import { JoinedWork } from './joined-work.js';
 import { runDetached, runInOwnContext } from './run-and-settle.js';
 import {
   assertFunction,
@@ -60,16 +61,16 @@ export abstract class UnitsOfWork {
     if (options.retry !== undefined) {
       checkRetryOptions(options.retry, 'retry');
     }
-    const isJoined = this.registry.active() !== undefined;
-    if (isJoined && (options.commitOn ?? options.commitOnError) !== undefined) {
+    const joined = this.registry.active();
+    if (joined !== undefined && (options.commitOn ?? options.commitOnError) !== undefined) {
       throw new InvalidOptionsError(
         'dbContext.run() has commitOn or commitOnError inside of a context, which it joins and does not end. ' +
           'Give them to what opens that context, or use dbContext.runInNewContext().',
       );
     }
-    return !isJoined
+    return joined === undefined
       ? runInOwnContext(this.registry, options.name ?? 'dbContext.run()', callback, options)
-      : callback();
+      : new JoinedWork(joined, options.name ?? joined.origin).run(callback);
   }
 
   /**
