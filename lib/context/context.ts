@@ -57,6 +57,8 @@ export class Context extends ContextSessions {
   slot: number | undefined;
   expiry: NodeJS.Timeout | undefined;
   #outer: Context | undefined;
+  /** The first statement that was refused after the commit. */
+  #refusal: Error | undefined;
   /** The routes that have joined it, and have not been answered. */
   #joined = NO_ROUTES;
 
@@ -158,6 +160,29 @@ export class Context extends ContextSessions {
       this.refused(error);
       throw error;
     }
+  }
+
+  /** See {@link Holder.refused}. */
+  override refused(error: Error): void {
+    if (this.isCommitted) {
+      this.#refusal ??= error;
+    }
+    super.refused(error);
+  }
+
+  /**
+   * What was to be saved after the commit, and is not: its error, which may have been swallowed, or one for
+   * entities that were changed. Code that nobody awaits is answered by nobody; a handler is.
+   */
+  get lateLoss(): Error | undefined {
+    const { unsaved } = this;
+    return (
+      this.#refusal ??
+      (unsaved &&
+        new SessionClosedError(this.placeOf(unsaved.connectionName), undefined, {
+          unsaved: unsaved.entityNames,
+        }))
+    );
   }
 
   /**

@@ -96,7 +96,7 @@ export class JoinedWork {
     });
   }
 
-  /** @throws why what it has done is not saved, where the end of the context was no commit */
+  /** @throws why what it has done is not saved: the end of the context was no commit, or came before */
   async #assertSaved(): Promise<void> {
     if (this.#isPartOfEnd) {
       return;
@@ -106,6 +106,10 @@ export class JoinedWork {
       await this.#context.settle('commit');
     } catch (error) {
       throw this.#errorFor(error);
+    }
+    const { lateLoss } = this.#context;
+    if (lateLoss !== undefined) {
+      throw lateLoss;
     }
   }
 

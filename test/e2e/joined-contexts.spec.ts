@@ -86,6 +86,25 @@ class JoiningController {
     return 'ok';
   }
 
+  @Post('swallowed')
+  async swallowed(): Promise<string> {
+    await this.session.count(Note);
+    hasWorked.resolve();
+    await mayReturn.promise;
+    await this.session.insert(Note, { text: 'x' }).catch(() => undefined);
+    return 'ok';
+  }
+
+  @Post('changed')
+  async changed(): Promise<string> {
+    const note = this.session.create(Note, { text: 'x' });
+    await this.session.flush();
+    hasWorked.resolve();
+    await mayReturn.promise;
+    note.text = 'y';
+    return 'ok';
+  }
+
   @Post('late')
   async late(): Promise<string> {
     hasWorked.resolve();
@@ -309,6 +328,44 @@ describe.each(['express', 'fastify'] as const)(
       });
       expect(await world.savedTexts()).toEqual([]);
     });
+
+    it.each([
+      [
+        'swallowed',
+        'this statement was not sent. Await everything that uses the session before the handler returns, or give ' +
+          'work that must outlive it a context of its own. An entity that was loaded in an earlier context ' +
+          'belongs to the session of that one: load it again instead.',
+        [],
+      ],
+      [
+        'changed',
+        'what was changed since is not saved (Note). Await everything that uses the session before the handler ' +
+          'returns, or give work that must outlive it a context of its own. An entity that was loaded in an ' +
+          'earlier context belongs to the session of that one: load it again instead.',
+        ['x'],
+      ],
+    ])(
+      'F4: what comes after such an end is no success either where nobody heard of it (%s)',
+      async (path, fate, saved) => {
+        endsWith(async (next) => {
+          next();
+          await hasWorked.promise;
+        });
+        const answer = post(`/${path}`);
+        await hasWorked.promise;
+        expect(await ended).toBeUndefined();
+        mayReturn.resolve();
+        expect(await answer).toEqual([500, 'failed']);
+        const error = await answered.promise;
+        expect(error).toMatchObject({ code: 'SESSION_CLOSED', connectionName: 'default' });
+        expect(error.message).toBe(
+          'The session of connection "default" in the context of dbContext.run() (joined by ' +
+            `JoiningController.${path}) is closed: its transaction has ended, and ${fate}\n` +
+            'See nestjs-db-context/docs/errors.md#session_closed',
+        );
+        expect(await world.savedTexts()).toEqual(saved);
+      },
+    );
 
     it('S8: a request that uses no session succeeds, whatever has become of the context', async () => {
       endsWith((next) => {
