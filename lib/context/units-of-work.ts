@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import type { EntityManager } from '@mikro-orm/core';
 import { isObservable, type Observable } from 'rxjs';
 
-import { InvalidOptionsError } from '../errors.js';
+import { InvalidOptionsError, within } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { checkKeys } from '../options/option-keys.js';
@@ -117,6 +117,7 @@ export abstract class UnitsOfWork {
     options: RunAllOptions = {},
   ): Promise<RunAllResults<T>> {
     checkKeys(options, 'runAll', 'runAllInNewContexts()');
+    const caller = { origin: this.registry.active()?.origin };
     const { concurrency = await this.registry.connections.fairShare(), retry } = options;
     checkConcurrency(concurrency);
     const runs = callbacks.map(
@@ -124,7 +125,10 @@ export abstract class UnitsOfWork {
         runInOwnContext(this.registry, 'runAllInNewContexts()', callback, { retry }),
     );
     return runBounded(runs, concurrency, (error) =>
-      this.registry.report('a further function of runAllInNewContexts() failed', error),
+      this.registry.report(
+        `a further function of runAllInNewContexts()${within(caller)} failed`,
+        error,
+      ),
     ) as Promise<RunAllResults<T>>;
   }
 
