@@ -57,7 +57,7 @@ export class Context extends ContextSessions {
   slot: number | undefined;
   expiry: NodeJS.Timeout | undefined;
   #outer: Context | undefined;
-  /** The first statement that was refused after the commit. */
+  /** The first statement that was refused after the end. */
   #refusal: Error | undefined;
   /** The routes that have joined it, and have not been answered. */
   #joined = NO_ROUTES;
@@ -164,14 +164,14 @@ export class Context extends ContextSessions {
 
   /** See {@link Holder.refused}. */
   override refused(error: Error): void {
-    if (this.isCommitted) {
+    if (this.isClosed) {
       this.#refusal ??= error;
     }
     super.refused(error);
   }
 
   /**
-   * What was to be saved after the commit, and is not: its error, which may have been swallowed, or one for
+   * What was to be saved after the end, and is not: its error, which may have been swallowed, or one for
    * entities that were changed. Code that nobody awaits is answered by nobody; a handler is.
    */
   get lateLoss(): Error | undefined {

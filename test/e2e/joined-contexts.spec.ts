@@ -95,6 +95,14 @@ class JoiningController {
     return 'ok';
   }
 
+  @Post('unheard')
+  async unheard(): Promise<string> {
+    hasWorked.resolve();
+    await mayReturn.promise;
+    await this.session.insert(Note, { text: 'x' }).catch(() => undefined);
+    return 'ok';
+  }
+
   @Post('changed')
   async changed(): Promise<string> {
     const note = this.session.create(Note, { text: 'x' });
@@ -366,6 +374,25 @@ describe.each(['express', 'fastify'] as const)(
         expect(await world.savedTexts()).toEqual(saved);
       },
     );
+
+    it('F4: nor where nothing had been done before what opened the context failed', async () => {
+      endsWith(async (next) => {
+        next();
+        await hasWorked.promise;
+        fail();
+      });
+      const answer = post('/unheard');
+      await hasWorked.promise;
+      await ended;
+      mayReturn.resolve();
+      expect(await answer).toEqual([500, 'failed']);
+      expect(await answered.promise).toMatchObject({
+        code: 'SESSION_CLOSED',
+        connectionName: 'default',
+        origin: 'dbContext.run()',
+      });
+      expect(await world.savedTexts()).toEqual([]);
+    });
 
     it('S8: a request that uses no session succeeds, whatever has become of the context', async () => {
       endsWith((next) => {
