@@ -2,6 +2,7 @@ import type { EntityManager } from '@mikro-orm/postgresql';
 import {
   Controller,
   Injectable,
+  Param,
   Post,
   Sse,
   UseInterceptors,
@@ -100,6 +101,21 @@ class JoiningController {
     hasWorked.resolve();
     await mayReturn.promise;
     await this.session.insert(Note, { text: 'x' }).catch(() => undefined);
+    return 'ok';
+  }
+
+  /** Does its work a number of turns of the microtask queue after the handler has begun. */
+  @Post('turns/:way/:turns')
+  async turns(@Param('way') way: string, @Param('turns') turns: string): Promise<string> {
+    for (let i = 0; i < Number(turns); i++) {
+      await undefined;
+    }
+    if (way === 'persist') {
+      this.session.create(Note, { text: 'x' });
+    } else {
+      const work = this.session.insert(Note, { text: 'x' });
+      await (way === 'insert' ? work : work.catch(() => undefined));
+    }
     return 'ok';
   }
 
@@ -233,6 +249,20 @@ describe.each(['express', 'fastify'] as const)(
           origin: `dbContext.run() (joined by ${name})`,
         });
         expect(await world.savedTexts()).toEqual([]);
+      },
+    );
+
+    it.each(['persist', 'insert', 'swallow'])(
+      'F4: a success is saved, however far it was as next() had returned (%s)',
+      async (way) => {
+        endsWith((next) => next());
+        for (const turns of [0, 1, 2, 3, 5, 8, 12, 20, 40, 80]) {
+          await world.database.query('truncate note');
+          const [status] = await post(`/turns/${way}/${turns}`);
+          await ended;
+          const isSaved = (await world.savedTexts()).length === 1;
+          expect({ turns, status }).toEqual({ turns, status: isSaved ? 201 : 500 });
+        }
       },
     );
 
