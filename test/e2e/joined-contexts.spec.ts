@@ -1,3 +1,5 @@
+import type { AddressInfo, Server } from 'node:net';
+
 import type { EntityManager } from '@mikro-orm/postgresql';
 import {
   Controller,
@@ -6,12 +8,27 @@ import {
   Post,
   Sse,
   UseInterceptors,
+  type CallHandler,
   type ExceptionFilter,
+  type ExecutionContext,
   type NestInterceptor,
 } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
-import { DbContext, InjectSession, WithDbContext, type DbContextError } from 'nestjs-db-context';
-import { from, mergeMap, of, type Observable } from 'rxjs';
+import {
+  ClientProxyFactory,
+  MessagePattern,
+  Transport,
+  type ClientProxy,
+  type MicroserviceOptions,
+} from '@nestjs/microservices';
+import {
+  DbContext,
+  DbContextInterceptor,
+  InjectSession,
+  WithDbContext,
+  type DbContextError,
+} from 'nestjs-db-context';
+import { from, lastValueFrom, mergeMap, Observable, of, tap } from 'rxjs';
 
 import { deferred, type Deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
@@ -108,7 +125,7 @@ class JoiningController {
   @Post('turns/:way/:turns')
   async turns(@Param('way') way: string, @Param('turns') turns: string): Promise<string> {
     for (let i = 0; i < Number(turns); i++) {
-      await undefined;
+      await Promise.resolve();
     }
     if (way === 'persist') {
       this.session.create(Note, { text: 'x' });
@@ -513,4 +530,96 @@ describe('a job that joins the context of other code', () => {
     });
     expect(await world.savedTexts()).toEqual(['x']);
   });
+});
+
+/** Opens a context around a message that ends as the handler has begun to work. */
+@Injectable()
+class EarlyEndingInterceptor implements NestInterceptor {
+  constructor(private readonly dbContext: DbContext) {}
+
+  intercept(_context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    return new Observable((subscriber) => {
+      ended = this.dbContext
+        .run(async () => {
+          next.handle().subscribe(subscriber);
+          await hasWorked.promise;
+        })
+        .catch((error: unknown) => error);
+    });
+  }
+}
+
+@UseInterceptors(EarlyEndingInterceptor, DbContextInterceptor)
+@Controller()
+class MessageController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @MessagePattern('insert')
+  async insert(): Promise<string> {
+    await this.session.insert(Note, { text: 'x' });
+    return 'ok';
+  }
+
+  @MessagePattern('stream')
+  stream(): Observable<string> {
+    return from(['first', 'last']).pipe(
+      mergeMap(async (value) => (value === 'first' ? value : this.insert())),
+    );
+  }
+}
+
+describe('a message that joins the context of other code', () => {
+  let world: TestWorld;
+  let client: ClientProxy;
+
+  beforeAll(async () => {
+    const options = { host: '127.0.0.1', port: 0 };
+    world = await startWorld(
+      {},
+      {
+        mount: 'none',
+        controllers: [MessageController],
+        providers: [EarlyEndingInterceptor],
+        configure: (app) =>
+          app.connectMicroservice<MicroserviceOptions>({ transport: Transport.TCP, options }),
+      },
+    );
+    const [microservice] = await world.app
+      .startAllMicroservices()
+      .then((app) => app.getMicroservices());
+    const { port } = microservice!.unwrap<Server>().address() as AddressInfo;
+    client = ClientProxyFactory.create({ transport: Transport.TCP, options: { ...options, port } });
+  });
+  afterAll(async () => {
+    client.close();
+    await world.close();
+  });
+  beforeEach(() => {
+    hasWorked = deferred();
+    world.proxy.onStatement = (sql) => {
+      if (sql.includes('insert into')) {
+        hasWorked.resolve();
+      }
+    };
+  });
+
+  it.each([
+    ['insert', []],
+    ['stream', ['first']],
+  ])(
+    'F4: is answered with an error where its work was rolled back (%s)',
+    async (pattern, before) => {
+      const values: unknown[] = [];
+      const answer = lastValueFrom(
+        client.send(pattern, {}).pipe(tap((value) => values.push(value))),
+      );
+      await expect(answer).rejects.toMatchObject({ status: 'error' });
+      expect(values).toEqual(before);
+      expect(await ended).toMatchObject({
+        reason: 'unawaited-statements',
+        origin: `dbContext.run() (joined by MessageController.${pattern})`,
+      });
+      expect(await world.savedTexts()).toEqual([]);
+    },
+  );
 });
