@@ -3,6 +3,7 @@ export {
   DbContextError,
   describe,
   named,
+  within,
   type DbContextErrorCode,
   type ErrorPlace,
 } from './errors/db-context-error.js';

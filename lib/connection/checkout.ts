@@ -13,7 +13,7 @@ import { askPool, connects } from './ask-pool.js';
 import { placeOf, type Claim } from './claim.js';
 import { sharedErrorAt } from './placed-errors.js';
 import { PoolDeadlockDetector } from './pool-deadlock-detector.js';
-import { poolState } from './pool-state.js';
+import { connectingCount, poolState } from './pool-state.js';
 import { watchSelfWaits } from './self-wait.js';
 import type { Wait } from './wait-list.js';
 
@@ -135,7 +135,11 @@ class Checkout implements Wait {
   /** See {@link Wait.expire}. */
   expire(): void {
     const limitMs = this.#limits.acquireTimeoutMs!;
-    const pool = { ...poolState(this.pool), isConnecting: this.#isConnecting };
+    const pool = {
+      ...poolState(this.pool),
+      connecting: connectingCount(this.pool),
+      isConnecting: this.#isConnecting,
+    };
     this.#giveUp(new AcquireTimeoutError(this.#errorPlace, limitMs, pool));
   }
 

@@ -42,6 +42,11 @@ export function placeOf(connectionName: string, holder: Holder | undefined): Err
   return { connectionName, origin: holder?.origin };
 }
 
+/** What can say where its errors happen; it is asked for each statement, and most have none. */
+export interface Placed {
+  readonly place: ErrorPlace;
+}
+
 /** The claim of one transaction on a connection. */
 export interface Claim {
   readonly holder: Holder | undefined;

@@ -5,6 +5,7 @@ import { poolRelease, statement } from '../telemetry/channels.js';
 import type { EventOrigin, EventSource, StatementKind } from '../telemetry/operation-events.js';
 import type { StatementRequest } from '../telemetry/operation-events.js';
 import { announced, traced, type SentStatement } from '../telemetry/statement-trace.js';
+import type { Placed } from './claim.js';
 import { destroyClient, destroyClientAfter } from './destroy-client.js';
 import { isQuiet, isQuietWithin } from './quiet-client.js';
 import type { SessionReset } from './session-reset.js';
@@ -27,6 +28,9 @@ export interface RequestedStatement {
   readonly request?: StatementRequest | undefined;
 }
 
+/** What a client is lent for, for events and for reports. */
+interface LeaseSource extends EventSource, Placed {}
+
 /** Longest wait for a cancel request to leave, in milliseconds; the request has a limit of its own. */
 const CANCEL_LIMIT_MS = 2_000;
 
@@ -42,7 +46,7 @@ export class Lease {
   readonly #onError: (error: Error) => void;
   readonly #reset: SessionReset | undefined;
   readonly #sessionState: SessionState | undefined;
-  readonly #source: EventSource | undefined;
+  readonly #source: LeaseSource | undefined;
   /** By the clock of `performance.now()`; 0 where nobody listened. */
   readonly #takenAt: number;
   /** What it was taken for, where somebody listened: it may be given back after the end of that. */
@@ -61,7 +65,7 @@ export class Lease {
     client: PgClient,
     onError: (error: Error) => void,
     reset?: SessionReset,
-    source?: EventSource,
+    source?: LeaseSource,
   ) {
     this.client = client;
     this.#source = source;
@@ -222,7 +226,7 @@ export class Lease {
     const isUsable = this.#isReusable && this.status === 'I';
     this.#publishRelease(!isUsable);
     if (isUsable) {
-      const isReset = this.#reset?.afterUse(this.client);
+      const isReset = this.#reset?.afterUse(this.client, this.#source);
       if (isReset === undefined) {
         this.#release();
       } else {

@@ -1,4 +1,4 @@
-import type { PgPool } from '../postgresql/pg-client.js';
+import { clientsOf, type PgPool } from '../postgresql/pg-client.js';
 
 /** Counters of a pool. A leak would show as a `checkedOut` that never falls. */
 export interface PoolState {
@@ -19,4 +19,9 @@ export function poolState(pool: PgPool): PoolState {
     idle: pool.idleCount,
     waiting: pool.waitingCount,
   };
+}
+
+/** How many of the checked out connections are attempts that the server has not answered with a log-in. */
+export function connectingCount(pool: PgPool): number {
+  return clientsOf(pool).filter(({ processID }) => processID === null).length;
 }

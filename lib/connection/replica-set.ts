@@ -131,7 +131,7 @@ export class ReplicaSet {
     for (const replica of this.#inOrder(claim.holder)) {
       try {
         const client = await replica.take(claim);
-        if (lsn === undefined || (await replica.hasReached(client, lsn))) {
+        if (lsn === undefined || (await replica.hasReached(client, lsn, claim))) {
           if (claim.holder !== undefined) {
             this.#chosen.set(claim.holder, replica);
           }

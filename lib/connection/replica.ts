@@ -5,7 +5,7 @@ import { isReached } from '../postgresql/lsn.js';
 import { clientsOf, type PgClient } from '../postgresql/pg-client.js';
 import { askReplayedLsn } from './ask-lsn.js';
 import type { PoolState } from './pool-state.js';
-import type { Claim, Holder } from './claim.js';
+import { placeOf, type Claim, type Holder } from './claim.js';
 import { destroyClient } from './destroy-client.js';
 import { HostPool, type HostPoolLimits } from './host-pool.js';
 import type { ReserveHooks } from './reserve-hooks.js';
@@ -118,7 +118,7 @@ export class Replica {
    *
    * @throws {@link ConnectionFailedError} it did not answer; the client is destroyed
    */
-  async hasReached(client: PgClient, lsn: bigint): Promise<boolean> {
+  async hasReached(client: PgClient, lsn: bigint, { holder }: Claim): Promise<boolean> {
     const known = this.#replayed.get(client);
     if (known !== undefined && isReached(lsn, known)) {
       return true;
@@ -129,7 +129,8 @@ export class Replica {
       return isReached(lsn, replayed);
     } catch (error) {
       destroyClient(client);
-      throw this.#leaveOut(new ConnectionFailedError(this.#dependencies.connectionName, error));
+      const place = placeOf(this.#dependencies.connectionName, holder);
+      throw this.#leaveOut(new ConnectionFailedError(place, error));
     }
   }
 

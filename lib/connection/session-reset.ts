@@ -1,6 +1,8 @@
+import { named } from '../errors.js';
 import { cancelBackend } from '../postgresql/cancel-request.js';
 import { forgetPrepared, clientsOf, type PgClient, type PgPool } from '../postgresql/pg-client.js';
 import { SessionState } from '../postgresql/session-state.js';
+import type { Placed } from './claim.js';
 import { destroyClient, destroyClientAfter } from './destroy-client.js';
 import { TIMED_OUT, withinLimit } from './time-limit.js';
 
@@ -73,23 +75,32 @@ export class SessionReset {
    * @returns whether the client can be used, and is not destroyed; `undefined` where nothing is to be done
    */
   beforeUse(client: PgClient): Promise<boolean> | undefined {
-    const state = states.get(client);
-    return state !== undefined && (state.remains !== 'nothing' || this.#isUsed(state))
-      ? this.#reset(client, state)
-      : undefined;
+    // Whoever has left it is not known, and is not who uses the client next.
+    return this.#resetIfUsed(client);
   }
 
-  /** As {@link SessionReset.beforeUse}, for what the library itself has sent. */
-  afterUse(client: PgClient): Promise<boolean> | undefined {
+  /**
+   * As {@link SessionReset.beforeUse}, for what the library itself has sent.
+   *
+   * @param user what has sent it, for the report of a reset that fails
+   */
+  afterUse(client: PgClient, user?: Placed): Promise<boolean> | undefined {
     states.get(client)?.handedOn();
-    return this.beforeUse(client);
+    return this.#resetIfUsed(client, user);
+  }
+
+  #resetIfUsed(client: PgClient, user?: Placed): Promise<boolean> | undefined {
+    const state = states.get(client);
+    return state !== undefined && (state.remains !== 'nothing' || this.#isUsed(state))
+      ? this.#reset(client, state, user)
+      : undefined;
   }
 
   #isUsed({ isUsed }: SessionState): boolean {
     return isUsed && this.#dependencies.mode === 'always';
   }
 
-  async #reset(client: PgClient, state: SessionState): Promise<boolean> {
+  async #reset(client: PgClient, state: SessionState, user: Placed | undefined): Promise<boolean> {
     if (!state.isResettable) {
       destroyClient(client);
       return false;
@@ -104,12 +115,12 @@ export class SessionReset {
     };
     try {
       if ((await withinLimit(reset(), limitMs)) === TIMED_OUT) {
-        this.#report(new Error(`no answer within ${limitMs} ms`));
+        this.#report(user, new Error(`no answer within ${limitMs} ms`));
         destroyClientAfter(client, cancelBackend(client));
         return false;
       }
     } catch (error) {
-      this.#report(error);
+      this.#report(user, error);
       destroyClient(client);
       return false;
     }
@@ -117,10 +128,10 @@ export class SessionReset {
     return true;
   }
 
-  #report(error: unknown): void {
+  #report(user: Placed | undefined, error: unknown): void {
     const { connectionName, report } = this.#dependencies;
     report(
-      `the session state of a client of connection "${connectionName}" could not be reset, so the client ` +
+      `the session state of a client of connection ${named(user?.place ?? connectionName)} could not be reset, so the client ` +
         'was closed',
       error,
     );

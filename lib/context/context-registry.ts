@@ -307,7 +307,7 @@ export class ContextRegistry {
    */
   async abandon(context: Context, cause?: EndCause): Promise<void> {
     await this.settle(context, 'rollback', cause).catch((error: unknown) =>
-      this.report('a context could not be rolled back', error),
+      this.report(`the context of ${context.origin} could not be rolled back`, error),
     );
   }
 }

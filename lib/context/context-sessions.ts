@@ -14,6 +14,7 @@ import { mergeSettings, type TransactionSettings } from '../postgresql/transacti
 import type { OwnedWork } from '../session/owned-work.js';
 import { enteredRequestContext } from '../session/request-context.js';
 import type { SessionFactory } from '../session/session-factory.js';
+import { unsavedEntities } from '../session/changes.js';
 import { isForkOf } from '../session/session-marks.js';
 import type { SessionObserver, SessionOptions, SessionOwner } from '../session/session-observer.js';
 import type { Session } from '../session/session.js';
@@ -54,6 +55,12 @@ export interface OpeningOptions {
   readonly writtenLsns: WrittenLsns | undefined;
   /** Its own limit in milliseconds, in place of `contextTimeoutMs` and `transactionTimeoutMs`. */
   readonly timeoutMs: number | undefined;
+}
+
+/** Changed entities of a session that has ended. */
+export interface UnsavedChanges {
+  readonly connectionName: string;
+  readonly entityNames: readonly string[];
 }
 
 const ELSEWHERE =
@@ -217,6 +224,16 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
   #isElsewhere(name: string): boolean {
     const ambient = ambientManager(this.factory(name).connection.orm.config, this);
     return ambient !== undefined && !isForkOf(ambient, this.existing(name)?.manager);
+  }
+
+  /** The first connection with changes that no commit will write any more, and the classes of their entities. */
+  get unsaved(): UnsavedChanges | undefined {
+    return this.#sessions
+      .map(({ connectionName, manager }) => ({
+        connectionName,
+        entityNames: unsavedEntities(manager),
+      }))
+      .find(({ entityNames }) => entityNames.length > 0);
   }
 
   /** The session of a connection, if it has one that is open. */

@@ -27,6 +27,7 @@ export interface ContextOptions extends OpeningOptions {
 }
 
 const NO_SESSIONS: readonly Session[] = [];
+const NO_ROUTES: readonly string[] = [];
 
 /**
  * Where a context stands: `flushing` from the beginning of its commit, when flush hooks may still use
@@ -56,6 +57,10 @@ export class Context extends ContextSessions {
   slot: number | undefined;
   expiry: NodeJS.Timeout | undefined;
   #outer: Context | undefined;
+  /** The first statement that was refused after the end. */
+  #refusal: Error | undefined;
+  /** The routes that have joined it, and have not been answered. */
+  #joined = NO_ROUTES;
 
   constructor(options: ContextOptions) {
     super(options);
@@ -74,6 +79,11 @@ export class Context extends ContextSessions {
       this.#outer = this.#outer.#outer;
     }
     return this.#outer;
+  }
+
+  /** Whether its end has begun. */
+  get isEnding(): boolean {
+    return this.#phase !== 'open';
   }
 
   /** Whether it gives out no sessions any more. */
@@ -112,6 +122,25 @@ export class Context extends ContextSessions {
   }
 
   /**
+   * Lets the messages of an end that comes too early name a route that works in the context.
+   *
+   * @returns is to be called when that route is answered
+   */
+  join(route: string): () => void {
+    this.#joined = [...this.#joined, route];
+    return () => {
+      this.#joined = this.#joined.toSpliced(this.#joined.indexOf(route), 1);
+    };
+  }
+
+  /** Whoever looks for the cause of an early commit knows the route, and not what has opened the context. */
+  #nameJoined(): void {
+    if (this.#joined.length > 0) {
+      this.origin += ` (joined by ${[...new Set(this.#joined)].join(', ')})`;
+    }
+  }
+
+  /**
    * The session that an end is asked for; also a new one, where a failed commit has closed the last.
    *
    * @throws {@link SessionClosedError}, {@link UnknownConnectionError}
@@ -131,6 +160,29 @@ export class Context extends ContextSessions {
       this.refused(error);
       throw error;
     }
+  }
+
+  /** See {@link Holder.refused}. */
+  override refused(error: Error): void {
+    if (this.isClosed) {
+      this.#refusal ??= error;
+    }
+    super.refused(error);
+  }
+
+  /**
+   * What was to be saved after the end, and is not: its error, which may have been swallowed, or one for
+   * entities that were changed. Code that nobody awaits is answered by nobody; a handler is.
+   */
+  get lateLoss(): Error | undefined {
+    const { unsaved } = this;
+    return (
+      this.#refusal ??
+      (unsaved &&
+        new SessionClosedError(this.placeOf(unsaved.connectionName), undefined, {
+          unsaved: unsaved.entityNames,
+        }))
+    );
   }
 
   /**
@@ -158,6 +210,9 @@ export class Context extends ContextSessions {
     const isOvertaken = decision === 'rollback' && this.#phase === 'flushing';
     if (this.#phase === 'open' || isOvertaken) {
       this.endCause = cause;
+      if (decision === 'commit') {
+        this.#nameJoined();
+      }
       if (decision === 'rollback' ? this.sessions.length > 0 : this.#isWorking) {
         this.endsUnfinished();
       }
@@ -188,6 +243,9 @@ export class Context extends ContextSessions {
       return false;
     }
     this.endCause = cause;
+    if (decision === 'commit') {
+      this.#nameJoined();
+    }
     this.#phase = decision === 'commit' ? 'committed' : 'closed';
     return true;
   }

@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 import type { EntityManager } from '@mikro-orm/core';
 import { isObservable, type Observable } from 'rxjs';
 
-import { InvalidOptionsError } from '../errors.js';
+import { InvalidOptionsError, within } from '../errors.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { checkKeys } from '../options/option-keys.js';
@@ -13,6 +13,7 @@ import { bindObservable, type Projection } from './bound-observable.js';
 import { checkConcurrency, runBounded, type RunAllResults } from './bounded.js';
 import type { ContextRegistry } from './context-registry.js';
 import { ContextStream } from './context-stream.js';
+import { JoinedWork } from './joined-work.js';
 import { runDetached, runInOwnContext } from './run-and-settle.js';
 import {
   assertFunction,
@@ -60,16 +61,16 @@ export abstract class UnitsOfWork {
     if (options.retry !== undefined) {
       checkRetryOptions(options.retry, 'retry');
     }
-    const isJoined = this.registry.active() !== undefined;
-    if (isJoined && (options.commitOn ?? options.commitOnError) !== undefined) {
+    const joined = this.registry.active();
+    if (joined !== undefined && (options.commitOn ?? options.commitOnError) !== undefined) {
       throw new InvalidOptionsError(
         'dbContext.run() has commitOn or commitOnError inside of a context, which it joins and does not end. ' +
           'Give them to what opens that context, or use dbContext.runInNewContext().',
       );
     }
-    return !isJoined
+    return joined === undefined
       ? runInOwnContext(this.registry, options.name ?? 'dbContext.run()', callback, options)
-      : callback();
+      : new JoinedWork(joined, options.name ?? joined.origin).run(callback);
   }
 
   /**
@@ -116,6 +117,7 @@ export abstract class UnitsOfWork {
     options: RunAllOptions = {},
   ): Promise<RunAllResults<T>> {
     checkKeys(options, 'runAll', 'runAllInNewContexts()');
+    const caller = { origin: this.registry.active()?.origin };
     const { concurrency = await this.registry.connections.fairShare(), retry } = options;
     checkConcurrency(concurrency);
     const runs = callbacks.map(
@@ -123,7 +125,10 @@ export abstract class UnitsOfWork {
         runInOwnContext(this.registry, 'runAllInNewContexts()', callback, { retry }),
     );
     return runBounded(runs, concurrency, (error) =>
-      this.registry.report('a further function of runAllInNewContexts() failed', error),
+      this.registry.report(
+        `a further function of runAllInNewContexts()${within(caller)} failed`,
+        error,
+      ),
     ) as Promise<RunAllResults<T>>;
   }
 

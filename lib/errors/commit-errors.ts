@@ -19,7 +19,8 @@ export type RollbackReason =
   | 'failed-flush'
   | 'rollback-only'
   | 'ended-meanwhile'
-  | 'context-ended';
+  | 'context-ended'
+  | 'joined-context-ended';
 
 /**
  * A statement was refused because the transaction could not begin, its connection is lost, or an earlier
@@ -95,6 +96,10 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
   'context-ended':
     'its context had been ended before, because the client went away, its time was over, the application ' +
     'shuts down, or its code failed',
+  'joined-context-ended':
+    'it had joined a context that was ended before it was done; let what opens that context wait for it, as ' +
+    'dbContext.run(() => new Promise(...)) around a request until its response is closed, or use mount: ' +
+    "'middleware' instead",
 };
 
 /**

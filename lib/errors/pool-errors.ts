@@ -8,23 +8,50 @@ import { DbContextError, describe, named, type ErrorPlace } from './db-context-e
 export class AcquireTimeoutError extends DbContextError {
   declare readonly connectionName: string;
 
+  /**
+   * @param pool its counters; `checkedOut` includes those that are `connecting`, of which one was to be that of the
+   *   caller where that `isConnecting`
+   */
   constructor(
     place: string | ErrorPlace,
     readonly timeoutMs: number,
-    pool: { size: number; checkedOut: number; waiting: number; isConnecting?: boolean },
+    pool: {
+      size: number;
+      checkedOut: number;
+      waiting: number;
+      connecting?: number;
+      isConnecting?: boolean;
+    },
   ) {
-    const counts = `pool of ${pool.size}, ${pool.checkedOut} checked out, ${pool.waiting} waiting`;
+    const { size, waiting, connecting = 0, isConnecting = false } = pool;
+    const unopened = connecting === 0 ? '' : `${connecting} not yet opened, `;
+    const counts = `pool of ${size}, ${pool.checkedOut - connecting} checked out, ${unopened}${waiting} waiting`;
     super(
       'ACQUIRE_TIMEOUT',
-      pool.isConnecting === true
-        ? `The server of ${named(place)} did not open a connection within ${timeoutMs} ms (${counts}, those that ` +
-            'are being opened included). Look whether it can be reached and answers a login, or raise ' +
-            'acquireTimeoutMs.'
-        : `No connection of ${named(place)} became free within ${timeoutMs} ms (${counts}). Enlarge pool.max, ` +
-            'shorten transactions, or raise acquireTimeoutMs.',
+      isConnecting
+        ? `The server of ${named(place)} did not open a connection within ${timeoutMs} ms (${counts}). ` +
+            'Look whether it can be reached and answers a login, or raise acquireTimeoutMs.'
+        : `No connection of ${named(place)} became free within ${timeoutMs} ms (${counts}). ` +
+            adviceFor(connecting, size),
       undefined,
       place,
     );
+  }
+}
+
+/** A larger pool is no help against a server that lets nobody in. */
+function adviceFor(connecting: number, size: number): string {
+  const look = 'look whether it can be reached and answers a login';
+  switch (connecting) {
+    case 0:
+      return 'Enlarge pool.max, shorten transactions, or raise acquireTimeoutMs.';
+    case size:
+      return `The server has opened none of them; ${look}.`;
+    default:
+      return (
+        `The server has not opened ${connecting} of the ${size}; ${look}, before you enlarge pool.max, ` +
+        'shorten transactions, or raise acquireTimeoutMs.'
+      );
   }
 }
 

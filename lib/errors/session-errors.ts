@@ -14,7 +14,7 @@ export class SessionClosedError extends DbContextError {
    * @param endedBy the call that ended the transaction while a stream was being read, that had lent the
    *   client, or whose nested transaction it was
    * @param end what ended the context, where it was not its own code; what became of a query that was
-   *   under way as the client was taken back
+   *   under way as the client was taken back; the classes of entities that were changed after the end
    */
   constructor(
     place: string | ErrorPlace,
@@ -22,13 +22,19 @@ export class SessionClosedError extends DbContextError {
     {
       because,
       brokenOff,
+      unsaved,
     }: {
       readonly because?: EndCause | undefined;
       readonly brokenOff?: { readonly cause?: unknown };
+      readonly unsaved?: readonly string[];
     } = {},
   ) {
     const fate =
-      brokenOff === undefined ? 'this statement was not sent' : 'this query was broken off';
+      unsaved !== undefined
+        ? `what was changed since is not saved (${unsaved.join(', ')})`
+        : brokenOff === undefined
+          ? 'this statement was not sent'
+          : 'this query was broken off';
     const why = because === undefined ? '' : `, because ${because.what}`;
     const advice = because === undefined ? ` ${adviceAfter(endedBy)}` : '';
     super(

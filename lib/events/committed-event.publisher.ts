@@ -1,7 +1,9 @@
 import type { AsyncContext, IEvent, IEventPublisher } from '@nestjs/cqrs';
 
 import type { ContextRegistry } from '../context/context-registry.js';
+import { currentContext } from '../context/context-storage.js';
 import { deferToCommit } from '../context/defer-to-commit.js';
+import { within, type ErrorPlace } from '../errors.js';
 
 /** Holds events back until the context that they were published in has committed. */
 export class CommittedEventPublisher implements IEventPublisher {
@@ -40,17 +42,20 @@ export class CommittedEventPublisher implements IEventPublisher {
    * @returns whether there is a commit to wait for; if not, nothing was published
    */
   #defer(publications: readonly (() => unknown)[]): boolean {
+    const place = { origin: currentContext(this.#registry)?.origin };
     return deferToCommit(this.#registry, () =>
-      this.#registry.runOutside(() => Promise.all(publications.map((each) => this.#attempt(each)))),
+      this.#registry.runOutside(() =>
+        Promise.all(publications.map((each) => this.#attempt(each, place))),
+      ),
     );
   }
 
   /** Reports what fails rather than throwing it: the publications that follow must not be lost. */
-  async #attempt(publish: () => unknown): Promise<void> {
+  async #attempt(publish: () => unknown, place: Partial<ErrorPlace>): Promise<void> {
     try {
       await publish();
     } catch (error) {
-      this.#registry.report('an event could not be published', error);
+      this.#registry.report(`an event${within(place)} could not be published`, error);
     }
   }
 }

@@ -1,11 +1,12 @@
-import type { Claim, Holder } from '../connection/claim.js';
+import { placeOf, type Claim, type Holder, type Placed } from '../connection/claim.js';
 import type { DbConnection } from '../connection/db-connection.js';
 import type { Lease } from '../connection/lease.js';
+import type { ErrorPlace } from '../errors.js';
 import type { EventSource } from '../telemetry/operation-events.js';
 import { UseTelemetry } from '../telemetry/use-telemetry.js';
 
 /** The claim of one statement in no transaction, and what events say that it is part of. */
-export class AutocommitClaim implements Claim, EventSource {
+export class AutocommitClaim implements Claim, EventSource, Placed {
   readonly isBusy = true;
   readonly holder: Holder | undefined;
   readonly whenOver: NonNullable<Claim['whenOver']>;
@@ -35,6 +36,11 @@ export class AutocommitClaim implements Claim, EventSource {
       { kind: 'autocommit' },
       { connection: this.#connection.telemetry, context: this.holder?.telemetry },
     ));
+  }
+
+  /** See {@link Placed.place}. */
+  get place(): ErrorPlace {
+    return placeOf(this.#connection.name, this.holder);
   }
 
   /** It has got a connection. */

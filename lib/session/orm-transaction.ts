@@ -3,7 +3,7 @@ import { EventType, type TransactionEventType } from '@mikro-orm/core';
 import type { DbConnection } from '../connection/db-connection.js';
 import { placeOf, type Holder } from '../connection/claim.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
-import { HookTimeoutError, InvalidTransactionStateError } from '../errors.js';
+import { HookTimeoutError, InvalidTransactionStateError, named } from '../errors.js';
 import type { Outcome } from '../outcome.js';
 import { beginStatements, mayReadAhead } from '../postgresql/begin-statements.js';
 import { mergeSettings, type TransactionSettings } from '../postgresql/transaction-settings.js';
@@ -173,14 +173,12 @@ export class OrmTransaction implements TransactionOwner {
   }
 
   async #announce(event: TransactionEventType): Promise<void> {
-    const { name } = this.#parts.connection;
+    const { name, report } = this.#parts.connection;
     try {
       await this.#tellWithin('endTimeoutMs', event, this.context);
     } catch (error) {
-      this.#parts.connection.report(
-        `a subscriber of ${event} on connection "${name}" failed`,
-        error,
-      );
+      const place = placeOf(name, this.holder);
+      report(`a subscriber of ${event} on connection ${named(place)} failed`, error);
     }
   }
 

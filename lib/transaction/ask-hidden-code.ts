@@ -1,5 +1,6 @@
 import type { Holder } from '../connection/claim.js';
 import { Lease } from '../connection/lease.js';
+import { named, type ErrorPlace } from '../errors.js';
 import { TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import type { HiddenCode } from '../postgresql/hidden-code.js';
 import type { TransactionSource } from './begin-plan.js';
@@ -11,6 +12,7 @@ import type { TransactionSource } from './begin-plan.js';
 export async function askHiddenCode(
   lease: Lease,
   source: TransactionSource,
+  place: ErrorPlace,
 ): Promise<HiddenCode | undefined> {
   const { server } = source;
   try {
@@ -20,7 +22,7 @@ export async function askHiddenCode(
       await lease.destroy();
     }
     source.report(
-      `the catalogue of connection "${source.name}" gave no answer, so a read begins its transaction although ` +
+      `the catalogue of connection ${named(place)} gave no answer, so a read begins its transaction although ` +
         "the option is begin: 'first-write'",
       error,
     );

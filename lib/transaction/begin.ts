@@ -132,7 +132,7 @@ export class Begin {
     );
     const { knownCode, server } = this.#source;
     try {
-      knownCode.names ??= await askHiddenCode(lease, this.#source);
+      knownCode.names ??= await askHiddenCode(lease, this.#source, this.#machine.place);
       const { names } = knownCode;
       // Another read may have asked for the names while this one waited for its connection.
       if (names === undefined || (names !== judgedBy && !server.isPlainRead(sql, names))) {

@@ -1,13 +1,15 @@
+import type { Placed } from '../connection/claim.js';
 import type { Answer, Lease, RequestedStatement } from '../connection/lease.js';
 import { millisecondsSince, TIMED_OUT, withinLimit } from '../connection/time-limit.js';
 import {
   CommitOutcomeUnknownError,
+  named,
   ProtocolViolationError,
   UnexpectedRollbackError,
+  type ErrorPlace,
 } from '../errors.js';
 import type { TransactionEvent, TransactionSource } from './begin-plan.js';
 import type { Statement } from './server.js';
-import type { Placed } from './transaction-state.js';
 
 /** What a commit needs beyond its connection. */
 interface CommitWishes {
@@ -70,7 +72,7 @@ export async function commitOn(
   }
   const isCommitted = word === 'committed';
   if (isCommitted && hasWritten && noteWrite !== undefined) {
-    noteWrite(await askLsn(lease, source));
+    noteWrite(await askLsn(lease, source, placed.place));
   }
   if (!isCommitted) {
     await announce('beforeTransactionRollback');
@@ -96,8 +98,8 @@ export async function commitOn(
  * Asks how far a replica must be to show what has just been committed. Never throws: the work is
  * saved, and an LSN that is not known sends the reads that follow to the primary.
  */
-async function askLsn(lease: Lease, source: TransactionSource): Promise<bigint> {
-  const { server, limits, name } = source;
+async function askLsn(lease: Lease, source: TransactionSource, place: ErrorPlace): Promise<bigint> {
+  const { server, limits } = source;
   try {
     const answer = await withinLimit(
       lease.query(server.writtenLsn, [], 'question'),
@@ -111,7 +113,7 @@ async function askLsn(lease: Lease, source: TransactionSource): Promise<bigint> 
     // Where no answer came, one may yet come.
     lease.preventReuse();
     source.report(
-      `the LSN of a write on connection "${name}" is not known, so its client reads from the primary for a while`,
+      `the LSN of a write on connection ${named(place)} is not known, so its client reads from the primary for a while`,
       error,
     );
     return server.unreachableLsn;

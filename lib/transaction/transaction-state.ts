@@ -1,3 +1,4 @@
+import type { Placed } from '../connection/claim.js';
 import type { Answer, Lease } from '../connection/lease.js';
 import {
   HostDrainTimeoutError,
@@ -123,11 +124,6 @@ export function failureOf(state: TransactionState): Failure | undefined {
     case 'ended':
       return state.blocker && { error: state.blocker.cause ?? state.blocker };
   }
-}
-
-/** What can say where its errors happen; it is asked for each statement, and most have none. */
-export interface Placed {
-  readonly place: ErrorPlace;
 }
 
 /** Why the transaction cannot be committed as it is now (F4). */

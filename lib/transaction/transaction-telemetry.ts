@@ -1,4 +1,4 @@
-import type { Holder } from '../connection/claim.js';
+import type { Holder, Placed } from '../connection/claim.js';
 import { UnexpectedRollbackError, type DbContextError, type EndCause } from '../errors.js';
 import type { TransactionSettings } from '../postgresql/transaction-settings.js';
 import { transactionBegin, transactionEnd, transactionStart } from '../telemetry/channels.js';
@@ -12,7 +12,6 @@ import {
   hasBegun,
   leaseOf,
   type Failure,
-  type Placed,
   type TransactionState,
 } from './transaction-state.js';
 

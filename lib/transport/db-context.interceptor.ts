@@ -11,6 +11,7 @@ import { Observable, type Observer, type Subscribable, type Unsubscribable } fro
 import type { Context } from '../context/context.js';
 import { ContextRegistry } from '../context/context-registry.js';
 import { watchLimits } from '../context/watch-limits.js';
+import { JoinedWork } from '../context/joined-work.js';
 import type { DbContextOptions } from '../options/context-options.js';
 import { DEFAULTS } from '../options/defaults.js';
 import { DB_CONTEXT_OPTIONS } from '../options/options-token.js';
@@ -106,8 +107,9 @@ export class DbContextInterceptor implements NestInterceptor {
       return undefined;
     }
     const response = httpResponseOf(executionContext);
-    if (this.#isJoined(response)) {
-      return call.run();
+    const joined = this.#joined(response);
+    if (joined !== undefined) {
+      return new JoinedWork(joined, route.name).serve(() => call.run());
     }
     const served = new ServedCall(call);
     const { context, request } = this.#begin(executionContext, response, route, served);
@@ -152,8 +154,9 @@ export class DbContextInterceptor implements NestInterceptor {
     if (executionContext.getType() === 'ws') {
       holdAcks(executionContext, this.#registry);
     }
-    if (this.#isJoined(response)) {
-      return next.handle();
+    const joined = this.#joined(response);
+    if (joined !== undefined) {
+      return new JoinedWork(joined, route.name).observe(next.handle(), route);
     }
     // The context is claimed on subscription: an Observable that is never subscribed to would keep it
     // open for ever.
@@ -166,14 +169,14 @@ export class DbContextInterceptor implements NestInterceptor {
     });
   }
 
-  /** Whether the handler runs in the context of somebody else, who settles it (S8). */
-  #isJoined(response: HttpResponse | undefined): boolean {
+  /** The context of somebody else that the handler runs in, who settles it (S8). */
+  #joined(response: HttpResponse | undefined): Context | undefined {
     const active = this.#registry.active();
-    return (
-      active !== undefined &&
-      !this.#fromMiddleware.has(response) &&
-      !this.#fromMiddleware.isUnclaimed(active)
-    );
+    return active === undefined ||
+      this.#fromMiddleware.has(response) ||
+      this.#fromMiddleware.isUnclaimed(active)
+      ? undefined
+      : active;
   }
 
   /** Opens the context of a request, or takes over that of the middleware. */

@@ -171,8 +171,8 @@ it('C5: a publisher that fails is logged, and keeps no other event back', async 
   await dbContext.run(async () => void bus.publishAll([a, b]));
   expect(published).toEqual(['b']);
   expect(log.ofLibrary('error')).toEqual([
-    'an event could not be published: it failed at once',
-    'an event could not be published: it failed later',
+    'an event in the context of dbContext.run() could not be published: it failed at once',
+    'an event in the context of dbContext.run() could not be published: it failed later',
   ]);
 });
 

@@ -176,7 +176,7 @@ describe('the LSN of a write', () => {
     expect(await saved()).toBe(TIMES);
     expect(log.ofLibrary('error')).toHaveLength(TIMES);
     expect(log.ofLibrary('error')[0]).toMatch(
-      /^the LSN of a write on connection "default" is not known/,
+      /^the LSN of a write on connection "default" in the context of FaultsController\.write is not known/,
     );
   });
 

@@ -138,6 +138,20 @@ describe('statements that nobody awaits, with the default mount', () => {
     expect(await database.query('select text from note')).toEqual([{ text: 'insert' }]);
   });
 
+  it('S5: nor does work that has joined the context of a request that failed', async () => {
+    await fetch(`${app!.url}/forget`);
+    const path = '/leave/a%20joined%20context,%20and%20throws';
+    expect((await fetch(`${app!.url}${path}`)).status).toBe(400);
+    const seen = async (): Promise<Seen> =>
+      (await (await fetch(`${app!.url}/seen`)).json()) as Seen;
+    await waitFor(async () => (await seen()).errors.length > 0, { what: 'the report' });
+    expect((await seen()).errors).toEqual([
+      expect.stringMatching(
+        /^a statement that nobody awaits was refused in the context of LateController\.leave: The transaction on connection "default" in the context of LateController\.leave was rolled back instead of committed: it had joined a context that was ended before it was done/,
+      ),
+    ]);
+  });
+
   const LEFT = [
     'a first statement',
     'an atomic block',

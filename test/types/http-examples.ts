@@ -1,4 +1,6 @@
 // The code of docs/http.md; tsc checks it here, and a spec checks that it is the same.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
 import { defineConfig, EntityManager } from '@mikro-orm/postgresql';
 import { CacheInterceptor } from '@nestjs/cache-manager';
 import {
@@ -149,4 +151,16 @@ export class AccountsController {
     const note = await this.session.findOneOrFail(Note, 1);
     note.text = 'transferred';
   }
+}
+
+export function inOneContext(dbContext: DbContext) {
+  return (_request: IncomingMessage, response: ServerResponse, next: () => void) =>
+    // run(async () => next()) would end the context while the handler works.
+    dbContext.run(
+      () =>
+        new Promise<void>((resolve) => {
+          response.once('close', resolve);
+          next();
+        }),
+    );
 }
