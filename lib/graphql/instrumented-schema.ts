@@ -8,6 +8,7 @@ import {
 } from 'graphql';
 
 import { DbContextError } from '../errors.js';
+import { handlePromisesIn } from '../transport/promises-in-value.js';
 import { errorOf } from './answer.js';
 import { showCode } from './error-code.js';
 import { loaderOf } from './lazy-relations.js';
@@ -217,6 +218,7 @@ async function finished(
 ): Promise<unknown> {
   const result = await value;
   if (flushes) {
+    handlePromisesIn(result);
     await operation.flush();
   }
   return loaded(operation, result);

@@ -213,6 +213,7 @@ export class DbContextInterceptor implements NestInterceptor {
       executionContext,
       warnsOfCaches: this.#warnsOfCaches,
       serializesFirst: serializeFirst,
+      hasReaders: executionContext.getType<string>() === 'graphql' || this.#afterCommit.has(route),
       isRequest: isRequest(executionContext),
       isReadOnly: readOnlyMethods?.includes(httpRequestOf(executionContext)?.method ?? '') === true,
     };

@@ -30,6 +30,8 @@ export interface InterceptedRequest {
   readonly isReadOnly: boolean;
   /** Whether a response that cannot be serialized is a failure of the handler. */
   readonly serializesFirst: boolean;
+  /** Whether the value goes on to fields of GraphQL, or to interceptors around the context, which may read promises in it. */
+  readonly hasReaders: boolean;
   /** Whether it is a request, which another instance may answer, rather than a message. */
   readonly isRequest: boolean;
 }
