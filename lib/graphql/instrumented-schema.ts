@@ -11,6 +11,8 @@ import { DbContextError } from '../errors.js';
 import { handlePromisesIn } from '../transport/promises-in-value.js';
 import { errorOf } from './answer.js';
 import { showCode } from './error-code.js';
+import { fieldsOf, runBeside } from './field-contexts.js';
+import { isPromise } from './is-promise.js';
 import { loaderOf } from './lazy-relations.js';
 import { operationOf } from './operation-mark.js';
 import type { GraphQLOperation } from './operation.js';
@@ -129,9 +131,13 @@ export class InstrumentedSchemas {
         return remembering(undefined, info, () => skipped.runOutside(resolve));
       }
       const operation = operationOf(contextValue);
-      return operation === undefined
-        ? remembering(undefined, info, resolve)
-        : inside(operation, source, args, contextValue, info);
+      if (operation !== undefined) {
+        return inside(operation, source, args, contextValue, info);
+      }
+      const fields = fieldsOf(contextValue);
+      return remembering(fields, info, () =>
+        fields === undefined ? resolve() : runBeside(fields, info, resolve),
+      );
     };
   }
 
@@ -153,7 +159,7 @@ export class InstrumentedSchemas {
       () =>
         (value: unknown, contextValue: unknown, info: GraphQLResolveInfo, ...rest: unknown[]) => {
           const event = eventOf(info);
-          const operation = event?.operation ?? operationOf(contextValue);
+          const operation = event?.operation ?? operationOf(contextValue) ?? fieldsOf(contextValue);
           const ofEvent = event?.contextValue ?? contextValue;
           const resolve = (): unknown => call(value, ofEvent, info, ...rest);
           const skipped = skippedFieldsOf(contextValue);
@@ -228,8 +234,4 @@ function hasMethod(source: unknown, name: string): boolean {
   return (
     typeof (source as Readonly<Record<string, unknown>> | null | undefined)?.[name] === 'function'
   );
-}
-
-function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as { readonly then?: unknown } | null | undefined)?.then === 'function';
 }

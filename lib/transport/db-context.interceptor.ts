@@ -172,7 +172,7 @@ export class DbContextInterceptor implements NestInterceptor {
     return (
       active !== undefined &&
       !this.#fromMiddleware.has(response) &&
-      !this.#fromMiddleware.isUnclaimed(active)
+      this.#fromMiddleware.isJoinable(active)
     );
   }
 

@@ -9,8 +9,8 @@ const LONGEST_HELD_STREAM_MS = 1_000;
 /** Why a request that failed is not run again, although its route asks for it. */
 export type RetryObstacle = 'work-before-handler' | 'committed-early' | 'several-fields';
 
-/** Why the work of a request is rolled back, although nothing has failed in it. */
-export type DropReason = 'client-left' | 'skipped-route';
+/** Why the work of a request is rolled back, although nothing need have failed in it. */
+export type DropReason = 'client-left' | 'skipped-route' | 'fields-rolled-back';
 
 /** Writes what concerns a route to Nest's log; each warning once per route, for all transports. */
 @Injectable()
@@ -106,7 +106,7 @@ export class RouteLog {
     );
   }
 
-  /** Reports work that was rolled back although nothing has failed in it. */
+  /** Reports work that was rolled back although nothing need have failed in it. */
   workDropped(origin: string, why: DropReason): void {
     this.#logger.error(`The work of ${origin} was rolled back: ${DROPS[why]}`);
   }
@@ -142,4 +142,6 @@ const DROPS: Record<DropReason, string> = {
   'skipped-route':
     "a guard or a middleware had worked in its context (mount: 'middleware'), and the route is under " +
     '@SkipDbContext(). Take the decorator off, or let them work in dbContext.runInNewContext().',
+  'fields-rolled-back':
+    "it ended with its operation, which was not to be committed. What its root fields did is not (scope: 'root-field').",
 };
