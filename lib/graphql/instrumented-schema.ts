@@ -14,6 +14,7 @@ import { showCode } from './error-code.js';
 import { fieldsOf, runBeside } from './field-contexts.js';
 import { isPromise } from './is-promise.js';
 import { loaderOf } from './lazy-relations.js';
+import { noticeError, noticeErrorsIn } from './noticed-errors.js';
 import { operationOf } from './operation-mark.js';
 import type { GraphQLOperation } from './operation.js';
 import { skippedFieldsOf } from './skipped-fields.js';
@@ -164,9 +165,11 @@ export class InstrumentedSchemas {
           const resolve = (): unknown => call(value, ofEvent, info, ...rest);
           const skipped = skippedFieldsOf(contextValue);
           if (skipped?.has(info) === true) {
-            return skipped.runOutside(resolve);
+            return remembering(undefined, info, () => skipped.runOutside(resolve));
           }
-          return operation === undefined ? resolve() : operation.run(resolve);
+          return remembering(undefined, info, () =>
+            operation === undefined ? resolve() : operation.run(resolve),
+          );
         },
     ) as T;
   }
@@ -188,24 +191,31 @@ async function shownRefusal(subscribe: () => unknown): Promise<unknown> {
   try {
     return await subscribe();
   } catch (error) {
+    showCode(error);
     throw error instanceof DbContextError ? errorOf(error) : error;
   }
 }
 
-/** Passes on what a field resolves to, and keeps what it throws for its operation. */
+/** Passes on what a field resolves to, and keeps its errors for its operation. */
 function remembering(
   operation: GraphQLOperation | undefined,
-  { path }: GraphQLResolveInfo,
+  info: GraphQLResolveInfo,
   resolve: () => unknown,
 ): unknown {
   const fail = (error: unknown): never => {
-    operation?.threw(path, error);
-    showCode(error);
+    noticeError(operation, info, error);
     throw error;
   };
   try {
     const value = resolve();
-    return isPromise(value) ? value.then(undefined, fail) : value;
+    if (isPromise(value)) {
+      return value.then((result) => {
+        noticeErrorsIn(operation, info, result);
+        return result;
+      }, fail);
+    }
+    noticeErrorsIn(operation, info, value);
+    return value;
   } catch (error) {
     return fail(error);
   }
@@ -223,7 +233,8 @@ async function finished(
   { flushes }: { readonly flushes: boolean },
 ): Promise<unknown> {
   const result = await value;
-  if (flushes) {
+  // An error is answered as one that is thrown, and nothing is written for that.
+  if (flushes && !(result instanceof Error)) {
     handlePromisesIn(result);
     await operation.flush();
   }
