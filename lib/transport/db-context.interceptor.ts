@@ -20,6 +20,7 @@ import { holdAcks } from './held-acks.js';
 import { httpRequestOf, httpResponseOf, type HttpResponse } from './http-exchange.js';
 import type { InterceptedRequest } from './intercepted-request.js';
 import { SERVE_CALL, type HandlerCall } from './interceptor-chain.js';
+import { LateChanges } from './late-changes.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
 import { RequestAttempt } from './request-attempt.js';
@@ -61,6 +62,7 @@ export class DbContextInterceptor implements NestInterceptor {
   readonly #afterCommit: AfterCommitInterceptors;
   readonly #log: RouteLog;
   readonly #warnsOfCaches: boolean;
+  readonly #lateChanges: LateChanges | undefined;
 
   /** @internal */
   constructor(
@@ -75,6 +77,7 @@ export class DbContextInterceptor implements NestInterceptor {
     this.#registry = registry;
     this.#options = options;
     this.#warnsOfCaches = watchLimits(options.watch) !== undefined;
+    this.#lateChanges = this.#warnsOfCaches ? new LateChanges(log) : undefined;
     this.#routes = new RouteSettingsReader(reflector);
     this.#fromMiddleware = fromMiddleware;
     this.#interceptors = interceptors;
@@ -200,6 +203,7 @@ export class DbContextInterceptor implements NestInterceptor {
       }
     }
     const isInUse = claimed?.isUntouched === false;
+    const isField = executionContext.getType<string>() === 'graphql';
     const request: InterceptedRequest = {
       registry: this.#registry,
       handler,
@@ -213,7 +217,8 @@ export class DbContextInterceptor implements NestInterceptor {
       executionContext,
       warnsOfCaches: this.#warnsOfCaches,
       serializesFirst: serializeFirst,
-      hasReaders: executionContext.getType<string>() === 'graphql' || this.#afterCommit.has(route),
+      lateChanges: isField ? this.#lateChanges : undefined,
+      hasReaders: isField || this.#afterCommit.has(route),
       isRequest: isRequest(executionContext),
       isReadOnly: readOnlyMethods?.includes(httpRequestOf(executionContext)?.method ?? '') === true,
     };

@@ -154,6 +154,9 @@ export class RequestAttempt implements Observer<unknown> {
   #finish(outcome: RequestOutcome): void {
     this.#isFinishing = true;
     this.#answer?.settle();
+    const { lateChanges, route } = this.#request;
+    const managers =
+      lateChanges === undefined ? [] : this.#context.sessions.map(({ manager }) => manager);
     const settled = this.#settle(outcome);
     if (typeof settled === 'boolean') {
       this.#stopListening();
@@ -164,6 +167,9 @@ export class RequestAttempt implements Observer<unknown> {
     settled.then(
       (isCommitted) => {
         this.#stopListening();
+        if (isCommitted) {
+          lateChanges?.lookAfter(managers, route);
+        }
         this.#conclude(outcome, isCommitted);
       },
       (error: unknown) => {

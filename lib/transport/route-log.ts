@@ -61,6 +61,17 @@ export class RouteLog {
     }
   }
 
+  /** Warns that entities of a root field of GraphQL were changed after its commit. */
+  changedAfterCommit(route: RouteSettings, entities: readonly string[]): void {
+    this.#warnOnce(
+      route,
+      'changed',
+      `${route.name} has committed its context, and its entities were changed after that ` +
+        `(${entities.join(', ')}), so the answer may show what is not saved. Change them in the root field, or give ` +
+        "the operation one context for all its fields: DbContextGraphQLModule with scope: 'operation'.",
+    );
+  }
+
   /** Warns that a request failed as `@RetryOnSerializationFailure()` expects, and cannot run again. */
   notRetried(route: RouteSettings, obstacle: RetryObstacle): void {
     this.#warnOnce(route, obstacle, `${route.name} ${OBSTACLES[obstacle]}`);
