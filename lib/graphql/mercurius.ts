@@ -113,10 +113,8 @@ export class MercuriusOperations {
     );
     mercurius.addHook('preSubscriptionExecution', async (schema, _document, context) => {
       this.#servers.served(schema);
-      if (this.#operations.areWhole) {
-        // Mercurius copies the context object for the resolvers.
-        markSubscription(context, new Subscription(this.#operations));
-      }
+      // Mercurius copies the context object for the resolvers.
+      markSubscription(context, new Subscription(this.#operations));
     });
     mercurius.addHook('onSubscriptionResolution', async (execution, context) => {
       const subscription = subscriptionOf(context);
