@@ -34,7 +34,11 @@ class PromiseSearch {
       void Promise.prototype.then.call(value, (result) => this.lookAt(result, depth), IGNORE);
     } else if (depth > 0 && this.#seen.size < MOST_OBJECTS && !this.#seen.has(value)) {
       this.#seen.add(value);
-      this.#lookInside(value, depth);
+      try {
+        this.#lookInside(value, depth);
+      } catch {
+        // A proxy may refuse it; its reader is the one to learn of that.
+      }
     }
   }
 
