@@ -154,5 +154,6 @@ const DROPS: Record<DropReason, string> = {
     "a guard or a middleware had worked in its context (mount: 'middleware'), and the route is under " +
     '@SkipDbContext(). Take the decorator off, or let them work in dbContext.runInNewContext().',
   'fields-rolled-back':
-    "it ended with its operation, which was not to be committed. What its root fields did is not (scope: 'root-field').",
+    'the operation was not to be committed, by its errors or by commitOn. Its root fields have transactions of their ' +
+    "own (scope: 'root-field').",
 };

@@ -99,8 +99,9 @@ const ROLLED_BACK = {
   extensions: { code: 'ROLLED_BACK' },
 };
 const dropped = (origin: string): string =>
-  `The work of guards and field resolvers of ${origin} was rolled back: it ended with its operation, which was ` +
-  "not to be committed. What its root fields did is not (scope: 'root-field').";
+  `The work of guards and field resolvers of ${origin} was rolled back: the operation was not to be ` +
+  'committed, by its errors or by commitOn. Its root fields have transactions of their own ' +
+  "(scope: 'root-field').";
 
 describe.each(SERVERS)('fields beside the middleware, $server over $adapter', (server) => {
   let world: GraphQLWorld;
