@@ -48,6 +48,27 @@ export function settledAnswer(
     : shown;
 }
 
+/**
+ * The answer to an operation whose root fields have contexts of their own, when that of its guards and field
+ * resolvers has been settled: what they did is not saved where it failed, or was rolled back, as a last error says.
+ * The data stays, since what the root fields did may be saved.
+ */
+export function answerBeside(
+  answer: Answer,
+  end: OperationEnd,
+  kind: OperationShape['kind'],
+  format: FormatError,
+): Answer {
+  const shown = shownAnswer(answer);
+  const { data, errors = [] } = shown;
+  if (end.kind === 'failed') {
+    return { ...shown, errors: [...errors, format(notCommittedBeside(end.error))] };
+  }
+  return kind === 'mutation' && end.kind === 'rolled-back' && data !== null && data !== undefined
+    ? { ...shown, errors: [...errors, format(rolledBackBeside(errors.length > 0))] }
+    : shown;
+}
+
 /** The answer without the lines of messages that are for the developers of the application. */
 export function shownAnswer(answer: Answer): Answer {
   const { errors, incremental, completed } = answer;
@@ -127,9 +148,29 @@ function rolledBack(
   hasErrors: boolean,
 ): GraphQLError {
   return new GraphQLError(
-    `The transaction of the mutation was rolled back ${hasErrors ? 'because of its errors' : 'by commitOn'}: ` +
+    `The transaction of the mutation was rolled back ${because(hasErrors)}: ` +
       'nothing that was done in it is saved, and the data shows what the fields returned before that.' +
       (keepsParts ? ' What had been committed before its end (commit(), atomic()) stays.' : ''),
     { extensions: { code: 'ROLLED_BACK' } },
   );
+}
+
+function rolledBackBeside(hasErrors: boolean): GraphQLError {
+  return new GraphQLError(
+    `What guards and field resolvers of the mutation did was rolled back ${because(hasErrors)}, and the data ` +
+      'shows what they returned before that. What a root field did is saved unless it has an error.',
+    { extensions: { code: 'ROLLED_BACK' } },
+  );
+}
+
+function notCommittedBeside(error: unknown): GraphQLError {
+  const { message, originalError, extensions } = errorOf(error);
+  return new GraphQLError(
+    `What guards and field resolvers did could not be committed: ${message}. What root fields did is saved.`,
+    { originalError: originalError ?? null, extensions },
+  );
+}
+
+function because(hasErrors: boolean): string {
+  return hasErrors ? 'because of its errors' : 'by commitOn';
 }

@@ -24,3 +24,15 @@ export function shownBody(body: ApolloBody, showFirst: (answer: Answer) => Answe
         subsequentResults: shownPayloads(body.subsequentResults),
       };
 }
+
+/** The answer, or the first payload of it. */
+export function firstOf(body: ApolloBody): Answer {
+  return body.kind === 'single' ? body.singleResult : body.initialResult;
+}
+
+/** The body with another answer, or another first payload of it. */
+export function withFirst(body: ApolloBody, answer: Answer): ApolloBody {
+  return body.kind === 'single'
+    ? { ...body, singleResult: answer }
+    : { ...body, initialResult: answer };
+}

@@ -1,9 +1,10 @@
 import { HttpException, Injectable, SetMetadata } from '@nestjs/common';
-import type { DocumentNode, GraphQLError, GraphQLSchema } from 'graphql';
+import type { GraphQLError, GraphQLSchema } from 'graphql';
 
-import type { OperationError } from '../options/context-options.js';
 import { errorOf, settledAnswer, shownAnswer, type FormatError } from './answer.js';
-import { shownBody, type ApolloBody } from './apollo-body.js';
+import { shownBody } from './apollo-body.js';
+import type { ApolloRequestContext } from './apollo-request.js';
+import { listenToRootFields } from './apollo-root-fields.js';
 import { WebSocketOperations } from './graphql-ws.js';
 import { HttpExchanges } from './http-exchanges.js';
 import { operationOf } from './operation-mark.js';
@@ -12,27 +13,10 @@ import { GraphQLOperations } from './operations.js';
 import { OtherPlugins, type ServerWithPlugins } from './other-plugins.js';
 import { closeSource } from './outside-source.js';
 import { RootFieldScope } from './root-field-scope.js';
-import { shapeOf, type OperationShape, type Variables } from './root-fields.js';
+import { shapeOf, type OperationShape } from './root-fields.js';
 import { GraphQLServers } from './servers.js';
 
 // The members of Apollo Server that this library uses: its types must not be needed where Mercurius serves.
-
-interface ApolloRequest {
-  readonly extensions?: Readonly<Record<string, unknown>>;
-  readonly operationName?: string | null;
-  readonly variables?: Variables;
-}
-
-interface ApolloRequestContext {
-  readonly contextValue: object;
-  readonly request: ApolloRequest;
-  readonly schema: GraphQLSchema;
-  readonly source?: string;
-  readonly document?: DocumentNode;
-  /** The errors of the execution before they were formatted. */
-  errors?: readonly OperationError[];
-  readonly response: { body?: ApolloBody };
-}
 
 interface ApolloServerLike extends ServerWithPlugins {
   executeOperation(request: object, options: { readonly contextValue: object }): Promise<unknown>;
@@ -105,26 +89,13 @@ export class ApolloOperationsPlugin {
   }
 
   async requestDidStart(): Promise<object> {
-    return this.#operations.areWhole ? this.#ofWholeOperation() : this.#ofRootFields();
-  }
-
-  #ofRootFields(): object {
-    return {
-      didResolveOperation: async ({ contextValue, document, request }: ApolloRequestContext) => {
-        const shape = document && shapeOf(document, request.operationName, request.variables);
-        if (shape !== undefined) {
-          this.#rootFields.begin(contextValue, shape);
-        }
-      },
-      willSendResponse: async ({ contextValue, errors = [], response }: ApolloRequestContext) => {
-        const { body } = response;
-        if (body !== undefined) {
-          response.body = shownBody(body, (answer) =>
-            this.#rootFields.answered(contextValue, answer, errors),
-          );
-        }
-      },
-    };
+    return this.#operations.areWhole
+      ? this.#ofWholeOperation()
+      : listenToRootFields({
+          scope: this.#rootFields,
+          others: this.#others,
+          formatterOf: (schema) => this.#formatterOf(schema),
+        });
   }
 
   #ofWholeOperation(): object {
@@ -171,6 +142,7 @@ export class ApolloOperationsPlugin {
     readonly requestContext: ApolloRequestContext;
   }): Promise<void> {
     operationOf(requestContext.contextValue)?.abandon();
+    this.#rootFields.abandon(requestContext.contextValue);
   }
 
   /** @returns `retried` where each run of the operation begins by itself */

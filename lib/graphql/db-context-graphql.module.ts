@@ -90,11 +90,9 @@ export class DbContextGraphQLModule implements OnApplicationBootstrap {
   /** Nest calls it: all servers have been started by then, and none answers yet. */
   onApplicationBootstrap(): void {
     this.#mercurius.install();
-    if (this.#operations.areWhole) {
-      this.#apollo.install();
-      this.#routes.assertNoneAfterCommit();
-      this.#servers.drainBeforeStop();
-    }
+    this.#apollo.install();
+    this.#routes.assertNoneAfterCommit(this.#operations.areWhole ? 'all' : 'subscriptions');
+    this.#servers.drainBeforeStop();
     this.#servers.assertAllServed();
   }
 }

@@ -11,8 +11,9 @@ import { checkKeys } from '../options/option-keys.js';
 export interface DbContextGraphQLOptions {
   /**
    * What has a context of its own. `operation`: a whole query or mutation, with its guards, field
-   * resolvers and loaders, and each event of a subscription. `root-field`: each root field by itself, from
-   * its interceptors to the value that its resolver returns; nothing else has a session.
+   * resolvers and loaders, and each event of a subscription. `root-field`: each root field of a query or
+   * mutation by itself, from its interceptors to the value that its resolver returns; nothing else of it has a
+   * session, but for guards and field resolvers beside `mount: 'middleware'`.
    * @defaultValue 'operation'
    */
   readonly scope?: 'operation' | 'root-field';

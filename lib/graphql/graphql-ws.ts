@@ -88,12 +88,9 @@ export class WebSocketOperations {
   ): Promise<unknown> {
     this.#servers.served(args.schema);
     const contextValue = copyOfContext(args.contextValue);
-    let settle: (answer: Answer) => Answer | Promise<Answer> = shownAnswer;
-    if (this.#operations.areWhole) {
-      const subscription = new Subscription(this.#operations);
-      markSubscription(contextValue, subscription);
-      settle = (answer) => subscription.settle(answer);
-    }
+    const subscription = new Subscription(this.#operations);
+    markSubscription(contextValue, subscription);
+    const settle = (answer: Answer): Promise<Answer> => subscription.settle(answer);
     const events = await subscribe({ ...args, contextValue });
     return isAsyncIterable(events)
       ? new SettledEvents(settle, events[Symbol.asyncIterator]() as AsyncIterator<Answer>)

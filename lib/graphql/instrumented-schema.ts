@@ -8,9 +8,13 @@ import {
 } from 'graphql';
 
 import { DbContextError } from '../errors.js';
+import { handlePromisesIn } from '../transport/promises-in-value.js';
 import { errorOf } from './answer.js';
 import { showCode } from './error-code.js';
+import { fieldsOf, runBeside } from './field-contexts.js';
+import { isPromise } from './is-promise.js';
 import { loaderOf } from './lazy-relations.js';
+import { noticeError, noticeErrorsIn } from './noticed-errors.js';
 import { operationOf } from './operation-mark.js';
 import type { GraphQLOperation } from './operation.js';
 import { skippedFieldsOf } from './skipped-fields.js';
@@ -128,9 +132,13 @@ export class InstrumentedSchemas {
         return remembering(undefined, info, () => skipped.runOutside(resolve));
       }
       const operation = operationOf(contextValue);
-      return operation === undefined
-        ? remembering(undefined, info, resolve)
-        : inside(operation, source, args, contextValue, info);
+      if (operation !== undefined) {
+        return inside(operation, source, args, contextValue, info);
+      }
+      const fields = fieldsOf(contextValue);
+      return remembering(fields, info, () =>
+        fields === undefined ? resolve() : runBeside(fields, info, resolve),
+      );
     };
   }
 
@@ -152,14 +160,16 @@ export class InstrumentedSchemas {
       () =>
         (value: unknown, contextValue: unknown, info: GraphQLResolveInfo, ...rest: unknown[]) => {
           const event = eventOf(info);
-          const operation = event?.operation ?? operationOf(contextValue);
+          const operation = event?.operation ?? operationOf(contextValue) ?? fieldsOf(contextValue);
           const ofEvent = event?.contextValue ?? contextValue;
           const resolve = (): unknown => call(value, ofEvent, info, ...rest);
           const skipped = skippedFieldsOf(contextValue);
           if (skipped?.has(info) === true) {
-            return skipped.runOutside(resolve);
+            return remembering(undefined, info, () => skipped.runOutside(resolve));
           }
-          return operation === undefined ? resolve() : operation.run(resolve);
+          return remembering(undefined, info, () =>
+            operation === undefined ? resolve() : operation.run(resolve),
+          );
         },
     ) as T;
   }
@@ -181,24 +191,31 @@ async function shownRefusal(subscribe: () => unknown): Promise<unknown> {
   try {
     return await subscribe();
   } catch (error) {
+    showCode(error);
     throw error instanceof DbContextError ? errorOf(error) : error;
   }
 }
 
-/** Passes on what a field resolves to, and keeps what it throws for its operation. */
+/** Passes on what a field resolves to, and keeps its errors for its operation. */
 function remembering(
   operation: GraphQLOperation | undefined,
-  { path }: GraphQLResolveInfo,
+  info: GraphQLResolveInfo,
   resolve: () => unknown,
 ): unknown {
   const fail = (error: unknown): never => {
-    operation?.threw(path, error);
-    showCode(error);
+    noticeError(operation, info, error);
     throw error;
   };
   try {
     const value = resolve();
-    return isPromise(value) ? value.then(undefined, fail) : value;
+    if (isPromise(value)) {
+      return value.then((result) => {
+        noticeErrorsIn(operation, info, result);
+        return result;
+      }, fail);
+    }
+    noticeErrorsIn(operation, info, value);
+    return value;
   } catch (error) {
     return fail(error);
   }
@@ -216,7 +233,9 @@ async function finished(
   { flushes }: { readonly flushes: boolean },
 ): Promise<unknown> {
   const result = await value;
-  if (flushes) {
+  // An error is answered as one that is thrown, and nothing is written for that.
+  if (flushes && !(result instanceof Error)) {
+    handlePromisesIn(result);
     await operation.flush();
   }
   return loaded(operation, result);
@@ -226,8 +245,4 @@ function hasMethod(source: unknown, name: string): boolean {
   return (
     typeof (source as Readonly<Record<string, unknown>> | null | undefined)?.[name] === 'function'
   );
-}
-
-function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as { readonly then?: unknown } | null | undefined)?.then === 'function';
 }

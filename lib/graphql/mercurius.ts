@@ -3,8 +3,9 @@ import { HttpAdapterHost } from '@nestjs/core';
 import type { DocumentNode, GraphQLError, GraphQLSchema } from 'graphql';
 
 import type { OperationError } from '../options/context-options.js';
-import { errorOf, settledAnswer, shownAnswer, type Answer } from './answer.js';
+import { errorOf, settledAnswer, shownAnswer, type Answer, type FormatError } from './answer.js';
 import { copyOfContext } from './context-value.js';
+import { fieldsOf } from './field-contexts.js';
 import { HttpExchanges } from './http-exchanges.js';
 import { operationOf } from './operation-mark.js';
 import { GraphQLOperations } from './operations.js';
@@ -112,10 +113,8 @@ export class MercuriusOperations {
     );
     mercurius.addHook('preSubscriptionExecution', async (schema, _document, context) => {
       this.#servers.served(schema);
-      if (this.#operations.areWhole) {
-        // Mercurius copies the context object for the resolvers.
-        markSubscription(context, new Subscription(this.#operations));
-      }
+      // Mercurius copies the context object for the resolvers.
+      markSubscription(context, new Subscription(this.#operations));
     });
     mercurius.addHook('onSubscriptionResolution', async (execution, context) => {
       const subscription = subscriptionOf(context);
@@ -160,6 +159,7 @@ export class MercuriusOperations {
         exchange.response?.code?.(200);
       } finally {
         operationOf(context)?.abandon();
+        this.#rootFields.abandon(context);
       }
     }
   }
@@ -177,13 +177,13 @@ export class MercuriusOperations {
     if (call === undefined || shape === undefined) {
       return;
     }
-    if (!this.#operations.areWhole) {
-      this.#rootFields.begin(context, shape);
-      return;
-    }
     try {
-      const settings = this.#operations.settingsOf(shape);
-      this.#operations.begin(context, shape, settings, this.#exchanges.of(context));
+      if (this.#operations.areWhole) {
+        const settings = this.#operations.settingsOf(shape);
+        this.#operations.begin(context, shape, settings, this.#exchanges.of(context));
+      } else {
+        this.#rootFields.begin(context, shape);
+      }
     } catch (error) {
       throw withStatus(error);
     }
@@ -198,34 +198,55 @@ export class MercuriusOperations {
   ): ReturnType<Execute> {
     // Mercurius formats the errors before anybody sees them, and what was thrown is lost.
     const formatted = (answer.errors ?? []) as readonly OperationError[];
-    if (!this.#operations.areWhole) {
-      return this.#rootFields.answered(context, answer, formatted);
-    }
     const operation = operationOf(context);
-    if (operation === undefined || shape === undefined || schema === undefined) {
+    const worked = operation ?? fieldsOf(context);
+    const errors =
+      worked === undefined
+        ? formatted
+        : formatted.map(({ message, path, extensions }) => ({
+            message,
+            path,
+            extensions,
+            originalError: worked.thrownAt(path),
+          }));
+    if (!this.#operations.areWhole) {
+      const { kind = 'query' } = shape ?? {};
+      const format = this.#formatterOf(schema, context);
+      return this.#rootFields.answered(context, { kind, answer, errors }, format);
+    }
+    if (operation === undefined || shape === undefined) {
       return shownAnswer(answer);
     }
-    const errors = formatted.map(({ message, path, extensions }) => ({
-      message,
-      path,
-      extensions,
-      originalError: operation.thrownAt(path),
-    }));
     const end = await this.#operations.conclude(operation, errors);
-    if (end === undefined) {
-      return answer;
-    }
-    const { errorFormatter } = this.#servers.optionsOf(schema) as ErrorOptions;
-    return settledAnswer(answer, end, shape.kind, (error) => {
+    return end === undefined
+      ? answer
+      : settledAnswer(
+          answer,
+          end,
+          shape.kind,
+          this.#formatterOf(schema, context, { setsStatus: end.kind === 'failed' }),
+        );
+  }
+
+  /** What Mercurius does with the errors of resolvers. */
+  #formatterOf(
+    schema: GraphQLSchema | undefined,
+    context: MercuriusContext,
+    { setsStatus = false } = {},
+  ): FormatError {
+    const { errorFormatter } = (
+      schema === undefined ? {} : this.#servers.optionsOf(schema)
+    ) as ErrorOptions;
+    return (error) => {
       if (errorFormatter === undefined) {
         return error.toJSON();
       }
       const { statusCode, response } = errorFormatter({ data: null, errors: [error] }, context);
-      if (end.kind === 'failed' && statusCode !== undefined) {
+      if (setsStatus && statusCode !== undefined) {
         this.#exchanges.of(context).response?.code?.(statusCode);
       }
       return response.errors?.[0] ?? error.toJSON();
-    });
+    };
   }
 }
 

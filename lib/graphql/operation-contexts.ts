@@ -68,6 +68,22 @@ export class OperationContexts {
     );
   }
 
+  /** Whether the middleware has opened a context for the request of an operation. */
+  hasMiddleware({ response }: Exchange): boolean {
+    return this.#fromMiddleware.hasOpened(response);
+  }
+
+  /**
+   * Opens a context beside those of root fields, which do not join it, or takes that of the middleware for it.
+   *
+   * @throws ServiceUnavailableException the application is shutting down
+   */
+  openBeside(origin: string, exchange: Exchange): Context {
+    const context = this.open(origin, exchange);
+    this.#fromMiddleware.letNobodyJoin(context);
+    return context;
+  }
+
   /** Ends the context that the middleware opened for the request of an operation that has none. */
   drop(origin: string, { response }: Exchange): void {
     this.#fromMiddleware.drop(response, origin);

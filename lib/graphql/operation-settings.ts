@@ -56,11 +56,11 @@ export function settingsOf(
   routes: ResolverRoutes,
   commitOn: CommitPolicy,
 ): OperationSettings {
-  const { kind, name, rootFields } = shape;
-  const fields = [...rootFields]
-    // `__typename` asks for nothing that anybody resolves.
-    .filter(([, fieldName]) => !fieldName.startsWith('__'))
-    .map(([, fieldName]) => ({ fieldName, route: routes.of(kind, fieldName) ?? NO_ROUTE }));
+  const { kind, name } = shape;
+  const fields = resolvedFieldsOf(shape).map((fieldName) => ({
+    fieldName,
+    route: routes.of(kind, fieldName) ?? NO_ROUTE,
+  }));
   const working = fields.filter(({ route }) => !route.isSkipped);
   return {
     transactions: combined(
@@ -75,8 +75,30 @@ export function settingsOf(
   };
 }
 
+/**
+ * The settings of the context that guards and field resolvers have beside those of the root fields, which have
+ * their own.
+ *
+ * @param commitOn of the application
+ */
+export function settingsBeside(
+  shape: OperationShape,
+  routes: ResolverRoutes,
+  commitOn: CommitPolicy,
+): OperationSettings {
+  const skipped = skippedKeys(shape, routes);
+  return {
+    transactions: [],
+    policies: [commitOn],
+    retried: undefined,
+    hasOneField: false,
+    skipped,
+    isSkipped: skipped.size > 0 && skipped.size === resolvedFieldsOf(shape).length,
+  };
+}
+
 /** The root fields with `@SkipDbContext()`, by their keys in the answer. */
-export function skippedKeys(
+function skippedKeys(
   { kind, rootFields }: OperationShape,
   routes: ResolverRoutes,
 ): ReadonlySet<string> {
@@ -85,6 +107,11 @@ export function skippedKeys(
       routes.of(kind, fieldName)?.isSkipped === true ? [key] : [],
     ),
   );
+}
+
+/** The names of its root fields; `__typename` asks for nothing that anybody resolves. */
+function resolvedFieldsOf({ rootFields }: OperationShape): readonly string[] {
+  return [...rootFields.values()].filter((fieldName) => !fieldName.startsWith('__'));
 }
 
 interface FieldTransactions {

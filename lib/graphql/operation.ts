@@ -7,6 +7,7 @@ import { SessionClosedError, type EndCause } from '../errors.js';
 import type { OperationError, RequestOutcome } from '../options/context-options.js';
 import { mayRetry } from '../context/retry.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { handlePromisesIn } from '../transport/promises-in-value.js';
 import { settleRequest } from '../transport/request-settlement.js';
 import type { RetryObstacle } from '../transport/route-log.js';
 import { errorOf, type OperationEnd } from './answer.js';
@@ -106,6 +107,10 @@ export class GraphQLOperation {
       work.then(
         (value) => {
           isOver();
+          if (this.#expiry !== undefined) {
+            // It is too late for the server to read it.
+            handlePromisesIn(value);
+          }
           resolve(value);
         },
         (error: unknown) => {

@@ -59,17 +59,21 @@ export class ResolverRoutes {
   }
 
   /**
-   * @throws {@link InvalidOptionsError} a resolver has `@UseAfterCommit()`: its interceptors would run before
+   * @param checked resolvers that do not have contexts of their own
+   * @throws {@link InvalidOptionsError} one of them has `@UseAfterCommit()`: its interceptors would run before
    *   the commit, which comes when all fields have been resolved
    */
-  assertNoneAfterCommit(): void {
-    for (const { handler, owner } of this.handlers()) {
+  assertNoneAfterCommit(checked: 'all' | 'subscriptions'): void {
+    for (const { handler, owner, type } of this.handlers()) {
       const { afterCommit, name } = this.#settingsOf({ handler, owner });
-      if (afterCommit.length > 0) {
+      const isSubscription = type === ROOT_TYPES.subscription;
+      if (afterCommit.length > 0 && (checked === 'all' || isSubscription)) {
         throw new InvalidOptionsError(
           `@UseAfterCommit() on ${name}: a resolver ends before its operation is committed, so that the ` +
-            'interceptor would keep what may be rolled back. Use dbContext.onCommit(), a plugin or hook of the ' +
-            "server, or scope: 'root-field' of DbContextGraphQLModule.",
+            'interceptor would keep what may be rolled back. Use dbContext.onCommit()' +
+            (isSubscription
+              ? '.'
+              : ", a plugin or hook of the server, or scope: 'root-field' of DbContextGraphQLModule."),
         );
       }
     }

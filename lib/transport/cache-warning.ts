@@ -1,12 +1,10 @@
 import type { ExecutionContext } from '@nestjs/common';
 
 import type { Context } from '../context/context.js';
-import { hasChanges } from '../session/changes.js';
-import { isFlushUnderWay } from '../session/flush-turns.js';
-import type { Session } from '../session/session.js';
 import { httpRequestOf } from './http-exchange.js';
 import type { InterceptedRequest } from './intercepted-request.js';
 import type { NamedInterceptor } from './route-interceptors.js';
+import { mayHaveWritten } from './written-work.js';
 
 /** The class of `@nestjs/cache-manager`, which this library does not depend on. */
 const CACHE_INTERCEPTOR = 'CacheInterceptor';
@@ -44,9 +42,4 @@ function isCache(interceptor: NamedInterceptor): boolean {
     type = Object.getPrototypeOf(type);
   }
   return typeof type === 'function';
-}
-
-function mayHaveWritten({ manager, transaction }: Session): boolean {
-  const isWritten = transaction.hasBegun && !transaction.hasOnlyRead;
-  return isWritten || isFlushUnderWay(manager) || hasChanges(manager);
 }

@@ -21,6 +21,7 @@ import { holdAcks } from './held-acks.js';
 import { httpRequestOf, httpResponseOf, type HttpResponse } from './http-exchange.js';
 import type { InterceptedRequest } from './intercepted-request.js';
 import { SERVE_CALL, type HandlerCall } from './interceptor-chain.js';
+import { LateChanges } from './late-changes.js';
 import { MiddlewareContexts } from './middleware-contexts.js';
 import { openForRequest } from './open-for-request.js';
 import { RequestAttempt } from './request-attempt.js';
@@ -62,6 +63,7 @@ export class DbContextInterceptor implements NestInterceptor {
   readonly #afterCommit: AfterCommitInterceptors;
   readonly #log: RouteLog;
   readonly #warnsOfCaches: boolean;
+  readonly #lateChanges: LateChanges | undefined;
 
   /** @internal */
   constructor(
@@ -76,6 +78,7 @@ export class DbContextInterceptor implements NestInterceptor {
     this.#registry = registry;
     this.#options = options;
     this.#warnsOfCaches = watchLimits(options.watch) !== undefined;
+    this.#lateChanges = this.#warnsOfCaches ? new LateChanges(log) : undefined;
     this.#routes = new RouteSettingsReader(reflector);
     this.#fromMiddleware = fromMiddleware;
     this.#interceptors = interceptors;
@@ -174,7 +177,7 @@ export class DbContextInterceptor implements NestInterceptor {
     const active = this.#registry.active();
     return active === undefined ||
       this.#fromMiddleware.has(response) ||
-      this.#fromMiddleware.isUnclaimed(active)
+      !this.#fromMiddleware.isJoinable(active)
       ? undefined
       : active;
   }
@@ -203,6 +206,7 @@ export class DbContextInterceptor implements NestInterceptor {
       }
     }
     const isInUse = claimed?.isUntouched === false;
+    const isField = executionContext.getType<string>() === 'graphql';
     const request: InterceptedRequest = {
       registry: this.#registry,
       handler,
@@ -216,6 +220,8 @@ export class DbContextInterceptor implements NestInterceptor {
       executionContext,
       warnsOfCaches: this.#warnsOfCaches,
       serializesFirst: serializeFirst,
+      lateChanges: isField ? this.#lateChanges : undefined,
+      hasReaders: isField || this.#afterCommit.has(route),
       isRequest: isRequest(executionContext),
       isReadOnly: readOnlyMethods?.includes(httpRequestOf(executionContext)?.method ?? '') === true,
     };

@@ -13,6 +13,7 @@ import { flushContext } from '../context/flush-context.js';
 import type { HandlerEnd } from '../context/handler-end.js';
 import { outcomeOfValue } from './outcome-of-value.js';
 import type { InterceptedRequest } from './intercepted-request.js';
+import { handlePromisesIn } from './promises-in-value.js';
 
 /**
  * Flushes the sessions of a request as its handler returns, before inner interceptors and whatever else
@@ -66,10 +67,12 @@ export class HandlerFlush implements HandlerEnd {
 
   #flush(value: unknown): Promise<void> | undefined {
     const { registry } = this.#request;
+    if (!this.#willCommit(value)) {
+      return undefined;
+    }
+    handlePromisesIn(value);
     // In the context, whatever emits the value.
-    return this.#willCommit(value)
-      ? registry.runIn(this.#context, () => flushContext(this.#context))
-      : undefined;
+    return registry.runIn(this.#context, () => flushContext(this.#context));
   }
 
   /** Whether the request would be committed as it stands: what is rolled back has nothing to be written. */

@@ -4,6 +4,7 @@ import type { Subscribable } from 'rxjs';
 import type { ContextRegistry } from '../context/context-registry.js';
 import type { CommitPolicy } from '../options/context-options.js';
 import type { HttpResponse } from './http-exchange.js';
+import type { LateChanges } from './late-changes.js';
 import type { NamedInterceptor } from './route-interceptors.js';
 import type { RouteLog } from './route-log.js';
 import type { RouteSettings } from './route-settings.js';
@@ -30,6 +31,10 @@ export interface InterceptedRequest {
   readonly isReadOnly: boolean;
   /** Whether a response that cannot be serialized is a failure of the handler. */
   readonly serializesFirst: boolean;
+  /** Looks for changes of entities that come after the commit; `undefined` where nobody warns of them. */
+  readonly lateChanges: LateChanges | undefined;
+  /** Whether the value goes on to fields of GraphQL, or to interceptors around the context, which may read promises in it. */
+  readonly hasReaders: boolean;
   /** Whether it is a request, which another instance may answer, rather than a message. */
   readonly isRequest: boolean;
 }

@@ -18,7 +18,8 @@ import { UnclaimedContext, type UnclaimedEnvironment } from './unclaimed-context
 @Injectable()
 export class MiddlewareContexts {
   readonly #unclaimed = new WeakMap<HttpResponse, UnclaimedContext>();
-  readonly #waiting = new WeakSet<Context>();
+  readonly #opened = new WeakSet<HttpResponse>();
+  readonly #unjoined = new WeakSet<Context>();
   readonly #environment: UnclaimedEnvironment;
 
   constructor(
@@ -39,7 +40,8 @@ export class MiddlewareContexts {
   watch(context: Context, response: HttpResponse, answer: (error: unknown) => void): void {
     const raw = response.raw ?? response;
     this.#unclaimed.set(raw, new UnclaimedContext(context, this.#environment, raw, answer));
-    this.#waiting.add(context);
+    this.#opened.add(raw);
+    this.letNobodyJoin(context);
     // Middlewares of MikroORM that come later open a request context, which is for all of the request.
     context.awaitHandler();
   }
@@ -49,12 +51,23 @@ export class MiddlewareContexts {
     return response !== undefined && this.#unclaimed.has(response.raw ?? response);
   }
 
+  /** Whether the middleware has opened a context for this response, whoever has claimed it since. */
+  hasOpened(response: HttpResponse | undefined): boolean {
+    return response !== undefined && this.#opened.has(response.raw ?? response);
+  }
+
+  /** Keeps handlers that run in a context out of it: they open contexts of their own. */
+  letNobodyJoin(context: Context): void {
+    this.#unjoined.add(context);
+  }
+
   /**
-   * Whether a context has not been claimed: code that runs in it must not leave its work there where nobody
-   * can claim it, as in a resolver of GraphQL, whose execution context has no response.
+   * Whether a handler that runs in a context works in it. It does not in one that has not been claimed: it must
+   * not leave its work there where nobody can claim it, as in a resolver of GraphQL, whose execution context has
+   * no response.
    */
-  isUnclaimed(context: Context): boolean {
-    return this.#waiting.has(context);
+  isJoinable(context: Context): boolean {
+    return !this.#unjoined.has(context);
   }
 
   /** Takes a context over from the middleware; its new owner settles it. */
@@ -68,7 +81,7 @@ export class MiddlewareContexts {
     if (unclaimed === undefined) {
       return undefined;
     }
-    this.#waiting.delete(unclaimed.context);
+    this.#unjoined.delete(unclaimed.context);
     unclaimed.context.enterHandler();
     return unclaimed.claim();
   }

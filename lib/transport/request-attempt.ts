@@ -29,6 +29,7 @@ import {
 import { HandlerAnswer } from './handler-answer.js';
 import type { InterceptedRequest } from './intercepted-request.js';
 import { outcomeOfValue } from './outcome-of-value.js';
+import { handlePromisesIn } from './promises-in-value.js';
 import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
@@ -115,7 +116,7 @@ export class RequestAttempt implements Observer<unknown> {
 
   /** The handler has brought a value. */
   next(value: unknown): void {
-    const { route, log } = this.#request;
+    const { route, log, hasReaders } = this.#request;
     if (route.isLive) {
       this.#pass(value);
       if (this.#context.sessions.some((session) => session.hasBegun)) {
@@ -128,6 +129,9 @@ export class RequestAttempt implements Observer<unknown> {
     // on every transport a client that receives it takes it for a success.
     if (this.#heldBack !== undefined) {
       this.#pass(this.#heldBack.value);
+    }
+    if (hasReaders) {
+      handlePromisesIn(value);
     }
     this.#heldBack = { value };
   }
@@ -150,6 +154,9 @@ export class RequestAttempt implements Observer<unknown> {
   #finish(outcome: RequestOutcome): void {
     this.#isFinishing = true;
     this.#answer?.settle();
+    const { lateChanges, route } = this.#request;
+    const managers =
+      lateChanges === undefined ? [] : this.#context.sessions.map(({ manager }) => manager);
     const settled = this.#settle(outcome);
     if (typeof settled === 'boolean') {
       this.#stopListening();
@@ -160,6 +167,9 @@ export class RequestAttempt implements Observer<unknown> {
     settled.then(
       (isCommitted) => {
         this.#stopListening();
+        if (isCommitted) {
+          lateChanges?.lookAfter(managers, route);
+        }
         this.#conclude(outcome, isCommitted);
       },
       (error: unknown) => {

@@ -9,8 +9,8 @@ const LONGEST_HELD_STREAM_MS = 1_000;
 /** Why a request that failed is not run again, although its route asks for it. */
 export type RetryObstacle = 'work-before-handler' | 'committed-early' | 'several-fields';
 
-/** Why the work of a request is rolled back, although nothing has failed in it. */
-export type DropReason = 'client-left' | 'skipped-route';
+/** Why the work of a request is rolled back, although nothing need have failed in it. */
+export type DropReason = 'client-left' | 'skipped-route' | 'fields-rolled-back';
 
 /** Writes what concerns a route to Nest's log; each warning once per route, for all transports. */
 @Injectable()
@@ -61,6 +61,17 @@ export class RouteLog {
     }
   }
 
+  /** Warns that entities of a root field of GraphQL were changed after its commit. */
+  changedAfterCommit(route: RouteSettings, entities: readonly string[]): void {
+    this.#warnOnce(
+      route,
+      'changed',
+      `${route.name} has committed its context, and its entities were changed after that ` +
+        `(${entities.join(', ')}), so the answer may show what is not saved. Change them in the root field, or give ` +
+        "the operation one context for all its fields: DbContextGraphQLModule with scope: 'operation'.",
+    );
+  }
+
   /** Warns that a request failed as `@RetryOnSerializationFailure()` expects, and cannot run again. */
   notRetried(route: RouteSettings, obstacle: RetryObstacle): void {
     this.#warnOnce(route, obstacle, `${route.name} ${OBSTACLES[obstacle]}`);
@@ -106,7 +117,7 @@ export class RouteLog {
     );
   }
 
-  /** Reports work that was rolled back although nothing has failed in it. */
+  /** Reports work that was rolled back although nothing need have failed in it. */
   workDropped(origin: string, why: DropReason): void {
     this.#logger.error(`The work of ${origin} was rolled back: ${DROPS[why]}`);
   }
@@ -142,4 +153,7 @@ const DROPS: Record<DropReason, string> = {
   'skipped-route':
     "a guard or a middleware had worked in its context (mount: 'middleware'), and the route is under " +
     '@SkipDbContext(). Take the decorator off, or let them work in dbContext.runInNewContext().',
+  'fields-rolled-back':
+    'the operation was not to be committed, by its errors or by commitOn. Its root fields have transactions of their ' +
+    "own (scope: 'root-field').",
 };

@@ -17,6 +17,7 @@ import { WebSocket } from 'ws';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
+import { UnhandledRejections } from '../support/unhandled-rejections.js';
 import { waitFor } from '../support/wait-for.js';
 
 let isToFail = false;
@@ -129,17 +130,16 @@ describe.each([
   });
 
   it("F4: a COMMIT of its hook that fails is in the log, and is nobody else's", async () => {
-    const unhandled: unknown[] = [];
-    const onUnhandled = (error: unknown): void => void unhandled.push(error);
-    process.on('unhandledRejection', onUnhandled);
+    const unhandled = new UnhandledRejections();
+    unhandled.start();
     isToFail = true;
     const client = await connect(world.url);
     await waitFor(() => logger.ofLibrary('error').length > 0, { what: 'the error' });
     expect(await client.ask('a message after it')).toBe(true);
     isToFail = false;
     client.close();
-    process.off('unhandledRejection', onUnhandled);
-    expect(unhandled).toEqual([]);
+    unhandled.stop();
+    expect(unhandled.reasons).toEqual([]);
     expect(logger.ofLibrary('error')).toEqual([
       expect.stringContaining('PresenceGateway.handleConnection failed'),
     ]);

@@ -1,6 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { Field, Mutation, ObjectType, ResolveField, Resolver } from '@nestjs/graphql';
+import { InjectSession } from 'nestjs-db-context';
+
 import { SERVERS, startGraphQLWorld, type GraphQLWorld } from '../support/graphql-world.js';
+import { Note } from '../support/note.entity.js';
 import { waitFor } from '../support/wait-for.js';
 
 interface RequestContext {
@@ -12,6 +17,32 @@ const codesOf = ({ errors }: RequestContext): (string | undefined)[] =>
 
 let isBroken = false;
 let encountered: unknown[] = [];
+
+@ObjectType('Written')
+class WrittenType {
+  @Field()
+  text!: string;
+}
+
+@Resolver(() => WrittenType)
+class WrittenResolver {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @Mutation(() => WrittenType)
+  async written(): Promise<object> {
+    return { text: await this.#write('root') };
+  }
+
+  @ResolveField(() => String)
+  field(): Promise<string> {
+    return this.#write('field');
+  }
+
+  async #write(text: string): Promise<string> {
+    await this.session.insert(Note, { text });
+    return text;
+  }
+}
 
 /** A class with a private member, which has to be called as itself. */
 class WatchingPlugin {
@@ -78,6 +109,35 @@ describe.each(SERVERS.filter(({ server }) => server === 'apollo'))(
         ['didEncounterErrors', ['23505']],
         ['willSendResponse', ['23505']],
       ]);
+    });
+  },
+);
+
+describe.each(SERVERS.filter(({ server }) => server === 'apollo'))(
+  'other plugins of $server over $adapter, scope root-field',
+  (server) => {
+    let world: GraphQLWorld;
+
+    beforeAll(async () => {
+      world = await startGraphQLWorld({
+        server,
+        mount: 'middleware',
+        graphql: { scope: 'root-field' },
+        providers: [WrittenResolver],
+        driverOptions: { plugins: [new WatchingPlugin()] },
+      });
+    });
+    afterAll(() => world.close());
+
+    it('S1: one that fails as the execution ends fails the request, and what fields did is not saved', async () => {
+      isBroken = true;
+      const { status } = await world.ask('mutation { written { field } }');
+      isBroken = false;
+      expect(status).toBe(500);
+      await waitFor(() => world.pool().checkedOut === 0 && world.runningContexts() === 0, {
+        what: 'the contexts to be settled',
+      });
+      expect(await world.savedTexts()).toEqual(['root']);
     });
   },
 );

@@ -7,7 +7,12 @@ import { waitFor } from '../support/wait-for.js';
 
 const HAPPENING = 'subscription { happening { id text xid xidOfFilter } }';
 
-describe.each(SERVERS)('subscriptions of $server over $adapter', (server) => {
+describe.each(
+  SERVERS.flatMap((server) => [
+    { ...server, scope: 'operation' as const },
+    { ...server, scope: 'root-field' as const },
+  ]),
+)('subscriptions of $server over $adapter, scope $scope', ({ scope, ...server }) => {
   let world: GraphQLWorld;
   let happenings: Happenings;
   let client: GraphQLClient;
@@ -16,6 +21,7 @@ describe.each(SERVERS)('subscriptions of $server over $adapter', (server) => {
   beforeAll(async () => {
     world = await startGraphQLWorld({
       server,
+      graphql: { scope },
       providers: [Happenings, HappeningsResolver],
       driverOptions: { subscriptions: { 'graphql-ws': true }, subscription: true },
     });

@@ -74,6 +74,15 @@ class ReadingsResolver {
 }
 
 @Resolver()
+class CachedSubscriptionResolver {
+  @UseAfterCommit({ intercept: (_context, next) => next.handle() })
+  @Subscription(() => String)
+  async *cachedEvents(): AsyncGenerator<object> {
+    yield {};
+  }
+}
+
+@Resolver()
 class CachedResolver {
   @UseAfterCommit({ intercept: (_context, next) => next.handle() })
   @Query(() => String)
@@ -167,18 +176,24 @@ describe('the boot of DbContextGraphQLModule', () => {
     });
   });
 
-  it('fails with @UseAfterCommit() on a resolver, which ends before its operation', async () => {
-    await expect(
-      startApp({
-        connections: [noteConnection(database.url)],
-        imports: [graphQLModule(SERVERS[0]!), DbContextGraphQLModule.forRoot()],
-        providers: [CachedResolver],
-      }),
-    ).rejects.toMatchObject({
-      code: 'INVALID_OPTIONS',
-      message: expect.stringContaining('@UseAfterCommit() on CachedResolver.cached'),
-    });
-  });
+  it.each([
+    [CachedResolver, 'operation', 'CachedResolver.cached'],
+    [CachedSubscriptionResolver, 'root-field', 'CachedSubscriptionResolver.cachedEvents'],
+  ] as const)(
+    'fails with @UseAfterCommit() on a resolver, which ends before its operation (%p, %s)',
+    async (resolver, scope, name) => {
+      await expect(
+        startApp({
+          connections: [noteConnection(database.url)],
+          imports: [graphQLModule(SERVERS[0]!), DbContextGraphQLModule.forRoot({ scope })],
+          providers: [CachedResolver, resolver],
+        }),
+      ).rejects.toMatchObject({
+        code: 'INVALID_OPTIONS',
+        message: expect.stringContaining(`@UseAfterCommit() on ${name}`),
+      });
+    },
+  );
 
   it.each([
     [{ scope: 'nope' }, "scope: 'nope'. Give one of operation, root-field"],

@@ -248,31 +248,34 @@ describe.each(SERVERS)('a WebSocket of $server over $adapter', (server) => {
       ]);
     });
 
-    it('H3: the end of the application waits for the answer to a mutation, and for an event', async () => {
-      await start({});
-      const listening = client.listen(HAPPENING);
-      await isSubscribed();
-      const answer = client.ask('mutation { slow }');
-      await happenings.reached.promise;
-      await happenings.publish({ act: 'slow', text: 'event' });
-      await waitFor(() => world.pool().checkedOut === 2, { what: 'both to be running' });
-      const closed = world.app.close();
-      await waitFor(() => world.app.get(ContextRegistry).shutdown.hasBegun, {
-        what: 'the shutdown',
-        timeoutMs: 3_000,
-      });
-      happenings.gate.resolve();
-      expect(await answer).toEqual({ data: { slow: 1 } });
-      expect((await listening.next()).data).toMatchObject({ happening: { text: 'event' } });
-      await closed;
-      expect((await world.savedTexts()).toSorted()).toEqual([
-        'early',
-        'event',
-        'filtered event',
-        'late',
-        'late event',
-      ]);
-    });
+    it.each(['operation', 'root-field'] as const)(
+      'H3: the end of the application waits for the answer to a mutation, and for an event (%s)',
+      async (scope) => {
+        await start({ graphql: { scope } });
+        const listening = client.listen(HAPPENING);
+        await isSubscribed();
+        const answer = client.ask('mutation { slow }');
+        await happenings.reached.promise;
+        await happenings.publish({ act: 'slow', text: 'event' });
+        await waitFor(() => world.pool().checkedOut === 2, { what: 'both to be running' });
+        const closed = world.app.close();
+        await waitFor(() => world.app.get(ContextRegistry).shutdown.hasBegun, {
+          what: 'the shutdown',
+          timeoutMs: 3_000,
+        });
+        happenings.gate.resolve();
+        expect(await answer).toEqual({ data: { slow: 1 } });
+        expect((await listening.next()).data).toMatchObject({ happening: { text: 'event' } });
+        await closed;
+        expect((await world.savedTexts()).toSorted()).toEqual([
+          'early',
+          'event',
+          'filtered event',
+          'late',
+          'late event',
+        ]);
+      },
+    );
 
     it("W1: mount: 'middleware' opens nothing for a WebSocket", async () => {
       await start({ mount: 'middleware' });
@@ -286,7 +289,7 @@ describe.each(SERVERS)('a WebSocket of $server over $adapter', (server) => {
       expect(await world.savedTexts()).toEqual(['filtered one', 'one', 'two']);
     });
 
-    it('W1: with root fields as scope, each of them and each resolver of a subscription is by itself', async () => {
+    it('W1: with root fields as scope, each of them is by itself, and an event is one of them', async () => {
       await start({ graphql: { scope: 'root-field' } });
       const { errors } = await client.ask(
         'mutation { one: addNote(text: "one") { text } refuse(text: "two") { text } }',
@@ -295,7 +298,7 @@ describe.each(SERVERS)('a WebSocket of $server over $adapter', (server) => {
       const listening = client.listen('subscription { greeting(act: "write") }');
       await isSubscribed();
       await happenings.publish({ act: 'read', text: 'event' });
-      expect((await listening.next()).data).toEqual({ greeting: 'event false' });
+      expect((await listening.next()).data).toEqual({ greeting: 'event true' });
       expect(await world.savedTexts()).toEqual(['one', 'greeting']);
     });
   });
