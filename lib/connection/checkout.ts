@@ -7,7 +7,13 @@ import {
   PoolDeadlockError,
   type ErrorPlace,
 } from '../errors.js';
-import { queueOf, type PendingItem, type PgClient, type PgPool } from '../postgresql/pg-client.js';
+import {
+  hasGivenUpConnecting,
+  queueOf,
+  type PendingItem,
+  type PgClient,
+  type PgPool,
+} from '../postgresql/pg-client.js';
 import { poolWait } from '../telemetry/channels.js';
 import { askPool, connects } from './ask-pool.js';
 import { placeOf, type Claim } from './claim.js';
@@ -213,11 +219,28 @@ class Checkout implements Wait {
   }
 
   #fail(error: unknown): void {
+    if (this.#isOverWith(error)) {
+      this.#isConnecting = true;
+      this.expire();
+      return;
+    }
     const place = this.#errorPlace;
     this.#giveUp(
       error instanceof ConnectionClosedError
         ? sharedErrorAt(place, error)
         : new ConnectionFailedError(place, error),
+    );
+  }
+
+  /**
+   * Whether the pool has given up an attempt that it made for a claim that waited, so that its limit is over as well:
+   * the timer of the pool counts from the turn of the event loop, and may come some milliseconds before that.
+   */
+  #isOverWith(error: unknown): boolean {
+    const { acquireTimeoutMs = Infinity } = this.#limits;
+    const { connectionTimeoutMillis = 0 } = this.pool.options;
+    return (
+      this.since > 0 && acquireTimeoutMs <= connectionTimeoutMillis && hasGivenUpConnecting(error)
     );
   }
 

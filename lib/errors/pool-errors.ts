@@ -24,15 +24,16 @@ export class AcquireTimeoutError extends DbContextError {
     },
   ) {
     const { size, waiting, connecting = 0, isConnecting = false } = pool;
+    const inUse = pool.checkedOut - connecting;
     const unopened = connecting === 0 ? '' : `${connecting} not yet opened, `;
-    const counts = `pool of ${size}, ${pool.checkedOut - connecting} checked out, ${unopened}${waiting} waiting`;
+    const counts = `pool of ${size}, ${inUse} checked out, ${unopened}${waiting} waiting`;
     super(
       'ACQUIRE_TIMEOUT',
       isConnecting
         ? `The server of ${named(place)} did not open a connection within ${timeoutMs} ms (${counts}). ` +
             'Look whether it can be reached and answers a login, or raise acquireTimeoutMs.'
         : `No connection of ${named(place)} became free within ${timeoutMs} ms (${counts}). ` +
-            adviceFor(connecting, size),
+            adviceFor(inUse, connecting, size),
       undefined,
       place,
     );
@@ -40,19 +41,15 @@ export class AcquireTimeoutError extends DbContextError {
 }
 
 /** A larger pool is no help against a server that lets nobody in. */
-function adviceFor(connecting: number, size: number): string {
+function adviceFor(inUse: number, connecting: number, size: number): string {
   const look = 'look whether it can be reached and answers a login';
-  switch (connecting) {
-    case 0:
-      return 'Enlarge pool.max, shorten transactions, or raise acquireTimeoutMs.';
-    case size:
-      return `The server has opened none of them; ${look}.`;
-    default:
-      return (
-        `The server has not opened ${connecting} of the ${size}; ${look}, before you enlarge pool.max, ` +
-        'shorten transactions, or raise acquireTimeoutMs.'
-      );
+  if (inUse === 0) {
+    return `The server has opened none of them; ${look}.`;
   }
+  return connecting === 0
+    ? 'Enlarge pool.max, shorten transactions, or raise acquireTimeoutMs.'
+    : `The server has not opened ${connecting} of the ${size}; ${look}, before you enlarge pool.max, ` +
+        'shorten transactions, or raise acquireTimeoutMs.';
 }
 
 /**

@@ -164,3 +164,9 @@ export function removeFromPool(pool: PgPool, client: PgClient): void {
   const internals = pool as unknown as PgPoolInternals;
   internals['_remove'](client, () => internals['_pulseQueue']());
 }
+
+/** Whether a pool has ended an attempt to connect, since it took longer than `connectionTimeoutMillis`. */
+export function hasGivenUpConnecting(error: unknown): boolean {
+  const { message } = (error ?? {}) as { readonly message?: unknown };
+  return message === 'Connection terminated due to connection timeout';
+}

@@ -1,4 +1,5 @@
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
 
 import { Client, Pool } from 'pg';
 import Cursor from 'pg-cursor';
@@ -10,6 +11,7 @@ import type { LendableClient } from '../../lib/postgresql/lendable-client.js';
 import {
   clientsOf,
   forgetPrepared,
+  hasGivenUpConnecting,
   pendingOf,
   queueOf,
   removeFromPool,
@@ -306,6 +308,23 @@ describe('the part of pg that the library stands on', () => {
     await expect(waiting).rejects.toThrow('timeout exceeded');
     expect(place!.timedOut).toBe(true);
     holder.release();
+    await seen.end();
+  });
+
+  it('a pool says of an attempt to connect that it has given it up', async () => {
+    const silent = createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    const seen = new Pool({ host: '127.0.0.1', port, connectionTimeoutMillis: 50 });
+    const error: unknown = await seen.connect().catch((refusal: unknown) => refusal);
+    expect([error, hasGivenUpConnecting(error)]).toEqual([expect.any(Error), true]);
+    silent.close();
+    await once(silent, 'close');
+    const refused: unknown = await seen.connect().catch((refusal: unknown) => refusal);
+    expect([refused, hasGivenUpConnecting(refused)]).toEqual([
+      expect.objectContaining({ code: 'ECONNREFUSED' }),
+      false,
+    ]);
     await seen.end();
   });
 
