@@ -40,6 +40,36 @@ class AnswersResolver {
     return new Error('no use') as unknown as string;
   }
 
+  @Mutation(() => String)
+  writesAndReturnsNull(): Promise<string | null> {
+    return this.write('null').then(() => null);
+  }
+
+  @Mutation(() => Int, { nullable: true })
+  writesAndReturnsNoInt(): Promise<string> {
+    return this.write('no int');
+  }
+
+  @Mutation(() => [String], { nullable: true })
+  writesAndReturnsNullItem(): Promise<(string | null)[]> {
+    return this.write('null item').then((text) => [text, null]);
+  }
+
+  @Mutation(() => [[Int]], { nullable: true })
+  writesAndReturnsNoInts(): Promise<Set<unknown>> {
+    return this.write('no ints').then(() => new Set([[1], [2, 'three']]));
+  }
+
+  @Mutation(() => [Int], { nullable: 'itemsAndList' })
+  writesAndReturnsNoList(): Promise<number> {
+    return this.write('no list').then(() => 3);
+  }
+
+  @Mutation(() => [Int], { nullable: 'itemsAndList' })
+  writesAndReturnsInts(): Promise<unknown> {
+    return this.write('ints').then(() => [1, null, Promise.resolve(3), 'four']);
+  }
+
   @CommitOn(() => false)
   @Mutation(() => String)
   tryOut(): Promise<string> {
@@ -215,6 +245,7 @@ describe.each(SERVERS)('answers of $server over $adapter, scope root-field', (se
       graphql: { scope: 'root-field' },
     });
   });
+  beforeEach(() => world.database.query('truncate note'));
   afterAll(() => world?.close());
 
   it('W1: an error that a resolver returns rolls its root field back, and no other', async () => {
@@ -222,5 +253,37 @@ describe.each(SERVERS)('answers of $server over $adapter, scope root-field', (se
     expect(data).toEqual({ write: 'other', returnsAnError: null });
     expect(errors).toMatchObject([{ message: 'no use' }]);
     expect(await world.savedTexts()).toEqual(['other']);
+  });
+
+  it.each([
+    [
+      'writesAndReturnsNull',
+      'Cannot return null for non-nullable field Mutation.writesAndReturnsNull.',
+    ],
+    ['writesAndReturnsNoInt', 'Int cannot represent non-integer value: "no int"'],
+    [
+      'writesAndReturnsNullItem',
+      'Cannot return null for non-nullable field Mutation.writesAndReturnsNullItem.',
+    ],
+    ['writesAndReturnsNoInts', 'Int cannot represent non-integer value: "three"'],
+    [
+      'writesAndReturnsNoList',
+      'Expected Iterable, but did not find one for field "Mutation.writesAndReturnsNoList".',
+    ],
+  ])(
+    'S2: a value that its schema refuses rolls its root field back: %s',
+    async (field, message) => {
+      const { data, errors } = await world.ask(`mutation { ${field} }`);
+      expect(errors).toMatchObject([{ message, path: [field] }]);
+      expect(data?.[field] ?? null).toBeNull();
+      expect(await world.savedTexts()).toEqual([]);
+    },
+  );
+
+  it('S2: one that it allows is committed, with items for which there is none', async () => {
+    const { data, errors } = await world.ask('mutation { writesAndReturnsInts }');
+    expect(data).toEqual({ writesAndReturnsInts: [1, null, 3, null] });
+    expect(errors).toMatchObject([{ message: 'Int cannot represent non-integer value: "four"' }]);
+    expect(await world.savedTexts()).toEqual(['ints']);
   });
 });
