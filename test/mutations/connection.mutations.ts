@@ -215,4 +215,13 @@ export const CONNECTION_MUTATIONS: readonly Mutation[] = [
     spec: 'e2e/(transaction-options|control).spec',
     test: 'C7: the server has all|C7: an isolation level',
   },
+  {
+    id: 'F6',
+    what: 'A claim whose attempt the pool gives up at the end of its time gets another error.',
+    file: 'lib/connection/checkout.ts',
+    find: 'if (this.#isOverWith(error)) {',
+    replace: 'if (!error) {',
+    spec: 'e2e/unopened-connections.spec',
+    test: 'F6: a claim whose time is over',
+  },
 ];

@@ -137,4 +137,13 @@ export const REQUEST_MUTATIONS: readonly Mutation[] = [
     spec: 'e2e/http-res.spec',
     test: 'S1: so it is where a decorator',
   },
+  {
+    id: 'S2',
+    what: 'A root field whose value the schema refuses is committed.',
+    file: 'lib/transport/refused-value.ts',
+    find: 'return error;',
+    replace: 'return undefined;',
+    spec: 'e2e/graphql-answers.spec',
+    test: 'S2: a value that its schema refuses',
+  },
 ];
