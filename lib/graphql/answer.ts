@@ -38,14 +38,8 @@ export function settledAnswer(
   kind: OperationShape['kind'],
   format: FormatError,
 ): Answer {
-  const shown = shownAnswer(answer);
-  const { data, errors = [] } = shown;
-  if (end.kind === 'failed') {
-    return { ...shown, data: null, errors: [...errors, format(errorOf(end.error))] };
-  }
-  return kind === 'mutation' && end.kind === 'rolled-back' && data !== null && data !== undefined
-    ? { ...shown, errors: [...errors, format(rolledBack(end, errors.length > 0))] }
-    : shown;
+  const saved = end.kind === 'failed' ? { ...answer, data: null } : answer;
+  return withErrorOf(end, saved, kind, format, { failed: errorOf, rolledBack });
 }
 
 /**
@@ -59,13 +53,33 @@ export function answerBeside(
   kind: OperationShape['kind'],
   format: FormatError,
 ): Answer {
+  const errors = { failed: notCommittedBeside, rolledBack: rolledBackBeside };
+  return withErrorOf(end, answer, kind, format, errors);
+}
+
+/** The errors that say what has not been saved. */
+interface EndErrors {
+  failed(error: unknown): GraphQLError;
+  rolledBack(hasErrors: boolean, end: RolledBackEnd): GraphQLError;
+}
+
+type RolledBackEnd = Extract<OperationEnd, { readonly kind: 'rolled-back' }>;
+
+function withErrorOf(
+  end: OperationEnd,
+  answer: Answer,
+  kind: OperationShape['kind'],
+  format: FormatError,
+  errorsOf: EndErrors,
+): Answer {
   const shown = shownAnswer(answer);
   const { data, errors = [] } = shown;
   if (end.kind === 'failed') {
-    return { ...shown, errors: [...errors, format(notCommittedBeside(end.error))] };
+    return { ...shown, errors: [...errors, format(errorsOf.failed(end.error))] };
   }
-  return kind === 'mutation' && end.kind === 'rolled-back' && data !== null && data !== undefined
-    ? { ...shown, errors: [...errors, format(rolledBackBeside(errors.length > 0))] }
+  const isTold = kind === 'mutation' && data !== null && data !== undefined;
+  return isTold && end.kind === 'rolled-back'
+    ? { ...shown, errors: [...errors, format(errorsOf.rolledBack(errors.length > 0, end))] }
     : shown;
 }
 
@@ -143,10 +157,7 @@ export function endedError(): GraphQLError {
   );
 }
 
-function rolledBack(
-  { keepsParts }: { readonly keepsParts: boolean },
-  hasErrors: boolean,
-): GraphQLError {
+function rolledBack(hasErrors: boolean, { keepsParts }: RolledBackEnd): GraphQLError {
   return new GraphQLError(
     `The transaction of the mutation was rolled back ${because(hasErrors)}: ` +
       'nothing that was done in it is saved, and the data shows what the fields returned before that.' +
