@@ -101,10 +101,11 @@ export class Shutdown {
     const { onExpire } = context;
     context.ends.hooks.giveUp();
     const error = new ShuttingDownError(context.origin);
-    await this.#abandon(context, endCauseOf(error));
+    const abandoned = this.#abandon(context, endCauseOf(error));
     if (isOpen) {
-      // Its code may never return, and a request that nobody answers keeps the server open.
+      // Its code may never return, or answers with what the library has thrown for the rollback.
       onExpire?.(error);
     }
+    await abandoned;
   }
 }

@@ -1,4 +1,4 @@
-import { Controller, Get } from '@nestjs/common';
+import { Controller, Get, Injectable, UseGuards, type CanActivate } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { InjectSession, SessionClosedError, ShuttingDownError } from 'nestjs-db-context';
 
@@ -16,6 +16,18 @@ let mayGoOn: Deferred<void>;
 let done: Deferred<unknown>;
 
 const QUESTION = 'select 1 as question';
+const GUARDING = 'select 1 as guarding';
+
+@Injectable()
+class AskingGuard implements CanActivate {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  async canActivate(): Promise<boolean> {
+    await this.session.count(Note);
+    await this.session.execute(GUARDING);
+    return true;
+  }
+}
 
 @Controller()
 class SlowController {
@@ -41,6 +53,12 @@ class SlowController {
     await this.session.persist(new Note('first')).flush();
     await this.session.execute(QUESTION);
     return 'asked';
+  }
+
+  @UseGuards(AskingGuard)
+  @Get('guarded')
+  guarded(): string {
+    return 'guarded';
   }
 
   @Get('quick')
@@ -76,8 +94,11 @@ describe.each<AdapterName>(['express', 'fastify'])('shutdown over %s', (adapter)
       timeoutMs: 3_000,
     });
 
-  const start = async (options: Parameters<typeof startWorld>[1] = {}): Promise<void> => {
-    world = await startWorld({}, { adapter, controllers: [SlowController], ...options });
+  const start = async (
+    options: Parameters<typeof startWorld>[1] = {},
+    limits: Parameters<typeof startWorld>[0] = {},
+  ): Promise<void> => {
+    world = await startWorld(limits, { adapter, controllers: [SlowController], ...options });
   };
   const isDraining = () =>
     waitFor(() => world.app.get(ContextRegistry).shutdown.hasBegun, {
@@ -109,29 +130,56 @@ describe.each<AdapterName>(['express', 'fastify'])('shutdown over %s', (adapter)
     await poolIsClosed();
   });
 
-  it('H3: one that is cut off while a statement runs is answered with 503 as well', async () => {
-    await start({ shutdownTimeoutMs: 100 });
-    let context: Context | undefined;
-    const registry = world.app.get(ContextRegistry);
-    const detach = registry.attach({ opened: (opened) => (context = opened) });
-    const question = holdStatement(world.proxy, QUESTION);
-    const answer = world.fetch('/asking');
-    await question.reached;
-    closing = world.app.close();
-    await waitFor(() => context!.isClosed, { what: 'the context to be cut off' });
-    question.release();
-    detach();
-    const response = await answer;
-    expect([response.status, await response.json()]).toMatchObject([
-      503,
-      {
-        message:
-          'The application is shutting down. The request took too long, and was rolled back.',
-      },
-    ]);
-    await closing;
-    expect([await world.savedTexts(), ends()]).toEqual([[], ['rollback']]);
-  });
+  it.each([
+    ['one', '/asking', QUESTION, 'interceptor'],
+    ['one', '/asking', QUESTION, 'middleware'],
+    ['a guard', '/guarded', GUARDING, 'middleware'],
+  ] as const)(
+    'H3: %s that is cut off while a statement runs is answered with 503 as well (%s, %s, mount: %s)',
+    async (_, path, statement, mount) => {
+      await start({ shutdownTimeoutMs: 100, mount });
+      let context: Context | undefined;
+      const registry = world.app.get(ContextRegistry);
+      const detach = registry.attach({ opened: (opened) => (context = opened) });
+      const question = holdStatement(world.proxy, statement);
+      const answer = world.fetch(path);
+      await question.reached;
+      closing = world.app.close();
+      await waitFor(() => context!.isClosed, { what: 'the context to be cut off' });
+      question.release();
+      detach();
+      const response = await answer;
+      expect([response.status, await response.json()]).toMatchObject([
+        503,
+        {
+          message:
+            'The application is shutting down. The request took too long, and was rolled back.',
+        },
+      ]);
+      await closing;
+      expect([await world.savedTexts(), ends()]).toEqual([[], ['rollback']]);
+    },
+  );
+
+  it.each([
+    ['a handler', '/asking', 'interceptor'],
+    ['a handler', '/asking', 'middleware'],
+    ['a guard', '/guarded', 'middleware'],
+  ] as const)(
+    'H3: so is %s that is cut off while it waits for a connection (%s, mount: %s)',
+    async (_, path, mount) => {
+      await start({ shutdownTimeoutMs: 100, mount }, { poolMax: 1 });
+      const pool = await world.connection().pool();
+      const client = await pool.connect();
+      const answer = world.fetch(path);
+      await waitFor(() => pool.waitingCount === 1, { what: 'the request to wait' });
+      closing = world.app.close();
+      expect((await answer).status).toBe(503);
+      client.release();
+      await closing;
+      expect(await world.savedTexts()).toEqual([]);
+    },
+  );
 
   it('H3: a handler that does not is rolled back, once', async () => {
     await start({ shutdownTimeoutMs: 100 });
