@@ -13,6 +13,7 @@ export interface SettlementOutcome {
 export type RollbackReason =
   | 'failed-statement'
   | 'unawaited-statements'
+  | 'unfinished-handler'
   | 'connection-lost'
   | 'server-rollback'
   | 'failed-before'
@@ -81,6 +82,9 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
     'statement in em.transactional() so that a savepoint undoes it',
   'unawaited-statements':
     'statements were still running or waiting when it was to be committed; await all of them',
+  'unfinished-handler':
+    'its handler had not returned when an interceptor answered in its place (timeout() with a fallback, race()), ' +
+    'so a part of its work would have been saved; let the interceptor throw, or wait for the handler',
   'connection-lost': 'its connection was lost before COMMIT was sent',
   'server-rollback': 'the server answered COMMIT with ROLLBACK',
   'failed-before':

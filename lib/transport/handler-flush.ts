@@ -5,6 +5,7 @@ import {
   isObservable,
   materialize,
   of,
+  tap,
   type Observable,
 } from 'rxjs';
 
@@ -26,11 +27,18 @@ export class HandlerFlush implements HandlerEnd {
   readonly handler: object;
   readonly #request: InterceptedRequest;
   readonly #context: Context;
+  /** Whether the handler has begun what it has not ended, and has not given a value of either. */
+  #isUnfinished = false;
 
   constructor(request: InterceptedRequest, context: Context) {
     this.handler = request.route.handler;
     this.#request = request;
     this.#context = context;
+  }
+
+  /** Whether an answer that comes now is not that of the handler, which is still at work. */
+  get isUnfinished(): boolean {
+    return this.#isUnfinished;
   }
 
   returned(result: unknown): unknown {
@@ -41,13 +49,25 @@ export class HandlerFlush implements HandlerEnd {
       // The flush of the commit comes next anyway.
       return result;
     }
-    return isThenable(result)
-      ? Promise.resolve(result).then((value) => this.#afterFlush(value))
-      : this.#afterFlush(result);
+    return isThenable(result) ? this.#awaited(result) : this.#afterFlush(result);
+  }
+
+  async #awaited(result: PromiseLike<unknown>): Promise<unknown> {
+    this.#isUnfinished = true;
+    try {
+      return await this.#afterFlush(await result);
+    } catch (error) {
+      if (this.#context.isCommitted) {
+        this.#request.log.failedAfterAnswer(this.#request.route, error);
+      }
+      throw error;
+    } finally {
+      this.#isUnfinished = false;
+    }
   }
 
   #eachOf(values: Observable<unknown>): Observable<unknown> {
-    return from(values).pipe(
+    return this.#observed(from(values)).pipe(
       // An error waits for its turn as a value does: it would end the flush of those before it, and they with it.
       materialize(),
       concatMap((each) => {
@@ -55,6 +75,23 @@ export class HandlerFlush implements HandlerEnd {
         return flushed === undefined ? of(each) : from(flushed.then(() => each));
       }),
       dematerialize(),
+    );
+  }
+
+  /** One that is left before its first value has not ended, and goes on or not, as its code likes. */
+  #observed(values: Observable<unknown>): Observable<unknown> {
+    const end = (): void => {
+      this.#isUnfinished = false;
+    };
+    return values.pipe(
+      tap({
+        subscribe: () => {
+          this.#isUnfinished = true;
+        },
+        next: end,
+        error: end,
+        complete: end,
+      }),
     );
   }
 
@@ -67,7 +104,7 @@ export class HandlerFlush implements HandlerEnd {
 
   #flush(value: unknown): Promise<void> | undefined {
     const { registry } = this.#request;
-    if (!this.#willCommit(value)) {
+    if (!this.#request.flushesHandler || !this.#willCommit(value)) {
       return undefined;
     }
     handlePromisesIn(value);

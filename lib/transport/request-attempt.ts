@@ -12,6 +12,7 @@ import {
   DbContextError,
   SessionClosedError,
   ShuttingDownError,
+  UnexpectedRollbackError,
   type EndCause,
 } from '../errors.js';
 import type { RequestOutcome } from '../options/context-options.js';
@@ -34,6 +35,7 @@ import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
 import { unavailable } from './unavailable.js';
+import { mayHaveWritten } from './written-work.js';
 
 /** Where an answer goes, once the context of its request is settled: to a subscriber, or to a promise. */
 export interface AttemptOutlet extends Observer<unknown> {
@@ -55,6 +57,7 @@ export class RequestAttempt implements Observer<unknown> {
   #hasLastingEffect = false;
   #answer: HandlerAnswer | undefined;
   #outlet!: AttemptOutlet;
+  #handler: HandlerFlush | undefined;
   #subscription: Unsubscribable | undefined;
   #stopListening = DO_NOTHING;
   /** The last value, which is passed on after the commit. */
@@ -81,10 +84,13 @@ export class RequestAttempt implements Observer<unknown> {
 
   /** Does what `run()` does, for an outlet that exists already. */
   runFor(outlet: AttemptOutlet): TeardownLogic {
-    const { registry, response, route, log, isReadOnly, flushesHandler } = this.#request;
+    const { registry, response, route, log, isReadOnly, flushesHandler, interceptors } =
+      this.#request;
     const context = this.#context;
-    if (flushesHandler) {
-      context.handlerEnd = new HandlerFlush(this.#request, context);
+    if (flushesHandler || interceptors.length > 0) {
+      const handler = new HandlerFlush(this.#request, context);
+      context.handlerEnd = handler;
+      this.#handler = handler;
     }
     try {
       if (isReadOnly) {
@@ -278,9 +284,19 @@ export class RequestAttempt implements Observer<unknown> {
           }
           warnOfCache(this.#request, this.#context);
         },
+        refusal: () => this.#refusal,
       },
       outcome,
     );
+  }
+
+  /** What is committed must be all that the handler does: an interceptor may have answered in its place (W3). */
+  get #refusal(): UnexpectedRollbackError | undefined {
+    const writer =
+      this.#handler?.isUnfinished === true
+        ? this.#context.sessions.find(mayHaveWritten)
+        : undefined;
+    return writer && new UnexpectedRollbackError(writer.place, 'unfinished-handler');
   }
 
   /**

@@ -10,6 +10,8 @@ export interface RequestSettlement {
   readonly commitOn: CommitPolicy;
   /** Called before a commit that sends something, while the transaction is still open. */
   onCommit?(): void;
+  /** Why work must not be committed, whatever the policy says. */
+  refusal?(): Error | undefined;
 }
 
 /**
@@ -46,6 +48,11 @@ async function settleWork(
     return false;
   }
   if (decision === 'commit' && context.hasWork) {
+    const refusal = settlement.refusal?.();
+    if (refusal !== undefined) {
+      await registry.abandon(context);
+      throw refusal;
+    }
     settlement.onCommit?.();
   }
   await registry.settle(context, decision);

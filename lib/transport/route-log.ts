@@ -99,6 +99,14 @@ export class RouteLog {
     );
   }
 
+  /** Reports a handler that failed after somebody else had answered in its place, so that no response says it. */
+  failedAfterAnswer(route: RouteSettings, error: unknown): void {
+    this.#logger.error(
+      `${route.name} failed after an interceptor had answered in its place: ${String(error)}`,
+      error instanceof Error ? error.stack : undefined,
+    );
+  }
+
   /** Reports an answer that was thrown away, since its work had failed and the failure was answered. */
   answeredTooLate(origin: string): void {
     this.#logger.error(

@@ -1,0 +1,175 @@
+/** Interceptors that answer before the handler has returned: by `race()`, `timeout()` with a fallback, `take()`. */
+import { Controller, Post, UseInterceptors, type NestInterceptor } from '@nestjs/common';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { InjectSession, type DbContextOptions } from 'nestjs-db-context';
+import { concat, defer, from, map, Observable, of, race, take } from 'rxjs';
+
+import { deferred, type Deferred } from '../support/deferred.js';
+import { LogRecorder } from '../support/log-recorder.js';
+import { Note } from '../support/note.entity.js';
+import type { AdapterName } from '../support/test-app.js';
+import { startWorld, type TestWorld } from '../support/test-world.js';
+
+let reached: Deferred<void>;
+let mayGoOn: Deferred<void>;
+/** How the handler has ended. */
+let ended: Deferred<unknown>;
+
+const fallback: NestInterceptor = {
+  intercept: (_context, next) =>
+    race(next.handle(), from(reached.promise).pipe(map(() => ({ accepted: true })))),
+};
+const fire: NestInterceptor = {
+  intercept: (_context, next) => {
+    next.handle().subscribe({ error: () => undefined });
+    return defer(() => reached.promise.then(() => ({ accepted: true })));
+  },
+};
+const first: NestInterceptor = {
+  intercept: (_context, next) => next.handle().pipe(take(1)),
+};
+
+@Controller()
+class TransferController {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @UseInterceptors(fallback)
+  @Post('race')
+  race(): Promise<unknown> {
+    return this.#ending(async () => {
+      await this.session.insert(Note, { text: 'debit' });
+      await this.#elsewhere();
+      await this.session.insert(Note, { text: 'credit' });
+    });
+  }
+
+  @UseInterceptors(fire)
+  @Post('fire')
+  fire(): Promise<unknown> {
+    return this.race();
+  }
+
+  @UseInterceptors(fallback)
+  @Post('persisted')
+  persisted(): Promise<unknown> {
+    return this.#ending(async () => {
+      this.session.persist(new Note('debit'));
+      await this.#elsewhere();
+      this.session.persist(new Note('credit'));
+    });
+  }
+
+  @UseInterceptors(fallback)
+  @Post('observable')
+  observable(): Observable<unknown> {
+    return from(defer(() => this.race()));
+  }
+
+  @UseInterceptors(fallback)
+  @Post('untouched')
+  untouched(): Promise<unknown> {
+    return this.#ending(async () => {
+      await this.#elsewhere();
+      await this.session.insert(Note, { text: 'late' });
+    });
+  }
+
+  @UseInterceptors(fallback)
+  @Post('reads')
+  reads(): Promise<unknown> {
+    return this.#ending(async () => {
+      await this.session.count(Note);
+      await this.#elsewhere();
+    });
+  }
+
+  @UseInterceptors(first)
+  @Post('values')
+  values(): Observable<unknown> {
+    return concat(
+      defer(() => this.session.insert(Note, { text: 'value' }).then(() => ({ value: 1 }))),
+      of({ value: 2 }),
+    );
+  }
+
+  async #elsewhere(): Promise<void> {
+    reached.resolve();
+    await mayGoOn.promise;
+  }
+
+  async #ending(work: () => Promise<void>): Promise<unknown> {
+    try {
+      await work();
+      ended.resolve('done');
+      return { done: true };
+    } catch (error) {
+      ended.resolve(error);
+      throw error;
+    }
+  }
+}
+
+describe.each(
+  (['express', 'fastify'] as const satisfies readonly AdapterName[]).flatMap((adapter) =>
+    ([{}, { mount: 'middleware' }, { flush: 'commit' }] as const satisfies DbContextOptions[]).map(
+      (options) => ({ adapter, options }),
+    ),
+  ),
+)('handlers that are answered early, $adapter, $options', ({ adapter, options }) => {
+  let world: TestWorld;
+  let log: LogRecorder;
+
+  beforeAll(async () => {
+    world = await startWorld({}, { adapter, controllers: [TransferController], ...options });
+  });
+  afterAll(() => world?.close());
+  beforeEach(async () => {
+    reached = deferred();
+    mayGoOn = deferred();
+    ended = deferred();
+    log = new LogRecorder();
+    world.app.useLogger(log);
+    await world.database.query('truncate note');
+  });
+
+  const post = async (path: string): Promise<readonly [number, unknown]> => {
+    const response = await world.fetch(path, { method: 'POST' });
+    return [response.status, await response.json()];
+  };
+
+  it.each(['race', 'fire', 'persisted', 'observable'])(
+    'W3: half of what a handler writes is not committed (%s)',
+    async (path) => {
+      const [status] = await post(`/${path}`);
+      mayGoOn.resolve();
+      await ended.promise;
+      expect([status, await world.savedTexts()]).toEqual([500, []]);
+      expect(log.lines.map(({ message }) => message).join('\n')).toContain(
+        'was rolled back instead of committed: its handler had not returned when an interceptor answered in its ' +
+          'place',
+      );
+    },
+  );
+
+  it('S5: one that has not begun to write is answered, and its failure is in the log', async () => {
+    expect(await post('/untouched')).toEqual([201, { accepted: true }]);
+    mayGoOn.resolve();
+    expect(await ended.promise).toMatchObject({ code: 'SESSION_CLOSED' });
+    await world.serverIsIdle();
+    expect(await world.savedTexts()).toEqual([]);
+    expect(log.ofLibrary('error').join('\n')).toContain(
+      'failed after an interceptor had answered in its place',
+    );
+  });
+
+  it('S2: one that only reads is answered', async () => {
+    expect(await post('/reads')).toEqual([201, { accepted: true }]);
+    mayGoOn.resolve();
+    expect(await ended.promise).toBe('done');
+  });
+
+  it('S2: one that has given a value is committed, whoever asks for no other', async () => {
+    expect(await post('/values')).toEqual([201, { value: 1 }]);
+    expect(await world.savedTexts()).toEqual(['value']);
+  });
+});
