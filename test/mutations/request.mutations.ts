@@ -121,12 +121,12 @@ export const REQUEST_MUTATIONS: readonly Mutation[] = [
   },
   {
     id: 'H3',
-    what: 'A request that a shutdown cuts off in a statement is answered as a fault of its own.',
-    file: 'lib/transport/request-attempt.ts',
-    find: 'return ended;',
-    replace: 'return undefined;',
+    what: 'A request that a shutdown cuts off is answered by what the library throws for that.',
+    file: 'lib/context/shutdown.ts',
+    find: 'if (isOpen) {',
+    replace: 'if (!isOpen) {',
     spec: 'e2e/http-shutdown.spec',
-    test: 'H3: one that is cut off',
+    test: 'H3: so is ',
   },
   {
     id: 'S1',
@@ -145,5 +145,14 @@ export const REQUEST_MUTATIONS: readonly Mutation[] = [
     replace: 'return undefined;',
     spec: 'e2e/graphql-answers.spec',
     test: 'S2: a value that its schema refuses',
+  },
+  {
+    id: 'W3',
+    what: 'What a handler has written is committed although it is still at work.',
+    file: 'lib/transport/request-attempt.ts',
+    find: 'refusal: () => this.#refusal,',
+    replace: '',
+    spec: 'e2e/answered-early.spec',
+    test: 'W3: ',
   },
 ];

@@ -34,7 +34,7 @@ export const TRANSACTION_MUTATIONS: readonly Mutation[] = [
     what: 'A statement is sent while another one is under way on the same connection.',
     file: 'lib/transaction/serial-queue.ts',
     find: 'if (this.#isTaken) {',
-    replace: 'if (this.#isTaken && this.#waiting.length > 1_000) {',
+    replace: 'if (this.#isTaken && (this.#waiting?.length ?? 0) > 1_000) {',
     spec: 'unit/serial-queue.spec',
   },
   {
