@@ -76,10 +76,7 @@ describe.each(
         return;
       }
       expect(await world.savedTexts()).toEqual(['other', 'draft']);
-      await waitFor(() => log.ofLibrary('warn').length > 0, {
-        what: 'the warning',
-        timeoutMs: 3_000,
-      });
+      await waitFor(() => log.ofLibrary('warn').length > 0, { what: 'the warning' });
       expect(log.ofLibrary('warn')).toEqual([warningOf('DraftsResolver.addDraft')]);
     });
   },

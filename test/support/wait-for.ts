@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 
 const POLL_INTERVAL_MS = 10;
 
@@ -25,8 +25,14 @@ export async function waitFor(
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await predicate())) {
-    if (performance.now() >= deadline)
+    if (performance.now() >= deadline) {
+      // Where the machine has stood still, what is awaited may be due, and only come after this in the event loop.
+      await nextTurn();
+      if (await predicate()) {
+        return;
+      }
       throw new Error(`waited ${timeoutMs} ms in vain for ${what}`);
+    }
     await sleep(POLL_INTERVAL_MS);
   }
 }
