@@ -1,4 +1,4 @@
-import { ContextTimeoutError, type EndCause } from '../errors.js';
+import { ContextTimeoutError, type EndCause, type ShuttingDownError } from '../errors.js';
 import type { Context } from './context.js';
 import { endCauseOf } from './end-cause.js';
 
@@ -16,11 +16,29 @@ export function expireLater(
   const expire = (): void => {
     // One that is ending has other limits, and its outcome comes from the server.
     if (!context.isClosed) {
-      const { onExpire } = context;
-      const error = new ContextTimeoutError(context.origin, timeoutMs);
-      void abandon(endCauseOf(error));
-      onExpire?.(error);
+      void cutOff(context, new ContextTimeoutError(context.origin, timeoutMs), abandon);
     }
   };
   return setTimeout(expire, timeoutMs).unref();
+}
+
+/**
+ * Rolls a context back whose time is over.
+ *
+ * @param abandon rolls it back
+ */
+export function cutOff(
+  context: Context,
+  error: ContextTimeoutError | ShuttingDownError,
+  abandon: (cause: EndCause) => Promise<void>,
+): Promise<void> {
+  // The outcome of a commit that is under way comes from the server, within a limit of its own.
+  const isOpen = !context.isClosed;
+  const { onExpire } = context;
+  const abandoned = abandon(endCauseOf(error));
+  if (isOpen) {
+    // Its code may never return, or answers with what the library has thrown for the rollback.
+    onExpire?.(error);
+  }
+  return abandoned;
 }

@@ -1,7 +1,7 @@
 import { withoutPage } from '../error-page.js';
 import { ShuttingDownError, type EndCause } from '../errors.js';
 import type { Context } from './context.js';
-import { endCauseOf } from './end-cause.js';
+import { cutOff } from './context-expiry.js';
 import type { RunningContexts } from './running-contexts.js';
 
 /**
@@ -96,16 +96,8 @@ export class Shutdown {
 
   /** Rolls back a context whose time is over. */
   async cutOff(context: Context): Promise<void> {
-    // The outcome of a commit that is under way comes from the server, within a limit of its own.
-    const isOpen = !context.isClosed;
-    const { onExpire } = context;
     context.ends.hooks.giveUp();
     const error = new ShuttingDownError(context.origin);
-    const abandoned = this.#abandon(context, endCauseOf(error));
-    if (isOpen) {
-      // Its code may never return, or answers with what the library has thrown for the rollback.
-      onExpire?.(error);
-    }
-    await abandoned;
+    await cutOff(context, error, (cause) => this.#abandon(context, cause));
   }
 }

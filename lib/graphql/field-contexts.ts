@@ -1,6 +1,6 @@
 import type { GraphQLResolveInfo } from 'graphql';
 
-import { isPromise } from './is-promise.js';
+import { isPromise } from '../transport/is-promise.js';
 import type { GraphQLOperation } from './operation.js';
 
 /**

@@ -12,7 +12,7 @@ import { handlePromisesIn } from '../transport/promises-in-value.js';
 import { errorOf } from './answer.js';
 import { showCode } from './error-code.js';
 import { fieldsOf, runBeside } from './field-contexts.js';
-import { isPromise } from './is-promise.js';
+import { isPromise } from '../transport/is-promise.js';
 import { loaderOf } from './lazy-relations.js';
 import { noticeError, noticeErrorsIn } from './noticed-errors.js';
 import { operationOf } from './operation-mark.js';

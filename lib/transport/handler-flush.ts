@@ -14,11 +14,12 @@ import { flushContext } from '../context/flush-context.js';
 import type { HandlerEnd } from '../context/handler-end.js';
 import { outcomeOfValue } from './outcome-of-value.js';
 import type { InterceptedRequest } from './intercepted-request.js';
+import { isPromise } from './is-promise.js';
 import { handlePromisesIn } from './promises-in-value.js';
 
 /**
  * Flushes the sessions of a request as its handler returns, before inner interceptors and whatever else
- * sees the value (S3).
+ * sees the value (S3), and knows whether it is still at work when somebody else answers in its place (W3).
  *
  * Of an Observable each value waits for a flush of what came before it: each is seen, by interceptors and
  * over a stream by the client, as if it were the only one.
@@ -49,7 +50,7 @@ export class HandlerFlush implements HandlerEnd {
       // The flush of the commit comes next anyway.
       return result;
     }
-    return isThenable(result) ? this.#awaited(result) : this.#afterFlush(result);
+    return isPromise(result) ? this.#awaited(result) : this.#afterFlush(result);
   }
 
   async #awaited(result: PromiseLike<unknown>): Promise<unknown> {
@@ -121,8 +122,4 @@ export class HandlerFlush implements HandlerEnd {
       return false;
     }
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as Partial<PromiseLike<unknown>> | null | undefined)?.then === 'function';
 }

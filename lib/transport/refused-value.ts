@@ -1,3 +1,5 @@
+import { isPromise } from './is-promise.js';
+
 /** The members of graphql-js' types that are asked here; an application without GraphQL has no `graphql`. */
 interface OutputType {
   readonly [Symbol.toStringTag]: string;
@@ -59,7 +61,7 @@ function completeItems(info: FieldInfo, type: OutputType, value: unknown): void 
   if (Array.isArray(value) || value instanceof Set) {
     const isRequired = type[Symbol.toStringTag] === 'GraphQLNonNull';
     for (const item of isRequired ? value : []) {
-      if (!isPending(item)) {
+      if (!isPromise(item)) {
         complete(info, type, item);
       }
     }
@@ -78,8 +80,4 @@ function isNothing(value: unknown): boolean {
 
 function isIterable(value: unknown): boolean {
   return typeof value === 'object' && (Symbol.iterator in value! || Symbol.asyncIterator in value!);
-}
-
-function isPending(value: unknown): boolean {
-  return typeof (value as { readonly then?: unknown } | null | undefined)?.then === 'function';
 }

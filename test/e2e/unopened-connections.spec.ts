@@ -57,8 +57,9 @@ const messagesOf = async (...names: readonly string[]): Promise<readonly string[
   const outcomes = await Promise.allSettled(names.map((name) => find(name)));
   return outcomes.map((outcome) => {
     const { reason } = outcome as { reason: AcquireTimeoutError };
-    const { code, connectionName, message } = reason;
-    expect({ code, connectionName, message }).toEqual({
+    const { constructor, code, connectionName, message } = reason;
+    expect({ constructor, code, connectionName, message }).toEqual({
+      constructor: AcquireTimeoutError,
       code: 'ACQUIRE_TIMEOUT',
       connectionName: 'default',
       message: expect.any(String),

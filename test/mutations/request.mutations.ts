@@ -122,7 +122,7 @@ export const REQUEST_MUTATIONS: readonly Mutation[] = [
   {
     id: 'H3',
     what: 'A request that a shutdown cuts off is answered by what the library throws for that.',
-    file: 'lib/context/shutdown.ts',
+    file: 'lib/context/context-expiry.ts',
     find: 'if (isOpen) {',
     replace: 'if (!isOpen) {',
     spec: 'e2e/http-shutdown.spec',
