@@ -78,7 +78,7 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
   readonly isDetached: boolean;
   /** See {@link OpeningOptions.origin}. */
   origin: string;
-  /** Set by a transport that is to see what the handler returns before anything else does. */
+  /** Set by a transport that is to see what its handlers return before anything else does. */
   handlerEnd: HandlerEnd | undefined;
   /** See {@link OpeningOptions.ambient}. */
   readonly ambient: EntityManager | undefined;

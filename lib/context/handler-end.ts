@@ -1,9 +1,13 @@
-/** Stands between the handler that a context was opened for and everything that sees its value. */
+/** Stands between the handlers that a context was opened for and everything that sees their values. */
 export interface HandlerEnd {
-  /** The function that is the handler. */
-  readonly handler: object;
   /**
-   * Called once, with what the handler has returned.
+   * Called with each method of a controller, a gateway or a resolver that is called in the context.
+   *
+   * @returns whether it is a handler, so that `returned()` is to be called next
+   */
+  begins(method: object): boolean;
+  /**
+   * Called with what a handler has returned.
    *
    * @returns what takes its place
    */

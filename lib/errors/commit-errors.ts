@@ -83,8 +83,9 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
   'unawaited-statements':
     'statements were still running or waiting when it was to be committed; await all of them',
   'unfinished-handler':
-    'its handler had not returned when an interceptor answered in its place (timeout() with a fallback, race()), ' +
-    'so a part of its work would have been saved; let the interceptor throw, or wait for the handler',
+    'its handler had not returned when it was answered in its place, by an interceptor (timeout() with a ' +
+    'fallback, race()) or because another field had failed, so a part of its work would have been saved; let the ' +
+    'interceptor throw, or wait for the handler',
   'connection-lost': 'its connection was lost before COMMIT was sent',
   'server-rollback': 'the server answered COMMIT with ROLLBACK',
   'failed-before':

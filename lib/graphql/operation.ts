@@ -9,10 +9,11 @@ import { mayRetry } from '../context/retry.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
 import { handlePromisesIn } from '../transport/promises-in-value.js';
 import { settleRequest } from '../transport/request-settlement.js';
-import type { RetryObstacle } from '../transport/route-log.js';
+import type { RetryObstacle, RouteLog } from '../transport/route-log.js';
 import { errorOf, type OperationEnd } from './answer.js';
 import { outcomeOf } from './operation-outcome.js';
 import type { OperationSettings } from './operation-settings.js';
+import { ResolverCalls } from './resolver-calls.js';
 
 type Path = GraphQLResolveInfo['path'];
 
@@ -29,6 +30,7 @@ export class GraphQLOperation {
   readonly context: Context;
   readonly #registry: ContextRegistry;
   readonly #settings: OperationSettings;
+  readonly #resolvers: ResolverCalls;
   /** Ends the fields that are still being resolved when the context has been open for too long. */
   readonly #waiting = new Set<(error: Error) => void>();
   #expiry: Parameters<NonNullable<Context['onExpire']>>[0] | undefined;
@@ -39,12 +41,11 @@ export class GraphQLOperation {
   readonly #failures: unknown[] = [];
   #unwritten: Failure | undefined;
 
-  /** @param onExpire hears that it has taken too long, for the log */
   constructor(
     registry: ContextRegistry,
     context: Context,
     settings: OperationSettings,
-    onExpire: NonNullable<Context['onExpire']>,
+    log: RouteLog,
   ) {
     this.#wasInUse = !context.isUntouched;
     this.#registry = registry;
@@ -53,9 +54,13 @@ export class GraphQLOperation {
     const expire: typeof context.onExpire = (error) => {
       this.#expiry = error;
       this.#waiting.forEach((reject) => reject(errorOf(error)));
-      onExpire(error);
+      log.cutOff(error);
     };
     context.onExpire = expire;
+    this.#resolvers = new ResolverCalls(context, (error) =>
+      log.failedAfterAnswer(context.origin, error),
+    );
+    context.handlerEnd = this.#resolvers;
   }
 
   get settings(): OperationSettings {
@@ -196,6 +201,7 @@ export class GraphQLOperation {
       registry: this.#registry,
       context,
       commitOn: (outcome: RequestOutcome) => this.#commits(outcome),
+      refusal: () => this.#resolvers.refusal,
     };
     try {
       // The rollback of a context that was open for too long may wait for a statement that still runs.

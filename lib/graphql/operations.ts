@@ -116,9 +116,7 @@ export class GraphQLOperations {
     exchange: Exchange,
   ): GraphQLOperation {
     const context = this.#contexts.open(shape.name, exchange);
-    const operation = new GraphQLOperation(this.#registry, context, settings, (error) =>
-      this.#log.cutOff(error),
-    );
+    const operation = new GraphQLOperation(this.#registry, context, settings, this.#log);
     try {
       if (this.#isReadOnly(shape, exchange)) {
         makeReadOnly(context, this.#registry, settings);

@@ -60,9 +60,7 @@ export class RootFieldScope {
       return;
     }
     const context = this.#contexts.openBeside(shape.name, exchange);
-    const fields = new GraphQLOperation(this.#registry, context, settings, (error) =>
-      this.#contexts.log.cutOff(error),
-    );
+    const fields = new GraphQLOperation(this.#registry, context, settings, this.#contexts.log);
     markFields(contextValue, fields);
     this.#contexts.watchDisconnect(fields, exchange);
   }

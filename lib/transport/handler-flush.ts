@@ -5,13 +5,14 @@ import {
   isObservable,
   materialize,
   of,
-  tap,
   type Observable,
 } from 'rxjs';
 
 import type { Context } from '../context/context.js';
 import { flushContext } from '../context/flush-context.js';
 import type { HandlerEnd } from '../context/handler-end.js';
+import type { UnexpectedRollbackError } from '../errors.js';
+import { HandlersAtWork } from './handlers-at-work.js';
 import { outcomeOfValue } from './outcome-of-value.js';
 import type { InterceptedRequest } from './intercepted-request.js';
 import { isPromise } from './is-promise.js';
@@ -25,21 +26,27 @@ import { handlePromisesIn } from './promises-in-value.js';
  * over a stream by the client, as if it were the only one.
  */
 export class HandlerFlush implements HandlerEnd {
-  readonly handler: object;
   readonly #request: InterceptedRequest;
   readonly #context: Context;
-  /** Whether the handler has begun what it has not ended, and has not given a value of either. */
-  #isUnfinished = false;
+  readonly #atWork: HandlersAtWork;
+  #hasBegun = false;
 
   constructor(request: InterceptedRequest, context: Context) {
-    this.handler = request.route.handler;
     this.#request = request;
     this.#context = context;
+    this.#atWork = new HandlersAtWork(context);
   }
 
-  /** Whether an answer that comes now is not that of the handler, which is still at work. */
-  get isUnfinished(): boolean {
-    return this.#isUnfinished;
+  /** Why an answer that comes now must not be committed: it is not that of the handler, which is still at work. */
+  get refusal(): UnexpectedRollbackError | undefined {
+    return this.#atWork.refusal;
+  }
+
+  begins(method: object): boolean {
+    // Called by the handler once more, it is a method like any other.
+    const isHandler = !this.#hasBegun && method === this.#request.route.handler;
+    this.#hasBegun ||= isHandler;
+    return isHandler;
   }
 
   returned(result: unknown): unknown {
@@ -53,22 +60,16 @@ export class HandlerFlush implements HandlerEnd {
     return isPromise(result) ? this.#awaited(result) : this.#afterFlush(result);
   }
 
-  async #awaited(result: PromiseLike<unknown>): Promise<unknown> {
-    this.#isUnfinished = true;
-    try {
-      return await this.#afterFlush(await result);
-    } catch (error) {
-      if (this.#context.isCommitted) {
-        this.#request.log.failedAfterAnswer(this.#request.route, error);
-      }
-      throw error;
-    } finally {
-      this.#isUnfinished = false;
-    }
+  #awaited(result: PromiseLike<unknown>): Promise<unknown> {
+    const { log, route } = this.#request;
+    return this.#atWork.during(
+      async () => this.#afterFlush(await result),
+      (error) => log.failedAfterAnswer(route.name, error),
+    );
   }
 
   #eachOf(values: Observable<unknown>): Observable<unknown> {
-    return this.#observed(from(values)).pipe(
+    return this.#atWork.untilFirst(from(values)).pipe(
       // An error waits for its turn as a value does: it would end the flush of those before it, and they with it.
       materialize(),
       concatMap((each) => {
@@ -76,23 +77,6 @@ export class HandlerFlush implements HandlerEnd {
         return flushed === undefined ? of(each) : from(flushed.then(() => each));
       }),
       dematerialize(),
-    );
-  }
-
-  /** One that is left before its first value has not ended, and goes on or not, as its code likes. */
-  #observed(values: Observable<unknown>): Observable<unknown> {
-    const end = (): void => {
-      this.#isUnfinished = false;
-    };
-    return values.pipe(
-      tap({
-        subscribe: () => {
-          this.#isUnfinished = true;
-        },
-        next: end,
-        error: end,
-        complete: end,
-      }),
     );
   }
 

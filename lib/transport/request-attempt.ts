@@ -12,7 +12,6 @@ import {
   DbContextError,
   SessionClosedError,
   ShuttingDownError,
-  UnexpectedRollbackError,
   type EndCause,
 } from '../errors.js';
 import type { RequestOutcome } from '../options/context-options.js';
@@ -35,7 +34,6 @@ import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
 import { unavailable } from './unavailable.js';
-import { mayHaveWritten } from './written-work.js';
 
 /** Where an answer goes, once the context of its request is settled: to a subscriber, or to a promise. */
 export interface AttemptOutlet extends Observer<unknown> {
@@ -284,19 +282,10 @@ export class RequestAttempt implements Observer<unknown> {
           }
           warnOfCache(this.#request, this.#context);
         },
-        refusal: () => this.#refusal,
+        refusal: () => this.#handler?.refusal,
       },
       outcome,
     );
-  }
-
-  /** What is committed must be all that the handler does: an interceptor may have answered in its place (W3). */
-  get #refusal(): UnexpectedRollbackError | undefined {
-    const writer =
-      this.#handler?.isUnfinished === true
-        ? this.#context.sessions.find(mayHaveWritten)
-        : undefined;
-    return writer && new UnexpectedRollbackError(writer.place, 'unfinished-handler');
   }
 
   /**

@@ -100,9 +100,9 @@ export class RouteLog {
   }
 
   /** Reports a handler that failed after somebody else had answered in its place, so that no response says it. */
-  failedAfterAnswer(route: RouteSettings, error: unknown): void {
+  failedAfterAnswer(handler: string, error: unknown): void {
     this.#logger.error(
-      `${route.name} failed after an interceptor had answered in its place: ${String(error)}`,
+      `${handler} failed after it had been answered in its place: ${String(error)}`,
       error instanceof Error ? error.stack : undefined,
     );
   }

@@ -145,8 +145,7 @@ describe.each(
       await ended.promise;
       expect([status, await world.savedTexts()]).toEqual([500, []]);
       expect(log.lines.map(({ message }) => message).join('\n')).toContain(
-        'was rolled back instead of committed: its handler had not returned when an interceptor answered in its ' +
-          'place',
+        'was rolled back instead of committed: its handler had not returned when it was answered in its place',
       );
     },
   );
@@ -158,7 +157,7 @@ describe.each(
     await world.serverIsIdle();
     expect(await world.savedTexts()).toEqual([]);
     expect(log.ofLibrary('error').join('\n')).toContain(
-      'failed after an interceptor had answered in its place',
+      'failed after it had been answered in its place',
     );
   });
 

@@ -8,6 +8,7 @@ import {
   Mutation,
   ObjectType,
   Query,
+  ResolveField,
   ResolveReference,
   Resolver,
   Subscription,
@@ -103,6 +104,16 @@ class Marks {
   events(): string {
     return '';
   }
+
+  @ResolveField(() => String)
+  field(): string {
+    return '';
+  }
+
+  @ResolveReference()
+  reference(): string {
+    return '';
+  }
 }
 
 @Plugin()
@@ -114,6 +125,16 @@ describe('what lib/graphql knows of @nestjs/graphql and @nestjs/apollo', () => {
     expect(Reflect.getMetadata('graphql:resolver_type', handler)).toBe('Mutation');
     expect(Reflect.getMetadata('graphql:resolver_name', handler)).toBe('named');
   });
+
+  it.each(['method', 'events', 'field', 'reference'] as const)(
+    'is how the marks of all resolvers begin (%s)',
+    (name) => {
+      const handler = Object.getOwnPropertyDescriptor(Marks.prototype, name)!.value as object;
+      expect(Reflect.getOwnMetadataKeys(handler)).toContainEqual(
+        expect.stringMatching(/^graphql:resolve/),
+      );
+    },
+  );
 
   it('is where the options of a subscription are', () => {
     const handler = Object.getOwnPropertyDescriptor(Marks.prototype, 'events')!.value as object;

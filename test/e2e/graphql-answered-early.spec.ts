@@ -1,0 +1,223 @@
+/** Interceptors that answer before the resolver of a root field has returned, see `answered-early.spec.ts`. */
+import { UseInterceptors, type NestInterceptor } from '@nestjs/common';
+import type { EntityManager } from '@mikro-orm/postgresql';
+import { Field, Mutation, ObjectType, Query, ResolveField, Resolver } from '@nestjs/graphql';
+import { CommitOn, InjectSession } from 'nestjs-db-context';
+import { concat, defer, from, map, Observable, of, race, take } from 'rxjs';
+
+import { deferred, type Deferred } from '../support/deferred.js';
+import { SERVERS, startGraphQLWorld, type GraphQLWorld } from '../support/graphql-world.js';
+import { LogRecorder } from '../support/log-recorder.js';
+import { Note } from '../support/note.entity.js';
+import { waitFor } from '../support/wait-for.js';
+
+let reached: Deferred<void>;
+let mayGoOn: Deferred<void>;
+/** How the resolver has ended. */
+let ended: Deferred<unknown>;
+
+const fallback: NestInterceptor = {
+  intercept: (_context, next) =>
+    race(next.handle(), from(reached.promise).pipe(map(() => 'accepted'))),
+};
+const first: NestInterceptor = {
+  intercept: (_context, next) => next.handle().pipe(take(1)),
+};
+
+@ObjectType('Transfer')
+class TransferType {
+  @Field()
+  id!: string;
+}
+
+@Resolver(() => TransferType)
+class TransferResolver {
+  constructor(@InjectSession() private readonly session: EntityManager) {}
+
+  @Query(() => String)
+  hello(): string {
+    return 'hello';
+  }
+
+  @UseInterceptors(fallback)
+  @Mutation(() => String)
+  race(): Promise<string> {
+    return this.#ending(async () => {
+      await this.session.insert(Note, { text: 'debit' });
+      await this.#elsewhere();
+      await this.session.insert(Note, { text: 'credit' });
+    });
+  }
+
+  @UseInterceptors(fallback)
+  @Mutation(() => String)
+  persisted(): Promise<string> {
+    return this.#ending(async () => {
+      this.session.persist(new Note('debit'));
+      await this.#elsewhere();
+      this.session.persist(new Note('credit'));
+    });
+  }
+
+  @UseInterceptors(fallback)
+  @Mutation(() => String)
+  observable(): Observable<string> {
+    return from(defer(() => this.race()));
+  }
+
+  /** Ends before the operation does. */
+  @Mutation(() => String)
+  async afterwards(): Promise<string> {
+    mayGoOn.resolve();
+    await ended.promise;
+    return 'afterwards';
+  }
+
+  @CommitOn(() => true)
+  @Mutation(() => TransferType, { nullable: true })
+  transfer(): object {
+    return { id: 'transfer' };
+  }
+
+  @ResolveField(() => String)
+  booked(): Promise<string> {
+    return this.race();
+  }
+
+  @ResolveField(() => String)
+  late(): Promise<string> {
+    return this.#ending(async () => {
+      await this.#elsewhere();
+      await this.session.insert(Note, { text: 'late' });
+    });
+  }
+
+  /** Fails while its sibling is at work, and graphql-js answers for both. */
+  @ResolveField(() => String)
+  async refused(): Promise<string> {
+    await reached.promise;
+    throw new Error('refused');
+  }
+
+  @UseInterceptors(fallback)
+  @Query(() => String)
+  reads(): Promise<string> {
+    return this.#ending(async () => {
+      await this.session.count(Note);
+      await this.#elsewhere();
+    });
+  }
+
+  @UseInterceptors(first)
+  @Mutation(() => String)
+  values(): Observable<string> {
+    return concat(
+      defer(() => this.session.insert(Note, { text: 'value' }).then(() => 'one')),
+      of('two'),
+    );
+  }
+
+  async #elsewhere(): Promise<void> {
+    reached.resolve();
+    await mayGoOn.promise;
+  }
+
+  async #ending(work: () => Promise<void>): Promise<string> {
+    try {
+      await work();
+      ended.resolve('done');
+      return 'done';
+    } catch (error) {
+      ended.resolve(error);
+      throw error;
+    }
+  }
+}
+
+const WHY =
+  'was rolled back instead of committed: its handler had not returned when it was answered in its place';
+
+describe.each(
+  SERVERS.flatMap((server) =>
+    (['operation', 'root-field', 'absent'] as const).flatMap((scope) =>
+      (['interceptor', 'middleware'] as const).map((mount) => ({ ...server, scope, mount })),
+    ),
+  ),
+)(
+  'resolvers that are answered early, $server over $adapter, scope $scope, mount $mount',
+  ({ scope, mount, ...server }) => {
+    const log = new LogRecorder();
+    let world: GraphQLWorld;
+
+    beforeAll(async () => {
+      world = await startGraphQLWorld({
+        server,
+        mount,
+        graphql: scope === 'absent' ? scope : { scope },
+        providers: [TransferResolver],
+      });
+      world.app.useLogger(log);
+    });
+    afterAll(() => world?.close());
+    beforeEach(async () => {
+      reached = deferred();
+      mayGoOn = deferred();
+      ended = deferred();
+      await world.database.query('truncate note');
+    });
+
+    it.each(['race', 'persisted', 'observable'])(
+      'W3: half of what a resolver writes is not committed (%s)',
+      async (field) => {
+        const { data, errors } = await world.ask(`mutation { ${field} }`);
+        mayGoOn.resolve();
+        await ended.promise;
+        expect({ data, saved: await world.savedTexts() }).toEqual({ data: null, saved: [] });
+        expect(errors?.map(({ message }) => message).join()).toContain(WHY);
+      },
+    );
+
+    it('S2: one that only reads is answered', async () => {
+      expect(await world.ask('{ reads }')).toMatchObject({ data: { reads: 'accepted' } });
+      mayGoOn.resolve();
+      expect(await ended.promise).toBe('done');
+    });
+
+    it('S2: one that has given a value is committed, whoever asks for no other', async () => {
+      expect(await world.ask('mutation { values }')).toMatchObject({ data: { values: 'one' } });
+      expect(await world.savedTexts()).toEqual(['value']);
+    });
+
+    if (scope === 'operation') {
+      it('W3: half of what a field writes is not committed, as its sibling fails', async () => {
+        const { data, errors } = await world.ask('mutation { transfer { booked refused } }');
+        mayGoOn.resolve();
+        await ended.promise;
+        expect({ data, saved: await world.savedTexts() }).toEqual({ data: null, saved: [] });
+        expect(errors?.map(({ message }) => message).join()).toContain(WHY);
+      });
+
+      it('S5: the failure of a field that was left is in the log', async () => {
+        log.lines.splice(0);
+        await world.ask('mutation { transfer { late refused } }');
+        mayGoOn.resolve();
+        expect(await ended.promise).toMatchObject({ code: 'SESSION_CLOSED' });
+        await waitFor(
+          () =>
+            log
+              .ofLibrary('error')
+              .some((line) => line.includes('failed after it had been answered in its place')),
+          { what: 'the error in the log' },
+        );
+        expect(await world.savedTexts()).toEqual([]);
+      });
+
+      it('S2: one that has returned before its operation ends is committed', async () => {
+        expect(await world.ask('mutation { race afterwards }')).toMatchObject({
+          data: { race: 'accepted', afterwards: 'afterwards' },
+        });
+        expect(await world.savedTexts()).toEqual(['debit', 'credit']);
+      });
+    }
+  },
+);
