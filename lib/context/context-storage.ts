@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 
 import { ClsService, type ClsStore } from 'nestjs-cls';
 
+import { keepOrmsApart } from '../session/asking-manager.js';
 import { answerWith, type OwnRequestContext } from '../session/request-context.js';
 import type { Context } from './context.js';
 
@@ -21,6 +22,7 @@ interface Entry extends ClsStore {
  */
 const cls = new ClsService<Entry>(new AsyncLocalStorage());
 
+keepOrmsApart();
 answerWith(() => cls.get<Entry | undefined>()?.requestContext);
 
 /**

@@ -2,6 +2,7 @@ import type { EntityManager } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
 import { ambientManager } from '../session/ambient.js';
+import { mayBeAnswered } from '../session/asking-manager.js';
 import type { GlobalClaim } from '../session/global-manager.js';
 import { OwnRequestContext, runAsRequest } from '../session/request-context.js';
 import type { SessionFactory } from '../session/session-factory.js';
@@ -116,7 +117,9 @@ export class SessionLookup {
 
   #named(contextName: string): EntityManager | undefined {
     const connection = this.connections.named(contextName);
-    return connection === undefined || this.#contextFor(connection) === undefined
+    return connection === undefined ||
+      !mayBeAnswered(connection.orm.config, contextName) ||
+      this.#contextFor(connection) === undefined
       ? undefined
       : this.connections.handle(connection.name);
   }

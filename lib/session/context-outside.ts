@@ -5,6 +5,7 @@ import {
   type Configuration,
 } from '@mikro-orm/core';
 
+import { isSessionOfOther } from './asking-manager.js';
 import type { EntityManagerClass } from './session-manager.js';
 
 /** What `em.getContext(validate)` returns. */
@@ -29,7 +30,7 @@ export function contextOutside(
   }
   return (em, validate = true) => {
     const inTransaction = TransactionContext.getEntityManager(em.name);
-    if (inTransaction !== undefined) {
+    if (inTransaction !== undefined && !isSessionOfOther(inTransaction, config)) {
       return inTransaction;
     }
     const context = contextOf(em.name) ?? em;

@@ -1,5 +1,6 @@
 import type { EntityManager, MikroORM } from '@mikro-orm/core';
 
+import { askFor } from './asking-manager.js';
 import { contextOutside, type ContextOf } from './context-outside.js';
 import { forkOfClass } from './fork-of-class.js';
 import { hasWorkOfItsOwn } from './own-fork.js';
@@ -73,6 +74,7 @@ function exchangeClass({ em, config }: MikroORM): Claims {
   const find = (): EntityManager | undefined => innermost(claims)?.find();
   const Base = em.constructor as EntityManagerClass;
   const previous = config.get('context');
+  const previousFor: typeof previous = (name) => askFor(config, () => previous(name));
   // Whether a stand-in has asked for a session before it asks MikroORM.
   let hasAsked = false;
   const askMikroOrm: ContextOf = (manager, validate) => {
@@ -83,7 +85,7 @@ function exchangeClass({ em, config }: MikroORM): Claims {
       hasAsked = false;
     }
   };
-  const outside = contextOutside(Base, config, previous) ?? askMikroOrm;
+  const outside = contextOutside(Base, config, previousFor) ?? askMikroOrm;
 
   class GlobalManager extends standInClass(Base, find) {
     override getContext(validate?: boolean): this {
@@ -117,7 +119,7 @@ function exchangeClass({ em, config }: MikroORM): Claims {
   // A fork without `useContext` is an ordinary one.
   Object.defineProperty(GlobalManager.prototype, 'constructor', { value: Base });
   Object.setPrototypeOf(em, GlobalManager.prototype);
-  config.set('context', (name) => (hasAsked ? undefined : find()) ?? previous(name));
+  config.set('context', (name) => (hasAsked ? undefined : find()) ?? previousFor(name));
   const restore = (): void => {
     Object.setPrototypeOf(em, Base.prototype as object);
     config.set('context', previous);

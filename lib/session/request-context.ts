@@ -75,8 +75,13 @@ export function runAsRequest<T>(
   callback: (requestContext: OwnRequestContext) => T,
 ): T {
   return around !== undefined && TransactionContext.currentTransactionContext()?.em === around
-    ? storageOf<TransactionContext>(TransactionContext).run(undefined, () => enter(own, callback))
+    ? outsideTransactionContext(() => enter(own, callback))
     : enter(own, callback);
+}
+
+/** Runs `callback` in no `TransactionContext`. */
+export function outsideTransactionContext<T>(callback: () => T): T {
+  return storageOf<TransactionContext>(TransactionContext).run(undefined, callback);
 }
 
 function enter<T>(own: OwnRequestContext, callback: (requestContext: OwnRequestContext) => T): T {

@@ -34,6 +34,7 @@ import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
 import { trySerialization } from './serialization-check.js';
 import { unavailable } from './unavailable.js';
+import { mayHaveWritten } from './written-work.js';
 
 /** Where an answer goes, once the context of its request is settled: to a subscriber, or to a promise. */
 export interface AttemptOutlet extends Observer<unknown> {
@@ -228,6 +229,9 @@ export class RequestAttempt implements Observer<unknown> {
     this.#stopListening();
     if (!this.#isFinishing) {
       const because = GIVEN_UP;
+      if (this.#isGivenUpWithWork) {
+        this.#request.log.workDropped(this.#request.route.name, 'given-up');
+      }
       this.#answer?.giveWay(
         new SessionClosedError(this.#context.placeOf(DEFAULT_CONNECTION_NAME), undefined, {
           because,
@@ -285,6 +289,14 @@ export class RequestAttempt implements Observer<unknown> {
         refusal: () => this.#handler?.refusal,
       },
       outcome,
+    );
+  }
+
+  /** Whether what it has written is dropped, and a client waits that may be told of a success. */
+  get #isGivenUpWithWork(): boolean {
+    const { response } = this.#request;
+    return (
+      response !== undefined && !this.#clientIsGone && this.#context.sessions.some(mayHaveWritten)
     );
   }
 

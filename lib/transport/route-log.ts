@@ -10,7 +10,7 @@ const LONGEST_HELD_STREAM_MS = 1_000;
 export type RetryObstacle = 'work-before-handler' | 'committed-early' | 'several-fields';
 
 /** Why the work of a request is rolled back, although nothing need have failed in it. */
-export type DropReason = 'client-left' | 'skipped-route' | 'fields-rolled-back';
+export type DropReason = 'client-left' | 'given-up' | 'skipped-route' | 'fields-rolled-back';
 
 /** Writes what concerns a route to Nest's log; each warning once per route, for all transports. */
 @Injectable()
@@ -158,6 +158,9 @@ const OBSTACLES: Record<RetryObstacle, string> = {
 
 const DROPS: Record<DropReason, string> = {
   'client-left': 'its client has left before it was answered.',
+  'given-up':
+    'an interceptor around it (@UseAfterCommit(), or one above DbContextInterceptor) answered in its place before it ' +
+    'was done.',
   'skipped-route':
     "a guard or a middleware had worked in its context (mount: 'middleware'), and the route is under " +
     '@SkipDbContext(). Take the decorator off, or let them work in dbContext.runInNewContext().',

@@ -1,7 +1,7 @@
 /** Interceptors that answer before the handler has returned: by `race()`, `timeout()` with a fallback, `take()`. */
 import { Controller, Post, UseInterceptors, type NestInterceptor } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { InjectSession, type DbContextOptions } from 'nestjs-db-context';
+import { InjectSession, UseAfterCommit, type DbContextOptions } from 'nestjs-db-context';
 import { concat, defer, from, map, Observable, of, race, take } from 'rxjs';
 
 import { deferred, type Deferred } from '../support/deferred.js';
@@ -41,6 +41,18 @@ class TransferController {
       await this.#elsewhere();
       await this.session.insert(Note, { text: 'credit' });
     });
+  }
+
+  @UseAfterCommit(fallback)
+  @Post('around')
+  around(): Promise<unknown> {
+    return this.race();
+  }
+
+  @UseAfterCommit(fallback)
+  @Post('around-reads')
+  aroundReads(): Promise<unknown> {
+    return this.reads();
   }
 
   @UseInterceptors(fire)
@@ -149,6 +161,26 @@ describe.each(
       );
     },
   );
+
+  it('S2: the log says that an interceptor around the context has given up what was written', async () => {
+    expect(await post('/around')).toEqual([201, { accepted: true }]);
+    mayGoOn.resolve();
+    expect(await ended.promise).toMatchObject({ code: 'SESSION_CLOSED' });
+    await world.serverIsIdle();
+    expect(await world.savedTexts()).toEqual([]);
+    expect(log.ofLibrary('error')).toContainEqual(
+      'The work of TransferController.around was rolled back: an interceptor around it (@UseAfterCommit(), or one ' +
+        'above DbContextInterceptor) answered in its place before it was done.',
+    );
+  });
+
+  it('S2: the log says nothing of one that has only read', async () => {
+    expect(await post('/around-reads')).toEqual([201, { accepted: true }]);
+    mayGoOn.resolve();
+    expect(await ended.promise).toBe('done');
+    expect(log.ofLibrary('error')).toEqual([]);
+    expect(log.ofLibrary('warn')).toEqual([]);
+  });
 
   it('S5: one that has not begun to write is answered, and its failure is in the log', async () => {
     expect(await post('/untouched')).toEqual([201, { accepted: true }]);
