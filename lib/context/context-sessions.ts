@@ -238,8 +238,13 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
 
   /** The session of a connection, if it has one that is open. */
   existing(name: string): Session | undefined {
-    const session = this.#sessions.find((each) => each.connectionName === name);
+    const session = this.latest(name);
     return session?.isClosed === true ? undefined : session;
+  }
+
+  /** The last session that it had of a connection, which may have ended. */
+  latest(name: string): Session | undefined {
+    return this.#sessions.find((each) => each.connectionName === name);
   }
 
   /**

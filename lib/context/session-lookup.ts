@@ -1,10 +1,10 @@
-import type { EntityManager } from '@mikro-orm/core';
+import type { EntityManager, RequestContext } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
 import { ambientManager } from '../session/ambient.js';
 import { mayBeAnswered } from '../session/asking-manager.js';
 import type { GlobalClaim } from '../session/global-manager.js';
-import { OwnRequestContext, runAsRequest } from '../session/request-context.js';
+import { ContextRequest, OwnRequestContext, runAsRequest } from '../session/request-context.js';
 import type { SessionFactory } from '../session/session-factory.js';
 import { sessionFork } from '../telemetry/channels.js';
 import { ForkEvent } from '../telemetry/session-events.js';
@@ -31,6 +31,8 @@ export class SessionLookup {
   readonly #contexts: ContextSource;
   readonly #owner: object;
   readonly #requestContext: OwnRequestContext;
+  /** What MikroORM's `RequestContext` has answered in a context; few applications ask. */
+  readonly #requests = new WeakMap<Context, ContextRequest>();
   #stopListening: (() => void) | undefined;
 
   /** @param owner the application, as the storage of the contexts knows it */
@@ -43,7 +45,13 @@ export class SessionLookup {
       (connection) => this.#watch(connection),
       () => this.#active(),
     );
-    this.#requestContext = new OwnRequestContext((contextName) => this.#named(contextName));
+    this.#requestContext = new OwnRequestContext({
+      find: (contextName) => {
+        const context = this.#contexts.current();
+        return context && this.#named(contextName, context);
+      },
+      current: (outer) => this.#requestOf(outer),
+    });
   }
 
   /** Runs the code of a context so that MikroORM's own `RequestContext` has its sessions. */
@@ -115,12 +123,33 @@ export class SessionLookup {
     return preparation.isInHook ? undefined : this.#contexts.current();
   }
 
-  #named(contextName: string): EntityManager | undefined {
+  #requestOf(outer: RequestContext | undefined): RequestContext | undefined {
+    const context = this.#contexts.current();
+    if (context === undefined) {
+      return undefined;
+    }
+    const known = this.#requests.get(context);
+    if (known !== undefined && known.outer === outer) {
+      return known;
+    }
+    const made = new ContextRequest((contextName) => this.#named(contextName, context), outer);
+    this.#requests.set(context, made);
+    return made;
+  }
+
+  /** A manager that is one of this context alone: code keeps things by it, as loaders do. */
+  #named(contextName: string, context: Context): EntityManager | undefined {
     const connection = this.connections.named(contextName);
-    return connection === undefined ||
-      !mayBeAnswered(connection.orm.config, contextName) ||
-      this.#contextFor(connection) === undefined
-      ? undefined
-      : this.connections.handle(connection.name);
+    if (
+      connection === undefined ||
+      connection.preparation.isInHook ||
+      !mayBeAnswered(connection.orm.config, contextName)
+    ) {
+      return undefined;
+    }
+    const factory = this.connections.factory(connection.name);
+    return context.isClosed
+      ? (context.latest(connection.name)?.manager ?? this.connections.handle(connection.name))
+      : this.#managerOf(factory, context);
   }
 }

@@ -25,8 +25,11 @@ export function mayBeAnswered(config: Configuration, contextName: string): boole
   return asking === undefined || asking === config || asking.get('contextName') !== contextName;
 }
 
-/** MikroORM's own. */
-export const ORIGINAL_GET_CONTEXT = EntityManager.prototype.getContext;
+/** MikroORM's own `getContext()`. */
+export const ORIGINAL_GET_CONTEXT = Reflect.get(EntityManager.prototype, 'getContext') as (
+  this: EntityManager,
+  validate?: boolean,
+) => EntityManager;
 
 /**
  * Keeps the entity managers of other orms out of the sessions. MikroORM knows what an entity manager stands for by a
@@ -51,5 +54,5 @@ export function isSessionOfOther(manager: EntityManager, config: Configuration):
 
 /** Called once for each copy of this library in the process. */
 export function keepOrmsApart(): void {
-  EntityManager.prototype.getContext = getContext as typeof ORIGINAL_GET_CONTEXT;
+  Object.assign(EntityManager.prototype, { getContext });
 }

@@ -5,7 +5,7 @@ import { RequestContext, TransactionContext, type EntityManager } from '@mikro-o
 /** Finds the manager of a context name; `undefined` where the calling code runs in no context. */
 type FindManager = (contextName: string) => EntityManager | undefined;
 
-/** The managers of the current context, and behind them those of the request context around it. */
+/** The managers of a context, and behind them those of the request context around it. */
 class ManagerMap extends Map<string, EntityManager> {
   readonly #find: FindManager;
   readonly #outer: RequestContext | undefined;
@@ -21,17 +21,37 @@ class ManagerMap extends Map<string, EntityManager> {
   }
 }
 
-/**
- * MikroORM's `RequestContext` around the code of a context. `@EnsureRequestContext()` finds it, and
- * `@Transactional()` in a class that has no property with an entity manager.
- */
-export class OwnRequestContext extends RequestContext {
-  readonly find: FindManager;
+/** What MikroORM's `RequestContext` answers with in one context: it is what that context is known by. */
+export class ContextRequest extends RequestContext {
   readonly outer: RequestContext | undefined;
 
-  constructor(find: FindManager, outer?: RequestContext) {
+  /** @param find finds the managers of the context */
+  constructor(find: FindManager, outer: RequestContext | undefined) {
     super(new ManagerMap(find, outer));
-    this.find = find;
+    this.outer = outer;
+  }
+}
+
+/** The contexts of one application, as MikroORM's `RequestContext` asks for them. */
+export interface RequestSource {
+  /** The manager of a context name in the current context; `undefined` where the calling code runs in none. */
+  find(contextName: string): EntityManager | undefined;
+  /** What the current context is known by; `undefined` where the calling code runs in none. */
+  current(outer: RequestContext | undefined): RequestContext | undefined;
+}
+
+/**
+ * Stands for MikroORM's `RequestContext` around the code of the contexts of an application, one for all of them:
+ * MikroORM finds that of the current one. `@EnsureRequestContext()` looks for it, and `@Transactional()` in a class
+ * that has no property with an entity manager.
+ */
+export class OwnRequestContext extends RequestContext {
+  readonly source: RequestSource;
+  readonly outer: RequestContext | undefined;
+
+  constructor(source: RequestSource, outer?: RequestContext) {
+    super(new ManagerMap((contextName) => source.find(contextName), outer));
+    this.source = source;
     this.outer = outer;
   }
 }
@@ -53,7 +73,28 @@ interface WithStorage<T> {
 export function answerWith(find: () => OwnRequestContext | undefined): void {
   // A second copy of the library in the process has put its own in its place.
   const before = RequestContext.currentRequestContext.bind(RequestContext);
-  RequestContext.currentRequestContext = () => before() ?? find();
+  ownAnswer = () => before() ?? find();
+  shownAnswer = () => shown(ownAnswer());
+  RequestContext.currentRequestContext = shownAnswer;
+}
+
+type Answer = () => RequestContext | undefined;
+
+let ownAnswer: Answer = () => undefined;
+let shownAnswer: Answer | undefined;
+
+/** The request context around the calling code, which no context makes one of its own for. */
+function currentRequest(): RequestContext | undefined {
+  const isOwn = RequestContext.currentRequestContext === shownAnswer;
+  const seen = isOwn ? undefined : RequestContext.currentRequestContext();
+  return isOwn || seen instanceof ContextRequest ? ownAnswer() : seen;
+}
+
+/** What code of the application sees of a request context. */
+function shown(context: RequestContext | undefined): RequestContext | undefined {
+  return context instanceof OwnRequestContext
+    ? (context.source.current(context.outer) ?? shown(context.outer))
+    : context;
 }
 
 /** What the calling code has entered itself, or the library where that had to be shadowed. */
@@ -85,12 +126,12 @@ export function outsideTransactionContext<T>(callback: () => T): T {
 }
 
 function enter<T>(own: OwnRequestContext, callback: (requestContext: OwnRequestContext) => T): T {
-  const current = RequestContext.currentRequestContext();
-  if (current instanceof OwnRequestContext && current.find === own.find) {
+  const current = currentRequest();
+  if (current instanceof OwnRequestContext && current.source === own.source) {
     return callback(current);
   }
-  const outer = without(own.find, current);
-  const entered = outer === undefined ? own : new OwnRequestContext(own.find, outer);
+  const outer = without(own.source, current);
+  const entered = outer === undefined ? own : new OwnRequestContext(own.source, outer);
   // What stands in the storage is found first, and so is what a second copy of the library has found.
   const isFoundFirst =
     enteredRequestContext() !== undefined ||
@@ -106,15 +147,15 @@ function storageOf<T>(statics: unknown): AsyncLocalStorage<T | undefined> {
 
 /** What is around the request contexts of an application; kept, they would form an endless chain. */
 function without(
-  find: FindManager,
+  source: RequestSource,
   context: RequestContext | undefined,
 ): RequestContext | undefined {
   if (!(context instanceof OwnRequestContext)) {
     return context;
   }
-  const outer = without(find, context.outer);
-  if (context.find === find) {
+  const outer = without(source, context.outer);
+  if (context.source === source) {
     return outer;
   }
-  return outer === context.outer ? context : new OwnRequestContext(context.find, outer);
+  return outer === context.outer ? context : new OwnRequestContext(context.source, outer);
 }

@@ -236,6 +236,65 @@ describe('the global entity manager inside of a context', () => {
       expect(await saved()).toEqual([]);
     });
 
+    it.each([
+      ['', <T>(work: () => T): T => work()],
+      [', inside of one of MikroORM', <T>(work: () => T): T => RequestContext.create(em(), work)],
+    ])('W2: each context has its own, with its session%s', async (_name, around) => {
+      const seen = (): unknown[] => {
+        const context = RequestContext.currentRequestContext();
+        return [context, context?.id, context?.em, RequestContext.getEntityManager()];
+      };
+      const both: unknown[][] = await Promise.all(
+        [0, 1].map(() =>
+          around(() =>
+            run(async () => {
+              const first = seen();
+              await insert(String(first[1]), em());
+              expect(await xid(first[2] as EntityManager)).toBe(await xid());
+              await shared.dbContext.run(() => {
+                expect(seen()).toEqual(first);
+                return Promise.resolve();
+              });
+              expect(seen()).toEqual(first);
+              return first;
+            }),
+          ),
+        ),
+      );
+      const [one, other] = both as [unknown[], unknown[]];
+      one.forEach((each, index) => expect(each).not.toBe(other[index]));
+      expect(await saved()).toHaveLength(2);
+    });
+
+    it('W2: an inner context has another one, and the outer one is seen again after it', async () => {
+      await run(async () => {
+        const outer = RequestContext.currentRequestContext();
+        await shared.dbContext.runInNewContext(async () => {
+          const inner = RequestContext.currentRequestContext();
+          expect(inner).not.toBe(outer);
+          expect(inner!.em).not.toBe(outer!.em);
+          await Promise.resolve();
+          expect(RequestContext.currentRequestContext()).toBe(inner);
+        });
+        expect(RequestContext.currentRequestContext()).toBe(outer);
+      });
+    });
+
+    it('S5: after the end of its context it is the session that has ended', async () => {
+      let late: Promise<unknown> | undefined;
+      const ended = deferred();
+      await run(async () => {
+        await insert('in time', em());
+        late = (async () => {
+          await ended.promise;
+          await insert('late', RequestContext.getEntityManager() as EntityManager);
+        })();
+      });
+      ended.resolve();
+      await expect(late).rejects.toMatchObject({ code: 'SESSION_CLOSED' });
+      expect(await saved()).toEqual(['in time']);
+    });
+
     it('W2: those of other orms can still be seen', async () => {
       const other = await MikroORM.init({
         ...configOf(shared.world.database),

@@ -64,8 +64,10 @@ describe.each(['of nobody', 'of another application', 'of another application th
     });
     beforeEach(() => Promise.all([own, others].map((each) => each.query('truncate note'))));
 
-    const texts = async ({ query }: TestDatabase): Promise<string[]> =>
-      (await query<{ text: string }>('select text from note order by id')).map(({ text }) => text);
+    const texts = async (database: TestDatabase): Promise<string[]> => {
+      const rows = await database.query<{ text: string }>('select text from note order by id');
+      return rows.map(({ text }) => text);
+    };
 
     it.each(Object.keys(WAYS))('W2: works in its own database in a context, %s', async (way) => {
       await app.dbContext.run(async () => {

@@ -4,7 +4,11 @@ import { RequestContext, type EntityManager } from '@mikro-orm/core';
 
 import { currentContext, runWithContext } from '../../lib/context/context-storage.js';
 import type { Context } from '../../lib/context/context.js';
-import { OwnRequestContext, runAsRequest } from '../../lib/session/request-context.js';
+import {
+  ContextRequest,
+  OwnRequestContext,
+  runAsRequest,
+} from '../../lib/session/request-context.js';
 
 const managerOf = (name: string): EntityManager => ({ name }) as EntityManager;
 const nameOf = (contextName?: string): string | undefined =>
@@ -16,9 +20,13 @@ function application(
   contextName = 'default',
 ): { readonly owner: object; readonly run: <T>(callback: () => T) => T } {
   const owner = {};
-  const own = new OwnRequestContext((name) =>
-    name === contextName && currentContext(owner) !== undefined ? managerOf(connection) : undefined,
-  );
+  const find = (name: string): EntityManager | undefined =>
+    name === contextName && currentContext(owner) !== undefined ? managerOf(connection) : undefined;
+  const own = new OwnRequestContext({
+    find,
+    current: (outer) =>
+      currentContext(owner) === undefined ? undefined : new ContextRequest(find, outer),
+  });
   return {
     owner,
     run: (callback) =>
