@@ -87,10 +87,11 @@ export async function runAtomic<T>(
   const isShared = current === 'append' && session.hasWork;
   return context.ends.blocks.run(connectionName, () =>
     withRetry(isShared ? undefined : retry, `atomic() of ${context.origin}`, () => {
-      let commitsBefore = context.earlyCommits;
+      let commitsBefore: number | undefined;
       const run = async (): Promise<T> => {
         // After a commit that failed it is another one than before.
         const own = context.session(connectionName);
+        // Where this fails, what came before the block is lost, and no attempt of the block does that again.
         await makeWay(own, current);
         commitsBefore = context.earlyCommits;
         own.demand(settings);
@@ -134,14 +135,21 @@ export function checkAtomicSettings(
 
 /** The ends of the session that the context has by then: the block may have closed the one it began with. */
 function endsOf({ context, connectionName }: AtomicTarget, isMarked: boolean): Ends {
-  const restore = context.ends.remember(connectionName);
+  const before = context.ends.remember(connectionName);
   const rollback = async (): Promise<void> => {
     await context.existing(connectionName)?.rollbackBlock();
-    restore();
+    before.restore();
   };
+  const abandon = isMarked ? async () => context.rollbackOnly(connectionName) : rollback;
   return {
     origin: 'atomic()',
     commit: async () => {
+      const refusal = before.failedSince;
+      if (refusal !== undefined) {
+        // A part of the block is lost, so that it has to fail as a whole; what came before it is untouched.
+        await abandon();
+        throw refusal;
+      }
       try {
         await context.existing(connectionName)?.commitBlock();
       } catch (error) {
@@ -153,7 +161,7 @@ function endsOf({ context, connectionName }: AtomicTarget, isMarked: boolean): E
       }
     },
     rollback,
-    abandon: isMarked ? async () => context.rollbackOnly(connectionName) : rollback,
+    abandon,
   };
 }
 
@@ -179,7 +187,8 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
     return;
   }
   if (current === 'commit') {
-    await session.commitBlock();
+    // That of an end of its own: whoever swallows its failure must not succeed without what came before the block.
+    await session.commit();
   } else if (current === 'rollback') {
     await session.rollbackBlock();
   } else if (current === 'raise') {

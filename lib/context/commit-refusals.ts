@@ -5,6 +5,14 @@ import type { Failure } from '../transaction/transaction-state.js';
 const NO_FAILURES: ReadonlyMap<string, Failure> = new Map();
 const NO_NAMES: ReadonlySet<string> = new Set();
 
+/** The commits of a connection since a block has begun. */
+export interface CommitsSince {
+  /** Why the block must not be committed: one of them has failed, and nobody has rolled back since. */
+  readonly failedSince: UnexpectedRollbackError | undefined;
+  /** Forgets the one that has failed, as the block is undone. */
+  restore(): void;
+}
+
 /**
  * What forbids the commit of a context until the application rolls back on purpose: a commit that
  * failed before (F4), or that the application asked for it (`rollbackOnly()`).
@@ -66,13 +74,21 @@ export class CommitRefusals {
     this.#isRollbackOnly = false;
   }
 
-  /** @returns forgets a commit of the connection that has failed since, and none that failed before */
-  remember(connectionName: string): () => void {
+  /** Tells commits of a connection that fail from now on from one that has failed before. */
+  remember(connectionName: string): CommitsSince {
     const known = this.#failures.get(connectionName);
-    return () => {
-      if (this.#failures.get(connectionName) !== known) {
-        this.#forgetFailure(connectionName);
-      }
+    const hasFailed = (): boolean => this.#failures.get(connectionName) !== known;
+    const errorOf = (): UnexpectedRollbackError | undefined =>
+      hasFailed() ? this.errorOf(connectionName) : undefined;
+    return {
+      get failedSince() {
+        return errorOf();
+      },
+      restore: () => {
+        if (hasFailed()) {
+          this.#forgetFailure(connectionName);
+        }
+      },
     };
   }
 

@@ -50,6 +50,9 @@ describe('an early commit that failed', () => {
     'session.commit()': () => current.session.commit(),
     'dbContext.commit()': () => current.dbContext.commit(),
     'dbContext.commitAll()': () => current.dbContext.commitAll(),
+    'dbContext.atomic(), which commits it first': () => current.dbContext.atomic(() => undefined),
+    'dbContext.atomic() with retry': () =>
+      current.dbContext.atomic(() => undefined, { retry: { attempts: 3, backoffMs: 0 } }),
   };
   const LATER: Record<string, () => Promise<unknown>> = {
     nothing: () => Promise.resolve(),
@@ -128,6 +131,40 @@ describe('an early commit that failed', () => {
       await current.insert('kept');
     });
     expect(await current.world.savedTexts()).toEqual(['kept']);
+  });
+
+  it('F4, C2: a block that swallows it cannot succeed, and its caller may go on', async () => {
+    const answers: unknown[] = [];
+    await current.run(async () => {
+      await current.dbContext
+        .atomic(async () => {
+          await violate(current.session);
+          await current.dbContext.atomic(() => undefined).catch((error) => answers.push(error));
+          await current.insert('in the block');
+        })
+        .catch((error) => answers.push(error));
+      await current.insert('after');
+    });
+    expect(answers).toMatchObject([{ name: 'UniqueConstraintViolationException' }, FAILED_BEFORE]);
+    expect(await current.world.savedTexts()).toEqual(['after']);
+  });
+
+  it('C2: what comes before a block is not undone by a retry of the block', async () => {
+    let runs = 0;
+    const work = current.run(async () => {
+      await current.insert('before');
+      await current.session
+        .execute(`do $$ begin raise exception 'x' using errcode = '40001'; end $$`)
+        .catch(() => undefined);
+      await current.dbContext
+        .atomic(() => current.insert(`run ${(runs += 1)}`), {
+          retry: { attempts: 3, backoffMs: 0 },
+        })
+        .catch(() => undefined);
+    });
+    await expect(work).rejects.toMatchObject({ code: 'UNEXPECTED_ROLLBACK' });
+    expect(runs).toBe(0);
+    expect(await current.world.savedTexts()).toEqual([]);
   });
 
   it('F4, C4: newAtomicSession() cannot succeed either', async () => {
