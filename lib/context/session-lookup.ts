@@ -1,7 +1,7 @@
 import type { EntityManager, RequestContext } from '@mikro-orm/core';
 
 import type { DbConnection } from '../connection/db-connection.js';
-import { ambientManager } from '../session/ambient.js';
+import { ambientManager, setRequestAside } from '../session/ambient.js';
 import { mayBeAnswered } from '../session/asking-manager.js';
 import type { GlobalClaim } from '../session/global-manager.js';
 import { ContextRequest, OwnRequestContext, runAsRequest } from '../session/request-context.js';
@@ -60,7 +60,7 @@ export class SessionLookup {
       runWithContext(this.#owner, context, callback, requestContext);
     return this.connections.hasGlobals
       ? runAsRequest(this.#requestContext, context.ambient, run)
-      : run();
+      : setRequestAside(run);
   }
 
   /**

@@ -70,7 +70,9 @@ export abstract class UnitsOfWork {
     }
     return joined === undefined
       ? runInOwnContext(this.registry, options.name ?? 'dbContext.run()', callback, options)
-      : new JoinedWork(joined, options.name ?? joined.origin).run(callback);
+      : new JoinedWork(joined, options.name ?? joined.origin).run(() =>
+          this.registry.runIn(joined, callback),
+        );
   }
 
   /**

@@ -20,6 +20,16 @@ class AsideScope extends AsyncScope {
   }
 }
 
+/** Code that has joined a context below a `RequestContext` of MikroORM, as it might have been opened there. */
+class JoinScope extends AsyncScope {
+  readonly request: RequestContext;
+
+  constructor(request: RequestContext) {
+    super();
+    this.request = request;
+  }
+}
+
 /** What of MikroORM's own contexts is none that the code of a context has entered. */
 export interface Surroundings {
   /** The manager of the `TransactionContext` that the context was opened in. */
@@ -63,12 +73,24 @@ function requestManager(
     current === undefined ||
     current === ambientRequest ||
     current instanceof OwnRequestContext ||
-    isBeforeHandler
+    isBeforeHandler ||
+    AsyncScope.innermost(JoinScope, (scope) => scope.request === current) !== undefined
   ) {
     return undefined;
   }
   const manager = current.map.get(config.get('contextName'));
   return manager?.config === config ? manager : undefined;
+}
+
+/**
+ * Runs work that joins a context, and is settled with it: a `RequestContext` of MikroORM that its caller has
+ * entered is around it, and nobody flushes what it would do there (W2).
+ */
+export function setRequestAside<T>(work: () => T): T {
+  const request = enteredRequestContext();
+  return request === undefined || request instanceof OwnRequestContext
+    ? work()
+    : new JoinScope(request).enter(work);
 }
 
 /**

@@ -112,7 +112,9 @@ export class DbContextInterceptor implements NestInterceptor {
     const response = httpResponseOf(executionContext);
     const joined = this.#joined(response);
     if (joined !== undefined) {
-      return new JoinedWork(joined, route.name).serve(() => call.run());
+      return new JoinedWork(joined, route.name).serve(() =>
+        this.#registry.runIn(joined, () => call.run()),
+      );
     }
     const served = new ServedCall(call);
     const { context, request } = this.#begin(executionContext, response, route, served);
@@ -159,7 +161,10 @@ export class DbContextInterceptor implements NestInterceptor {
     }
     const joined = this.#joined(response);
     if (joined !== undefined) {
-      return new JoinedWork(joined, route.name).observe(next.handle(), route);
+      const handler = new Observable((subscriber) =>
+        this.#registry.runIn(joined, () => next.handle().subscribe(subscriber)),
+      );
+      return new JoinedWork(joined, route.name).observe(handler, route);
     }
     // The context is claimed on subscription: an Observable that is never subscribed to would keep it
     // open for ever.
