@@ -51,6 +51,8 @@ export class Context extends ContextSessions {
   readonly ends: SessionEnds;
   /** Sessions with work that are being closed: nobody has waited for the loss of it. */
   #closing: readonly Session[] = NO_SESSIONS;
+  /** How many calls of `commitEarly()` have not ended. */
+  #commitsUnderWay = 0;
   /** Called when it has been open for too long, and is rolled back while its code still runs. */
   onExpire: ((error: ContextTimeoutError | ShuttingDownError) => void) | undefined;
   /** Where the registry keeps it while it runs, and what ends it when that takes too long. */
@@ -113,7 +115,7 @@ export class Context extends ContextSessions {
 
   /** Whether work of it is under way that nobody awaits. */
   get #isWorking(): boolean {
-    return this.hasWorkBeside || this.ends.hasBlocks;
+    return this.hasWorkBeside || this.ends.hasBlocks || this.#commitsUnderWay > 0 || this.isFailing;
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
@@ -271,6 +273,15 @@ export class Context extends ContextSessions {
   /** Commits all sessions, and goes on. */
   async commitEarly(): Promise<void> {
     this.#assertMayCommit();
+    this.#commitsUnderWay += 1;
+    try {
+      await this.#commitEarly();
+    } finally {
+      this.#commitsUnderWay -= 1;
+    }
+  }
+
+  async #commitEarly(): Promise<void> {
     const { outcomes, failure } = await commitSessions(
       { list: () => this.sessions, shut: (session) => session.prepare() },
       new CommitPlan(this.sessions),

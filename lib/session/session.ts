@@ -68,6 +68,11 @@ export class Session extends SessionTransactions implements SessionControl {
     return this.#state === 'failed' || this.#state === 'closed';
   }
 
+  /** Whether a commit of it has failed that nobody has been told of yet. */
+  get isFailing(): boolean {
+    return this.#state === 'failed' && this.#isEnding;
+  }
+
   /** Reports the ends to `observer` alone from now on. */
   observe(observer: SessionObserver | undefined): void {
     this.#observer = observer;
@@ -87,7 +92,7 @@ export class Session extends SessionTransactions implements SessionControl {
   flush(): Promise<void> {
     this.#assertOutsideEnd('commit');
     const flush = (): Promise<void> => setAmbientAside(this.manager, () => this.#flush());
-    return this.#ends.unfinished > 0 ? this.#ends.run(ignore).then(flush) : flush();
+    return this.#isEnding ? this.#ends.run(ignore).then(flush) : flush();
   }
 
   /**
@@ -97,7 +102,7 @@ export class Session extends SessionTransactions implements SessionControl {
    */
   prepare(): DbContextError | undefined {
     this.#state = 'prepared';
-    return this.#ends.unfinished > 0
+    return this.#isEnding
       ? new UnexpectedRollbackError(this.place, 'unawaited-statements')
       : this.#shut();
   }
@@ -139,26 +144,31 @@ export class Session extends SessionTransactions implements SessionControl {
   async commit(): Promise<void> {
     this.#assertOutsideCode('commit');
     this.#observer?.assertMayEnd(this, 'commit');
-    try {
-      await this.commitBlock();
-    } catch (error) {
-      if (this.#state === 'failed') {
-        this.#observer?.commitFailed(this, error);
-      }
-      throw error;
-    }
+    await this.#commitExclusively((error) => this.#observer?.commitFailed(this, error));
   }
 
   /** As `commit()`, for a block whose caller learns of a failure, which then concerns nobody else. */
-  async commitBlock(): Promise<void> {
-    await this.#exclusively('commit', async () => {
+  commitBlock(): Promise<void> {
+    return this.#commitExclusively(ignore);
+  }
+
+  /** @param onFailure hears of a failure with which it has ended, before anybody can take the end for over */
+  #commitExclusively(onFailure: (error: unknown) => void): Promise<void> {
+    return this.#exclusively('commit', async () => {
       this.#assertUsable();
       const blocker = this.#observer?.blockerOf(this);
       if (blocker !== undefined) {
         throw blocker;
       }
-      await this.#flushAndCommit();
-      await this.#observer?.committed(this);
+      try {
+        await this.#flushAndCommit();
+        await this.#observer?.committed(this);
+      } catch (error) {
+        if (this.#state === 'failed') {
+          onFailure(error);
+        }
+        throw error;
+      }
     });
   }
 
@@ -195,7 +205,7 @@ export class Session extends SessionTransactions implements SessionControl {
     this.#state = 'closed';
     transaction.shut();
     // A commit() that hangs in its flush would hold this up.
-    const hurried = this.#ends.unfinished > 0 ? transaction.rollback() : undefined;
+    const hurried = this.#isEnding ? transaction.rollback() : undefined;
     const closed = this.#exclusively('close', () => this.#rollBack());
     await Promise.all([hurried, closed]);
   }
@@ -275,6 +285,10 @@ export class Session extends SessionTransactions implements SessionControl {
     if (this.#state === 'usable') {
       this.renewTransaction();
     }
+  }
+
+  get #isEnding(): boolean {
+    return this.#ends.unfinished > 0;
   }
 
   #exclusively<T>(verb: string, end: () => Promise<T>): Promise<T> {
