@@ -354,7 +354,7 @@ export class Context extends ContextSessions {
     return commitSessions(
       {
         list: () => this.sessions,
-        beforeFlush: () => this.#beforeFlush(),
+        beforeFlush: () => this.#beforeFlush(plan),
         shutAll,
         shut: (session) => session.prepareForGood(),
       },
@@ -363,14 +363,25 @@ export class Context extends ContextSessions {
   }
 
   /** @throws why the context must not be committed */
-  #beforeFlush(): Promise<void> | undefined {
+  #beforeFlush(plan: CommitPlan): Promise<void> | undefined {
     this.#assertMayCommit();
     return this.ends.hasHooks && this.ends.hooks.awaitsCommitOf(undefined)
-      ? this.sessions.reduce(
-          (work, session) => session.whileOpen(work),
-          this.ends.hooks.beforeEnd(),
-        )
+      ? this.#whileHooksRun(plan)
       : undefined;
+  }
+
+  async #whileHooksRun(plan: CommitPlan): Promise<void> {
+    try {
+      await this.sessions.reduce(
+        (work, session) => session.whileOpen(work),
+        this.ends.hooks.beforeEnd(),
+      );
+    } catch (error) {
+      // A hook that has ended a session itself has sent nothing that was refused.
+      const isOwnEnd = error instanceof SessionClosedError && this.endCause === undefined;
+      const open = this.sessions.filter(({ transaction }) => transaction.isOpen);
+      throw (isOwnEnd ? plan.blockerFor(open) : undefined) ?? error;
+    }
   }
 
   #assertMayCommit(): void {

@@ -96,8 +96,9 @@ const ROLLBACK_REASONS: Record<RollbackReason, string> = {
     'through, or call rollback() and do the work again',
   'rollback-only': 'rollbackOnly() was called',
   'ended-meanwhile':
-    'its session was closed, rolled back or taken out of the context by a branch that nobody awaits, ' +
-    'while it was to be committed; await all branches',
+    'its session was closed, rolled back or taken out of the context while it was to be committed, by a ' +
+    'beforeCommit hook or by a branch that nobody awaits; throw in the hook to undo the work, and await all ' +
+    'branches',
   'context-ended':
     'its context had been ended before, because the client went away, its time was over, the application ' +
     'shuts down, or its code failed',

@@ -1,6 +1,6 @@
 /** Ends that a hook of a flush waits for, by way of code that is no part of the flush, while they wait for that. */
 import type { EventSubscriber } from '@mikro-orm/core';
-import { DbContext, type DbContextError } from 'nestjs-db-context';
+import type { DbContextError } from 'nestjs-db-context';
 
 import { deferred, type Deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';

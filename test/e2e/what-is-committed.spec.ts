@@ -91,6 +91,29 @@ describe.each(Object.entries(ENDINGS))('%s by a branch that nobody awaits', (_, 
     expect(await saved()).toEqual([0, 0]);
   });
 
+  it.each(NAMES)(
+    'C5: in a beforeCommit hook it is the reason why nothing is committed (%s)',
+    async (name) => {
+      const hook: unknown[] = [];
+      const run = app.dbContext.run(async () => {
+        for (const each of NAMES) {
+          await app.session(each).insert(Note, { text: each });
+        }
+        app.dbContext.beforeCommit(async () => {
+          hook.push(await end(name));
+        });
+      });
+      await expect(run).rejects.toMatchObject({
+        ...unexpected(name),
+        message: expect.stringContaining(
+          'by a beforeCommit hook or by a branch that nobody awaits',
+        ) as string,
+      });
+      expect(await saved()).toEqual([0, 0]);
+      expect(hook).toHaveLength(1);
+    },
+  );
+
   it('S1: at any moment of the end, only saved work is answered with a success', async () => {
     const outcomes = new Set<string>();
     for (let turns = 0; turns < 40; turns++) {
