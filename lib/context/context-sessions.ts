@@ -155,11 +155,6 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
     return this.#sessions.some(isClosed) ? this.#sessions.filter(isOpen) : this.#sessions;
   }
 
-  /** Whether a commit of a session has failed that nobody has been told of yet. */
-  protected get isFailing(): boolean {
-    return this.#sessions.some((session) => session.isFailing);
-  }
-
   /** Whether transactions beside those of its sessions are open (`requires_new`). */
   get hasWorkBeside(): boolean {
     return this.unfinished.length > 0;

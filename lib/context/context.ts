@@ -115,7 +115,7 @@ export class Context extends ContextSessions {
 
   /** Whether work of it is under way that nobody awaits. */
   get #isWorking(): boolean {
-    return this.hasWorkBeside || this.ends.hasBlocks || this.#commitsUnderWay > 0 || this.isFailing;
+    return this.hasWorkBeside || this.ends.hasBlocks || this.#commitsUnderWay > 0;
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */

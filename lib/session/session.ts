@@ -31,6 +31,8 @@ class EndScope extends AsyncScope {
   }
 }
 
+type FailureListener = (error: unknown) => void;
+
 const ignore = (): void => undefined;
 
 /**
@@ -68,11 +70,6 @@ export class Session extends SessionTransactions implements SessionControl {
     return this.#state === 'failed' || this.#state === 'closed';
   }
 
-  /** Whether a commit of it has failed that nobody has been told of yet. */
-  get isFailing(): boolean {
-    return this.#state === 'failed' && this.#isEnding;
-  }
-
   /** Reports the ends to `observer` alone from now on. */
   observe(observer: SessionObserver | undefined): void {
     this.#observer = observer;
@@ -92,7 +89,7 @@ export class Session extends SessionTransactions implements SessionControl {
   flush(): Promise<void> {
     this.#assertOutsideEnd('commit');
     const flush = (): Promise<void> => setAmbientAside(this.manager, () => this.#flush());
-    return this.#isEnding ? this.#ends.run(ignore).then(flush) : flush();
+    return this.#ends.unfinished > 0 ? this.#ends.run(ignore).then(flush) : flush();
   }
 
   /**
@@ -102,7 +99,7 @@ export class Session extends SessionTransactions implements SessionControl {
    */
   prepare(): DbContextError | undefined {
     this.#state = 'prepared';
-    return this.#isEnding
+    return this.#ends.unfinished > 0
       ? new UnexpectedRollbackError(this.place, 'unawaited-statements')
       : this.#shut();
   }
@@ -144,31 +141,23 @@ export class Session extends SessionTransactions implements SessionControl {
   async commit(): Promise<void> {
     this.#assertOutsideCode('commit');
     this.#observer?.assertMayEnd(this, 'commit');
-    await this.#commitExclusively((error) => this.#observer?.commitFailed(this, error));
+    await this.commitBlock((error) => this.#observer?.commitFailed(this, error));
   }
 
-  /** As `commit()`, for a block whose caller learns of a failure, which then concerns nobody else. */
-  commitBlock(): Promise<void> {
-    return this.#commitExclusively(ignore);
-  }
-
-  /** @param onFailure hears of a failure with which it has ended, before anybody can take the end for over */
-  #commitExclusively(onFailure: (error: unknown) => void): Promise<void> {
+  /**
+   * As `commit()`, for a block whose caller learns of a failure, which then concerns nobody else.
+   *
+   * @param onFailure hears of a failure at once: while this session is rolled back, another one may be committed
+   */
+  commitBlock(onFailure: FailureListener = ignore): Promise<void> {
     return this.#exclusively('commit', async () => {
       this.#assertUsable();
       const blocker = this.#observer?.blockerOf(this);
       if (blocker !== undefined) {
         throw blocker;
       }
-      try {
-        await this.#flushAndCommit();
-        await this.#observer?.committed(this);
-      } catch (error) {
-        if (this.#state === 'failed') {
-          onFailure(error);
-        }
-        throw error;
-      }
+      await this.#flushAndCommit(onFailure);
+      await this.#observer?.committed(this);
     });
   }
 
@@ -205,7 +194,7 @@ export class Session extends SessionTransactions implements SessionControl {
     this.#state = 'closed';
     transaction.shut();
     // A commit() that hangs in its flush would hold this up.
-    const hurried = this.#isEnding ? transaction.rollback() : undefined;
+    const hurried = this.#ends.unfinished > 0 ? transaction.rollback() : undefined;
     const closed = this.#exclusively('close', () => this.#rollBack());
     await Promise.all([hurried, closed]);
   }
@@ -233,7 +222,7 @@ export class Session extends SessionTransactions implements SessionControl {
     await pendingCodeRuns();
   }
 
-  async #flushAndCommit(): Promise<void> {
+  async #flushAndCommit(onFailure: FailureListener): Promise<void> {
     try {
       await this.#flush();
       for (let flushes = 1; this.#observer?.awaitsHook(this) === true; flushes++) {
@@ -244,10 +233,10 @@ export class Session extends SessionTransactions implements SessionControl {
       if (blocker !== undefined) {
         throw blocker;
       }
-      await this.#commit();
+      await this.#commit(onFailure);
     } catch (error) {
       if (this.#state === 'usable') {
-        this.#state = 'failed';
+        this.#fail(error, onFailure);
         await this.#rollBack();
       }
       await this.#observer?.rolledBack(this);
@@ -260,18 +249,23 @@ export class Session extends SessionTransactions implements SessionControl {
     return this.transaction.shut() ?? this.flushBlocker ?? this.#observer?.blockerOf(this);
   }
 
-  async #commit(): Promise<Outcome> {
+  async #commit(onFailure: FailureListener = ignore): Promise<Outcome> {
     try {
       const outcome = await this.commitTransaction();
       this.#renew();
       return outcome;
     } catch (error) {
       if (this.#state === 'usable') {
-        this.#state = 'failed';
+        this.#fail(error, onFailure);
       }
       this.manager.clear();
       throw error;
     }
+  }
+
+  #fail(error: unknown, onFailure: FailureListener): void {
+    this.#state = 'failed';
+    onFailure(error);
   }
 
   async #rollBack(): Promise<void> {
@@ -285,10 +279,6 @@ export class Session extends SessionTransactions implements SessionControl {
     if (this.#state === 'usable') {
       this.renewTransaction();
     }
-  }
-
-  get #isEnding(): boolean {
-    return this.#ends.unfinished > 0;
   }
 
   #exclusively<T>(verb: string, end: () => Promise<T>): Promise<T> {

@@ -2,6 +2,7 @@ import { Controller, Post } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { DbContext, InjectSession, UnexpectedRollbackError } from 'nestjs-db-context';
 
+import { deferred } from '../support/deferred.js';
 import { Note } from '../support/note.entity.js';
 import { startWorld } from '../support/test-world.js';
 import { useWorld } from '../support/use-world.js';
@@ -131,6 +132,42 @@ describe('an early commit that failed', () => {
       await current.insert('kept');
     });
     expect(await current.world.savedTexts()).toEqual(['kept']);
+  });
+
+  it('F4: one that is being rolled back as the context ends forbids the success', async () => {
+    const { proxy } = current.world;
+    const [rollingBack, mayRollBack] = [deferred(), deferred()];
+    proxy.onStatement = async (sql) => {
+      if (/^rollback/i.test(sql)) {
+        proxy.onStatement = undefined;
+        rollingBack.resolve();
+        await mayRollBack.promise;
+      }
+    };
+    let commit: Promise<unknown> | undefined;
+    const run = current.run(async () => {
+      await current.insert('row');
+      current.dbContext.beforeCommit(
+        () => {
+          throw new RangeError('vetoed');
+        },
+        { connection: 'default' },
+      );
+      commit = current.session.commit().catch((error: unknown) => error);
+      await rollingBack.promise;
+      // By another session: the first one has failed.
+      await current.insert('instead');
+    });
+    try {
+      await expect(run).rejects.toMatchObject({
+        ...FAILED_BEFORE,
+        cause: new RangeError('vetoed'),
+      });
+    } finally {
+      mayRollBack.resolve();
+    }
+    expect(await commit).toEqual(new RangeError('vetoed'));
+    expect(await current.world.savedTexts()).toEqual([]);
   });
 
   it('F4, C2: a block that swallows it cannot succeed, and its caller may go on', async () => {

@@ -431,11 +431,11 @@ const ClsService = function ClsService() {
   },
   {
     id: 'F4',
-    what: 'A context succeeds while a commit of it is failing.',
+    what: 'A commit that fails is taken for none until its rollback is over.',
     file: 'lib/session/session.ts',
-    find: "return this.#state === 'failed' && this.#isEnding;",
-    replace: 'return false;',
-    spec: 'e2e/ends-that-wait.spec',
-    test: 'F4, F6: session.commit()',
+    find: 'this.#fail(error, onFailure);\n        await this.#rollBack();',
+    replace: "this.#state = 'failed';\n        await this.#rollBack();\n        onFailure(error);",
+    spec: 'e2e/failed-early-commit.spec',
+    test: 'F4: one that is being rolled back',
   },
 ];
