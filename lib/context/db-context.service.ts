@@ -238,6 +238,7 @@ export class DbContext extends UnitsOfWork {
    * by its `commit()` or `rollback()`.
    *
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}, {@link UnknownConnectionError}
+   * @throws {@link InvalidTransactionStateError} the call is part of a flush of the session, or of its end
    */
   // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller knows its driver
   popSession<E extends EntityManager = DriverEntityManager>(
@@ -245,6 +246,7 @@ export class DbContext extends UnitsOfWork {
   ): E | undefined {
     const context = this.registry.require();
     this.registry.connections.factory(name);
+    context.existing(name)?.assertOutsideCode('popSession');
     context.ends.assertEndsAlone(name, 'popSession');
     return context.pop(name)?.manager as E | undefined;
   }

@@ -139,7 +139,7 @@ export class Session extends SessionTransactions implements SessionControl {
 
   /** Flushes and commits. The next statement begins a new transaction. */
   async commit(): Promise<void> {
-    this.#assertOutsideCode('commit');
+    this.assertOutsideCode('commit');
     this.#observer?.assertMayEnd(this, 'commit');
     await this.commitBlock((error) => this.#observer?.commitFailed(this, error));
   }
@@ -166,7 +166,7 @@ export class Session extends SessionTransactions implements SessionControl {
    * there is nothing left to be done.
    */
   async rollback(): Promise<void> {
-    this.#assertOutsideCode('rollback');
+    this.assertOutsideCode('rollback');
     this.#observer?.assertMayEnd(this, 'rollback');
     await this.rollbackBlock();
     this.#observer?.undone(this);
@@ -201,8 +201,16 @@ export class Session extends SessionTransactions implements SessionControl {
 
   /** @throws {@link InvalidTransactionStateError} the calling code is inside em.transactional(), or part of a flush */
   assertNotNested(verb: string): void {
-    this.#assertOutsideCode(verb);
+    this.assertOutsideCode(verb);
     assertNotNested(this.manager, this.place, verb);
+  }
+
+  /** @throws {@link InvalidTransactionStateError} the calling code is part of what the end would have to wait for */
+  assertOutsideCode(verb: string): void {
+    this.#assertOutsideEnd(verb);
+    if (isFlushing(this.manager)) {
+      throw this.#calledWithin(verb, 'flush');
+    }
   }
 
   async #flush(): Promise<void> {
@@ -286,14 +294,6 @@ export class Session extends SessionTransactions implements SessionControl {
     return this.#ends.run(() =>
       new EndScope(this).during(() => setAmbientAside(this.manager, end)),
     );
-  }
-
-  /** @throws {@link InvalidTransactionStateError} the calling code is part of what the end would have to wait for */
-  #assertOutsideCode(verb: string): void {
-    this.#assertOutsideEnd(verb);
-    if (isFlushing(this.manager)) {
-      throw this.#calledWithin(verb, 'flush');
-    }
   }
 
   #assertOutsideEnd(verb: string): void {

@@ -93,6 +93,7 @@ const ENDS: Record<string, () => Promise<unknown>> = {
   'dbContext.rollbackAll()': () => app.dbContext.rollbackAll(),
   'dbContext.closeAll()': () => app.dbContext.closeAll(),
   'dbContext.atomic()': () => app.dbContext.atomic(() => a().insert(Note, { text: 'atomic' })),
+  'dbContext.popSession()': async () => app.dbContext.popSession(),
 };
 
 describe.each(Object.entries(ENDS))('%s in a hook of a flush by hand', (_, end) => {

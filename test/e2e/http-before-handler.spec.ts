@@ -1,17 +1,28 @@
 import {
+  Catch,
   Controller,
+  ForbiddenException,
   Get,
   Inject,
   Injectable,
   Scope,
   UnauthorizedException,
+  UseFilters,
   UseGuards,
+  type ArgumentsHost,
   type CanActivate,
+  type ExceptionFilter,
   type Provider,
 } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
 import { AuthGuard, PassportStrategy } from '@nestjs/passport';
 import type { EntityManager } from '@mikro-orm/postgresql';
-import { DbContextNotActiveError, getSessionToken, InjectSession } from 'nestjs-db-context';
+import {
+  DbContext,
+  DbContextNotActiveError,
+  getSessionToken,
+  InjectSession,
+} from 'nestjs-db-context';
 import { Strategy } from 'passport-custom';
 
 import { LogRecorder } from '../support/log-recorder.js';
@@ -73,6 +84,30 @@ class ScopedController {
   }
 }
 
+@Injectable()
+class RefusingGuard implements CanActivate {
+  canActivate(): boolean {
+    return false;
+  }
+}
+
+/** Keeps a row of its own, and one in whatever context it runs. */
+@Catch(ForbiddenException)
+class AuditFilter implements ExceptionFilter {
+  constructor(
+    private readonly adapterHost: HttpAdapterHost,
+    private readonly dbContext: DbContext,
+    @InjectSession() private readonly session: EntityManager,
+  ) {}
+
+  async catch(_error: ForbiddenException, host: ArgumentsHost): Promise<void> {
+    const keep = (text: string) => () => this.session.persist(new Note(text)).flush();
+    await this.dbContext.run(keep('joined'));
+    await this.dbContext.runInNewContext(keep('new'));
+    this.adapterHost.httpAdapter.reply(host.switchToHttp().getResponse(), { refused: true }, 403);
+  }
+}
+
 @Controller()
 class GuardedController {
   constructor(@InjectSession() private readonly session: EntityManager) {}
@@ -81,6 +116,13 @@ class GuardedController {
   @Get('passport')
   async passport(): Promise<void> {
     await this.session.persist(new Note('handled')).flush();
+  }
+
+  @UseGuards(RefusingGuard)
+  @UseFilters(AuditFilter)
+  @Get('refused')
+  refused(): void {
+    // The guard lets nobody in.
   }
 
   @UseGuards(CountingGuard)
@@ -116,6 +158,15 @@ describe.each<AdapterName>(['express', 'fastify'])(
         logger.lines.length = 0;
         world.proxy.reset();
         await world.database.query('truncate note');
+      });
+
+      it('S2, S8: a filter keeps of a refusal what it writes in a context of its own', async () => {
+        const response = await world.fetch('/refused');
+        expect([response.status, await response.json()]).toEqual([403, { refused: true }]);
+        await world.serverIsIdle();
+        expect(await world.savedTexts()).toEqual(
+          mount === 'middleware' ? ['new'] : ['joined', 'new'],
+        );
       });
 
       if (mount === 'interceptor') {
