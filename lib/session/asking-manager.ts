@@ -40,11 +40,17 @@ export const ORIGINAL_GET_CONTEXT = Reflect.get(EntityManager.prototype, 'getCon
  * `test/e2e/context-outside.spec.ts` fails when an upgrade decides in another way.
  */
 function getContext(this: EntityManager, validate?: boolean): EntityManager {
-  const ask = (): EntityManager => ORIGINAL_GET_CONTEXT.call(this, validate);
-  const found = askFor(this.config, ask);
-  return isSessionOfOther(found, this.config)
-    ? outsideTransactionContext(() => askFor(this.config, ask))
-    : found;
+  // MikroORM asks several times in each of its methods, so that this makes no function for it.
+  const before = asking;
+  asking = this.config;
+  try {
+    const found = ORIGINAL_GET_CONTEXT.call(this, validate);
+    return found !== this && isSessionOfOther(found, this.config)
+      ? outsideTransactionContext(() => ORIGINAL_GET_CONTEXT.call(this, validate))
+      : found;
+  } finally {
+    asking = before;
+  }
 }
 
 /** Whether a manager is one of the library's, of another orm than `config`. */

@@ -352,7 +352,7 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
     id: 'W2',
     what: 'An orm of another database is in the transaction of the session that has its name.',
     file: 'lib/session/asking-manager.ts',
-    find: 'return isSessionOfOther(found, this.config)',
+    find: 'return found !== this && isSessionOfOther(found, this.config)',
     replace: 'return found === undefined',
     spec: 'e2e/other-orms.spec',
     test: 'an orm of nobody W2: is not in a transaction',
