@@ -108,16 +108,17 @@ export abstract class Blocks extends Contexts {
     }
     const inner = this.ofContext(env, db);
     const own = op.own ? { ...inner.own, [db]: context.session(db) } : inner.own;
-    const forgetFailure = context.rememberFailure(db);
+    const failure = context.rememberFailure(db);
     try {
       this.block(body, { ...inner, own });
+      failure.assertNone();
     } catch (error) {
       rethrowUndetermined(error);
       const existing = context.existing(db);
       if (existing !== undefined) {
         context.rollbackEarly([existing]);
       }
-      forgetFailure();
+      failure.forget();
       throw error;
     }
     const existing = context.existing(db);
@@ -141,7 +142,8 @@ export abstract class Blocks extends Contexts {
 
   protected makeWay(session: ModelSession, mode: string, context: ModelContext): void {
     if (mode === 'commit') {
-      context.commitEarly(session);
+      // It is none of the block: whoever catches its failure cannot succeed.
+      context.commitByHand(session);
     } else if (mode === 'rollback') {
       context.rollbackEarly([session]);
     } else if (mode === 'raise') {

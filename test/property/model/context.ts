@@ -58,13 +58,22 @@ export class ModelContext {
     return this.#failedCommits.has(db);
   }
 
-  /** C2: @returns forgets a commit by hand that has failed since: the caller of a block gets its error */
-  rememberFailure(db: Database): () => void {
+  /** C2: commits by hand that fail from now on, in a block whose caller gets its error. */
+  rememberFailure(db: Database): { readonly assertNone: () => void; readonly forget: () => void } {
     const known = this.#failedCommits.get(db);
-    return () => {
-      if (this.#failedCommits.get(db) !== known) {
-        this.#failedCommits.delete(db);
-      }
+    const hasFailed = (): boolean =>
+      this.#failedCommits.has(db) && this.#failedCommits.get(db) !== known;
+    return {
+      assertNone: () => {
+        if (hasFailed()) {
+          throw failedBefore();
+        }
+      },
+      forget: () => {
+        if (hasFailed()) {
+          this.#failedCommits.delete(db);
+        }
+      },
     };
   }
 
