@@ -8,17 +8,12 @@ import {
 } from '../errors.js';
 import type { Session } from '../session/session.js';
 import { ContextSessions, type OpeningOptions } from './context-sessions.js';
+import { EarlyEnds } from './early-ends.js';
 import type { Decision } from './end-by.js';
 import type { HookCallback, HookKind } from './hook-calls.js';
 import { HOOK_CALLS } from './hooks.js';
 import { SessionEnds } from './session-ends.js';
-import {
-  closeSessions,
-  CommitPlan,
-  commitSessions,
-  rollbackSessions,
-  type Settlement,
-} from './settlement.js';
+import { closeSessions, CommitPlan, commitSessions, type Settlement } from './settlement.js';
 
 /** How a context is opened. */
 export interface ContextOptions extends OpeningOptions {
@@ -26,7 +21,6 @@ export interface ContextOptions extends OpeningOptions {
   readonly outer: Context | undefined;
 }
 
-const NO_SESSIONS: readonly Session[] = [];
 const NO_ROUTES: readonly string[] = [];
 
 /**
@@ -49,10 +43,7 @@ export class Context extends ContextSessions {
   undone: string | undefined;
   /** What the ends of its sessions mean for it. */
   readonly ends: SessionEnds;
-  /** Sessions with work that are being closed: nobody has waited for the loss of it. */
-  #closing: readonly Session[] = NO_SESSIONS;
-  /** How many calls of `commitEarly()` have not ended. */
-  #commitsUnderWay = 0;
+  #early: EarlyEnds | undefined;
   /** Called when it has been open for too long, and is rolled back while its code still runs. */
   onExpire: ((error: ContextTimeoutError | ShuttingDownError) => void) | undefined;
   /** Where the registry keeps it while it runs, and what ends it when that takes too long. */
@@ -109,13 +100,18 @@ export class Context extends ContextSessions {
       !this.ends.hasHooks &&
       this.ends.refusesNothing &&
       !this.#isWorking &&
-      this.#closing.length === 0
+      this.#early?.closing === undefined
     );
   }
 
   /** Whether work of it is under way that nobody awaits. */
   get #isWorking(): boolean {
-    return this.hasWorkBeside || this.ends.hasBlocks || this.#commitsUnderWay > 0;
+    return this.hasWorkBeside || this.ends.hasBlocks || this.#early?.isCommitting === true;
+  }
+
+  /** Ends after which it goes on, made when the first one is asked for. */
+  get early(): EarlyEnds {
+    return (this.#early ??= new EarlyEnds(this));
   }
 
   /** How many parts of its work have been committed before its end, so that no rollback undoes them. */
@@ -270,53 +266,12 @@ export class Context extends ContextSessions {
     return this.ends.hooks.take(kind);
   }
 
-  /** Commits all sessions, and goes on. */
-  async commitEarly(): Promise<void> {
-    this.#assertMayCommit();
-    this.#commitsUnderWay += 1;
-    try {
-      await this.#commitEarly();
-    } finally {
-      this.#commitsUnderWay -= 1;
+  /** @throws {@link UnexpectedRollbackError} why it must not be committed */
+  assertMayCommit(): void {
+    const refusal = this.ends.errorOfAny(this.anyConnection);
+    if (refusal !== undefined) {
+      throw refusal;
     }
-  }
-
-  async #commitEarly(): Promise<void> {
-    const { outcomes, failure } = await commitSessions(
-      { list: () => this.sessions, shut: (session) => session.prepare() },
-      new CommitPlan(this.sessions),
-    );
-    if (failure !== undefined) {
-      for (const { connectionName, outcome } of outcomes) {
-        if (outcome !== 'committed') {
-          this.ends.failed(connectionName, failure.error);
-        }
-      }
-    }
-    await this.ends.hooks.afterEarlyEnd(outcomes, failure !== undefined);
-    if (failure !== undefined) {
-      throw failure.error;
-    }
-  }
-
-  /** Rolls all sessions back, and goes on. */
-  async rollbackEarly(): Promise<void> {
-    await rollbackSessions(this.sessions);
-    this.ends.forgetAll();
-    await this.ends.hooks.afterEarlyRollback();
-  }
-
-  /** Closes sessions, and goes on. */
-  async closeEarly(sessions: readonly Session[]): Promise<void> {
-    sessions.forEach(({ connectionName }) => this.ends.forgetRollbackOnly(connectionName));
-    const closing = sessions.filter((session) => session.hasWork);
-    this.#closing = [...this.#closing, ...closing];
-    try {
-      await closeSessions(sessions);
-    } finally {
-      this.#closing = this.#closing.filter((session) => !closing.includes(session));
-    }
-    await this.ends.hooks.afterEarlyRollback();
   }
 
   async #commit(): Promise<void> {
@@ -344,7 +299,7 @@ export class Context extends ContextSessions {
     const plan = new CommitPlan(this.sessions);
     const shutAll = (): DbContextError | undefined => {
       this.#phase = 'closed';
-      const [closing] = this.#closing;
+      const closing = this.#early?.closing;
       return this.#isWorking
         ? new UnexpectedRollbackError(this.placeOf(this.anyConnection), 'unawaited-statements')
         : closing === undefined
@@ -364,7 +319,7 @@ export class Context extends ContextSessions {
 
   /** @throws why the context must not be committed */
   #beforeFlush(plan: CommitPlan): Promise<void> | undefined {
-    this.#assertMayCommit();
+    this.assertMayCommit();
     return this.ends.hasHooks && this.ends.hooks.awaitsCommitOf(undefined)
       ? this.#whileHooksRun(plan)
       : undefined;
@@ -381,13 +336,6 @@ export class Context extends ContextSessions {
       const isOwnEnd = error instanceof SessionClosedError && this.endCause === undefined;
       const open = this.sessions.filter(({ transaction }) => transaction.isOpen);
       throw (isOwnEnd ? plan.blockerFor(open) : undefined) ?? error;
-    }
-  }
-
-  #assertMayCommit(): void {
-    const refusal = this.ends.errorOfAny(this.anyConnection);
-    if (refusal !== undefined) {
-      throw refusal;
     }
   }
 

@@ -117,7 +117,7 @@ export class DbContext extends UnitsOfWork {
     if (session !== undefined) {
       session.assertNotNested('close');
       context.ends.assertEndsAlone(name, 'close');
-      await context.closeEarly([session]);
+      await context.early.close([session]);
     }
   }
 
@@ -128,7 +128,7 @@ export class DbContext extends UnitsOfWork {
    * @throws what {@link DbContext.commit} throws
    */
   async commitAll(): Promise<void> {
-    await this.#openFor('commitAll').commitEarly();
+    await this.#openFor('commitAll').early.commit();
   }
 
   /**
@@ -137,7 +137,7 @@ export class DbContext extends UnitsOfWork {
    * @throws {@link DbContextNotActiveError}, {@link SessionClosedError}
    */
   async rollbackAll(): Promise<void> {
-    await this.#openFor('rollbackAll').rollbackEarly();
+    await this.#openFor('rollbackAll').early.rollback();
   }
 
   /**
@@ -147,7 +147,7 @@ export class DbContext extends UnitsOfWork {
    */
   async closeAll(): Promise<void> {
     const context = this.#openFor('closeAll');
-    await context.closeEarly(context.sessions);
+    await context.early.close(context.sessions);
   }
 
   /**

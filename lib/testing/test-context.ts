@@ -61,7 +61,7 @@ export class TestContext {
    * @throws what `dbContext.commitAll()` throws
    */
   async commit(): Promise<void> {
-    await this.#registry.runIn(this.#context, () => this.#context.commitEarly());
+    await this.#registry.runIn(this.#context, () => this.#context.early.commit());
   }
 
   /**
