@@ -27,7 +27,7 @@ export class RouteLog {
         'committed, so a client may see a success that then fails. ' +
         (route.isLive
           ? 'Mark the route with @SkipDbContext(), and work in dbContext.run() for each event.'
-          : 'Return the value instead of using @Res(), commit with dbContext.commit() before ' +
+          : 'Return the value instead of sending it by @Res() or in an interceptor, commit with dbContext.commit() before ' +
             'sending, or mark the route with @SkipDbContext().'),
     );
   }
