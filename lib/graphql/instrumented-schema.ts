@@ -209,10 +209,18 @@ function remembering(
   try {
     const value = resolve();
     if (isPromise(value)) {
-      return value.then((result) => {
-        noticeErrorsIn(operation, info, result);
-        return result;
-      }, fail);
+      const end = operation?.begin();
+      return value.then(
+        (result) => {
+          end?.();
+          noticeErrorsIn(operation, info, result);
+          return result;
+        },
+        (error: unknown) => {
+          end?.();
+          return fail(error);
+        },
+      );
     }
     noticeErrorsIn(operation, info, value);
     return value;

@@ -68,10 +68,17 @@ function noticePromise(
 ): void {
   // Promises call first what was first added to them, and graphql-js comes later. `then` of its class may do
   // more: some begin their work with it.
+  const end = operation?.begin();
   void Promise.prototype.then.call(
     item,
-    (value) => noticeErrorsIn(operation, part, value),
-    (error: unknown) => noticeError(operation, part, error),
+    (value) => {
+      end?.();
+      noticeErrorsIn(operation, part, value);
+    },
+    (error: unknown) => {
+      end?.();
+      noticeError(operation, part, error);
+    },
   );
 }
 

@@ -126,6 +126,11 @@ export class GraphQLOperation {
     });
   }
 
+  /** A field, or an item of a list, is being resolved. @returns is to be called when it is */
+  begin(): () => void {
+    return this.#resolvers.begin();
+  }
+
   /** Remembers what a field has thrown, for servers whose errors no longer have it. */
   threw(path: Path, error: unknown): void {
     this.#thrown.set(keyOf(responsePathAsArray(path)), error);

@@ -7,8 +7,9 @@ import { HandlersAtWork } from '../transport/handlers-at-work.js';
 import { isPromise } from '../transport/is-promise.js';
 
 /**
- * The resolvers of an operation, many of which may be at work at the same time. They have all returned when it
- * is answered, unless an interceptor, or the error of another field, has answered in their place.
+ * The resolvers of an operation, and what they have returned, much of which may be at work at the same time. All of it
+ * has ended when the operation is answered, unless an interceptor, or the error of another field, has answered in
+ * its place.
  */
 export class ResolverCalls implements HandlerEnd {
   readonly #atWork: HandlersAtWork;
@@ -23,6 +24,11 @@ export class ResolverCalls implements HandlerEnd {
   /** Why the operation must not be committed now. */
   get refusal(): UnexpectedRollbackError | undefined {
     return this.#atWork.refusal;
+  }
+
+  /** A field, or an item of a list, is being resolved. @returns is to be called when it is */
+  begin(): () => void {
+    return this.#atWork.begin();
   }
 
   begins(): boolean {

@@ -1,4 +1,4 @@
-import { tap, type Observable } from 'rxjs';
+import { defer, tap, type Observable } from 'rxjs';
 
 import type { Context } from '../context/context.js';
 import { UnexpectedRollbackError } from '../errors.js';
@@ -23,9 +23,19 @@ export class HandlersAtWork {
     return writer && new UnexpectedRollbackError(writer.place, 'unfinished-handler');
   }
 
+  /** Something begins that the context must not be committed in the middle of. @returns is to be called at its end */
+  begin(): () => void {
+    let isAtWork = true;
+    this.#count += 1;
+    return () => {
+      this.#count -= isAtWork ? 1 : 0;
+      isAtWork = false;
+    };
+  }
+
   /** @param onLateFailure hears of a failure that comes after the commit, so that no answer says it */
   async during<T>(work: () => PromiseLike<T>, onLateFailure: (error: unknown) => void): Promise<T> {
-    this.#count += 1;
+    const end = this.begin();
     try {
       return await work();
     } catch (error) {
@@ -34,29 +44,15 @@ export class HandlersAtWork {
       }
       throw error;
     } finally {
-      this.#count -= 1;
+      end();
     }
   }
 
   /** Values of which one that is left before the first has not ended, and goes on or not, as its code likes. */
   untilFirst(values: Observable<unknown>): Observable<unknown> {
-    let isAtWork = false;
-    const end = (): void => {
-      if (isAtWork) {
-        isAtWork = false;
-        this.#count -= 1;
-      }
-    };
-    return values.pipe(
-      tap({
-        subscribe: () => {
-          isAtWork = true;
-          this.#count += 1;
-        },
-        next: end,
-        error: end,
-        complete: end,
-      }),
-    );
+    return defer(() => {
+      const end = this.begin();
+      return values.pipe(tap({ next: end, error: end, complete: end }));
+    });
   }
 }
