@@ -42,11 +42,7 @@ class TransferResolver {
   @UseInterceptors(fallback)
   @Mutation(() => String)
   race(): Promise<string> {
-    return this.#ending(async () => {
-      await this.session.insert(Note, { text: 'debit' });
-      await this.#elsewhere();
-      await this.session.insert(Note, { text: 'credit' });
-    });
+    return this.#half();
   }
 
   @UseInterceptors(fallback)
@@ -95,14 +91,14 @@ class TransferResolver {
   /** Items of which one fails while another one is at work. */
   @ResolveField(() => [String])
   items(): Promise<string>[] {
-    return [this.race(), this.refused()];
+    return [this.#half(), this.refused()];
   }
 
   /** Resolved by the default resolver, which no class has. */
   @CommitOn(() => true)
   @Mutation(() => TransferType, { nullable: true })
   lazily(): object {
-    return { id: this.race() };
+    return { id: this.#half() };
   }
 
   /** Fails while its sibling is at work, and graphql-js answers for both. */
@@ -128,6 +124,14 @@ class TransferResolver {
       defer(() => this.session.insert(Note, { text: 'value' }).then(() => 'one')),
       of('two'),
     );
+  }
+
+  #half(): Promise<string> {
+    return this.#ending(async () => {
+      await this.session.insert(Note, { text: 'debit' });
+      await this.#elsewhere();
+      await this.session.insert(Note, { text: 'credit' });
+    });
   }
 
   async #elsewhere(): Promise<void> {
