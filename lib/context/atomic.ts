@@ -6,6 +6,7 @@ import {
   type TransactionSettings,
 } from '../postgresql/transaction-settings.js';
 import type { Session } from '../session/session.js';
+import type { CommitRefusals } from './commit-refusals.js';
 import type { Context } from './context.js';
 import { endBy, type Ends } from './end-by.js';
 import { checkRetryOptions } from '../options/check-retry-options.js';
@@ -92,7 +93,7 @@ export async function runAtomic<T>(
         // After a commit that failed it is another one than before.
         const own = context.session(connectionName);
         // Where this fails, what came before the block is lost, and no attempt of the block does that again.
-        await makeWay(own, current);
+        await makeWay(own, current, context.ends);
         commitsBefore = context.earlyCommits;
         own.demand(settings);
         const isMarked = current === 'append' && onError === 'rollback-only';
@@ -135,18 +136,18 @@ export function checkAtomicSettings(
 
 /** The ends of the session that the context has by then: the block may have closed the one it began with. */
 function endsOf({ context, connectionName }: AtomicTarget, isMarked: boolean): Ends {
-  const before = context.ends.remember(connectionName);
+  const restore = context.ends.remember(connectionName);
   const rollback = async (): Promise<void> => {
     await context.existing(connectionName)?.rollbackBlock();
-    before.restore();
+    restore();
   };
   const abandon = isMarked ? async () => context.rollbackOnly(connectionName) : rollback;
   return {
     origin: 'atomic()',
     commit: async () => {
-      const refusal = before.failedSince;
+      const refusal = context.ends.failureOf(connectionName);
       if (refusal !== undefined) {
-        // A part of the block is lost, so that it has to fail as a whole; what came before it is untouched.
+        // Of the block, so that it has to fail as a whole, or of what came before, after which no commit succeeds.
         await abandon();
         throw refusal;
       }
@@ -182,7 +183,11 @@ function assertOneOf(option: string, value: string, values: readonly string[]): 
   }
 }
 
-async function makeWay(session: Session, current: CurrentTransaction): Promise<void> {
+async function makeWay(
+  session: Session,
+  current: CurrentTransaction,
+  ends: CommitRefusals,
+): Promise<void> {
   if (!session.hasWork) {
     return;
   }
@@ -191,6 +196,7 @@ async function makeWay(session: Session, current: CurrentTransaction): Promise<v
     await session.commit();
   } else if (current === 'rollback') {
     await session.rollbackBlock();
+    ends.forgetRollbackOnly(session.connectionName);
   } else if (current === 'raise') {
     throw new InvalidTransactionStateError(
       session.place,

@@ -5,14 +5,6 @@ import type { Failure } from '../transaction/transaction-state.js';
 const NO_FAILURES: ReadonlyMap<string, Failure> = new Map();
 const NO_NAMES: ReadonlySet<string> = new Set();
 
-/** The commits of a connection since a block has begun. */
-export interface CommitsSince {
-  /** Why the block must not be committed: one of them has failed, and nobody has rolled back since. */
-  readonly failedSince: UnexpectedRollbackError | undefined;
-  /** Forgets the one that has failed, as the block is undone. */
-  restore(): void;
-}
-
 /**
  * What forbids the commit of a context until the application rolls back on purpose: a commit that
  * failed before (F4), or that the application asked for it (`rollbackOnly()`).
@@ -58,7 +50,7 @@ export class CommitRefusals {
     this.#forgetFailure(connectionName);
   }
 
-  /** A transaction of a connection was rolled back, which is all that `rollbackOnly()` asks for. */
+  /** The application has rolled a connection back, or closed it, which is all that `rollbackOnly()` asks for. */
   forgetRollbackOnly(connectionName: string): void {
     if (this.#rollbackOnly.has(connectionName)) {
       this.#rollbackOnly = new Set(
@@ -74,21 +66,13 @@ export class CommitRefusals {
     this.#isRollbackOnly = false;
   }
 
-  /** Tells commits of a connection that fail from now on from one that has failed before. */
-  remember(connectionName: string): CommitsSince {
+  /** @returns forgets a commit of the connection that has failed since, and none that failed before */
+  remember(connectionName: string): () => void {
     const known = this.#failures.get(connectionName);
-    const hasFailed = (): boolean => this.#failures.get(connectionName) !== known;
-    const errorOf = (): UnexpectedRollbackError | undefined =>
-      hasFailed() ? this.errorOf(connectionName) : undefined;
-    return {
-      get failedSince() {
-        return errorOf();
-      },
-      restore: () => {
-        if (hasFailed()) {
-          this.#forgetFailure(connectionName);
-        }
-      },
+    return () => {
+      if (this.#failures.get(connectionName) !== known) {
+        this.#forgetFailure(connectionName);
+      }
     };
   }
 
@@ -105,10 +89,16 @@ export class CommitRefusals {
 
   /** Why a connection must not be committed. */
   errorOf(connectionName: string): UnexpectedRollbackError | undefined {
+    return this.failureOf(connectionName) ?? this.rollbackOnlyErrorOf(connectionName);
+  }
+
+  /** Why a connection must not be committed, if a commit of it has failed before. */
+  failureOf(connectionName: string): UnexpectedRollbackError | undefined {
     const failure = this.#failures.get(connectionName);
-    return failure === undefined
-      ? this.rollbackOnlyErrorOf(connectionName)
-      : new UnexpectedRollbackError(this.placeOf(connectionName), 'failed-before', failure.error);
+    return (
+      failure &&
+      new UnexpectedRollbackError(this.placeOf(connectionName), 'failed-before', failure.error)
+    );
   }
 
   /**

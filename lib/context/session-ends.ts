@@ -115,8 +115,7 @@ export class SessionEnds extends CommitRefusals implements SessionObserver {
   }
 
   /** See {@link SessionObserver.rolledBack}. */
-  rolledBack({ connectionName }: Session): Promise<void> {
-    this.forgetRollbackOnly(connectionName);
+  rolledBack(): Promise<void> {
     return this.hooks.afterEarlyRollback();
   }
 

@@ -186,6 +186,22 @@ describe('an early commit that failed', () => {
     expect(await current.world.savedTexts()).toEqual(['after']);
   });
 
+  it.each(['commit', 'append', 'rollback', 'raise'] as const)(
+    'F4, C2: no block is committed after it, with current: %j',
+    async (mode) => {
+      let block: Promise<unknown> | undefined;
+      const run = current.run(async () => {
+        await violate(current.session);
+        await current.session.commit().catch(() => undefined);
+        block = current.dbContext.atomic(() => current.insert('block'), { current: mode });
+        await block.catch(() => undefined);
+      });
+      await expect(run).rejects.toMatchObject(FAILED_BEFORE);
+      await expect(block).rejects.toMatchObject(FAILED_BEFORE);
+      expect(await current.world.savedTexts()).toEqual([]);
+    },
+  );
+
   it('C2: what comes before a block is not undone by a retry of the block', async () => {
     let runs = 0;
     const work = current.run(async () => {

@@ -362,6 +362,48 @@ describe('rollbackOnly() with two connections', () => {
     expect(await otherTexts()).toEqual(['kept']);
   });
 
+  it.each(['commit', 'append', 'raise', 'savepoint'] as const)(
+    'C1, C2: a mark on the connection survives an atomic() with current: %j that fails after it',
+    async (current) => {
+      const blockError = new KnownError('the block');
+      let caught: unknown;
+      const error = await errorOf(
+        run(async () => {
+          api.rollbackOnly({ connection: 'default' });
+          caught = await errorOf(api.atomic(failing(blockError), { current }));
+          await insert('undone');
+        }),
+      );
+      expect(caught).toBe(blockError);
+      expect(error).toMatchObject(refused());
+      expect(await shared.world.savedTexts()).toEqual([]);
+    },
+  );
+
+  it('C1, C2: so does the mark of a block that could not commit what it had joined', async () => {
+    const caught: unknown[] = [];
+    const error = await errorOf(
+      run(async () => {
+        await insert('undone');
+        const joined = api.atomic(
+          async () => {
+            shared.session.persist([new Note('twice'), new Note('twice')]);
+          },
+          { current: 'append', onError: 'rollback-only' },
+        );
+        caught.push(await errorOf(joined));
+        caught.push(await errorOf(api.atomic(failing(new KnownError('the block')))));
+        await insert('undone, too');
+      }),
+    );
+    expect(caught).toEqual([
+      expect.any(UniqueConstraintViolationException),
+      new KnownError('the block'),
+    ]);
+    expect(error).toMatchObject(refused());
+    expect(await shared.world.savedTexts()).toEqual([]);
+  });
+
   it.each(['commit', 'append', 'rollback', 'raise', 'savepoint'] as const)(
     'C1, C2: the mark of a parallel branch survives an atomic() with current: %j that fails',
     async (current) => {

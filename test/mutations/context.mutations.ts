@@ -424,8 +424,8 @@ const ClsService = function ClsService() {
     id: 'C2',
     what: 'A block succeeds although a commit in it has failed.',
     file: 'lib/context/atomic.ts',
-    find: 'if (refusal !== undefined) {',
-    replace: 'if (refusal === null) {',
+    find: 'if (refusal !== undefined) {\n        // Of the block',
+    replace: 'if (refusal === null) {\n        // Of the block',
     spec: 'e2e/failed-early-commit.spec',
     test: 'F4, C2: a block that swallows it',
   },
@@ -437,5 +437,15 @@ const ClsService = function ClsService() {
     replace: "this.#state = 'failed';\n        await this.#rollBack();\n        onFailure(error);",
     spec: 'e2e/failed-early-commit.spec',
     test: 'F4: one that is being rolled back',
+  },
+  {
+    id: 'C1',
+    what: 'A block that is rolled back takes the mark of rollbackOnly() away.',
+    file: 'lib/context/session-ends.ts',
+    find: 'rolledBack(): Promise<void> {\n    return',
+    replace:
+      'rolledBack({ connectionName }: Session): Promise<void> {\n    this.forgetRollbackOnly(connectionName);\n    return',
+    spec: 'e2e/rollback-only.spec',
+    test: 'C1, C2: a mark on the connection survives',
   },
 ];

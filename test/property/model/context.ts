@@ -65,7 +65,8 @@ export class ModelContext {
       this.#failedCommits.has(db) && this.#failedCommits.get(db) !== known;
     return {
       assertNone: () => {
-        if (hasFailed()) {
+        // One of before is no affair of the block, but no commit succeeds after it.
+        if (this.#failedCommits.has(db)) {
           throw failedBefore();
         }
       },
