@@ -197,6 +197,9 @@ async function makeWay(
   } else if (current === 'rollback') {
     await session.rollbackBlock();
     ends.forgetRollbackOnly(session.connectionName);
+  } else if (current === 'append') {
+    // What was lost before is none of the block, whose caller may swallow that it is undone.
+    session.assertNothingLost();
   } else if (current === 'raise') {
     throw new InvalidTransactionStateError(
       session.place,

@@ -342,6 +342,11 @@ export abstract class ContextSessions implements Holder, SessionOwner, Surroundi
     this.#owned = [...this.unfinished, work];
   }
 
+  /** See {@link SessionOwner.holds}. */
+  holds(session: object): boolean {
+    return this.#sessions.some((each) => each === session);
+  }
+
   /** Work beside the transactions of the sessions that is still under way (W3). */
   protected get unfinished(): readonly OwnedWork[] {
     return this.#owned.filter((work) => !work.isOver());

@@ -41,6 +41,8 @@ export interface SessionObserver {
 export interface SessionOwner {
   /** @throws {@link SessionClosedError} it has ended */
   own(connectionName: string, work: OwnedWork): void;
+  /** Whether no other session has taken the place of one, which would end it. */
+  holds(session: ObservedSession): boolean;
 }
 
 /** How a session is made. */

@@ -77,10 +77,11 @@ export abstract class SessionTransactions implements OrmOwner {
     return this.transaction.hasBegun;
   }
 
-  /** Whether a commit has anything to do. */
+  /** Whether a commit has anything to do: also to refuse what a flush has lost. */
   get hasWork(): boolean {
     return (
       this.hasBegun ||
+      this.#flushFailure !== undefined ||
       this.hasPendingChanges ||
       (!isFlushUnderWay(this.manager) && hasChanges(this.manager))
     );
@@ -159,14 +160,18 @@ export abstract class SessionTransactions implements OrmOwner {
     return failure && new UnexpectedRollbackError(this.place, 'failed-flush', failure.error);
   }
 
-  /** @throws why the work cannot be committed any more */
-  protected assertNotFailed(): void {
-    const { transaction } = this;
-    const blocker = transaction.isOpen
-      ? (transaction.commitBlocker ?? this.flushBlocker)
-      : undefined;
+  /** @throws why what has been done so far is lost, whatever becomes of it */
+  assertNothingLost(): void {
+    const blocker = this.transaction.commitBlocker ?? this.flushBlocker;
     if (blocker !== undefined) {
       throw blocker;
+    }
+  }
+
+  /** @throws why the work cannot be committed any more */
+  protected assertNotFailed(): void {
+    if (this.transaction.isOpen) {
+      this.assertNothingLost();
     }
   }
 

@@ -162,8 +162,8 @@ export class Session extends SessionTransactions implements SessionControl {
   }
 
   /**
-   * Rolls back, forgets all entities, and is ready for a new transaction. After a commit that failed
-   * there is nothing left to be done.
+   * Rolls back, forgets all entities, and is ready for a new transaction, also after a commit that failed; then
+   * not where another session has taken its place.
    */
   async rollback(): Promise<void> {
     this.assertOutsideCode('rollback');
@@ -181,6 +181,9 @@ export class Session extends SessionTransactions implements SessionControl {
   /** As `rollback()`, for a caller that reports to the observer by itself. */
   async rollbackInSilence(): Promise<void> {
     await this.#exclusively('rollback', async () => {
+      if (this.#state === 'failed' && this.#owner?.holds(this) === true) {
+        this.#state = 'usable';
+      }
       if (this.#state !== 'failed') {
         this.#assertUsable();
         await this.#rollBack();

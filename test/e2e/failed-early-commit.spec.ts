@@ -37,6 +37,22 @@ class NotesController {
   }
 }
 
+/** Loses what it was to write, and has sent nothing. */
+async function failFlush(session: EntityManager): Promise<void> {
+  let isRefusing = true;
+  // It cannot be taken out again.
+  session.getEventManager().registerSubscriber({
+    beforeFlush: async () => {
+      if (isRefusing) {
+        throw new RangeError('the flush');
+      }
+    },
+  });
+  session.persist(new Note('lost'));
+  await expect(session.flush()).rejects.toEqual(new RangeError('the flush'));
+  isRefusing = false;
+}
+
 const FAILED_BEFORE = {
   code: 'UNEXPECTED_ROLLBACK',
   reason: 'failed-before',
@@ -202,6 +218,33 @@ describe('an early commit that failed', () => {
     },
   );
 
+  it.each(
+    (['commit', 'append', 'raise', 'savepoint'] as const).flatMap((mode) =>
+      (['succeeds', 'throws'] as const).map((end) => [mode, end] as const),
+    ),
+  )(
+    'F4, C2: a flush that has failed before an atomic() with current: %s that %s forbids the success',
+    async (mode, end) => {
+      const run = current.run(async () => {
+        await failFlush(current.session);
+        await current.dbContext
+          .atomic(
+            async () => {
+              await current.insert('block');
+              if (end === 'throws') {
+                throw new RangeError('the block');
+              }
+            },
+            { current: mode },
+          )
+          .catch(() => undefined);
+        await current.insert('later').catch(() => undefined);
+      });
+      await expect(run).rejects.toMatchObject({ code: 'UNEXPECTED_ROLLBACK' });
+      expect(await current.world.savedTexts()).toEqual([]);
+    },
+  );
+
   it('C2: what comes before a block is not undone by a retry of the block', async () => {
     let runs = 0;
     const work = current.run(async () => {
@@ -226,6 +269,55 @@ describe('an early commit that failed', () => {
       await own.commit().catch(() => undefined);
     });
     await expect(run).rejects.toMatchObject(FAILED_BEFORE);
+  });
+
+  it.each<[string, () => Promise<unknown>]>([
+    [
+      'newAtomicSession()',
+      () =>
+        current.dbContext.newAtomicSession(async (own: EntityManager) => {
+          await violate(own);
+          await own.commit().catch(() => own.rollback());
+          own.create(Note, { text: 'instead' });
+        }),
+    ],
+    [
+      'newSession()',
+      () =>
+        current.dbContext.newSession(async (own: EntityManager) => {
+          await violate(own);
+          await own.commit().catch(() => own.rollback());
+          await own.insert(Note, { text: 'instead' });
+          await own.commit();
+        }),
+    ],
+    [
+      'getSession()',
+      () =>
+        current.run(async () => {
+          await violate(current.session);
+          const own = current.dbContext.getSession() as EntityManager;
+          await own.commit().catch(() => own.rollback());
+          own.create(Note, { text: 'instead' });
+        }),
+    ],
+  ])('F4, C4: what is done after the rollback() of %s is saved', async (_, run) => {
+    await run();
+    expect(await current.world.savedTexts()).toEqual(['instead']);
+  });
+
+  it('F4: what is done after the rollback() of a session that another one has taken the place of is refused', async () => {
+    await current.run(async () => {
+      await violate(current.session);
+      const own = current.dbContext.getSession() as EntityManager;
+      await own.commit().catch(() => current.dbContext.rollback());
+      await current.insert('by the other');
+      await own.rollback();
+      await expect(current.insert('by the first', own)).rejects.toMatchObject({
+        code: 'SESSION_CLOSED',
+      });
+    });
+    expect(await current.world.savedTexts()).toEqual(['by the other']);
   });
 
   it('F4, S1: the client is told of a failure', async () => {

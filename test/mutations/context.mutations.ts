@@ -448,4 +448,22 @@ const ClsService = function ClsService() {
     spec: 'e2e/rollback-only.spec',
     test: 'C1, C2: a mark on the connection survives',
   },
+  {
+    id: 'F4',
+    what: 'An atomic() block takes away that a flush before it has failed.',
+    file: 'lib/session/session-transactions.ts',
+    find: 'this.#flushFailure !== undefined ||',
+    replace: '',
+    spec: 'e2e/failed-early-commit.spec',
+    test: 'F4, C2: a flush that has failed before',
+  },
+  {
+    id: 'C4',
+    what: 'A session whose commit has failed takes work after its rollback, and loses it.',
+    file: 'lib/session/session.ts',
+    find: 'this.#owner?.holds(this) === true',
+    replace: 'this.#owner === undefined',
+    spec: 'e2e/failed-early-commit.spec',
+    test: 'F4, C4: what is done after the rollback',
+  },
 ];

@@ -47,7 +47,7 @@ export abstract class Blocks extends Contexts {
     session.transactions.push(new Transaction(propagation));
     this.nested(op, session, env, {
       keep: () => {
-        session.assertKeepable();
+        session.assertNotFailed();
         session.assertNothingRunsElsewhere();
         session.commit();
         session.transactions.pop();
@@ -146,6 +146,9 @@ export abstract class Blocks extends Contexts {
       context.commitByHand(session);
     } else if (mode === 'rollback') {
       context.rollbackEarly([session]);
+    } else if (mode === 'append') {
+      // What was lost before the block is not undone by it.
+      session.assertNotFailed();
     } else if (mode === 'raise') {
       throw new ModelError(REFUSED);
     }
