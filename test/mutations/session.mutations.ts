@@ -44,7 +44,6 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
     find: 'const find = (): EntityManager | undefined => innermost(claims)?.find();',
     replace: 'const find = (): EntityManager | undefined => undefined;',
     spec: 'e2e/global-entity-manager.spec',
-    test: 'W2: is the session',
   },
   {
     id: 'W2',
@@ -56,11 +55,12 @@ export const SESSION_MUTATIONS: readonly Mutation[] = [
   },
   {
     id: 'W2',
-    what: "The request context of MikroORM's middleware takes the place of the session.",
+    what: 'What joins a context is on the session only where that is the global entity manager as well.',
     file: 'lib/session/ambient.ts',
-    find: 'current === ambientRequest ||',
-    replace: '',
-    spec: 'e2e/own-global-manager.spec',
+    find: 'new JoinScope(request).enter(work)',
+    replace: 'work()',
+    spec: 'e2e/joined-request-contexts.spec',
+    test: 'own W2: in a context',
   },
   {
     id: 'S3',
