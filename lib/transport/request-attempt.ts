@@ -32,6 +32,7 @@ import { outcomeOfValue } from './outcome-of-value.js';
 import { handlePromisesIn } from './promises-in-value.js';
 import { makeReadOnly } from './read-only-methods.js';
 import { settleRequest } from './request-settlement.js';
+import type { UnheardReason } from './route-log.js';
 import { trySerialization } from './serialization-check.js';
 import { unavailable } from './unavailable.js';
 import { mayHaveWritten } from './written-work.js';
@@ -200,14 +201,30 @@ export class RequestAttempt implements Observer<unknown> {
 
   #fail(outcome: RequestOutcome, error: unknown): void {
     const { log, route } = this.#request;
+    const unheard = this.#unheardBecause;
     this.#answer?.giveWay(error);
     if (this.#outlet.closed && !this.#hasExpired) {
       this.#answer?.cutOff();
-      if (error !== outcome.error) {
-        log.commitFailedAfterDisconnect(route, error);
-      }
+    }
+    if (unheard !== undefined && error !== outcome.error) {
+      log.commitFailedUnheard(route, unheard, error);
     }
     this.#outlet.error(this.#errorForClient(error));
+  }
+
+  /** Why nobody is told of a commit that fails now. */
+  get #unheardBecause(): UnheardReason | undefined {
+    const { response, hasReaders } = this.#request;
+    if (this.#hasExpired) {
+      return undefined;
+    }
+    if (this.#outlet.closed) {
+      return response === undefined || this.#clientIsGone ? 'client-left' : 'given-up';
+    }
+    // An interceptor around the context may wait for it no longer, and drop its error.
+    return hasReaders && headersWereSent(response) && this.#answer?.isHeld !== true
+      ? 'answered'
+      : undefined;
   }
 
   #expire(error: ContextTimeoutError | ShuttingDownError): void {

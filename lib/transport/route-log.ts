@@ -9,6 +9,9 @@ const LONGEST_HELD_STREAM_MS = 1_000;
 /** Why a request that failed is not run again, although its route asks for it. */
 export type RetryObstacle = 'work-before-handler' | 'committed-early' | 'several-fields';
 
+/** Why no response says that a commit has failed. */
+export type UnheardReason = 'client-left' | 'given-up' | 'answered';
+
 /** Why the work of a request is rolled back, although nothing need have failed in it. */
 export type DropReason = 'client-left' | 'given-up' | 'skipped-route' | 'fields-rolled-back';
 
@@ -82,10 +85,10 @@ export class RouteLog {
     this.#logger.error(error.message);
   }
 
-  /** Reports a commit that failed after its client had disconnected, so that no response says it. */
-  commitFailedAfterDisconnect(route: RouteSettings, error: unknown): void {
+  /** Reports a commit that failed where no response says it any more. */
+  commitFailedUnheard(route: RouteSettings, why: UnheardReason, error: unknown): void {
     this.#logger.error(
-      `${route.name} could not be committed, and its client has left: ${String(error)}`,
+      `${route.name} could not be committed, and ${UNHEARD[why]}: ${String(error)}`,
       error instanceof Error ? error.stack : undefined,
     );
   }
@@ -154,6 +157,12 @@ const OBSTACLES: Record<RetryObstacle, string> = {
     'failed with a serialization failure or a deadlock, and was not run again: it is one of several root ' +
     'fields of its GraphQL operation. Ask for it in an operation of its own, or retry the part alone: ' +
     'dbContext.atomic(fn, { retry }).',
+};
+
+const UNHEARD: Record<UnheardReason, string> = {
+  'client-left': 'its client has left',
+  'given-up': 'an interceptor around it has answered in its place',
+  answered: 'its response has been sent',
 };
 
 const DROPS: Record<DropReason, string> = {

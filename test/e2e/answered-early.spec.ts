@@ -2,13 +2,14 @@
 import { Controller, Post, UseInterceptors, type NestInterceptor } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { InjectSession, UseAfterCommit, type DbContextOptions } from 'nestjs-db-context';
-import { concat, defer, from, map, Observable, of, race, take } from 'rxjs';
+import { concat, defer, firstValueFrom, from, map, Observable, of, race, take } from 'rxjs';
 
 import { deferred, type Deferred } from '../support/deferred.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import type { AdapterName } from '../support/test-app.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
+import { waitFor } from '../support/wait-for.js';
 
 let reached: Deferred<void>;
 let mayGoOn: Deferred<void>;
@@ -27,6 +28,16 @@ const fire: NestInterceptor = {
 };
 const first: NestInterceptor = {
   intercept: (_context, next) => next.handle().pipe(take(1)),
+};
+
+const fallbackByPromise: NestInterceptor = {
+  intercept: (_context, next) =>
+    from(
+      Promise.race([
+        firstValueFrom(next.handle()),
+        reached.promise.then(() => ({ accepted: true })),
+      ]),
+    ),
 };
 
 @Controller()
@@ -53,6 +64,20 @@ class TransferController {
   @Post('around-reads')
   aroundReads(): Promise<unknown> {
     return this.reads();
+  }
+
+  @UseAfterCommit(fallback)
+  @Post('violates')
+  async violates(): Promise<void> {
+    await this.session.execute('set constraints note_text_unique deferred');
+    await this.session.insert(Note, { text: 'twice' });
+    await this.session.insert(Note, { text: 'twice' });
+  }
+
+  @UseAfterCommit(fallbackByPromise)
+  @Post('violates-by-promise')
+  violatesByPromise(): Promise<void> {
+    return this.violates();
   }
 
   @UseInterceptors(fire)
@@ -173,6 +198,34 @@ describe.each(
         'above DbContextInterceptor) answered in its place before it was done.',
     );
   });
+
+  it.each([
+    ['violates', 'violates', 'an interceptor around it has answered in its place'],
+    ['violates-by-promise', 'violatesByPromise', 'its response has been sent'],
+  ])(
+    'S1: the log says that what was answered in the middle of its commit is not saved (%s)',
+    async (path, handler, why) => {
+      world.proxy.onStatement = async (sql) => {
+        if (/^commit/i.test(sql)) {
+          reached.resolve();
+          await mayGoOn.promise;
+        }
+      };
+      try {
+        expect(await post(`/${path}`)).toEqual([201, { accepted: true }]);
+      } finally {
+        world.proxy.onStatement = undefined;
+        mayGoOn.resolve();
+      }
+      await waitFor(() => log.ofLibrary('error').length > 0, { what: 'the error in the log' });
+      expect(log.ofLibrary('error')).toEqual([
+        expect.stringContaining(
+          `TransferController.${handler} could not be committed, and ${why}: UniqueConstraintViolation`,
+        ),
+      ]);
+      expect(await world.savedTexts()).toEqual([]);
+    },
+  );
 
   it('S2: the log says nothing of one that has only read', async () => {
     expect(await post('/around-reads')).toEqual([201, { accepted: true }]);
