@@ -166,7 +166,10 @@ describe.each(SERVERS)('answers of $server over $adapter', (server) => {
   it('W1: what could not be written after a root field is in the log, and in the answer', async () => {
     const { data, errors } = await world.ask('mutation { persistsNothing }');
     expect(data).toEqual({ persistsNothing: null });
-    expect(errors).toMatchObject([{ path: ['persistsNothing'] }]);
+    expect(errors).toMatchObject([
+      { path: ['persistsNothing'] },
+      { extensions: { code: 'ROLLED_BACK' } },
+    ]);
     expect(log.ofLibrary('error')).toEqual([
       expect.stringMatching(
         /^mutation \(persistsNothing\) could not be written: Value for Note.text is required/,
