@@ -5,7 +5,7 @@ export interface HandlerEnd {
    *
    * @returns whether it is a handler, so that `returned()` is to be called next
    */
-  begins(method: object): boolean;
+  takes(method: object): boolean;
   /**
    * Called with what a handler has returned.
    *

@@ -7,6 +7,7 @@ import { SessionClosedError, type EndCause } from '../errors.js';
 import type { OperationError, RequestOutcome } from '../options/context-options.js';
 import { mayRetry } from '../context/retry.js';
 import { DEFAULT_CONNECTION_NAME } from '../options/defaults.js';
+import { HandlersAtWork } from '../transport/handlers-at-work.js';
 import { handlePromisesIn } from '../transport/promises-in-value.js';
 import { settleRequest } from '../transport/request-settlement.js';
 import type { RetryObstacle, RouteLog } from '../transport/route-log.js';
@@ -30,7 +31,7 @@ export class GraphQLOperation {
   readonly context: Context;
   readonly #registry: ContextRegistry;
   readonly #settings: OperationSettings;
-  readonly #resolvers: ResolverCalls;
+  readonly #atWork: HandlersAtWork;
   /** Ends the fields that are still being resolved when the context has been open for too long. */
   readonly #waiting = new Set<(error: Error) => void>();
   #expiry: Parameters<NonNullable<Context['onExpire']>>[0] | undefined;
@@ -57,10 +58,10 @@ export class GraphQLOperation {
       log.cutOff(error);
     };
     context.onExpire = expire;
-    this.#resolvers = new ResolverCalls(context, (error) =>
+    this.#atWork = new HandlersAtWork(context);
+    context.handlerEnd = new ResolverCalls(this.#atWork, (error) =>
       log.failedAfterAnswer(context.origin, error),
     );
-    context.handlerEnd = this.#resolvers;
   }
 
   get settings(): OperationSettings {
@@ -128,7 +129,7 @@ export class GraphQLOperation {
 
   /** A field, or an item of a list, is being resolved. @returns is to be called when it is */
   begin(): () => void {
-    return this.#resolvers.begin();
+    return this.#atWork.begin();
   }
 
   /** Remembers what a field has thrown, for servers whose errors no longer have it. */
@@ -206,7 +207,7 @@ export class GraphQLOperation {
       registry: this.#registry,
       context,
       commitOn: (outcome: RequestOutcome) => this.#commits(outcome),
-      refusal: () => this.#resolvers.refusal,
+      refusal: () => this.#atWork.refusal,
     };
     try {
       // The rollback of a context that was open for too long may wait for a statement that still runs.

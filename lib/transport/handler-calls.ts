@@ -78,7 +78,7 @@ type Handler = (this: unknown, ...args: unknown[]) => unknown;
 function watching(method: Handler): Handler {
   const watched: Handler = function (...args) {
     const end = innermostContext()?.handlerEnd;
-    return end?.begins(watched) === true
+    return end?.takes(watched) === true
       ? end.returned(method.apply(this, args))
       : method.apply(this, args);
   };

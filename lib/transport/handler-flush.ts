@@ -42,7 +42,7 @@ export class HandlerFlush implements HandlerEnd {
     return this.#atWork.refusal;
   }
 
-  begins(method: object): boolean {
+  takes(method: object): boolean {
     // Called by the handler once more, it is a method like any other.
     const isHandler = !this.#hasBegun && method === this.#request.route.handler;
     this.#hasBegun ||= isHandler;

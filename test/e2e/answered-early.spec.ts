@@ -2,40 +2,29 @@
 import { Controller, Post, UseInterceptors, type NestInterceptor } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { InjectSession, UseAfterCommit, type DbContextOptions } from 'nestjs-db-context';
-import { concat, defer, firstValueFrom, from, map, Observable, of, race, take } from 'rxjs';
+import { concat, defer, firstValueFrom, from, type Observable, of } from 'rxjs';
 
-import { deferred, type Deferred } from '../support/deferred.js';
+import { EarlyAnswers, FIRST_VALUE } from '../support/early-answers.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import type { AdapterName } from '../support/test-app.js';
 import { startWorld, type TestWorld } from '../support/test-world.js';
 import { waitFor } from '../support/wait-for.js';
 
-let reached: Deferred<void>;
-let mayGoOn: Deferred<void>;
-/** How the handler has ended. */
-let ended: Deferred<unknown>;
-
-const fallback: NestInterceptor = {
-  intercept: (_context, next) =>
-    race(next.handle(), from(reached.promise).pipe(map(() => ({ accepted: true })))),
-};
+const early = new EarlyAnswers();
+const fallback = early.fallback({ accepted: true });
 const fire: NestInterceptor = {
   intercept: (_context, next) => {
     next.handle().subscribe({ error: () => undefined });
-    return defer(() => reached.promise.then(() => ({ accepted: true })));
+    return defer(() => early.reached.promise.then(() => ({ accepted: true })));
   },
 };
-const first: NestInterceptor = {
-  intercept: (_context, next) => next.handle().pipe(take(1)),
-};
-
 const fallbackByPromise: NestInterceptor = {
   intercept: (_context, next) =>
     from(
       Promise.race([
         firstValueFrom(next.handle()),
-        reached.promise.then(() => ({ accepted: true })),
+        early.reached.promise.then(() => ({ accepted: true })),
       ]),
     ),
 };
@@ -47,11 +36,7 @@ class TransferController {
   @UseInterceptors(fallback)
   @Post('race')
   race(): Promise<unknown> {
-    return this.#ending(async () => {
-      await this.session.insert(Note, { text: 'debit' });
-      await this.#elsewhere();
-      await this.session.insert(Note, { text: 'credit' });
-    });
+    return early.transfer(this.session, { done: true });
   }
 
   @UseAfterCommit(fallback)
@@ -89,11 +74,7 @@ class TransferController {
   @UseInterceptors(fallback)
   @Post('persisted')
   persisted(): Promise<unknown> {
-    return this.#ending(async () => {
-      this.session.persist(new Note('debit'));
-      await this.#elsewhere();
-      this.session.persist(new Note('credit'));
-    });
+    return early.persisted(this.session, { done: true });
   }
 
   @UseInterceptors(fallback)
@@ -105,8 +86,8 @@ class TransferController {
   @UseInterceptors(fallback)
   @Post('untouched')
   untouched(): Promise<unknown> {
-    return this.#ending(async () => {
-      await this.#elsewhere();
+    return early.ending({ done: true }, async () => {
+      await early.halfWay();
       await this.session.insert(Note, { text: 'late' });
     });
   }
@@ -114,35 +95,19 @@ class TransferController {
   @UseInterceptors(fallback)
   @Post('reads')
   reads(): Promise<unknown> {
-    return this.#ending(async () => {
+    return early.ending({ done: true }, async () => {
       await this.session.count(Note);
-      await this.#elsewhere();
+      await early.halfWay();
     });
   }
 
-  @UseInterceptors(first)
+  @UseInterceptors(FIRST_VALUE)
   @Post('values')
   values(): Observable<unknown> {
     return concat(
       defer(() => this.session.insert(Note, { text: 'value' }).then(() => ({ value: 1 }))),
       of({ value: 2 }),
     );
-  }
-
-  async #elsewhere(): Promise<void> {
-    reached.resolve();
-    await mayGoOn.promise;
-  }
-
-  async #ending(work: () => Promise<void>): Promise<unknown> {
-    try {
-      await work();
-      ended.resolve('done');
-      return { done: true };
-    } catch (error) {
-      ended.resolve(error);
-      throw error;
-    }
   }
 }
 
@@ -161,9 +126,7 @@ describe.each(
   });
   afterAll(() => world?.close());
   beforeEach(async () => {
-    reached = deferred();
-    mayGoOn = deferred();
-    ended = deferred();
+    early.reset();
     log = new LogRecorder();
     world.app.useLogger(log);
     await world.database.query('truncate note');
@@ -178,8 +141,8 @@ describe.each(
     'W3: half of what a handler writes is not committed (%s)',
     async (path) => {
       const [status] = await post(`/${path}`);
-      mayGoOn.resolve();
-      await ended.promise;
+      early.mayGoOn.resolve();
+      await early.ended.promise;
       expect([status, await world.savedTexts()]).toEqual([500, []]);
       expect(log.lines.map(({ message }) => message).join('\n')).toContain(
         'was rolled back instead of committed: its handler had not returned when it was answered in its place',
@@ -189,8 +152,8 @@ describe.each(
 
   it('S2: the log says that an interceptor around the context has given up what was written', async () => {
     expect(await post('/around')).toEqual([201, { accepted: true }]);
-    mayGoOn.resolve();
-    expect(await ended.promise).toMatchObject({ code: 'SESSION_CLOSED' });
+    early.mayGoOn.resolve();
+    expect(await early.ended.promise).toMatchObject({ code: 'SESSION_CLOSED' });
     await world.serverIsIdle();
     expect(await world.savedTexts()).toEqual([]);
     expect(log.ofLibrary('error')).toContainEqual(
@@ -207,15 +170,15 @@ describe.each(
     async (path, handler, why) => {
       world.proxy.onStatement = async (sql) => {
         if (/^commit/i.test(sql)) {
-          reached.resolve();
-          await mayGoOn.promise;
+          early.reached.resolve();
+          await early.mayGoOn.promise;
         }
       };
       try {
         expect(await post(`/${path}`)).toEqual([201, { accepted: true }]);
       } finally {
         world.proxy.onStatement = undefined;
-        mayGoOn.resolve();
+        early.mayGoOn.resolve();
       }
       await waitFor(() => log.ofLibrary('error').length > 0, { what: 'the error in the log' });
       expect(log.ofLibrary('error')).toEqual([
@@ -229,16 +192,16 @@ describe.each(
 
   it('S2: the log says nothing of one that has only read', async () => {
     expect(await post('/around-reads')).toEqual([201, { accepted: true }]);
-    mayGoOn.resolve();
-    expect(await ended.promise).toBe('done');
+    early.mayGoOn.resolve();
+    expect(await early.ended.promise).toBe('done');
     expect(log.ofLibrary('error')).toEqual([]);
     expect(log.ofLibrary('warn')).toEqual([]);
   });
 
   it('S5: one that has not begun to write is answered, and its failure is in the log', async () => {
     expect(await post('/untouched')).toEqual([201, { accepted: true }]);
-    mayGoOn.resolve();
-    expect(await ended.promise).toMatchObject({ code: 'SESSION_CLOSED' });
+    early.mayGoOn.resolve();
+    expect(await early.ended.promise).toMatchObject({ code: 'SESSION_CLOSED' });
     await world.serverIsIdle();
     expect(await world.savedTexts()).toEqual([]);
     expect(log.ofLibrary('error').join('\n')).toContain(
@@ -248,8 +211,8 @@ describe.each(
 
   it('S2: one that only reads is answered', async () => {
     expect(await post('/reads')).toEqual([201, { accepted: true }]);
-    mayGoOn.resolve();
-    expect(await ended.promise).toBe('done');
+    early.mayGoOn.resolve();
+    expect(await early.ended.promise).toBe('done');
   });
 
   it('S2: one that has given a value is committed, whoever asks for no other', async () => {

@@ -1,28 +1,18 @@
 /** Interceptors that answer before the resolver of a root field has returned, see `answered-early.spec.ts`. */
-import { UseInterceptors, type NestInterceptor } from '@nestjs/common';
+import { UseInterceptors } from '@nestjs/common';
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { Field, Mutation, ObjectType, Query, ResolveField, Resolver } from '@nestjs/graphql';
 import { CommitOn, InjectSession } from 'nestjs-db-context';
-import { concat, defer, from, map, Observable, of, race, take } from 'rxjs';
+import { concat, defer, from, type Observable, of } from 'rxjs';
 
-import { deferred, type Deferred } from '../support/deferred.js';
+import { EarlyAnswers, FIRST_VALUE } from '../support/early-answers.js';
 import { SERVERS, startGraphQLWorld, type GraphQLWorld } from '../support/graphql-world.js';
 import { LogRecorder } from '../support/log-recorder.js';
 import { Note } from '../support/note.entity.js';
 import { waitFor } from '../support/wait-for.js';
 
-let reached: Deferred<void>;
-let mayGoOn: Deferred<void>;
-/** How the resolver has ended. */
-let ended: Deferred<unknown>;
-
-const fallback: NestInterceptor = {
-  intercept: (_context, next) =>
-    race(next.handle(), from(reached.promise).pipe(map(() => 'accepted'))),
-};
-const first: NestInterceptor = {
-  intercept: (_context, next) => next.handle().pipe(take(1)),
-};
+const early = new EarlyAnswers();
+const fallback = early.fallback('accepted');
 
 @ObjectType('Transfer')
 class TransferType {
@@ -48,11 +38,7 @@ class TransferResolver {
   @UseInterceptors(fallback)
   @Mutation(() => String)
   persisted(): Promise<string> {
-    return this.#ending(async () => {
-      this.session.persist(new Note('debit'));
-      await this.#elsewhere();
-      this.session.persist(new Note('credit'));
-    });
+    return early.persisted(this.session, 'done');
   }
 
   @UseInterceptors(fallback)
@@ -64,8 +50,8 @@ class TransferResolver {
   /** Ends before the operation does. */
   @Mutation(() => String)
   async afterwards(): Promise<string> {
-    mayGoOn.resolve();
-    await ended.promise;
+    early.mayGoOn.resolve();
+    await early.ended.promise;
     return 'afterwards';
   }
 
@@ -82,8 +68,8 @@ class TransferResolver {
 
   @ResolveField(() => String)
   late(): Promise<string> {
-    return this.#ending(async () => {
-      await this.#elsewhere();
+    return early.ending('done', async () => {
+      await early.halfWay();
       await this.session.insert(Note, { text: 'late' });
     });
   }
@@ -104,20 +90,20 @@ class TransferResolver {
   /** Fails while its sibling is at work, and graphql-js answers for both. */
   @ResolveField(() => String)
   async refused(): Promise<string> {
-    await reached.promise;
+    await early.reached.promise;
     throw new Error('refused');
   }
 
   @UseInterceptors(fallback)
   @Query(() => String)
   reads(): Promise<string> {
-    return this.#ending(async () => {
+    return early.ending('done', async () => {
       await this.session.count(Note);
-      await this.#elsewhere();
+      await early.halfWay();
     });
   }
 
-  @UseInterceptors(first)
+  @UseInterceptors(FIRST_VALUE)
   @Mutation(() => String)
   values(): Observable<string> {
     return concat(
@@ -127,27 +113,7 @@ class TransferResolver {
   }
 
   #half(): Promise<string> {
-    return this.#ending(async () => {
-      await this.session.insert(Note, { text: 'debit' });
-      await this.#elsewhere();
-      await this.session.insert(Note, { text: 'credit' });
-    });
-  }
-
-  async #elsewhere(): Promise<void> {
-    reached.resolve();
-    await mayGoOn.promise;
-  }
-
-  async #ending(work: () => Promise<void>): Promise<string> {
-    try {
-      await work();
-      ended.resolve('done');
-      return 'done';
-    } catch (error) {
-      ended.resolve(error);
-      throw error;
-    }
+    return early.transfer(this.session, 'done');
   }
 }
 
@@ -177,27 +143,27 @@ describe.each(
     });
     afterAll(() => world?.close());
     beforeEach(async () => {
-      reached = deferred();
-      mayGoOn = deferred();
-      ended = deferred();
+      early.reset();
       await world.database.query('truncate note');
     });
 
+    const refusesHalf = async (field: string): Promise<void> => {
+      const { data, errors } = await world.ask(`mutation { ${field} }`);
+      early.mayGoOn.resolve();
+      await early.ended.promise;
+      expect({ data, saved: await world.savedTexts() }).toEqual({ data: null, saved: [] });
+      expect(errors?.map(({ message }) => message).join()).toContain(WHY);
+    };
+
     it.each(['race', 'persisted', 'observable'])(
       'W3: half of what a resolver writes is not committed (%s)',
-      async (field) => {
-        const { data, errors } = await world.ask(`mutation { ${field} }`);
-        mayGoOn.resolve();
-        await ended.promise;
-        expect({ data, saved: await world.savedTexts() }).toEqual({ data: null, saved: [] });
-        expect(errors?.map(({ message }) => message).join()).toContain(WHY);
-      },
+      refusesHalf,
     );
 
     it('S2: one that only reads is answered', async () => {
       expect(await world.ask('{ reads }')).toMatchObject({ data: { reads: 'accepted' } });
-      mayGoOn.resolve();
-      expect(await ended.promise).toBe('done');
+      early.mayGoOn.resolve();
+      expect(await early.ended.promise).toBe('done');
     });
 
     it('S2: one that has given a value is committed, whoever asks for no other', async () => {
@@ -208,20 +174,14 @@ describe.each(
     if (scope === 'operation') {
       it.each(['transfer { booked refused }', 'transfer { items }', 'lazily { id refused }'])(
         'W3: half of what is written is not committed, as another part fails: %s',
-        async (field) => {
-          const { data, errors } = await world.ask(`mutation { ${field} }`);
-          mayGoOn.resolve();
-          await ended.promise;
-          expect({ data, saved: await world.savedTexts() }).toEqual({ data: null, saved: [] });
-          expect(errors?.map(({ message }) => message).join()).toContain(WHY);
-        },
+        refusesHalf,
       );
 
       it('S5: the failure of a field that was left is in the log', async () => {
         log.lines.splice(0);
         await world.ask('mutation { transfer { late refused } }');
-        mayGoOn.resolve();
-        expect(await ended.promise).toMatchObject({ code: 'SESSION_CLOSED' });
+        early.mayGoOn.resolve();
+        expect(await early.ended.promise).toMatchObject({ code: 'SESSION_CLOSED' });
         await waitFor(
           () =>
             log

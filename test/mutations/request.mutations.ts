@@ -159,7 +159,7 @@ export const REQUEST_MUTATIONS: readonly Mutation[] = [
     id: 'W3',
     what: 'What a resolver has written is committed although it is still at work.',
     file: 'lib/graphql/operation.ts',
-    find: 'refusal: () => this.#resolvers.refusal,',
+    find: 'refusal: () => this.#atWork.refusal,',
     replace: '',
     spec: 'e2e/graphql-answered-early.spec',
     test: 'W3: ',
